@@ -1,4 +1,5 @@
-//! Where time comes from: injected, so that tests and the simulator make their own.
+//! Where time comes from. A clock is passed to whoever needs one, so that tests and the simulator can make their
+//! own time.
 
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -13,18 +14,18 @@ pub use crate::clock_offset::TestOffset;
 /// A source of time.
 #[async_trait]
 pub trait Clock: Send + Sync + 'static {
-    /// The present moment. It never goes back while the process lives, so the time between two moments
-    /// that were taken one after the other is how much passed.
+    /// The present moment. It never goes back while the process lives, so the difference between two successive
+    /// answers is the time that passed between them.
     fn now(&self) -> Timestamp;
 
-    /// What the clock says that this one goes by, also when somebody has just set that back: for how far it is
-    /// off, and nothing else.
+    /// What the underlying clock says, even just after it was set back. Only for measuring how far it is off; for
+    /// everything else, use [`now`](Self::now).
     fn wall(&self) -> Timestamp {
         self.now()
     }
 
-    /// How much time has passed since some moment of the past, by a clock that nobody sets: what lies between
-    /// two answers is how much passed, also when [`now`](Self::now) was put forward meanwhile.
+    /// The time since some fixed moment in the past, by a clock that nobody sets. The difference between two
+    /// answers is the time that passed, even if [`now`](Self::now) was put forward in between.
     fn passed(&self) -> Millis {
         Millis(self.now().as_millis().unsigned_abs())
     }
@@ -33,8 +34,8 @@ pub trait Clock: Send + Sync + 'static {
     async fn sleep(&self, length: Duration);
 }
 
-/// Returns at a moment, and never before: a clock that catches up with one that was set back is slower
-/// than the timer that wakes us.
+/// Returns at the moment `at`, never before it. It asks the clock again after each sleep, because a clock that is
+/// catching up runs slower than the timer that wakes us.
 pub async fn sleep_until(clock: &dyn Clock, at: Timestamp) {
     loop {
         let rest = at.since(clock.now());
@@ -45,12 +46,13 @@ pub async fn sleep_until(clock: &dyn Clock, at: Timestamp) {
     }
 }
 
-/// The machine's own clock. When that is set back, this one goes on, a little slower, until the two
-/// agree again: a timer, a lease or a retention must not wait for an hour that was there twice.
+/// The machine's own clock, made monotonic. When the machine's clock is set back, this one goes on, a little
+/// slower, until the two agree again: a timer, a lease or a retention must not wait through an hour that happens
+/// twice.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
-/// One for the process, as the machine's clock is.
+/// One for the whole process, because the machine has one clock.
 static STEADY: Mutex<Steady> = Mutex::new(Steady::NEW);
 
 #[async_trait]
@@ -62,7 +64,7 @@ impl Clock for SystemClock {
         let shown = steady.show(wall, passed);
         let ahead = shown.saturating_sub(wall);
         if steady.has_to_tell(ahead) {
-            // Not while others wait to know what time it is.
+            // Log without the lock: others may be waiting to know what time it is.
             drop(steady);
             tracing::warn!(
                 "the machine's clock was set back by about {} s; time goes on as before here, a \
@@ -96,30 +98,30 @@ fn wall() -> i64 {
     millis
 }
 
-/// Makes a time that never goes back of the machine's clock, which may, and the time that passed by a
-/// clock that nobody sets. Both are in milliseconds.
+/// Turns two readings into a time that never goes back: the machine's clock, which may go back, and the time that
+/// passed by a clock that nobody sets. Both are in milliseconds.
 #[derive(Debug)]
 pub struct Steady {
-    /// What was shown when the machine's clock was last right.
+    /// What was shown when the machine's clock was last right, in milliseconds since the Unix epoch.
     shown: i64,
-    /// What had passed by then.
+    /// How much time had passed by then.
     passed: i64,
-    /// It was said that the machine's clock is behind.
+    /// Whether it has been logged that the machine's clock is behind.
     told: bool,
 }
 
 impl Steady {
-    /// While the machine's clock is behind, one part in so many is left out: it catches up, yet a lease
-    /// of 15 seconds is less than half a second longer, well within its reserve.
+    /// While the machine's clock is behind, one millisecond in this many is left out. That catches up, yet makes a
+    /// lease of 15 seconds less than half a second longer, well within its reserve.
     const SLOWER: i64 = 32;
 
-    /// By how many milliseconds the clock has to be behind to be worth a word.
+    /// How many milliseconds the machine's clock has to be behind to be worth a line in the log.
     const WORTH_A_WORD: i64 = 1_000;
 
-    /// Nothing was shown yet.
+    /// The state before anything was shown.
     pub const NEW: Self = Self { shown: i64::MIN, passed: 0, told: false };
 
-    /// What to show when a clock says `wall`, and so much has passed.
+    /// What to show when the machine's clock says `wall` and `passed` has passed.
     pub fn show(&mut self, wall: i64, passed: i64) -> i64 {
         let since = passed.saturating_sub(self.passed);
         let steady = self.shown.saturating_add(since - since / Self::SLOWER);
@@ -130,7 +132,7 @@ impl Steady {
         wall
     }
 
-    /// Whether it is to be said, once each time, that the machine's clock is so far behind.
+    /// Whether to log, once each time, that the machine's clock is `ahead` milliseconds behind what is shown.
     fn has_to_tell(&mut self, ahead: i64) -> bool {
         let has_to_tell = !self.told && ahead > Self::WORTH_A_WORD;
         self.told |= has_to_tell;
@@ -138,7 +140,7 @@ impl Steady {
     }
 }
 
-/// A clock that follows tokio's: with tokio's time paused it stands still until everything waits,
+/// A clock that follows tokio's. While tokio's time is paused, this clock stands still until every task waits,
 /// then jumps to the next timer. For tests and the simulator.
 #[derive(Clone, Copy, Debug)]
 pub struct TokioClock {
@@ -169,7 +171,7 @@ impl Clock for TokioClock {
 mod tests {
     use super::*;
 
-    /// An hour.
+    /// Milliseconds.
     const HOUR: i64 = 3_600_000;
 
     #[test]

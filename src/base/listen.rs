@@ -1,23 +1,23 @@
-//! Where a program of ours may listen. None of them has access control, so whoever reaches one may do
-//! all that it does.
+//! Where our programs may listen. None of them has access control, so anyone who can reach a program may do
+//! everything that it can do.
 
 use std::net::SocketAddr;
 
-/// Other machines would reach it.
+/// The address can be reached from other machines.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "failed to listen on {address}: others can reach it and there is no access control; expected a \
      loopback address (127.0.0.1 or [::1]), or --insecure"
 )]
 pub struct NotLoopback {
-    /// The address.
+    /// The address that was asked for.
     pub address: SocketAddr,
 }
 
-/// Whether `address` may be listened on: on loopback only, unless `insecure`.
+/// Checks that `address` may be listened on: only a loopback address may, unless `insecure`.
 ///
 /// # Errors
-/// [`NotLoopback`].
+/// [`NotLoopback`] if other machines could reach the address.
 pub fn check_listen(address: SocketAddr, insecure: bool) -> Result<(), NotLoopback> {
     match insecure || address.ip().to_canonical().is_loopback() {
         true => Ok(()),

@@ -1,4 +1,5 @@
-//! The ends of abandoned runs, beside all else that an engine does: one of many documents takes a while.
+//! Ends abandoned runs in a task of its own, beside everything else that an engine does, because ending a run with
+//! many documents takes a while.
 
 use std::time::Duration;
 
@@ -9,30 +10,30 @@ use super::World;
 use crate::run::RunId;
 use crate::store::{Ending, MAX_PAGE, StoreError};
 
-/// How often the engine looks for abandoned runs that have not ended: mostly whoever gave one up has
-/// done all of it.
+/// How often the engine looks for abandoned runs that have not ended. Mostly there are none, because whoever gave
+/// a run up has also ended it.
 pub(super) const LOOK: Duration = Duration::from_secs(4);
 
-/// Parts of the end of one run that are made before it is the next one's turn: some seconds of work for a
-/// store. What is left goes on with the next look.
+/// How many parts of the end of one run are made before it is the next run's turn: some seconds of work for a
+/// store. The next look continues with the rest.
 const PARTS: u32 = 50;
 
 /// Ends abandoned runs, in a task of its own.
 pub(super) struct Endings {
     world: World,
     stop: CancellationToken,
-    /// At most one.
+    /// At most one task.
     task: JoinSet<()>,
 }
 
 impl Endings {
-    /// Nothing is done before the first [`look`](Self::look). Once `stop` is cancelled the part that goes on
+    /// Nothing is done before the first [`look`](Self::look). Once `stop` is cancelled, the part that is under way
     /// is the last one.
     pub(super) fn new(world: World, stop: CancellationToken) -> Self {
         Self { world, stop, task: JoinSet::new() }
     }
 
-    /// Goes on with the ends of abandoned runs, unless it is still at that.
+    /// Continues to end abandoned runs, unless the previous look still does.
     pub(super) fn look(&mut self) {
         while let Some(ended) = self.task.try_join_next() {
             if let Err(error) = ended {
@@ -45,13 +46,14 @@ impl Endings {
         }
     }
 
-    /// Returns once nothing goes on.
+    /// Returns once the task has ended.
     pub(super) async fn ended(&mut self) {
         while self.task.join_next().await.is_some() {}
     }
 }
 
-/// Each in turn. One that can't be ended now keeps no other from its end.
+/// Ends the abandoned runs one after the other. A run that can't be ended now does not keep the others from
+/// ending.
 async fn end_all(world: &World, stop: &CancellationToken) {
     let mut after = None;
     loop {
@@ -62,7 +64,7 @@ async fn end_all(world: &World, stop: &CancellationToken) {
                 return;
             }
         };
-        // Those that can't be read are passed over, so only an empty page is known to be the last one.
+        // Troubles that can't be read are left out of a page, so only an empty page is certain to be the last one.
         let Some(last) = troubles.last() else { return };
         after = Some(last.run);
         for trouble in troubles.iter().filter(|trouble| trouble.abandoned.is_some()) {

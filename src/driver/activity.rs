@@ -1,4 +1,4 @@
-//! What an engine did, in numbers for a monitoring system.
+//! What an engine did, as counters for a monitoring system.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -6,18 +6,18 @@ use std::sync::{Mutex, PoisonError};
 use crate::run::Timestamp;
 use crate::store::EngineReport;
 
-/// An engine that goes on, but could not write to the store what it says of itself.
+/// An engine that works, but could not write its report to the store.
 #[derive(Clone, Debug)]
 pub struct Unwritten {
-    /// What it says.
+    /// The report that it could not write.
     pub report: EngineReport,
-    /// When it failed first, since it succeeded last.
+    /// When writing first failed after it last succeeded.
     pub since: Timestamp,
-    /// Why.
+    /// Why it failed, as human-readable text.
     pub why: String,
 }
 
-/// What an engine did since it was started. All engines of a process may share one.
+/// What an engine has done since it was started. All engines of a process may share one.
 #[derive(Debug, Default)]
 pub struct Activity {
     leases: AtomicU64,
@@ -47,21 +47,21 @@ macro_rules! counts {
 
 impl Activity {
     counts! {
-        /// Runs that it claimed and that no engine had.
+        /// Runs that the engine claimed and that no other engine had.
         claim claimed;
-        /// Runs that it claimed and whose engine was gone.
+        /// Runs that the engine claimed from an engine that was gone.
         take_over taken_over;
-        /// Runs that it gave back, whatever for.
+        /// Runs that the engine gave back, for whatever reason.
         release released;
-        /// Runs that it gave back so that others have them: it was drained, or had more than its share.
+        /// Runs that the engine gave back so that others take them: it was drained, or had more than its share.
         hand_over handed_over;
-        /// Runs that it gave back because they only wait for a person.
+        /// Runs that the engine gave back because they only wait for a person.
         park parked;
-        /// How often what drives a run panicked.
+        /// How often the task that drives a run panicked.
         panic panicked;
     }
 
-    /// What an engine with so many runs did that did nothing yet.
+    /// For an engine that has this many runs and has done nothing yet.
     #[cfg(test)]
     pub(crate) fn with_leases(leases: usize) -> Self {
         let activity = Self::default();
@@ -73,19 +73,19 @@ impl Activity {
         self.leases.store(leases as u64, Ordering::Relaxed);
     }
 
-    /// Takes notice of whether an engine could write what it says of itself.
+    /// Records whether an engine could write its report: `failure` says why it could not.
     pub(super) fn beat(&self, report: EngineReport, now: Timestamp, failure: Option<String>) {
         let mut unwritten = self.unwritten.lock().unwrap_or_else(PoisonError::into_inner);
         let since = unwritten.as_ref().map_or(now, |before| before.since);
         *unwritten = failure.map(|why| Unwritten { report, since, why });
     }
 
-    /// What the engine of this process says of itself, where it could not write that. Others don't know of it then.
+    /// The report of this process's engine while it can't be written. Other engines don't know of this one then.
     pub fn unwritten(&self) -> Option<Unwritten> {
         self.unwritten.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Runs that it has now.
+    /// How many runs the engine has now.
     pub fn leases(&self) -> u64 {
         self.leases.load(Ordering::Relaxed)
     }

@@ -1,4 +1,5 @@
-//! The members of a cluster, with what their agents say about themselves.
+//! The members of a cluster, with what their agents say about themselves. The platform and the `Cluster` object
+//! only name the agents; strategies and selections also need to know what each agent is.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,28 +21,28 @@ use crate::run::{
 use crate::store::StoreError;
 use replibook_core::mutant;
 
-/// Agents that are asked at the same time, so that a large cluster doesn't open all its connections at
-/// once; but enough that 5,000 agents which are all down are asked within a minute.
+/// How many agents are asked at the same time: few enough that a large cluster doesn't open all its connections at
+/// once, but enough that 5,000 agents which are all down are asked within a minute.
 pub(super) const ASKED_AT_ONCE: usize = 256;
 
-/// Time within which an agent's answer must begin. One that doesn't answer in time takes part with the
-/// attributes of the Cluster object and the platform alone: its steps will say what is wrong with it.
+/// How soon an agent's answer must begin. An agent that doesn't answer in time takes part with only the attributes
+/// from the Cluster object and the platform: its steps will say what is wrong with it.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
 
-/// How long a store that does not answer is left alone.
+/// How long to wait after the store did not answer.
 const STORE_WAIT: std::time::Duration = std::time::Duration::from_millis(500);
 
-/// The most bytes, as JSON, of the attributes and the node information of one agent: they are part
-/// of its record, hundreds of which are written by one commit.
+/// The most bytes, as JSON, of the attributes and the node information of one agent together. They are part of its
+/// record, and one commit writes hundreds of records.
 const MAX_ABOUT_BYTES: usize = 8 * 1024;
 
-/// How many characters of the identifier are kept if an agent says too much about its node: one more than
-/// an identifier may have, so that a shortened one never equals another.
+/// How many characters of a node's identifier are kept when the agent says too much: one more than an identifier
+/// may have, so that a shortened identifier never equals another.
 const MAX_NODE_ID_CHARS: usize = 257;
 
-/// Works out the members of a run's cluster at the start of a stage: all of them, or, where the run goes
-/// over agents of another one again, those. A run that has begun, and so knows members, takes no other
-/// doubtful ones.
+/// Works out the members of a run's cluster at the start of a stage: all of them, or, if the run retries agents of
+/// another run, only those. `knows` has the members that a run which has begun knows already; such a run takes in
+/// no other doubtful members.
 pub(super) async fn load(
     world: &World,
     following: Following,
@@ -68,7 +69,7 @@ async fn members(
     let mut gone = None;
     match (knows, &snapshot.retry_of) {
         (Some(knows), _) => {
-            // A run over agents of another one takes no others in, so nobody waits for them.
+            // A retry takes in no further agents, so don't wait for others.
             if snapshot.retry_of.is_some() {
                 agents.retain(|(id, _)| knows.contains_key(id));
             }
@@ -92,8 +93,8 @@ async fn members(
     Ok((asking.all(world, agents).await, gone))
 }
 
-/// Leaves out the doubtful ones that a run does not know. Those that it does know stay where it knows them,
-/// if nobody else is there: another run, whose records are older, may have told where they are.
+/// Leaves out the doubtful agents that the run does not know. Those that it does know keep the address that it
+/// knows, if nobody else is there: the membership's address may come from another run, whose records are older.
 fn stay_where_known(
     agents: &mut Vec<(AgentId, Arc<KnownAgent>)>,
     membership: &Membership,
@@ -117,15 +118,15 @@ fn stay_where_known(
 
 /// Asks agents about themselves when a stage begins.
 pub(super) struct Asking {
-    /// Which agents have to answer so that the stage knows whom it selects.
+    /// Decides which agents have to answer before the stage knows whom it selects.
     pub(super) selection: Selection,
-    /// Where those that do not answer are reported.
+    /// Where agents that do not answer are reported.
     pub(super) inbox: mpsc::Sender<Input>,
 }
 
 impl Asking {
-    /// Asks each at least once. Those that have to answer and do not are asked again, until the patience
-    /// with agents is over, which counts once for all of them. The order stays.
+    /// Asks each agent at least once. Agents that have to answer and do not are asked again until the patience
+    /// with agents, which counts once for all of them, is over. Keeps the order.
     async fn all(&self, world: &World, agents: Vec<(AgentId, Arc<KnownAgent>)>) -> Vec<Member> {
         let limits = &world.agent_limits;
         let until = world.clock.now().plus(limits.unreachable_after);
@@ -181,7 +182,7 @@ impl Asking {
         index: usize,
         (id, agent): (AgentId, Arc<KnownAgent>),
     ) -> Option<(usize, Member)> {
-        // At the deadline itself it is asked a last time.
+        // An agent is asked one last time at the deadline itself.
         match world.clock.now() <= until {
             true => Some((index, ask(world, id, agent, &self.selection).await)),
             false => None,
@@ -189,7 +190,7 @@ impl Asking {
     }
 }
 
-/// Asks an agent that joins about itself, and asks it again if it has to answer and does not.
+/// Asks a joining agent about itself, again and again if it has to answer and does not.
 pub(super) async fn ask_patiently(
     world: &World,
     id: AgentId,
@@ -214,10 +215,10 @@ fn twice(wait: Millis) -> Millis {
     Millis(wait.0.max(1).saturating_mul(2))
 }
 
-/// Records of the old run that are in memory at once: each may have results of a megabyte.
+/// How many records of the old run are in memory at once: each may have results of a megabyte.
 const RECORDS_AT_ONCE: u32 = 50;
 
-/// The agents of a finished run that are gone over again.
+/// The agents of a finished run that this run goes over again.
 async fn agents_of(world: &World, of: &RetryOf) -> Result<BTreeSet<AgentId>, String> {
     let Some(run) = answered(world, || world.store.run(of.run)).await? else {
         return Err(format!("run {}, whose agents it goes over again, is gone", of.run));
@@ -237,7 +238,7 @@ async fn agents_of(world: &World, of: &RetryOf) -> Result<BTreeSet<AgentId>, Str
     }
 }
 
-/// Asks the store until it answers.
+/// Calls the store until it answers.
 async fn answered<T, F>(world: &World, call: impl Fn() -> F) -> Result<T, String>
 where
     F: Future<Output = Result<T, StoreError>>,
@@ -255,9 +256,9 @@ fn json_bytes(value: &impl serde::Serialize) -> usize {
     serde_json::to_vec(value).map_or(usize::MAX, |text| text.len())
 }
 
-/// Asks an agent about itself, and what the selection of the stage and its steps look at.
+/// Asks an agent about itself, and for what the stage's selection and steps look at.
 async fn ask(world: &World, id: AgentId, agent: Arc<KnownAgent>, selection: &Selection) -> Member {
-    // Before: an engine that stood still must not take an old answer for a new one.
+    // Take the time before asking: an engine that stood still must not take an old answer for a new one.
     let (asked_at, identity) = (Some(world.clock.now()), agent.identity.clone());
     let (address, declared) = (agent.address.clone(), agent.attributes.clone());
     let wanted = selection.wanted(&identity);
@@ -283,18 +284,19 @@ async fn ask(world: &World, id: AgentId, agent: Arc<KnownAgent>, selection: &Sel
 /// What came of asking an agent once.
 struct Heard {
     looked: Looked,
-    /// Why something that it was asked is not known, where that would be the same each time.
+    /// Why something it was asked for is unknown, where asking again would end the same way.
     refusal: Option<Refusal>,
 }
 
-/// What the agent at `address` says about its node, and what is wanted beside that, if it does so in time; of
-/// what it says no more than is kept.
+/// What the agent at `address` says about its node, and whatever else is wanted, if it answers in time. Contains
+/// no more of its answer than is kept.
 pub(super) async fn look(world: &World, id: &AgentId, address: &str, wanted: Wanted) -> Looked {
     hear(world, id, address, wanted, &Map::new()).await.looked
 }
 
-/// What calls to the agent at `address` come to, if each answer begins soon and all of them end before the
-/// patience with agents does: an agent behind a slow line answers too. Else why not, in words.
+/// The result of `calls` to the agent at `address`, if each answer begins soon and all of them end before the
+/// patience with agents is over, so that an agent behind a slow line can answer too. Otherwise the reason as
+/// human-readable text.
 async fn in_time<T>(
     world: &World,
     address: &str,
@@ -313,7 +315,7 @@ async fn in_time<T>(
     }
 }
 
-/// How long all of an answer may take. Where agents are given up soon, it has as long as for its beginning.
+/// How long a whole answer may take. If agents are given up sooner than an answer must begin, it has that long.
 fn whole_patience(limits: &AgentLimits) -> std::time::Duration {
     limits.unreachable_after.to_std().max(PATIENCE)
 }
@@ -339,7 +341,7 @@ async fn hear(
             return Heard { refusal: looked.refusal().cloned(), looked };
         }
     };
-    // A store that hangs does not hide what the node is. What is missing stays null.
+    // A store that hangs must not hide what the node is. What is missing stays null.
     let missing = loop {
         let asked = ask_store(world.agents.as_ref(), address, wanted, &mut info.datastore);
         match in_time(world, address, asked).await.unwrap_or(None) {
@@ -352,13 +354,13 @@ async fn hear(
     Heard { looked: Looked::Says(Box::new(info)), refusal }
 }
 
-/// For want of something of our own nothing was asked: then an agent is asked again without end, and has as long as
-/// ever to answer.
+/// Waits before an agent is asked again, because a resource of our own was lacking and nothing was asked. That is
+/// repeated without end, and the agent then has its full time to answer.
 async fn again(world: &World) {
     world.clock.sleep(world.agent_limits.retry_initial.to_std()).await;
 }
 
-/// What a look without success says: what will be refused again, or can't be read, is an answer.
+/// What a failed look says about the agent. If it would be refused again, or can't be read, that is an answer too.
 fn not_said(error: &AgentError) -> Looked {
     let message = error.to_string();
     let refused = |reason, message| Looked::Refused(Refusal { reason, message });
@@ -374,14 +376,14 @@ fn not_said(error: &AgentError) -> Looked {
     }
 }
 
-/// Whether this is not more than is kept of one agent.
+/// Whether this is no more than is kept of one agent.
 fn fits(attributes: &Map<String, Value>, node: &Value) -> bool {
     let readable = json_depth_ok(node) && attributes.values().all(json_depth_ok);
     readable && json_bytes(attributes) + json_bytes(node) <= MAX_ABOUT_BYTES
 }
 
-/// Leaves out what is more than is kept of one agent, and says so: what it says of its node first, and then
-/// its attributes.
+/// Leaves out what exceeds the limit for one agent, and returns a refusal that says so. The node information goes
+/// first, then the attributes.
 fn leave_out_too_much(
     agent: &AgentId,
     address: &str,
@@ -404,7 +406,7 @@ fn leave_out_too_much(
     Some(Refusal { reason: FailureReason::Malformed, message })
 }
 
-/// What is kept of an agent that says more than that.
+/// What is kept of the node information of an agent that says too much.
 fn status_alone(agent: &AgentId, node: &Value) -> Value {
     tracing::warn!(%agent, "the agent says more about its node than is kept");
     let mut kept = Map::new();
@@ -416,7 +418,7 @@ fn status_alone(agent: &AgentId, node: &Value) -> Value {
         }
         None => {}
     }
-    // Its identity must be compared all the same.
+    // Its identity must still be compared.
     if let Some(Value::String(id)) = node.get("node_id") {
         let id: String = id.chars().take(MAX_NODE_ID_CHARS).collect();
         kept.insert("node_id".to_owned(), json!(id));
@@ -428,7 +430,7 @@ fn status_alone(agent: &AgentId, node: &Value) -> Value {
 pub(super) async fn refresh(world: &World, agents: Vec<AskAgain>) -> Input {
     let asked = futures::stream::iter(agents).map(|agent| ask_again(world, agent));
     let mut answers: Vec<_> = asked.buffer_unordered(ASKED_AT_ONCE).collect().await;
-    // The same answers give the same history, whoever was quicker.
+    // The same answers must give the same history, whichever came first.
     answers.sort_by_key(|answer| answer.agent);
     Input::Refreshed(answers)
 }

@@ -1,21 +1,21 @@
-//! Runs that are taken up beyond the places of an engine, since a command for them has come: they do what was asked,
-//! and nothing begins for which there is no place.
+//! Runs that an engine takes up beyond its places, because a command for them has come. Such a run does what was
+//! asked of it, and begins nothing for which it would need a place.
 
 use std::time::Duration;
 
 use super::run_driver::RunDriver;
 use crate::run::{Effect, Input, Run, RunStatus, Transition};
 
-/// How long such a run waits for what it was taken up for: several looks of its engine, one of which may fail.
+/// How long such a run waits for its command: several looks of its engine, one of which may fail.
 const ASKED_WITHIN: Duration = Duration::from_secs(5);
 
 impl RunDriver {
-    /// Whether the run has no place, and would go on: once it has done what it was asked, it waits in the store as
-    /// before. What was committed by then and not performed is performed by the next engine.
+    /// Whether the run has no place and would go on. Once it has done what was asked, such a run waits in the
+    /// store as before. Effects that were committed but not performed by then are performed by the next engine.
     pub(super) fn makes_way(&self, status: RunStatus) -> bool {
         match status {
             RunStatus::Pending | RunStatus::Starting | RunStatus::Running => self.place.is_beyond(),
-            // It waits for a person, or ends.
+            // It waits for a person, or is ending.
             RunStatus::PendingApprove
             | RunStatus::Paused
             | RunStatus::Cancelling
@@ -26,8 +26,8 @@ impl RunDriver {
         }
     }
 
-    /// Keeps the place of a run that was resumed and that waiting in the store would harm: where agents were on hold,
-    /// that is over, and their time-outs would pass meanwhile; and that absences were accepted only this driver knows.
+    /// Keeps the place of a resumed run that would suffer from waiting in the store: if a hold on agents has
+    /// ended, their time-outs would pass meanwhile, and only this driver knows that absences were accepted.
     pub(super) fn keep_if_resumed(&self, was_held: &mut bool, run: &Run, done: &[Transition]) {
         let was_held = std::mem::replace(was_held, run.progress.hold);
         let mut effects = done.iter().flat_map(|transition| &transition.effects);
@@ -38,7 +38,7 @@ impl RunDriver {
         }
     }
 
-    /// The commands for the run, which the engine hands out with its next look.
+    /// The commands for the run. The engine hands them out with its next look; empty if none comes in time.
     pub(super) async fn asked(&mut self) -> Vec<Input> {
         let clock = self.world.clock.clone();
         let mut asked = Vec::new();

@@ -1,4 +1,5 @@
-//! Which runs an engine claims, and how many.
+//! Which runs an engine claims, and how many: as many as it has places for, and the few that must not wait for a
+//! place.
 
 use std::time::Duration;
 
@@ -6,27 +7,27 @@ use super::engine::{Driver, Engine, log};
 use super::places::Clusters;
 use crate::store::{Claim, Skew, StoreError};
 
-/// Runs that are claimed by one look.
+/// The most runs that are claimed in one call of the store.
 const CLAIMED_AT_ONCE: u32 = 100;
 
-/// How often an engine that takes up no further runs of a cluster looks for a run of it that nobody drives, while
-/// some of its own runs only wait: they may wait for that one. It is also how often a full engine lets one more run
-/// join those that wait in it for a place. Half as long as it takes to notice that an engine has died.
+/// How often an engine that takes up no further runs of a cluster looks for one of them that nobody drives, while
+/// some of its own runs only wait: they may be waiting for that one. It is also how often a full engine lets one
+/// more run join those that wait in it for a place. Half the time that it takes to notice that an engine has died.
 const EXCHANGE: Duration = Duration::from_secs(7);
 
-/// What a run is taken up with.
+/// With which kind of place a run is taken up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum With {
-    /// With a place.
+    /// With a free place.
     Place,
-    /// With one, whether there is one or not: until what was asked of it is done.
+    /// With a place, even if none is free, until it has done what was asked of it.
     Beyond,
-    /// Without one: it waits for it, after all who wait already.
+    /// Without a place: it waits for one, behind all the runs that wait already.
     None,
 }
 
 impl Engine {
-    /// Claims runs as far as there are places for them.
+    /// Claims as many runs as there are places for.
     pub(super) async fn claim(&mut self) -> Result<(), StoreError> {
         let skew = Skew::of(self.world.store.as_ref(), self.world.clock.as_ref());
         if !self.skew.look(skew) || self.is_draining {
@@ -46,12 +47,12 @@ impl Engine {
         }
     }
 
-    /// Takes up what must not wait for a place: whoever asks something of a run need not wait for other runs.
+    /// Takes up runs that must not wait for a place: whoever asks something of a run need not wait for other runs.
     async fn claim_beyond(&mut self) -> Result<(), StoreError> {
         let limit = u32::try_from(self.places.for_woken()).unwrap_or(u32::MAX);
         let limit = limit.min(CLAIMED_AT_ONCE);
         if limit > 0 {
-            // Also those that wait for a full cluster.
+            // Including runs that wait for a cluster that is full here.
             let woken = Claim { limit, full: Vec::new(), only_woken: true };
             self.claim_some(&woken, With::Beyond).await?;
         }
@@ -66,9 +67,9 @@ impl Engine {
         clusters
     }
 
-    /// Claims at most `limit` runs and begins to drive them. How many those are.
+    /// Claims at most `limit` runs and begins to drive them. Returns how many it began to drive.
     async fn claim_some(&mut self, claim: &Claim, with: With) -> Result<u32, StoreError> {
-        // No run that waits gets what these are going to take.
+        // The places that these runs are going to take must not go to a run that waits in this engine.
         let kept = match with {
             With::Place => usize::try_from(claim.limit).unwrap_or_default().min(self.places.free()),
             With::Beyond | With::None => 0,
@@ -78,8 +79,8 @@ impl Engine {
         let mut begun = 0;
         for lease in leases {
             if let Some(driver) = self.drivers.get(&lease.run) {
-                // The lease ran out while the driver was at work: it has to end before another one
-                // may begin.
+                // The lease ran out while the driver was at work. That driver has to end before another one may
+                // begin.
                 driver.lease.lose();
                 log(self.world.store.release(lease.run, lease.epoch).await);
             } else {
@@ -94,9 +95,9 @@ impl Engine {
         Ok(begun)
     }
 
-    /// Without this, an engine would wait for ever if all the runs that it may queue waited for one that nobody
-    /// drives any more: it takes that one up, and gives back the youngest that waits. And an engine whose places
-    /// all go to runs that wait in it would never take up another one: here it lets one join them.
+    /// Keeps an engine from waiting for ever. If all the runs that it may queue wait for a run that nobody drives
+    /// any more, it takes up that run and gives back the youngest one that waits. And if all its places go to runs
+    /// that already wait in it, it would never take up another; here it lets one more join them.
     async fn exchange(&mut self) -> Result<(), StoreError> {
         if self.is_yielding() {
             return Ok(());
@@ -109,7 +110,7 @@ impl Engine {
         let (served, room) = (clusters.served(&self.places), clusters.room_in_queues());
         let only_waits = |driver: &&Driver| !driver.place.is_taken() && !driver.place.is_in_line();
         let youngest = self.drivers.values().rfind(only_waits).map(|driver| driver.lease.clone());
-        // One that goes on takes a place at once, whether there is one or not.
+        // A run that goes on takes a place at once, even if none is free.
         let room = self.places.for_woken() > 0 && (youngest.is_some() || room > 0);
         let with = match (self.places.free(), self.places.has_line()) {
             (0, true) if room => With::None,
@@ -119,7 +120,7 @@ impl Engine {
         self.exchanged = now;
         let full = match with {
             With::Place => served,
-            // In the line no cluster gets more than its share.
+            // While runs wait in line for a place, no cluster gets more than its share.
             With::None | With::Beyond => Vec::new(),
         };
         let claim = Claim { limit: 1, full, only_woken: false };

@@ -1,4 +1,4 @@
-//! Waiting for the lock of a cluster, which the store gives.
+//! Waits for the lock of a cluster. The store gives the lock; this only decides when to ask for it.
 
 use std::sync::Arc;
 
@@ -8,21 +8,21 @@ use super::queue::Queues;
 use crate::run::{Input, ReasonCode, RunId, StatusReason};
 use crate::store::Locked;
 
-/// Where a run waits for its cluster.
+/// What a run needs while it waits for its cluster.
 pub(super) struct Waiting {
     pub(super) queues: Queues,
     pub(super) place: Arc<Place>,
     pub(super) cluster: String,
 }
 
-/// Waits until the run has the lock, or until there is something new to say about what it waits for;
-/// `told` is what was said last.
+/// Waits until the run has the lock, or until there is something new to say about what it waits for. `told` is the
+/// reason that was reported last.
 ///
 /// # Flow
-/// A run that was told nothing yet asks for itself: mostly nobody comes before it. After that it waits
-/// with all the others of this engine, and asks once it is its turn. It takes its place before it asks, so
-/// that no run gets its cluster and then waits for an engine. One that comes with a place keeps it until it is
-/// known not to be its turn.
+/// A run that was told nothing yet asks for the lock itself: mostly no other run comes before it. After that it
+/// waits together with the other runs of this engine, and asks once it is its turn. It takes its place before it
+/// asks, so that no run gets its cluster and then waits for an engine. A run that already has a place keeps it
+/// until it turns out not to be its turn.
 pub(super) async fn wait(
     waiting: Waiting,
     committer: Committer,
@@ -30,7 +30,7 @@ pub(super) async fn wait(
 ) -> Input {
     let Waiting { queues, place, cluster } = waiting;
     let run = committer.lease.run();
-    // Before the question: what happens after the answer is heard.
+    // Join before asking, so that what happens after the answer is not missed.
     let mut queue = queues.join(&cluster);
     let mut ask = told.as_ref().is_none_or(|told| told.code != ReasonCode::ClusterBusy);
     loop {
@@ -42,7 +42,7 @@ pub(super) async fn wait(
         };
         match locked {
             Some(Locked::Held) if ask => return Input::ClusterFree,
-            // It seems to be its turn; or it is not queued any more, which the answer will say.
+            // It seems to be this run's turn; or the run is no longer queued, and then the answer says so.
             Some(Locked::Held) | None => ask = true,
             Some(Locked::Waits { run: holder, queued }) => {
                 place.give_back();
@@ -59,15 +59,14 @@ fn is_news(told: Option<&StatusReason>, holder: RunId, queued: u32) -> bool {
     told != Some(&StatusReason::cluster_busy(holder, queued))
 }
 
-/// Asks for the lock.
+/// Asks for the lock. Never returns if that failed for good: the lease is given up then.
 async fn take(committer: &Committer) -> Option<Locked> {
     let (run, epoch) = (committer.lease.run(), committer.lease.epoch());
     let store = committer.store.as_ref();
     match committer.until_answered(|| store.lock_cluster(run, epoch)).await {
         Ok(locked) => Some(locked),
         Err(error) => {
-            // If it was fenced, the engine that has the run now goes on with it. Otherwise it is set
-            // aside.
+            // If the run was fenced, the engine that has it now goes on with it. Otherwise the run is set aside.
             tracing::warn!(%run, %error, "failed to ask for the lock of the cluster");
             committer.lease.give_up(error);
             std::future::pending().await

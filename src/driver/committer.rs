@@ -1,4 +1,4 @@
-//! From transitions to commits: as many in one as fit, tried again until the store answers.
+//! From transitions to commits: as many transitions in one commit as fit, tried again until the store answers.
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -12,10 +12,10 @@ use crate::store::{MAX_COMMIT_DOCUMENTS, Store, StoreError};
 use replibook_base::crash::{self, Point};
 use replibook_core::mutant;
 
-/// The first wait after a store that did not answer.
+/// How long to wait after the first failed try.
 const BACKOFF_START: Duration = Duration::from_millis(50);
 
-/// The longest wait between two tries: an outage that ends is noticed within this.
+/// The longest wait between two tries, so that the end of an outage is noticed within this time.
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
 /// Commits the writes of one run.
@@ -29,10 +29,10 @@ impl Committer {
     /// Commits the writes of `transitions` in order, in as few commits as the bounds allow.
     ///
     /// # Errors
-    /// [`StoreError`] that another try would not mend; the run must be given up then. A store that
-    /// does not answer is no error: it is tried until it does, or until the lease is lost.
+    /// [`StoreError`] that another try would not mend; the run must be given up then. A store that does not answer
+    /// is no error: the commit is tried until it does, or until the lease is lost.
     ///
-    /// Whether there was anything to commit.
+    /// Returns whether there was anything to commit.
     pub(super) async fn commit(&self, transitions: &mut [Transition]) -> Result<bool, StoreError> {
         let mut group = Group::default();
         let mut anything = false;
@@ -42,7 +42,7 @@ impl Committer {
                 continue;
             }
             anything = true;
-            // The limits of the core let a single one fit.
+            // The limits of the core ensure that a single transition fits.
             if !group.writes.is_empty() && !group.has_room_for(&writes) {
                 self.commit_group(std::mem::take(&mut group)).await?;
             }
@@ -70,7 +70,7 @@ impl Committer {
         Ok(())
     }
 
-    /// Calls the store until it answers. Once the lease is lost the last error is returned.
+    /// Calls the store until it answers. Once the lease is lost, returns the last error.
     pub(super) async fn until_answered<T, F, C>(&self, call: C) -> Result<T, StoreError>
     where
         C: Fn() -> F,
@@ -81,7 +81,7 @@ impl Committer {
             match call().await {
                 Err(error) if error.retryable() && !self.lease.is_lost() => {
                     tracing::warn!(run = %self.lease.run(), %error, "store does not answer");
-                    // Runs that wait for one store must not all come back at once.
+                    // Runs that wait for the same store must not all come back at once.
                     self.clock.sleep(self.part_of(wait)).await;
                     wait = (wait * 2).min(BACKOFF_MAX);
                 }
@@ -90,8 +90,8 @@ impl Committer {
         }
     }
 
-    /// Between a half of `wait` and all of it: another part for each lease, yet the same one when
-    /// the same history is repeated.
+    /// Between half of `wait` and all of it. It differs for each lease, but is the same when the same history is
+    /// repeated.
     fn part_of(&self, wait: Duration) -> Duration {
         let mut hasher = DefaultHasher::new();
         (self.lease.run(), self.lease.epoch(), wait).hash(&mut hasher);
@@ -100,8 +100,8 @@ impl Committer {
     }
 }
 
-/// Commits a group in order, in halves where together they are too many bytes. Each write alone fits,
-/// by the limits of the core.
+/// Commits a group in order. If its writes together are too many bytes, commits it in halves. Each write alone
+/// fits, by the limits of the core.
 async fn in_parts<F>(group: Vec<Writes>, commit: impl Fn(Writes) -> F) -> Result<(), StoreError>
 where
     F: Future<Output = Result<(), StoreError>>,
@@ -125,14 +125,14 @@ where
     Ok(())
 }
 
-/// Writes that go into one commit.
+/// Writes that go into one commit, and how many documents they have.
 #[derive(Default)]
 struct Group {
     writes: Vec<Writes>,
-    /// Documents that are written whole, and so once however often they are in it.
+    /// Records and journals are written whole: each counts once, however many writes of the group have it.
     records: HashSet<AgentSeq>,
     journals: HashSet<AttemptKey>,
-    /// All others.
+    /// The number of all other documents.
     documents: usize,
 }
 
@@ -158,7 +158,7 @@ fn others(writes: &Writes) -> usize {
     writes.logs.len() + writes.events.len() + writes.commands.len()
 }
 
-/// One commit for several: of each document the last version, all events and lines.
+/// Merges several writes into one: the last version of each document, and all events and lines.
 fn merge(group: &[Writes]) -> Writes {
     let mut merged = Writes::default();
     let mut records = BTreeMap::new();

@@ -1,4 +1,5 @@
-//! Performing effects: each becomes a task that answers with an input.
+//! Performs effects: each becomes a task that answers with an input. The tasks belong to one run and end with its
+//! driver, so nothing goes on for a run that the engine has given up.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,14 +23,14 @@ use crate::run::{
 };
 use replibook_core::mutant;
 
-/// Inputs that wait for the driver of a run. Tasks wait when it is full, so nothing is lost.
+/// How many inputs may wait for the driver of a run. When the inbox is full the tasks wait, so nothing is lost.
 pub(super) const INBOX: usize = 1_024;
 
-/// How long a host or a store that can't serve a plugin now is left alone.
+/// How long to wait after a host or a store could not serve a plugin.
 const PLUGIN_WAIT: std::time::Duration = std::time::Duration::from_millis(500);
 
-/// How often an activation is tried that the host could not make, because a pool or a queue of it
-/// was full: for half a minute, longer than such a peak lasts.
+/// How often to try an activation that the host could not make because one of its pools or queues was full. That
+/// takes half a minute, longer than such a peak lasts.
 const ACTIVATION_TRIES: u32 = 60;
 
 /// Performs the effects of one run.
@@ -39,14 +40,13 @@ pub(super) struct Effects {
     following: Following,
     inbox: mpsc::Sender<Input>,
     follow: FollowContext,
-    /// All that goes on for the run.
+    /// Every task of the run.
     tasks: JoinSet<()>,
-    /// The tasks of attempts, to be ended when an attempt is given up.
+    /// The task of each attempt, to be ended when the attempt is given up.
     attempts: HashMap<AttemptKey, AbortHandle>,
-    /// What is known of the requests for the action that an agent has out: at most one action for each
-    /// agent.
+    /// What is known about the requests for an agent's current action: at most one action for each agent.
     sent: HashMap<AgentSeq, (AttemptKey, u32, Arc<Sent>)>,
-    /// Calls that were given up before anything of them was sent, and why: at most one for each agent.
+    /// Calls that were given up before any request was sent, and why: at most one for each agent.
     unsent: HashMap<AgentSeq, (AttemptKey, u32, String)>,
     timer: Option<AbortHandle>,
     feed: Option<AbortHandle>,
@@ -92,14 +92,14 @@ impl Effects {
     pub(super) fn perform(&mut self, mut perform: Perform) {
         let (key, call) = (perform.key, perform.call);
         let is_action = perform.what.name() == CallName::RunAction;
-        // A task that begins anew does not forget what earlier tasks told.
+        // A task that starts again must not forget what earlier tasks reported.
         let unsure = perform.again;
         if is_action {
             let given_up = self.unsent.remove(&key.agent);
             let unsent = given_up.filter(|(of, number, _)| (*of, *number) == (key, call));
             match unsent {
                 Some((.., why)) if perform.look_only => {
-                    // There is nothing to look at.
+                    // No action was sent, so there is nothing to look at.
                     let answer = Answer::RunAction(Err(CallError::NotTaken(why)));
                     return self.start(key, async move { Input::Answered { key, call, answer } });
                 }
@@ -135,8 +135,8 @@ impl Effects {
         });
     }
 
-    /// What it takes to follow one call so that what is noticed about it becomes an input. If the inbox
-    /// is full, the notice is dropped: neither the call nor other inputs may wait for it.
+    /// The context in which one call is followed: what is noticed about it becomes an input. If the inbox is full,
+    /// the notice is dropped: neither the call nor other inputs may wait for it.
     fn watched(
         &self,
         key: AttemptKey,
@@ -161,14 +161,14 @@ impl Effects {
         self.start(key, async move {
             let at = world.clock.now();
             let looked = asking::look(&world, &agent, &address, wanted).await;
-            // A person may have had it ignored meanwhile.
+            // A person may have had the identity of the agent ignored meanwhile.
             let members = following.now().membership.members;
             let identity = members.get(&agent).map(|member| member.identity.clone());
             Input::Looked(Look { key, address, at, looked, identity })
         });
     }
 
-    /// Gives up what is performed for an attempt.
+    /// Gives up whatever is being performed for an attempt.
     pub(super) fn abandon(&mut self, key: AttemptKey) {
         let sent = self.sent.remove(&key.agent).filter(|(of, ..)| *of == key);
         if let Some((_, call, sent)) = sent
@@ -181,7 +181,7 @@ impl Effects {
         }
     }
 
-    /// Sends [`Input::Woken`] at that moment, and not at an earlier one that was asked for.
+    /// Sends [`Input::Woken`] at this moment, and no longer at a moment that was set before.
     pub(super) fn wake_at(&mut self, at: Timestamp) {
         if let Some(timer) = self.timer.take() {
             timer.abort();
@@ -189,23 +189,23 @@ impl Effects {
         let (clock, inbox) = (self.world.clock.clone(), self.inbox.clone());
         let timer = self.tasks.spawn(async move {
             sleep_until(clock.as_ref(), at).await;
-            // The driver is gone when nobody takes it.
+            // If nobody takes the input, the driver is gone.
             let _ = inbox.send(Input::Woken).await;
         });
         self.timer = Some(timer);
     }
 
-    /// Where inputs of the run go.
+    /// The channel for inputs of the run.
     pub(super) fn inbox(&self) -> mpsc::Sender<Input> {
         self.inbox.clone()
     }
 
-    /// Who follows the cluster of the run.
+    /// The handle to the task that follows the cluster of the run.
     pub(super) fn following(&self) -> Following {
         self.following.clone()
     }
 
-    /// Puts changes of the cluster into the inbox from now on, beginning with how it differs from what
+    /// From now on, puts changes of the cluster into the inbox, beginning with how the cluster differs from what
     /// the run knows.
     pub(super) fn feed(&mut self, machine: &Machine) {
         self.stop_feeding();
@@ -222,25 +222,25 @@ impl Effects {
         self.feed = Some(self.tasks.spawn(feed));
     }
 
-    /// Whether changes of the cluster come in.
+    /// Whether changes of the cluster are put into the inbox.
     pub(super) fn is_fed(&self) -> bool {
         self.feed.is_some()
     }
 
-    /// Lets no further change of the cluster in.
+    /// Puts no further changes of the cluster into the inbox.
     pub(super) fn stop_feeding(&mut self) {
         if let Some(feed) = self.feed.take() {
             feed.abort();
         }
     }
 
-    /// Tells who follows the cluster that this mass absence is accepted.
+    /// Tells the task that follows the cluster that this mass absence is accepted.
     pub(super) fn accept_absence(&mut self, seen: MassAbsence) {
         let following = self.following();
         self.tasks.spawn(async move { following.accept(seen).await });
     }
 
-    /// Sends what a task works out.
+    /// Puts the result of `task` into the inbox.
     pub(super) fn answer(&mut self, task: impl Future<Output = Input> + Send + 'static) {
         self.spawn(task);
     }
@@ -258,7 +258,7 @@ impl Effects {
         })
     }
 
-    /// Forgets the tasks that have ended. Whether one of them panicked: what it was to send never comes.
+    /// Forgets the tasks that have ended. Returns whether one of them panicked: its input will never come.
     pub(super) fn tidy(&mut self) -> bool {
         let mut panicked = false;
         while let Some(ended) = self.tasks.try_join_next() {
@@ -270,7 +270,7 @@ impl Effects {
         panicked
     }
 
-    /// Returns when a task of those that go on panics; never when none does.
+    /// Returns when one of the tasks panics; never, if none does.
     pub(super) async fn panicked(&mut self) {
         while let Some(ended) = self.tasks.join_next().await {
             if has_panicked(&ended) {
@@ -280,18 +280,18 @@ impl Effects {
         std::future::pending().await
     }
 
-    /// Ends everything, and returns once nothing goes on.
+    /// Ends all tasks, and returns once they have ended.
     pub(super) async fn stop(&mut self) {
         self.tasks.shutdown().await;
     }
 }
 
-/// One that was ended on purpose has not.
+/// A task that was aborted on purpose has not panicked.
 fn has_panicked(ended: &Result<(), JoinError>) -> bool {
     ended.as_ref().is_err_and(JoinError::is_panic)
 }
 
-/// What a call needs.
+/// What the task of a call needs.
 struct Performing {
     follow: FollowContext,
     lease: LeaseGuard,
@@ -360,7 +360,8 @@ impl Performing {
         let (key, call) = (perform.key, perform.call);
         let on_accepted = || {
             let inbox = self.inbox.clone();
-            // Only tells a lost action from one that never arrived, after a crash: it may be late.
+            // This input may be late: it only serves to tell, after a crash, a lost action from one that never
+            // arrived.
             tokio::spawn(async move {
                 let _ = inbox.send(Input::Accepted { key, call }).await;
             });
@@ -373,7 +374,7 @@ impl Performing {
     }
 }
 
-/// Makes an activation; again when the host, and not the plugin, is why there is none.
+/// Makes an activation. Tries again when it failed because of the host and not because of the plugin.
 async fn activate_until_available(world: &World, activate: Activate) -> Activation {
     let mut tries = 1;
     loop {
@@ -397,7 +398,7 @@ async fn activate_until_available(world: &World, activate: Activate) -> Activati
     }
 }
 
-/// Compiles a plugin, if it is not ready, from the bytes in the store.
+/// Compiles a plugin from the bytes in the store, unless it is ready.
 pub(super) async fn ensure_loaded(world: &World, digest: &Digest) -> Result<(), PluginError> {
     if world.plugins.is_loaded(digest) {
         return Ok(());
@@ -434,7 +435,7 @@ fn unavailable(error: &PluginError) -> Activation {
     }
 }
 
-/// A plan's question, answered by the plugin. The roster is lent for as long as that takes.
+/// Asks the strategy for its plan. The plugin reads the roster only while it answers.
 pub(super) async fn plan(
     world: &World,
     plugin: &Digest,

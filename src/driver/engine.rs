@@ -1,4 +1,5 @@
-//! The engine: claims runs, keeps their leases, hands out commands, one driver for each run.
+//! The engine: claims runs, keeps their leases, hands out commands, and starts one driver for each run. A driver
+//! that fails or panics affects its own run only.
 
 use std::collections::{BTreeMap, HashSet};
 use std::convert::Infallible;
@@ -31,56 +32,56 @@ use replibook_core::mutant;
 /// How often the engine looks for runs and commands when nobody wakes it.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// How long the engine waits when the store has failed it: what is wrong with it is said in the log
-/// each time. Much shorter than a lease, which must be renewed as soon as the store answers.
+/// How long the engine waits after a call of the store has failed, each of which is logged. Much shorter than a
+/// lease, which must be renewed as soon as the store answers.
 const LOOK_FAILED: Duration = Duration::from_secs(2);
 
-/// How often expired documents are swept away.
+/// How often expired documents are deleted.
 const SWEEP: Duration = Duration::from_secs(30);
 
-/// Documents that one write sweeps away at most, so that commits don't wait for it.
+/// The most documents that one write deletes, so that commits don't have to wait for it.
 const SWEPT_AT_ONCE: u32 = 1_000;
 
-/// Writes of one sweep at most; what is left goes with the next one. Nothing reads it meanwhile.
+/// The most writes of one sweep. The rest is left to the next sweep; nothing reads those documents meanwhile.
 const SWEEPS: u32 = 20;
 
-/// Commands that are read by one look, of all runs together.
+/// The most commands that one look reads, of all runs together.
 const COMMANDS_AT_ONCE: u32 = 1_000;
 
-/// Commands that wait for one run's driver. What does not fit stays in the store for the next look.
+/// How many commands may wait for the driver of one run. Further ones stay in the store for the next look.
 const COMMANDS: usize = 64;
 
-/// How long a stop waits for the drivers. They only have to end their commit; one that is cut off is made by
-/// the next engine, and whoever asked the process to end kills it soon.
+/// How long a stop waits for the drivers. They only have to finish their commit; if one is cut off, the next
+/// engine makes it. Whoever asked the process to end may kill it soon.
 const STOPPING: Duration = Duration::from_millis(400);
 
-/// How long it may take then to give all runs back, which is one write. Those of an engine that can't are
-/// claimed by others once their leases run out.
+/// How long it may take after that to give all runs back, which is one write. If an engine can't, others claim its
+/// runs once their leases run out.
 const RELEASING: Duration = Duration::from_millis(300);
 
 /// Settings of an engine.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
-    /// Identifies this engine among those that share the store; another one for each process.
+    /// Identifies this engine among those that share the store. Each process needs its own.
     pub id: EngineId,
-    /// The most runs that this engine drives at the same time; others wait for a place.
+    /// The most runs that this engine drives at the same time; further ones wait for a place.
     pub max_runs: usize,
-    /// Its name for people.
+    /// The name that people see.
     pub name: String,
-    /// The machine that it is on.
+    /// The name of the machine that it runs on; empty if it has none.
     pub host: String,
-    /// Base URL of the server that it is in; none where there is none.
+    /// Base URL of the server that it is part of. None if there is no server.
     pub address: Option<String>,
-    /// Counts what it does.
+    /// Counts what the engine does.
     pub activity: Arc<Activity>,
 }
 
 impl EngineConfig {
-    /// The most runs at the same time unless said otherwise: each holds its records in memory. Those that
-    /// only wait, for a person or for their cluster, are not counted.
+    /// The default of [`max_runs`](Self::max_runs): each run holds its records in memory. Runs that only wait, for
+    /// a person or for their cluster, do not count.
     pub const MAX_RUNS: usize = 1_000;
 
-    /// An engine that goes by its identifier, on a machine that has no name.
+    /// Settings of an engine that is named by its identifier, on a machine without a name.
     pub fn new(id: EngineId, max_runs: usize) -> Self {
         let (name, activity) = (id.0.clone(), Arc::default());
         Self { id, max_runs, name, host: String::new(), address: None, activity }
@@ -91,28 +92,28 @@ impl EngineConfig {
 pub struct Engine {
     pub(super) world: World,
     pub(super) config: EngineConfig,
-    /// In order, so that the same history always goes the same way.
+    /// Ordered, so that the same history always goes the same way.
     pub(super) drivers: BTreeMap<RunId, Driver>,
     tasks: JoinSet<(RunId, u64)>,
-    /// Runs that wait for their clusters.
+    /// The runs that wait for their clusters.
     queues: Queues,
     pub(super) exchanged: Timestamp,
-    /// When it asked last whether others have room for runs that wait here.
+    /// When it last asked whether others have room for runs that wait here.
     pub(super) passed_on: Timestamp,
     pub(super) skew: SkewWatch,
     pub(super) places: Arc<Places>,
     pub(super) exits: Arc<Exits>,
-    /// When it first said how it is.
+    /// When it first wrote its report to the store.
     pub(super) started: Option<Timestamp>,
     pub(super) standing: Standing,
     pub(super) takers: Takers,
     pub(super) is_draining: bool,
-    /// When it claimed beyond its share last.
+    /// When it last claimed more than its share.
     pub(super) yielded: Timestamp,
     stop: CancellationToken,
 }
 
-/// When an engine did last what it does now and then.
+/// When an engine last did each of the things that it does now and then.
 struct Turns {
     renewed: Timestamp,
     swept: Timestamp,
@@ -124,23 +125,23 @@ struct Turns {
 pub(super) struct Driver {
     pub(super) lease: LeaseGuard,
     pub(super) cluster: Option<String>,
-    /// A run without one only waits, so that giving it back costs little.
+    /// The place of the run. A run without one only waits, so giving it back costs little.
     pub(super) place: Arc<Place>,
-    /// Since when it was seen to wait for its place.
+    /// When it was first seen to wait for its place. None if it does not wait.
     pub(super) waits_since: Option<Timestamp>,
-    /// Ends the driver after its commit.
+    /// Ends the driver once its commit is made.
     pub(super) stop: CancellationToken,
-    /// Ends it once nothing of the run is in flight, if the run may go.
+    /// Ends the driver once nothing of the run is in flight, if the run may go.
     pub(super) exit: Exit,
-    /// The one that drives it, or rests.
+    /// The task that drives the run, or that rests after a panic.
     task: Id,
     commands: mpsc::Sender<Input>,
-    /// Commands that were handed over; they stay in the store until the driver has committed them.
+    /// Commands that the driver was given. They stay in the store until the driver has committed them.
     sent: HashSet<CommandId>,
 }
 
 impl Engine {
-    /// An engine; it does nothing until it [`run`](Self::run)s.
+    /// Makes an engine. It does nothing until [`run`](Self::run) is called.
     pub fn new(world: World, config: EngineConfig) -> Self {
         let places = Places::new(config.max_runs);
         Self {
@@ -163,8 +164,8 @@ impl Engine {
         }
     }
 
-    /// Drives runs until `stop` is cancelled; then every driver ends its commit and the leases are
-    /// given back, so that the next engine can go on at once.
+    /// Drives runs until `stop` is cancelled. Then every driver finishes its commit and the leases are given back,
+    /// so that the next engine can go on at once.
     pub async fn run(mut self, stop: CancellationToken) {
         let endings = Endings::new(self.world.clone(), stop.clone());
         let clock = self.world.clock.clone();
@@ -172,7 +173,8 @@ impl Engine {
         let mut turns = Turns { renewed: now, swept: now, looked: now, beaten: None, endings };
         tokio::select! {
             biased;
-            // Whatever it is at: what a call to the store took by then is given back below.
+            // Whatever the engine is doing may be cut off here: what a call to the store took by then is given
+            // back below.
             () = stop.cancelled() => {}
             never = self.go_on(&mut turns) => match never {},
         }
@@ -183,7 +185,7 @@ impl Engine {
         let clock = self.world.clock.clone();
         let (queues, world) = (self.queues.clone(), self.world.clone());
         let mut looking = pin!(queues.look(&world));
-        // Runs that another engine, or an earlier version, could not go on with may go well here.
+        // Another engine, or an earlier version, may have been unable to go on with runs that go well here.
         log(self.world.store.rouse().await.map(drop));
         loop {
             let is_well = self.turn(turns).await;
@@ -191,14 +193,14 @@ impl Engine {
                 biased;
                 Some(ended) = self.tasks.join_next() => self.ended(ended).await,
                 () = self.world.signals.wait_for_work() => {}
-                // It never ends.
+                // This future never ends.
                 () = &mut looking => {}
                 () = clock.sleep(if is_well { LOOK } else { LOOK_FAILED }) => {}
             }
         }
     }
 
-    /// Does what is due. Whether all went well.
+    /// Does what is due. Returns whether all of it went well.
     async fn turn(&mut self, turns: &mut Turns) -> bool {
         let clock = self.world.clock.clone();
         let mut is_well = true;
@@ -303,8 +305,8 @@ impl Engine {
         log(self.world.store.release(run, driver.lease.epoch()).await);
     }
 
-    /// Nobody drives the run of a task that panicked where it must not: this engine or another one goes on with
-    /// it once it has rested.
+    /// The task of a run panicked where it must not, so nobody drives the run. This engine or another one goes on
+    /// with it after a rest.
     fn broke(&mut self, error: &JoinError) {
         let of = |(_, driver): &(&RunId, &mut Driver)| driver.task == error.id();
         let Some((run, driver)) = self.drivers.iter_mut().find(of) else { return };
@@ -329,7 +331,7 @@ impl Engine {
                 Some(_) | None => driver.lease.lose(),
             }
         }
-        // A claim whose answer got lost, or a release that did not arrive: nobody drives these.
+        // Nobody drives these runs: the answer to a claim got lost, or a release did not arrive.
         for lease in renewed.values().filter(|lease| !self.drivers.contains_key(&lease.run)) {
             self.world.store.release(lease.run, lease.epoch).await?;
         }
@@ -374,7 +376,7 @@ impl Engine {
         if !in_time {
             tracing::warn!(runs = self.tasks.len(), "runs did not stop in time, and are cut off");
         }
-        // Nothing may be on its way for a run that another engine has.
+        // Once another engine has a run, no request for it may be on its way from here.
         self.drivers.values().for_each(|driver| driver.lease.lose());
         self.tasks.abort_all();
         let (store, id) = (self.world.store.as_ref(), &self.config.id);
@@ -392,7 +394,7 @@ impl Engine {
     }
 }
 
-/// A store that does not answer is said and tried again with the next look. Whether all went well.
+/// Logs that the store failed; the next look tries again. Returns whether all went well.
 pub(super) fn log(result: Result<(), StoreError>) -> bool {
     match result {
         Ok(()) => true,

@@ -1,7 +1,7 @@
-//! The way out of an engine for runs that others are to have: how many may go, and which of them nobody took.
+//! Lets runs leave the engine so that other engines can have them: how many may go, and which of them nobody took.
 //!
-//! Any run may go that has nothing in flight, until as many have gone as were let out. So those that are always
-//! at work hold up none of the others, and nobody has to be told that the engine has thought better of it.
+//! Any run that has nothing in flight may go, until as many have gone as were let out. So runs that are always at
+//! work don't hold up the others, and nobody has to be told when the engine changes its mind.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,35 +12,36 @@ use tokio::sync::Notify;
 use super::standing::{BEAT, LEFT};
 use crate::run::{EngineId, Millis, RunId, Timestamp};
 
-/// How long runs may go after the engine has looked at the others: two of its looks, one of which may be late. A
-/// store that does not answer, or a process that stood still, makes what it knows old.
+/// How long runs may go after the engine has looked at the others: two of its beats, one of which may be late. If
+/// the store does not answer, or the process stood still, what the engine knows about the others is out of date.
 const OPEN_FOR: Millis = Millis(2 * BEAT.0);
 
-/// How long a run stays after no engine has taken it for the first time; each further time it is twice as
-/// long. It stands still for seconds then, which nobody minds at this distance.
+/// How long a run stays after no engine has taken it for the first time; each further time it stays twice as long.
+/// A run that leaves stands still for some seconds, which is no harm if that happens so rarely.
 const STAYS: Millis = Millis::from_secs(5 * 60);
 
-/// How long it stays at most: what keeps the others from it may be over by then.
+/// How long a run stays at most: by then, whatever keeps the others from taking it may be over.
 const STAYS_AT_MOST: Millis = Millis::from_secs(60 * 60);
 
-/// How long it is remembered that a run went, or that its stay was over: several beats, within which the others
-/// take it or do not.
+/// How long to remember that a run went, or that its stay was over: several beats. The others either take it
+/// within that time or not at all.
 const REMEMBERED: Millis = Millis::from_secs(10 * 60);
 
-/// Runs that are remembered at most, several times what an engine drives; the oldest run is forgotten first.
+/// The most runs that are remembered, several times what an engine drives. The oldest run is forgotten first.
 const REMEMBERED_AT_ONCE: usize = 10_000;
 
 /// How many runs may go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Open {
-    /// Of those that only wait for their cluster.
+    /// How many of the runs that only wait for their cluster.
     pub(super) waiting: usize,
-    /// Of the others.
+    /// How many of the runs that go on.
     pub(super) going: usize,
 }
 
 impl Open {
-    /// So many, of which as many as there are only wait: these cost nothing.
+    /// Lets `count` runs go. As many of them as possible are runs that only wait, since handing those over costs
+    /// nothing.
     pub(super) fn of(count: usize, waiting: usize) -> Self {
         let waiting = waiting.min(count);
         Self { waiting, going: count - waiting }
@@ -51,14 +52,14 @@ impl Open {
     }
 }
 
-/// A run that went, and may have come back.
+/// A run that left, and may have come back.
 #[derive(Clone, Copy, Debug)]
 struct Gone {
     epoch: u64,
     at: Timestamp,
-    /// Whether it only waited.
+    /// Whether it only waited when it left.
     waited: bool,
-    /// How often no engine took it.
+    /// How many times no engine took it.
     refused: u32,
     stays_until: Timestamp,
 }
@@ -72,7 +73,7 @@ struct State {
     takers: BTreeSet<EngineId>,
 }
 
-/// The way out of one engine. All times are the store's: that of a run may be ahead of it.
+/// The way out of one engine. All times are the store's, because the clock of a run may be ahead of it.
 #[derive(Debug, Default)]
 pub(super) struct Exits {
     state: Mutex<State>,
@@ -84,8 +85,8 @@ impl Exits {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets so many runs out from now on, whatever was said before, until what is known of the others is too
-    /// old.
+    /// From now on lets this many runs out, whatever was set before, until the engine's knowledge of the others is
+    /// out of date.
     pub(super) fn open(&self, open: Open, now: Timestamp) {
         let mut state = self.state();
         (state.open, state.until) = (open, now.plus(OPEN_FOR));
@@ -95,17 +96,17 @@ impl Exits {
         }
     }
 
-    /// How many may still go.
+    /// How many runs may still go.
     pub(super) fn still_open(&self) -> usize {
         self.state().open.count()
     }
 
-    /// When a run went last.
+    /// When a run last left.
     pub(super) fn last(&self) -> Option<Timestamp> {
         self.state().last
     }
 
-    /// Takes notice of the others that take runs. One that did not before may take what nobody took.
+    /// Records which other engines take runs. An engine that has newly begun to may take what nobody took before.
     pub(super) fn look(&self, takers: BTreeSet<EngineId>, now: Timestamp) {
         let mut state = self.state();
         if !takers.is_subset(&state.takers) {
@@ -118,8 +119,8 @@ impl Exits {
         state.gone.retain(|_, gone| now.since(gone.at.max(gone.stays_until)) < REMEMBERED);
     }
 
-    /// Takes notice of a run that the engine takes up under this epoch. If it let the run go itself and no other
-    /// engine had it since, nobody wanted it: epochs are counted.
+    /// Records that the engine takes up a run under this epoch. If the epoch is the one right after the run left
+    /// here, no other engine has had the run since, so nobody wanted it.
     pub(super) fn came(&self, run: RunId, epoch: u64, now: Timestamp) {
         let mut state = self.state();
         let Some(gone) = state.gone.get_mut(&run) else { return };
@@ -133,7 +134,7 @@ impl Exits {
     }
 }
 
-/// The way out for one run.
+/// The way out of the engine for one run.
 #[derive(Clone)]
 pub(super) struct Exit {
     exits: Arc<Exits>,
@@ -147,18 +148,18 @@ impl Exit {
         Self { exits: Arc::clone(exits), run, epoch, is_gone: Arc::default() }
     }
 
-    /// Whether the run was let out, and its driver ends.
+    /// Whether the run was let out, so that its driver ends.
     pub(super) fn is_gone(&self) -> bool {
         self.is_gone.load(Ordering::Acquire)
     }
 
-    /// Whether the run, which only `waits` for its cluster or goes on, may be one of those that go: not if
-    /// nobody took it lately.
+    /// Whether the run may be one of those that leave. `waits` says that it only waits for its cluster. A run that
+    /// nobody took lately may not.
     pub(super) fn may_go(&self, waits: bool, now: Timestamp) -> bool {
         may_go(&self.exits.state(), self.run, waits, now)
     }
 
-    /// Lets the run out, if it may go: its driver has to end then. Only for a run that has nothing in flight.
+    /// Lets the run out, if it may go; then its driver has to end. Only for a run that has nothing in flight.
     pub(super) fn take(&self, waits: bool, now: Timestamp) -> bool {
         let mut state = self.exits.state();
         if now >= state.until || !may_go(&state, self.run, waits, now) {
@@ -173,8 +174,8 @@ impl Exit {
         true
     }
 
-    /// Takes notice that the run, which only waits, is given back however many were let out, since another engine
-    /// has room.
+    /// Records that the run, which only waits, is given back because another engine has room. This does not count
+    /// towards how many are let out.
     pub(super) fn passed_on(&self, now: Timestamp) {
         self.remember(&mut self.exits.state(), true, now);
     }
@@ -203,7 +204,7 @@ impl Exit {
     }
 }
 
-/// Nobody took it as a run that waits, or as one that goes on: it may still go as the other.
+/// A run that nobody took while it waited may still leave once it goes on, and the other way round.
 fn may_go(state: &State, run: RunId, waits: bool, now: Timestamp) -> bool {
     let stays = |gone: &Gone| now < gone.stays_until && gone.waited == waits;
     !state.gone.get(&run).is_some_and(stays)

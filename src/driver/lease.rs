@@ -1,4 +1,5 @@
-//! The engine's right to a run, as its driver and its calls to agents see it.
+//! The engine's right to a run, as the run's driver and its calls to agents see it. Its guarantee is that no
+//! request to schedule an action outlives the lease.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,21 +16,21 @@ use replibook_base::crash::{self, Point};
 use replibook_core::mutant;
 use serde_json::Value;
 
-/// What must be left of a lease for an action to be scheduled under it: time for the request.
+/// How much of a lease must be left before an action is scheduled: the request needs time.
 const MARGIN: Millis = Millis::from_secs(3);
 
-/// What must be left of it while the request is on its way. A request that takes longer is given up,
-/// so that none is on its way when another engine takes the run over.
+/// How much of a lease must be left while the request is on its way. A request that takes longer is given up, so
+/// that none is on its way when another engine takes over the run.
 const RESERVE: Millis = Millis::from_secs(1);
 
-/// A lease that is prolonged by the engine and looked at by everything that acts for the run.
+/// A lease that the engine prolongs and that everything which acts for the run looks at.
 #[derive(Clone)]
 pub(super) struct LeaseGuard {
     run: RunId,
     epoch: u64,
     until: Arc<AtomicI64>,
     lost: CancellationToken,
-    /// Why something that acts for the run gave it up.
+    /// Why the run was given up, if something that acts for it did so.
     failure: Arc<Mutex<Option<StoreError>>>,
     clock: Arc<dyn Clock>,
 }
@@ -54,19 +55,19 @@ impl LeaseGuard {
         self.epoch
     }
 
-    /// Takes notice of a lease that was renewed.
+    /// Records that the lease was renewed.
     pub(super) fn prolong(&self, lease: &Lease) {
         if lease.epoch == self.epoch {
             self.until.store(lease.until.as_millis(), Ordering::Release);
         }
     }
 
-    /// Takes notice that the run is another engine's now.
+    /// Records that the run no longer belongs to this engine.
     pub(super) fn lose(&self) {
         self.lost.cancel();
     }
 
-    /// Gives the run up because of this error, which another try would not mend.
+    /// Gives up the run because of an error that another try would not mend.
     pub(super) fn give_up(&self, error: StoreError) {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
         self.lose();
@@ -81,7 +82,7 @@ impl LeaseGuard {
         self.lost.is_cancelled()
     }
 
-    /// Returns when the run is another engine's.
+    /// Returns when the run no longer belongs to this engine.
     pub(super) async fn lost(&self) {
         self.lost.cancelled().await;
     }
@@ -95,7 +96,7 @@ impl LeaseGuard {
         Timestamp::from_millis(self.until.load(Ordering::Acquire))
     }
 
-    /// Returns when the lease is lost, or so little of it is left that nothing may be on its way.
+    /// Returns when the lease is lost, or when so little of it is left that no request may be on its way.
     async fn ending(&self) {
         loop {
             let rest = self.until().since(self.clock.now().plus(RESERVE));
@@ -114,7 +115,7 @@ impl LeaseGuard {
     }
 }
 
-/// Agents under a lease: no request to schedule an action outlives it.
+/// Calls agents under a lease: no request to schedule an action outlives it.
 pub(super) struct LeasedAgents {
     inner: Arc<dyn AgentClient>,
     lease: LeaseGuard,
@@ -141,8 +142,8 @@ impl AgentClient for LeasedAgents {
         request: &ActionRequest,
     ) -> Result<Scheduled, AgentError> {
         tokio::select! {
-            // The lease first: of a process that was stopped right here, and goes on when the lease
-            // is over, no request may leave.
+            // Check the lease first: if the process is suspended right here and resumes when the lease is over, no
+            // request may leave.
             biased;
             () = self.lease.ending() => Err(AgentError::NoAnswer {
                 address: address.to_owned(),

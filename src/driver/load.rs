@@ -1,4 +1,5 @@
-//! A run with all that is needed to go on with it, in pages.
+//! Loads a run with everything that is needed to go on with it, in pages. Only the journals of open attempts are
+//! read, so that a long history costs little.
 
 use super::World;
 use super::committer::Committer;
@@ -7,15 +8,15 @@ use super::run_driver::DriveError;
 use crate::run::{AgentRecord, AttemptKey, Journal, Loaded, Timestamp};
 use crate::store::{Found, MAX_PAGE, StoreError};
 
-/// Journals in the first page, and the fewest in any: where attempts that go on are rare among those
-/// that are over, a page with few of them costs as much as a single journal.
+/// How many journals the first page has, and the fewest that any page has. Where open attempts are rare among
+/// attempts that are over, a page with few of them costs as much as a single journal.
 const FEWEST_JOURNALS: u32 = 16;
 
-/// The next page has so many times the journals that were of use in the one before.
+/// The next page has this many times the journals that were of use in the page before.
 const PAGE_GROWTH: u32 = 4;
 
-/// Loads the run whose lease `committer` holds, and the last moment that it knows of. A store that
-/// does not answer is waited for.
+/// Loads the run whose lease `committer` holds, and the last moment that the run knows of. Waits for a store that
+/// does not answer.
 pub(super) async fn load(
     world: &World,
     committer: &Committer,
@@ -44,15 +45,16 @@ pub(super) async fn load(
     let events = committer.until_answered(|| store.read_events(id, last, 1)).await;
     let events = events.map_err(DriveError::Load)?;
     let loaded = Loaded { run, records, journals };
-    // It only tells the time, which the rest of the run knows nearly as well if it can't be read.
+    // The event only tells the time. If it can't be read, the rest of the run knows the time nearly as well.
     let event = events.last().and_then(|event| event.as_ref().ok());
     let last = last_moment(&loaded, event);
     Ok((loaded, last))
 }
 
-/// The journals of these attempts; one that has just begun has none. `read` returns at most so many
-/// journals after a key, in order. The keys are in order too; agents that go on are mostly neighbours,
-/// so a page holds many of them. A neighbour that is over may be damaged: nothing is read from it.
+/// The journals of these attempts; an attempt that has just begun has none. `read` returns at most a given number
+/// of journals after a key, in order. The keys are in order too, and open attempts are mostly neighbours, so that
+/// a page holds many of them. An attempt in between that is over may have a damaged journal: nothing is read from
+/// that.
 async fn wanted<F>(
     keys: Vec<AttemptKey>,
     read: impl Fn(AttemptKey, u32) -> F,
@@ -69,12 +71,12 @@ where
         let was_last = page.len() < limit as usize;
         let held = found.len();
         for journal in page {
-            // Attempts before this one have no journal.
+            // The wanted attempts before this one have no journal.
             let of = match &journal {
                 Ok(journal) => Some(journal.key),
                 Err(damage) => damage.attempt(),
             };
-            // If it can't be told whose it is, it may be one of these.
+            // If the damage hides whose journal it is, it may belong to a wanted attempt.
             let Some(of) = of else {
                 found.push(journal?);
                 continue;
@@ -119,7 +121,7 @@ mod tests {
         )
     }
 
-    /// What is found of `keys` in a store that holds `stored`, and in how many pages.
+    /// Which of `keys` are found in a store that holds `stored`, and how many pages it took.
     async fn find(stored: &[AttemptKey], keys: &[AttemptKey]) -> (Vec<AttemptKey>, u32) {
         let pages = Cell::new(0);
         let read = |before, limit: u32| {

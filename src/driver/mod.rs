@@ -1,4 +1,4 @@
-//! The driver: time and effects around the pure core.
+//! The driver: time and effects around the pure core. It decides nothing that the core could decide.
 //!
 //! ```text
 //! engine ─ claims runs, renews leases, hands out commands
@@ -8,8 +8,19 @@
 //!          └────────────── effects ◀────────────┘  activations, calls to agents, timers
 //! ```
 //!
-//! Everything that it touches is injected: store, agents, clock and plugins. It needs no more than
-//! a current-thread runtime.
+//! Everything that it touches is injected: store, agents, clock and plugins. A current-thread runtime is enough,
+//! so that the simulator can repeat a history.
+//!
+//! The engine (`engine`): `claiming` and `beyond` say which runs it takes up, and `places` how many. `sharing`,
+//! `standing`, `exits` and `passing_on` spread runs over several engines. `abandoned` ends runs that were given
+//! up, `skew` watches the machine's clock, and `activity` counts what was done.
+//!
+//! A run (`run_driver`): `load` reads it, `committer` writes it under its `lease`, and `effects` performs what
+//! follows, with `members`, `sending`, and `cluster` with its `queue`. `run_clock` gives it its time, and
+//! `trouble` sets it aside when it can't go on.
+//!
+//! Both use `world` (everything that is injected), `signals` (how API and driver wake each other) and `discovery`
+//! (the members of clusters). `crash` and `samples` are for tests.
 
 mod abandoned;
 mod activity;

@@ -1,4 +1,4 @@
-//! Runs that wait for a place here, while another engine has one.
+//! Hands runs that wait for a place here to other engines that have one free.
 
 use std::time::Duration;
 
@@ -7,16 +7,17 @@ use super::standing::{BEAT, room_elsewhere};
 use crate::run::{Millis, Timestamp};
 use crate::store::StoreError;
 
-/// How long a run waits for a place before it goes to an engine that has room: longer than it takes to give a
-/// place back between two runs, so that most are served here, and no longer than a person looks at it.
+/// How long a run waits for a place before it goes to an engine that has room. Longer than a place usually takes
+/// to become free, so that most runs are served here, and short enough for a person who is watching the run.
 const WAITS: Duration = Duration::from_secs(5);
 
-/// How often others are asked whether they have room: they say so anew with each beat.
+/// How often to ask whether others have room: they report it anew with each beat.
 const LOOK: Millis = BEAT;
 
 impl Engine {
-    /// Gives runs back that have waited for a place for long, as many as others have room for: those that came
-    /// first. Those that nobody took lately stay: the others may have room, and none for more runs of their cluster.
+    /// Gives back runs that have waited long for a place, in the order in which they came, as many as others have
+    /// room for. Runs that nobody took lately stay: the others may have room, but not for more runs of that
+    /// cluster.
     pub(super) async fn pass_on(&mut self) -> Result<(), StoreError> {
         let now = self.world.clock.now();
         self.drivers.values_mut().for_each(|driver| driver.look_at_line(now));
@@ -34,7 +35,7 @@ impl Engine {
             tracing::info!(run = %driver.lease.run(), "handing over the run: another engine has room");
             self.config.activity.hand_over();
             driver.exit.passed_on(time);
-            // Nothing of it is in flight.
+            // Nothing of the run is in flight.
             driver.lease.lose();
         }
         Ok(())

@@ -1,9 +1,8 @@
 //! The places of an engine: how many runs it drives at once, and how many of one cluster.
 //!
-//! A run that waits for the lock of its cluster takes none: it holds nothing but its own document. It takes
-//! one before it asks for the lock, so that no run gets its cluster and then waits for an engine. A place that
-//! is given back goes to the run that has waited for one the longest, and to a run that is claimed only if
-//! none waits.
+//! A run that waits for the lock of its cluster takes no place: it holds nothing but its own document. It takes
+//! one before it asks for the lock, so that no run gets its cluster and then waits for an engine. A place that is
+//! given back goes to the run that has waited for one the longest; a newly claimed run gets it only if none waits.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,15 +12,15 @@ use tokio::sync::Notify;
 
 use crate::run::cluster_share;
 
-/// Runs beyond its places that an engine takes up when a command for them has come: whoever steers a run that nobody
-/// drives need not wait until others have ended.
+/// How many runs an engine takes up beyond its places when commands for them have come: whoever steers a run that
+/// nobody drives need not wait until others have ended.
 const WOKEN: usize = 50;
 
-/// Runs of one cluster that an engine takes up although they only wait in its queue: enough that each person who
-/// looks at one of them reads what it waits for. The others stay in the store and cost nothing.
+/// How many runs of one cluster an engine takes up although they only wait in its queue: enough for each person
+/// who looks at one of them to read what it waits for. The others stay in the store and cost nothing.
 pub(super) const QUEUED_OF_CLUSTER: usize = 100;
 
-/// Runs that an engine takes up although they only wait in a queue, of all clusters: each has its document in
+/// How many runs of all clusters an engine takes up although they only wait in a queue. Each has its document in
 /// memory and a task.
 pub(super) const QUEUED: usize = 1_000;
 
@@ -35,21 +34,21 @@ pub(super) struct Places {
 #[derive(Debug, Default)]
 struct State {
     taken: usize,
-    /// Kept for runs that are being claimed.
+    /// Places that are reserved for runs that are being claimed.
     kept: usize,
-    /// How many are taken by the runs of each cluster.
+    /// How many places the runs of each cluster have taken.
     of_cluster: BTreeMap<String, usize>,
     /// Runs that wait for a place, in the order in which they came.
     line: VecDeque<Arc<Seat>>,
 }
 
-/// A run, as its place is given to it.
+/// A run that can be given a place.
 #[derive(Debug)]
 struct Seat {
     cluster: String,
     is_taken: AtomicBool,
     is_in_line: AtomicBool,
-    /// Whether it was taken although none may have been free.
+    /// Whether the place was taken although perhaps none was free.
     is_beyond: AtomicBool,
     given: Notify,
 }
@@ -59,7 +58,7 @@ impl Places {
         Arc::new(Self { max, state: Mutex::default() })
     }
 
-    /// Places that are free. While a run waits for one it can have, there are none.
+    /// How many places are free. While a run waits for a place that it can have, there are none.
     pub(super) fn free(&self) -> usize {
         let state = self.state();
         self.max.saturating_sub(state.taken + state.kept)
@@ -70,17 +69,17 @@ impl Places {
         !self.state().line.is_empty()
     }
 
-    /// Runs that may still be taken up when a command for them has come.
+    /// How many more runs may be taken up because a command for them has come.
     pub(super) fn for_woken(&self) -> usize {
         self.max.saturating_add(WOKEN).saturating_sub(self.state().taken)
     }
 
-    /// Places that one cluster may have.
+    /// How many places one cluster may have.
     pub(super) fn of_cluster(&self) -> usize {
         cluster_share(self.max)
     }
 
-    /// Keeps so many places for runs that are being claimed, until what is returned is dropped.
+    /// Reserves this many places for runs that are being claimed, until the result is dropped.
     pub(super) fn keep(self: &Arc<Self>, places: usize) -> Kept {
         self.state().kept += places;
         Kept { of: Arc::clone(self), places }
@@ -95,7 +94,8 @@ impl Places {
         state.taken + state.kept < self.max && of_cluster < self.of_cluster()
     }
 
-    /// Gives free places to the runs that wait, in their order. A run whose cluster has its share is passed over.
+    /// Gives free places to the runs that wait, in their order. Runs whose cluster has its share already are
+    /// passed over.
     fn hand_on(&self, state: &mut State) {
         let next = |state: &State| {
             state.line.iter().position(|seat| self.has_one_for(state, &seat.cluster))
@@ -141,7 +141,7 @@ impl State {
     }
 }
 
-/// Places that are kept for runs that are being claimed.
+/// Places that are reserved for runs that are being claimed. Dropping this gives back those that are left.
 #[derive(Debug)]
 pub(super) struct Kept {
     of: Arc<Places>,
@@ -156,7 +156,7 @@ impl Drop for Kept {
     }
 }
 
-/// What one run has of the places. It is given back when it is dropped.
+/// The place that one run has, may get or waits for. Dropping it gives the place back.
 #[derive(Debug)]
 pub(super) struct Place {
     places: Arc<Places>,
@@ -164,21 +164,21 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// A place for a run of that cluster which was claimed. Whether there is one was looked at before.
+    /// A place for a claimed run of this cluster. The caller has checked that one is free.
     pub(super) fn new(places: &Arc<Places>, cluster: Option<&str>) -> Arc<Self> {
         let place = Self::none(places, cluster);
         place.hold();
         place
     }
 
-    /// The same for a run that is taken up whether there is a place or not, since a command for it has come.
+    /// The same for a run that is taken up because a command for it has come, even if no place is free.
     pub(super) fn beyond(places: &Arc<Places>, cluster: Option<&str>) -> Arc<Self> {
         let place = Self::new(places, cluster);
         place.seat.is_beyond.store(true, Ordering::Release);
         place
     }
 
-    /// The same for a run that has to wait for its place.
+    /// The same for a run that does not have a place yet.
     pub(super) fn none(places: &Arc<Places>, cluster: Option<&str>) -> Arc<Self> {
         let cluster = cluster.unwrap_or_default().to_owned();
         let [is_taken, is_in_line, is_beyond] = [(); 3].map(|()| AtomicBool::new(false));
@@ -197,8 +197,8 @@ impl Place {
         self.seat.is_in_line.load(Ordering::Acquire)
     }
 
-    /// Whether the run was taken up whether there is a place or not, and there is none. If one has become free, it
-    /// is the run's from now on, like that of any other.
+    /// Whether the run was taken up beyond the places and still has none of its own. If one has become free, it
+    /// belongs to the run from now on, like any other.
     pub(super) fn is_beyond(&self) -> bool {
         let seat = &self.seat;
         if !seat.is_beyond.load(Ordering::Acquire) {
@@ -206,7 +206,7 @@ impl Place {
         }
         let mut state = self.places.state();
         state.give_back(seat);
-        // Those who waited for one come first.
+        // Runs that waited for a place come first.
         self.places.hand_on(&mut state);
         let has_one = self.places.has_one_for(&state, &seat.cluster);
         state.take(seat);
@@ -214,20 +214,20 @@ impl Place {
         !has_one
     }
 
-    /// Keeps the place of a run that was taken up whether there is one or not.
+    /// Makes the place of a run that was taken up beyond the places its own.
     pub(super) fn keep(&self) {
         self.seat.is_beyond.store(false, Ordering::Release);
     }
 
-    /// Takes the place, even where none is free: the run is under way.
+    /// Takes a place, even if none is free, because the run is under way.
     pub(super) fn hold(&self) {
         let mut state = self.places.state();
         state.leave_line(&self.seat);
         state.take(&self.seat);
     }
 
-    /// Takes the place as soon as there is one, and those who came before have theirs. A run whose cluster has
-    /// its share waits until a run of the cluster gives a place back.
+    /// Takes a place as soon as one is free and the runs that came before have theirs. A run whose cluster has its
+    /// share waits until another run of that cluster gives a place back.
     pub(super) async fn wait_for(&self) {
         let _line = {
             let mut state = self.places.state();
@@ -246,7 +246,7 @@ impl Place {
         }
     }
 
-    /// Gives the place back while the run only waits.
+    /// Gives the place back, for a run that only waits.
     pub(super) fn give_back(&self) {
         let mut state = self.places.state();
         state.give_back(&self.seat);
@@ -260,7 +260,7 @@ impl Drop for Place {
     }
 }
 
-/// A run in the line, which it leaves when this is dropped.
+/// A run in the line. Dropping this takes it out of the line.
 struct InLine<'a>(&'a Place);
 
 impl Drop for InLine<'_> {
@@ -269,7 +269,7 @@ impl Drop for InLine<'_> {
     }
 }
 
-/// How many runs of each cluster an engine drives.
+/// How many runs of each cluster an engine drives, and how many of those only wait.
 #[derive(Debug, Default)]
 pub(super) struct Clusters<'a> {
     of: BTreeMap<&'a str, (usize, usize)>,
@@ -277,7 +277,7 @@ pub(super) struct Clusters<'a> {
 }
 
 impl<'a> Clusters<'a> {
-    /// Counts a run with its place, or with the one that it waits for.
+    /// Counts a run of `cluster` with its place, or with the place that it waits for.
     pub(super) fn count(&mut self, cluster: Option<&'a str>, place: &Place) {
         let of = self.of.entry(cluster.unwrap_or_default()).or_default();
         let is_taken = place.is_taken();
@@ -290,12 +290,12 @@ impl<'a> Clusters<'a> {
         }
     }
 
-    /// Those of which no run is taken that has not started.
+    /// The clusters of which the engine takes up no further runs.
     pub(super) fn full(&self, places: &Places) -> Vec<String> {
         self.names(|(going, queued)| going >= places.of_cluster() || queued >= QUEUED_OF_CLUSTER)
     }
 
-    /// Those that have their share of the places.
+    /// The clusters that have their share of the places.
     pub(super) fn served(&self, places: &Places) -> Vec<String> {
         self.names(|(going, _)| going >= places.of_cluster())
     }
@@ -305,7 +305,7 @@ impl<'a> Clusters<'a> {
         those.map(|(name, _)| (*name).to_owned()).collect()
     }
 
-    /// How many runs may be claimed at once, of which nobody knows beforehand of which clusters they are.
+    /// How many runs may be claimed at once, given that nobody knows beforehand to which clusters they belong.
     pub(super) fn room(&self, places: &Places) -> usize {
         let share = places.of_cluster();
         let most = self.of.values().map(|(going, _)| *going).filter(|going| *going < share).max();
@@ -313,7 +313,7 @@ impl<'a> Clusters<'a> {
         room.min(self.room_in_queues())
     }
 
-    /// How many runs may be taken up that only wait.
+    /// How many more runs may be taken up that only wait.
     pub(super) fn room_in_queues(&self) -> usize {
         QUEUED.saturating_sub(self.queued)
     }

@@ -1,4 +1,5 @@
-//! Runs that wait for the locks of their clusters: one question to the store for all of an engine.
+//! Runs that wait for the locks of their clusters. One task asks the store for all runs of an engine, so that the
+//! number of questions does not grow with the number of runs that wait.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,36 +12,36 @@ use super::World;
 use crate::run::RunId;
 use crate::store::{MAX_PAGE, Queue, Store};
 
-/// How often is asked while anybody waits. Engines in other processes can't wake this one, so this is
-/// how long a cluster may stand idle.
+/// How often to ask while any run waits. Engines in other processes can't wake this one, so this is how long a
+/// cluster may stand idle.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// The shortest time between two questions: what happens within it is one reason to ask, and nobody notices
-/// the wait.
+/// The shortest time between two questions: everything that happens within it is answered by one question, and
+/// nobody notices the wait.
 const GAP: Duration = Duration::from_millis(20);
 
-/// The queues in which runs of this engine wait. Cheap to clone; clones are the same.
+/// The queues in which runs of this engine wait. Cheap to clone; all clones share one state.
 #[derive(Clone, Default)]
 pub(super) struct Queues(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    /// By the cluster.
+    /// By the name of the cluster.
     waiting: Mutex<BTreeMap<String, Waiting>>,
     joined: Notify,
 }
 
-/// Those who wait for one cluster.
+/// The runs that wait for one cluster.
 struct Waiting {
     runs: usize,
     told: Arc<Told>,
 }
 
-/// What is known of one queue. Those who wait for it are woken in the order in which they came, so that the same
-/// history always goes the same way: a `watch` channel wakes them at random.
+/// What is known of one queue. The runs that wait for news of it are woken in the order in which they came, so
+/// that the same history always goes the same way: a `watch` channel would wake them at random.
 #[derive(Default)]
 struct Told {
-    /// How often it was found out, and what last.
+    /// How many times an answer came, and the last one.
     queue: Mutex<(u64, Option<Arc<Queue>>)>,
     changed: Notify,
 }
@@ -58,23 +59,23 @@ impl Told {
     }
 }
 
-/// A run in a queue, which it leaves when this is dropped.
+/// A run in a queue. Dropping this takes it out of the queue.
 pub(super) struct InQueue {
     queues: Queues,
     cluster: String,
     told: Arc<Told>,
-    /// How often it was told what it knows.
+    /// The count of answers when this run last got one.
     known: u64,
 }
 
 impl Queues {
-    /// Waits with the others for this cluster.
+    /// Joins the runs that wait for this cluster.
     pub(super) fn join(&self, cluster: &str) -> InQueue {
         let mut waiting = self.waiting();
         let new = || Waiting { runs: 0, told: Arc::default() };
         let entry = waiting.entry(cluster.to_owned()).or_insert_with(new);
         entry.runs += 1;
-        // What was found out before is nothing that this run has waited for.
+        // An earlier answer is not what this run waits for.
         let told = Arc::clone(&entry.told);
         let known = told.queue().0;
         self.0.joined.notify_one();
@@ -98,7 +99,7 @@ impl Queues {
         }
     }
 
-    /// Whether anybody waits for the end of this run, as far as is known.
+    /// Whether any run waits for the end of this one, as far as is known.
     fn wait_for(&self, run: RunId) -> bool {
         let comes_first = |queue: &Queue| queue.holder.or(queue.queued.first().copied());
         self.waiting().values().any(|entry| {
@@ -106,10 +107,10 @@ impl Queues {
         })
     }
 
-    /// Asks the store for all who wait, for ever: now and then, and at once where a run of this process
-    /// has ended that somebody waits for.
+    /// Asks the store for all runs that wait, for ever: at intervals, and at once when this process has ended a
+    /// run that another one waits for.
     pub(super) async fn look(&self, world: &World) {
-        // Before the first question: whoever ends after an answer is heard.
+        // Listen before the first question, so that no run that ends after an answer is missed.
         let mut ends = world.signals.listen_to_ends();
         loop {
             let clusters = self.clusters();
@@ -128,18 +129,18 @@ impl Queues {
         }
     }
 
-    /// Asks for these clusters, so many at a time as the store answers for.
+    /// Asks about these clusters, as many at a time as the store answers for.
     async fn ask(&self, store: &dyn Store, clusters: &[String]) {
         for some in clusters.chunks(MAX_PAGE as usize) {
             match store.queues(some).await {
                 Ok(queues) => self.tell(queues),
-                // It is said by those who need its answer.
+                // The runs that need the answer log the failure themselves.
                 Err(error) => tracing::debug!(%error, "failed to ask who waits for clusters"),
             }
         }
     }
 
-    /// Returns when this process has ended a run that somebody waits for, or may have.
+    /// Returns when this process has ended a run that another one waits for, or may have.
     async fn end(&self, ends: &mut broadcast::Receiver<RunId>) {
         loop {
             match ends.recv().await {
@@ -152,7 +153,7 @@ impl Queues {
 }
 
 impl InQueue {
-    /// The queue as it was found to be after this was called last.
+    /// The queue, once it was found out anew since the previous call.
     pub(super) async fn next(&mut self) -> Arc<Queue> {
         loop {
             let changed = self.told.changed.notified();

@@ -1,4 +1,4 @@
-//! Time in a run: that of the store, which is the same for all engines, and never goes back.
+//! The time of a run: the store's time, which is the same for all engines, but which never goes back within a run.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use crate::clock::Clock;
 use crate::run::{Loaded, Millis, RunEvent, Timestamp};
 
-/// A clock put forward by a fixed length.
+/// A clock that is a fixed length ahead of another one.
 struct RunClock {
     clock: Arc<dyn Clock>,
     ahead: Millis,
@@ -29,15 +29,15 @@ impl Clock for RunClock {
     }
 }
 
-/// The clock for a run in which it was `last` already. One that is behind that (the store's clock was set
-/// back, or an engine of an earlier version went by its own) is put forward for this run: what is due in it would wait for as long as
-/// the clock is behind, and its events would be out of order.
+/// The clock for a run whose last known moment is `last`. If `clock` is behind that, because the store's clock was
+/// set back or an engine of an earlier version went by its own clock, the result is put forward. Otherwise
+/// whatever is due in the run would wait for as long as the clock is behind, and its events would be out of order.
 pub(super) fn not_before(clock: Arc<dyn Clock>, last: Timestamp) -> Arc<dyn Clock> {
     let ahead = last.since(clock.now());
     if ahead == Millis(0) { clock } else { Arc::new(RunClock { clock, ahead }) }
 }
 
-/// The last moment that a run knows of, as far as is loaded; `event` is its last one.
+/// The last moment that the loaded part of a run knows of; `event` is its last event.
 pub(super) fn last_moment(loaded: &Loaded, event: Option<&RunEvent>) -> Timestamp {
     let Loaded { run, journals, .. } = loaded;
     let answers = journals.iter().filter_map(|journal| journal.answers.last()).map(|a| a.at);

@@ -1,4 +1,5 @@
-//! One run: inputs to the machine, its writes to the store, its effects to the world.
+//! Drives one run: inputs to the machine, its writes to the store, its effects to the world. It keeps the order of
+//! these three, so that a crash at any moment leaves a run that can be loaded anew.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -27,12 +28,12 @@ use crate::store::{MAX_COMMIT_DOCUMENTS, StoreClock, StoreError};
 use replibook_base::crash::{self, Point};
 use replibook_core::mutant;
 
-/// How long a run waits for a person with its engine before it is parked: a person who pauses and goes on at
-/// once hardly notices that it has to be loaded, and a thousand runs that pause together do not hold up others
+/// How long a run that waits for a person keeps its engine before it is parked. A person who pauses it and goes on
+/// at once then doesn't wait until it is loaded, and a thousand runs that pause together don't keep others waiting
 /// for longer.
 const PARK_AFTER: Duration = Duration::from_secs(3);
 
-/// A run in which something is due within this time is not parked for it.
+/// A run in which something is due within this time is not parked.
 const PARK_FOR: Millis = Millis::from_secs(30);
 
 /// Why a driver stopped before its run ended.
@@ -50,47 +51,47 @@ pub(super) enum DriveError {
     Panicked,
 }
 
-/// Drives one run until it ends, the lease is lost, or `stop` is asked for.
+/// Drives one run until it ends, until the lease is lost, or until `stop` is cancelled.
 pub(super) struct RunDriver {
     pub(super) world: World,
     pub(super) lease: LeaseGuard,
-    /// Where it waits for its cluster.
+    /// Where the run waits for its cluster.
     pub(super) queues: Queues,
-    /// Its place among the runs that the engine drives.
+    /// The run's place among those that the engine drives.
     pub(super) place: Arc<Place>,
     pub(super) stop: CancellationToken,
-    /// Its way to another engine, while nothing of it is in flight.
+    /// The run's way to another engine, while nothing of it is in flight.
     pub(super) exit: Exit,
     pub(super) activity: Arc<Activity>,
-    /// Commands, from the engine.
+    /// Commands for the run, which the engine hands out.
     pub(super) commands: mpsc::Receiver<Input>,
 }
 
 /// What a driver does next.
 enum Next {
     Input(Box<Input>),
-    /// A run that was in trouble may be well by now.
+    /// A run that was in trouble may be well by now, so look at its health.
     LookAtHealth,
-    /// Nothing happens before that moment unless a person asks for it.
+    /// Nothing happens before this moment unless a person asks for it.
     Park(Timestamp),
-    /// A task of the run panicked, so an input that is waited for never comes.
+    /// A task of the run panicked, so the input that it should have sent never comes.
     Panicked,
     /// The run goes to another engine.
     Gone,
     Stop,
 }
 
-/// A strategy to ask, once the commit is done.
+/// The strategy to ask, and what to ask it, once the commit is made.
 type Question = (Digest, PlanInput);
 
 impl RunDriver {
     /// # Flow
-    /// Loads the run; then, again and again: takes all inputs that have come, applies them, commits
-    /// what they change, and performs what follows. While a strategy is asked inputs wait.
+    /// Loads the run. Then, again and again, takes all inputs that have come, applies them, commits what they
+    /// change, and performs the effects. Inputs wait while a strategy is asked.
     ///
     /// # Guarantees
-    /// Nothing is performed before what led to it is committed. After an error nothing further is
-    /// committed or performed: the run can be loaded anew, by this engine or another.
+    /// Nothing is performed before the transition that led to it is committed. After an error nothing further
+    /// is committed or performed: this engine or another one can load the run anew.
     pub(super) async fn drive(mut self) -> Result<(), DriveError> {
         let own = self.world.clock.clone();
         self.world.clock = Arc::new(StoreClock::new(self.world.store.clone(), own));
@@ -102,7 +103,7 @@ impl RunDriver {
         let (sender, mut inbox) = mpsc::channel(INBOX);
         let mut effects = Effects::new(self.world.clone(), self.lease.clone(), following, sender);
         let result = self.go(loaded, health, &committer, &mut inbox, &mut effects).await;
-        // No task of this driver may act once another one has the run.
+        // No task of this driver may act once another engine has the run.
         effects.stop().await;
         result
     }
@@ -119,7 +120,7 @@ impl RunDriver {
         let mut transitions = vec![first];
         let mut was_held = machine.run().progress.hold;
         if self.makes_way(machine.run().progress.status) {
-            // Before anything else, so that nothing begins for which there is no place.
+            // Before anything else, so that nothing begins for which the run has no place.
             for command in self.asked().await {
                 transitions.push(machine.apply(command, self.now())?);
             }
@@ -164,7 +165,7 @@ impl RunDriver {
             }
             health.look(committer, committed, told, self.now()).await?;
             match takes_changes(machine.run()) {
-                // What the feed before this one told goes first.
+                // Wait until the machine has caught up with what an earlier feed told it.
                 true if !effects.is_fed() && !machine.catches_up() => effects.feed(&machine),
                 true => {}
                 false => effects.stop_feeding(),
@@ -172,7 +173,7 @@ impl RunDriver {
             if let Some(question) = question {
                 let (back, decision) = self.ask(machine, question).await;
                 machine = back;
-                // Before anything that the strategy did not see.
+                // The decision comes before any input that the strategy did not see.
                 waiting.push_front(decision);
             }
             if waiting.is_empty() {
@@ -199,7 +200,7 @@ impl RunDriver {
         }
     }
 
-    /// A run that only waits for a person needs no place, and one that is under way has one in any case.
+    /// A run that only waits for a person needs no place. A run that is under way takes one, even if none is free.
     fn take_or_give_back(&self, status: RunStatus) {
         match status {
             RunStatus::PendingApprove => self.place.give_back(),
@@ -207,7 +208,7 @@ impl RunDriver {
             | RunStatus::Running
             | RunStatus::Paused
             | RunStatus::Cancelling => self.place.hold(),
-            // It takes one before it asks for its cluster, or ends soon.
+            // A pending run takes a place before it asks for its cluster; the others end soon.
             RunStatus::Pending
             | RunStatus::Finishing
             | RunStatus::Done
@@ -216,12 +217,12 @@ impl RunDriver {
         }
     }
 
-    /// Follows the cluster of the run while the run is not over: also while it waits, so that its
-    /// members are known when it starts.
+    /// Follows the cluster of the run, even while the run only waits, so that the members are known when it
+    /// starts.
     async fn follow(&self, loaded: &Loaded) -> Following {
         let records = match loaded.run.progress.status.is_under_way() {
             true => loaded.records.as_slice(),
-            // It takes no changes yet, or none any more: what it knows may be long out of date.
+            // Such a run takes no changes yet, or none any more, so what its records know may be long out of date.
             false => &[],
         };
         let known = known_members(records);
@@ -241,12 +242,12 @@ impl RunDriver {
         self.world.clock.now()
     }
 
-    /// Why the driver ends; an error if something that acts for the run gave it up.
+    /// How the driver ends: with an error, if something that acts for the run gave it up.
     fn given_up(&self) -> Result<(), DriveError> {
         self.lease.take_failure().map_or(Ok(()), |error| Err(error.into()))
     }
 
-    /// The run goes to another engine.
+    /// Ends the driver because the run goes to another engine.
     fn gone(&self) -> Result<(), DriveError> {
         self.activity.hand_over();
         self.given_up()
@@ -285,7 +286,8 @@ impl RunDriver {
         }
     }
 
-    /// Gives the run up until a command for it comes; false when one is there already.
+    /// Gives up the run until a command for it comes. Returns false, and gives up nothing, if a command is waiting
+    /// already.
     async fn park(&self, committer: &Committer, until: Timestamp) -> Result<bool, StoreError> {
         let (run, epoch) = (self.lease.run(), self.lease.epoch());
         let store = committer.store.as_ref();
@@ -297,7 +299,7 @@ impl RunDriver {
         Ok(parked)
     }
 
-    /// Takes what else has come, as much as one commit may hold.
+    /// Takes the other inputs that have come, as many as one commit may hold.
     fn take_all(&mut self, waiting: &mut VecDeque<Input>, inbox: &mut mpsc::Receiver<Input>) {
         while waiting.len() < MAX_COMMIT_DOCUMENTS {
             match self.commands.try_recv().or_else(|_| inbox.try_recv()) {
@@ -307,7 +309,7 @@ impl RunDriver {
         }
     }
 
-    /// Applies inputs until there is as much to write as one commit may hold; the rest waits.
+    /// Applies inputs until there is as much to write as one commit may hold. The rest waits.
     fn apply(
         &self,
         machine: &mut Machine,
@@ -320,7 +322,8 @@ impl RunDriver {
             let mut transition = machine.apply(input, now)?;
             documents += transition.writes.documents();
             if let Some(index) = transition.effects.iter().position(is_continue) {
-                // It acts on nothing outside, so it may share the commit with what led to it.
+                // Continuing acts on nothing outside the run, so it may share the commit with the transition that
+                // led to it.
                 transition.effects.remove(index);
                 waiting.push_front(Input::Continue);
             }
@@ -335,7 +338,8 @@ impl RunDriver {
         Ok(transitions)
     }
 
-    /// Performs the effects of committed transitions. What must wait for the strategy is returned.
+    /// Performs the effects of committed transitions. Returns the question to a strategy, if there is one, since
+    /// that has to be asked later.
     fn perform(
         &self,
         transitions: &mut [Transition],
@@ -363,7 +367,7 @@ impl RunDriver {
                     crash::pass(Point::EnterStage);
                     let (world, following) = (self.world.clone(), effects.following());
                     let snapshot = machine.run().snapshot.clone();
-                    // Later stages know the agents that they go over again.
+                    // In later stages the run knows from its records which agents it goes over.
                     let is_first = machine.run().progress.stage.index == 0;
                     let knows = (!is_first).then(|| known_members(machine.records()));
                     let (selection, inbox) = (machine.selection(), effects.inbox());
@@ -390,7 +394,7 @@ impl RunDriver {
         let roster: Arc<dyn Roster> = lent.clone();
         let decision = effects::plan(&self.world, &plugin, input, roster).await;
         loop {
-            // The thread that ran the plugin may be about to let go of its share.
+            // The thread that ran the plugin may not have dropped its reference yet.
             match Arc::try_unwrap(lent) {
                 Ok(machine) => return (machine, decision),
                 Err(shared) => lent = shared,
@@ -420,13 +424,14 @@ impl RunDriver {
     }
 }
 
-/// Whether changes of the cluster come in. While a stage takes its agents in they do not: what comes in
-/// after that begins with what changed meanwhile.
+/// Whether the run takes in changes of its cluster. It does not while a stage takes in its agents; after that the
+/// feed begins with everything that changed meanwhile.
 fn takes_changes(run: &Run) -> bool {
     run.progress.status.is_under_way() && !run.progress.stage.entering
 }
 
-/// Returns once a run has rested for a while, with the moment until which it will; never if it does not.
+/// Returns once the run has rested for a while, with the moment until which it will rest. Never returns if it does
+/// not rest, or not for long.
 async fn may_be_parked(clock: Arc<dyn Clock>, rests: Option<Timestamp>) -> Timestamp {
     let Some(until) = rests else { return std::future::pending().await };
     clock.sleep(PARK_AFTER).await;
@@ -440,7 +445,7 @@ fn is_continue(effect: &Effect) -> bool {
     matches!(effect, Effect::Continue)
 }
 
-/// Removes lines from the log, some at a time.
+/// Removes old lines from the log, in several writes.
 async fn forget(committer: Committer, lines: Vec<OldLines>) -> Input {
     let (run, epoch) = (committer.lease.run(), committer.lease.epoch());
     for old in &lines {
@@ -467,8 +472,8 @@ async fn stamp(committer: Committer, at: Timestamp) -> Input {
             Ok(0) => return Input::Stamped,
             Ok(_) => {}
             Err(error) => {
-                // If it was fenced, the engine that has the run now goes on with it. Otherwise it is
-                // set aside.
+                // If the run was fenced, the engine that has it now goes on with it. Otherwise the run is set
+                // aside.
                 tracing::warn!(%run, %error, "failed to stamp the records of the run");
                 committer.lease.give_up(error);
                 return std::future::pending().await;

@@ -1,9 +1,9 @@
-//! Samples for tests.
+//! Sample values for tests in and outside of the driver.
 
 use crate::run::{EngineId, Timestamp};
 use crate::store::EngineReport;
 
-/// What an engine says of itself that drives so many runs.
+/// The report of an engine that drives this many runs.
 pub(crate) fn report(id: &str, runs: u32, max_runs: u32) -> EngineReport {
     EngineReport {
         id: EngineId(id.to_owned()),

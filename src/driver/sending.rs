@@ -1,5 +1,5 @@
-//! Whether a request for the action of a call may have been sent: an action that was never sent can't be
-//! out.
+//! Knows whether a request for the action of a call may have been sent. If none was, the action can't exist at the
+//! agent, and the call can be given up without asking.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,28 +11,28 @@ use crate::run::NodeInfo;
 use replibook_core::mutant;
 use serde_json::Value;
 
-/// What this process knows of the requests of one call.
+/// What this process knows about the requests of one call.
 #[derive(Debug)]
 pub(super) struct Sent(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// A request may have taken effect, or be about to.
+    /// A request may have taken effect, or may still do so.
     perhaps: bool,
-    /// No request may be sent any more.
+    /// No further request may be sent.
     closed: bool,
-    /// Why the last request did not reach the agent.
+    /// Why the last request did not reach the agent, as human-readable text.
     failed: Option<String>,
 }
 
 impl Sent {
-    /// With `perhaps`, a request may have been sent already.
+    /// `perhaps`: a request may have been sent already.
     pub(super) fn new(perhaps: bool) -> Arc<Self> {
         Arc::new(Self(Mutex::new(State { perhaps, ..State::default() })))
     }
 
-    /// If no request was sent that may have taken effect, lets no further one be sent, and says why none
-    /// was. From then on it is certain that the call has no action.
+    /// If no request was sent that may have taken effect, forbids any further one and returns why none was sent.
+    /// From then on it is certain that the call has no action.
     pub(super) fn close(&self) -> Option<String> {
         self.with(|state| {
             if state.perhaps && !mutant!(UnsentAssumed) {
@@ -44,7 +44,8 @@ impl Sent {
         })
     }
 
-    /// Asks whether a request may be sent now. A future that is dropped from here on may have sent it.
+    /// Asks whether a request may be sent now; None if not. A future that is dropped from here on may have sent
+    /// it. Returns what [`failed`](Self::failed) needs to restore the state.
     fn begin(&self) -> Option<bool> {
         self.with(|state| {
             let before = state.perhaps;
@@ -53,7 +54,7 @@ impl Sent {
         })
     }
 
-    /// The request had no effect: everything is as it was `before`.
+    /// The request had no effect, so the state is again what it was `before`.
     fn failed(&self, before: bool, error: &AgentError) {
         self.with(|state| {
             state.perhaps = before;
@@ -61,7 +62,7 @@ impl Sent {
         });
     }
 
-    /// Before a request, nothing could be asked of the agent.
+    /// Even the question that comes before a request failed.
     fn unreached(&self, error: &AgentError) {
         self.with(|state| state.failed = Some(error.to_string()));
     }
@@ -71,7 +72,7 @@ impl Sent {
     }
 }
 
-/// Agents for one call, whose requests are noted.
+/// An agent client for one call, which notes the requests that it sends.
 pub(super) struct NotedAgents {
     pub(super) inner: Arc<dyn AgentClient>,
     pub(super) sent: Arc<Sent>,
@@ -85,7 +86,7 @@ impl AgentClient for NotedAgents {
         request: &ActionRequest,
     ) -> Result<Scheduled, AgentError> {
         let Some(before) = self.sent.begin() else {
-            // The call was given up, and its task ends right here.
+            // The call was given up: its task is about to be aborted, right here.
             return std::future::pending().await;
         };
         let scheduled = self.inner.schedule(address, request).await;
@@ -137,11 +138,11 @@ mod tests {
         sent.failed(before, &refused());
         assert_eq!(sent.close().unwrap(), "failed to connect to http://a: refused");
         assert_eq!(sent.begin(), None, "and nothing is any more");
-        // It is on its way, or was dropped there.
+        // The request is on its way, or was dropped while it was.
         let sent = Sent::new(false);
         sent.begin().unwrap();
         assert_eq!(sent.close(), None);
-        // A later one that failed says nothing about it.
+        // A later request that failed says nothing about the first one.
         let before = sent.begin().unwrap();
         sent.failed(before, &refused());
         assert_eq!(sent.close(), None);

@@ -1,4 +1,5 @@
-//! An engine among others: it says how it is, hands runs over, and lets others claim.
+//! An engine among others: it reports its state, hands over runs, and lets others claim first. Engines know each
+//! other only by their reports in the store.
 
 use std::time::Duration;
 
@@ -7,18 +8,17 @@ use super::exits::Open;
 use super::standing::{Standing, others};
 use crate::store::{EngineReport, Skew, StoreError};
 
-/// How long an engine with more than its share leaves free runs to others, who have room for them: several of
-/// their looks.
+/// How long an engine with more than its share leaves free runs to others that have room: several of their looks.
 const YIELD: Duration = Duration::from_secs(3);
 
-/// Runs that it claims all the same then: others may not be what they say.
+/// How many runs it claims then all the same, because the others may not be what they report.
 const CLAIMED_BEYOND: u32 = 1;
 
-/// What is said when an engine is drained.
+/// The line in the log when an engine is drained.
 const DRAINING: &str = "handing over all runs, and taking no more";
 
 impl Engine {
-    /// Lets others claim first while they have room and this engine has its share.
+    /// Lowers `limit` to let others claim first, if they have room and this engine has its share.
     pub(super) fn yielding(&mut self, limit: u32) -> u32 {
         let Some(most) = self.most() else { return limit };
         let rest = u32::try_from(most.saturating_sub(self.drivers.len())).unwrap_or(u32::MAX);
@@ -33,12 +33,13 @@ impl Engine {
         limit.min(CLAIMED_BEYOND)
     }
 
-    /// Whether it now leaves to others all runs that no engine has.
+    /// Whether the engine now leaves all runs without an engine to the others.
     pub(super) fn is_yielding(&self) -> bool {
         self.most().is_some_and(|most| most <= self.drivers.len())
     }
 
-    /// The most runs that it claims by itself. What has just gone is not taken back at once.
+    /// The most runs that the engine claims of its own accord; None: no limit. Runs that have just left are not
+    /// taken back at once.
     fn most(&self) -> Option<usize> {
         if self.went_lately() { self.standing.share() } else { self.standing.most() }
     }
@@ -48,10 +49,10 @@ impl Engine {
         self.exits.last().is_some_and(|last| now.since(last).to_std() < YIELD)
     }
 
-    /// Says how this engine is, does what it was told, and looks at the others.
+    /// Writes the engine's report, does what the store says, and looks at the other engines.
     pub(super) async fn beat(&mut self) -> Result<(), StoreError> {
         let looked = self.look_around().await;
-        // Who does not know how the others are leaves nothing to them.
+        // An engine that does not know the state of the others hands nothing over to them.
         let open = if looked.is_ok() { self.opening() } else { Open::default() };
         self.exits.open(open, self.world.store.time());
         let woken = self.world.store.wake().await.map(drop);
@@ -81,7 +82,7 @@ impl Engine {
         Ok(())
     }
 
-    /// How many runs may go to other engines from now on. What was let out before and has not gone is taken back.
+    /// How many runs may go to other engines from now on. This replaces what was let out before and has not gone.
     fn opening(&self) -> Open {
         if self.is_draining {
             return Open::default();
@@ -89,7 +90,7 @@ impl Engine {
         let leaving = self.drivers.values().filter(|driver| driver.exit.is_gone()).count();
         let surplus = self.standing.surplus(self.drivers.len(), leaving);
         let knows = self.exits.last().is_none_or(|last| self.standing.knows_of(last));
-        // Until the others say that they have those that went, they seem to have room for as many again.
+        // Until the others report that they have the runs that went, they seem to have room for as many again.
         let count = if knows { surplus } else { surplus.min(self.exits.still_open()) };
         let now = self.world.store.time();
         let waits = |driver: &&Driver| !driver.place.is_taken() && driver.exit.may_go(true, now);
@@ -115,7 +116,7 @@ impl Engine {
         }
     }
 
-    /// Hands over all runs once the engine is to be drained.
+    /// Hands over all runs when the engine begins to be drained.
     fn drain(&mut self, drain: bool) {
         if drain != self.is_draining {
             let runs = self.drivers.len();

@@ -1,5 +1,5 @@
-//! How the API and the driver of one process wake each other. Only a hint: both also poll the
-//! store, so a lost signal costs time and nothing else.
+//! How the API and the driver wake each other within one process. A signal is only a hint: both also poll the
+//! store, so a lost signal costs nothing but time.
 
 use std::sync::Arc;
 
@@ -7,10 +7,10 @@ use tokio::sync::{Notify, broadcast};
 
 use crate::run::RunId;
 
-/// Changes that a slow listener may fall behind before it has to look for itself.
+/// How many changes a slow listener may fall behind before it has to look at the store.
 const CHANGES: usize = 1_024;
 
-/// Ends of runs that a run which waits for its cluster may fall behind; past that it looks for itself.
+/// How many ends of runs a run that waits for its cluster may fall behind before it has to look at the store.
 const ENDS: usize = 64;
 
 /// Wakes the driver when there is a new run or command, and listeners when a run changed or ended.
@@ -22,7 +22,7 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// New signals.
+    /// Signals without listeners.
     pub fn new() -> Self {
         Self {
             work: Arc::new(Notify::new()),
@@ -43,7 +43,7 @@ impl Signals {
 
     /// Says that a run was committed to.
     pub fn changed(&self, run: RunId) {
-        // Nobody listening is fine.
+        // An error only means that nobody listens.
         let _ = self.changes.send(run);
     }
 
@@ -52,7 +52,7 @@ impl Signals {
         self.changes.subscribe()
     }
 
-    /// Says that a run has ended: its cluster is free.
+    /// Says that a run has ended and that its cluster is free.
     pub fn ended(&self, run: RunId) {
         let _ = self.ends.send(run);
     }

@@ -1,8 +1,9 @@
-//! Saying that the machine's clock is off, each time once.
+//! Logs when the machine's clock is off, once each time that this changes. Time in runs is the store's, but an
+//! engine whose clock is too far off takes up no runs.
 
 use crate::store::Skew;
 
-/// What was said last.
+/// What was logged last.
 #[derive(Debug, Default, PartialEq, Eq, Clone, Copy, PartialOrd, Ord)]
 enum Said {
     #[default]
@@ -18,7 +19,7 @@ pub(super) struct SkewWatch {
 }
 
 impl SkewWatch {
-    /// Takes notice of the present skew. Whether runs may be claimed.
+    /// Looks at the present skew, and logs what changed. Returns whether runs may be claimed.
     pub(super) fn look(&mut self, skew: Skew) -> bool {
         let said = next(self.said, skew);
         let before = std::mem::replace(&mut self.said, said);
@@ -40,8 +41,8 @@ impl SkewWatch {
     }
 }
 
-/// What is to be said. It is taken back at half of what it was said at, so that a clock at the bound is
-/// not said with each look.
+/// What to log. A warning is only taken back at half the skew at which it was given, so that a clock near the
+/// bound does not cause a line with each look.
 fn next(said: Said, skew: Skew) -> Said {
     let half = Skew::from_millis(skew.as_millis().saturating_mul(2));
     let of = |skew: Skew| match (skew.is_told(), skew.is_too_large()) {

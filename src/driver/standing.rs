@@ -1,8 +1,8 @@
-//! How an engine stands among those that share its store: how many runs are its share, and whether others
-//! have room for more.
+//! How an engine stands among those that share its store: how many runs are its share, and whether others have
+//! room for more.
 //!
-//! Whoever has more than its share lets others claim first, and hands over what is too much while nothing of
-//! it is in flight. There is some slack between the two, so that no run goes back and forth.
+//! An engine with more than its share lets others claim first, and hands over its surplus while nothing of those
+//! runs is in flight. There is some slack between the two, so that no run goes back and forth.
 
 use std::collections::BTreeSet;
 
@@ -11,35 +11,35 @@ use crate::run::{EngineId, Millis, Timestamp};
 use crate::store::{Engine, RENEWAL};
 use replibook_core::mutant;
 
-/// How often an engine says how it is, and looks at the others.
+/// How often an engine reports its state, and looks at the others.
 pub(super) const BEAT: Millis = RENEWAL;
 
-/// An engine that has missed three beats counts no more: its runs are taken over soon.
+/// An engine that has missed three beats no longer counts: its runs are taken over soon.
 const ALIVE: Millis = Millis(3 * RENEWAL.0 + 1_000);
 
-/// Runs beyond its share that an engine keeps at least, so that none goes back and forth for one more or less.
+/// How many runs beyond its share an engine keeps at least, so that none goes back and forth because of one more
+/// or less.
 const SLACK: usize = 1;
 
-/// The same as a part of the share: a tenth more or less is as well spread as can be told.
+/// The same as a part of the share: within a tenth, the runs count as evenly spread.
 const SLACK_PART: usize = 10;
 
-/// Runs that may go at once: each is loaded anew by another engine.
+/// How many runs may leave at once: another engine has to load each of them anew.
 const LEAVING_AT_ONCE: usize = 50;
 
-/// How long after a run went an engine must have said how it is, so that it knew of the run by then: several of
-/// its looks.
+/// How long after a run left an engine must have reported for the report to count the run: several of its looks.
 const KNOWN_AFTER: Millis = Millis::from_secs(1);
 
-/// How long runs may be there that no engine takes before an engine leaves no more to the others: several of
-/// their looks.
+/// How long runs without an engine may remain before an engine stops leaving runs to the others: several of their
+/// looks.
 pub(super) const LEFT: Millis = Millis::from_secs(3);
 
-/// After so long it tries again: what kept the others from taking any may be over, and runs that are left to
-/// them in vain are without an engine for seconds.
+/// How long until an engine tries again to leave runs to the others: what kept them from taking any may be over by
+/// then. Runs that are left to them in vain have no engine for seconds, so it doesn't try more often.
 const AGAIN: Millis = Millis::from_secs(60);
 
-/// Whether others take what is left to them. They may be full for the cluster of these runs, or too old for
-/// them, and none of that is known here.
+/// Whether the others take the runs that are left to them. They may have no room for the cluster of these runs, or
+/// be too old for them; an engine can't see that in their reports.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Takers {
     left_since: Option<Timestamp>,
@@ -47,7 +47,7 @@ pub(super) struct Takers {
 }
 
 impl Takers {
-    /// Takes notice of how many runs no engine has. Whether any are left to others.
+    /// Records how many runs have no engine. Returns whether any are to be left to the others.
     pub(super) fn look(&mut self, unclaimed: u32, now: Timestamp) -> bool {
         if unclaimed == 0 {
             self.left_since = None;
@@ -63,16 +63,16 @@ impl Takers {
 pub(super) struct Standing {
     share: usize,
     others_have_room: bool,
-    /// When the one of the others that has been silent the longest last said how it is.
+    /// When the engine that has been silent the longest, among the others, last reported.
     heard: Option<Timestamp>,
 }
 
-/// The engines besides `own` that are there and may take runs, full or not.
+/// The engines other than `own` that are alive and may take runs, whether they have room or not.
 pub(super) fn others(engines: &[Engine], own: &EngineId) -> BTreeSet<EngineId> {
     takers(engines, own).map(|engine| engine.report.id.clone()).collect()
 }
 
-/// How many runs those have places for, by what they say.
+/// For how many runs those engines have places, by their reports.
 pub(super) fn room_elsewhere(engines: &[Engine], own: &EngineId) -> usize {
     let room = |engine: &Engine| engine.report.max_runs - engine.report.runs;
     let rooms = takers(engines, own).filter(|engine| has_room(engine)).map(room);
@@ -85,7 +85,7 @@ fn takers<'a>(engines: &'a [Engine], own: &'a EngineId) -> impl Iterator<Item = 
 }
 
 impl Standing {
-    /// How `own` stands among these, when so many runs have no engine.
+    /// How `own` stands among these engines, when `unclaimed` runs have no engine.
     pub(super) fn of(engines: &[Engine], own: &EngineId, unclaimed: u32) -> Self {
         let newest = newest(engines);
         let is_own = |engine: &Engine| engine.report.id == *own;
@@ -103,22 +103,23 @@ impl Standing {
         }
     }
 
-    /// The runs that are the engine's share, if others have room for more.
+    /// How many runs are the engine's share. None if the others have no room for more.
     pub(super) fn share(&self) -> Option<usize> {
         self.others_have_room.then_some(self.share)
     }
 
-    /// Whether what the others said includes the runs that went until then.
+    /// Whether the reports of the others include the runs that left here until `last`.
     pub(super) fn knows_of(&self, last: Timestamp) -> bool {
         self.heard.is_none_or(|heard| heard >= last.plus(KNOWN_AFTER))
     }
 
-    /// The most runs that the engine claims by itself while others have room.
+    /// The most runs that the engine claims of its own accord; None, and so no limit, if the others have no room.
     pub(super) fn most(&self) -> Option<usize> {
         self.others_have_room.then(|| self.share + self.slack())
     }
 
-    /// How many runs of an engine that has `mine` may go, of which `leaving` are on their way.
+    /// How many runs of an engine that has `mine` may go, in addition to the `leaving` ones that are on their way
+    /// out.
     pub(super) fn surplus(&self, mine: usize, leaving: usize) -> usize {
         if !self.others_have_room || mine <= self.share + self.slack() {
             return 0;
@@ -135,14 +136,15 @@ fn newest(engines: &[Engine]) -> Timestamp {
     engines.iter().map(|engine| engine.seen).max().unwrap_or_default()
 }
 
-/// Whether an engine takes up runs as long as it has room for them: it may be drained, gone, or its clock far off.
+/// Whether an engine takes up runs while it has room for them. It does not if it is drained or gone, or if its
+/// clock is far off.
 fn is_there(engine: &Engine, newest: Timestamp) -> bool {
     let is_alive = newest.since(engine.seen) <= ALIVE;
     let is_off = engine.report.skew().is_too_large() && !mutant!(ClockOffTakesRuns);
     is_alive && engine.draining.is_none() && !is_off
 }
 
-/// Whether it has room, by what it says.
+/// Whether the engine has room, by its report.
 fn has_room(engine: &Engine) -> bool {
     let report = &engine.report;
     report.runs < report.max_runs && (report.queued as usize) < QUEUED

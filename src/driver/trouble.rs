@@ -1,4 +1,5 @@
-//! Runs that an engine can't go on with: they are set aside, and tried again rarely.
+//! Runs that an engine can't go on with: they are set aside, and tried again rarely, so that they neither keep the
+//! engine busy nor need a person before they can go on.
 
 use std::future::pending;
 use std::time::Duration;
@@ -11,15 +12,14 @@ use crate::clock::{Clock, sleep_until};
 use crate::run::{EngineId, Millis, RunStatus, Timestamp, Trouble, TroubleCode};
 use crate::store::{Failed, StoreError};
 
-/// How long a run must go on after a failure before the trouble is taken to be over, if what the run did
-/// caused the failure: longer than its next try at the same thing usually takes.
+/// How long a run must go on before its trouble is taken to be over, if the failure was caused by what the run
+/// did: longer than its next try at the same thing usually takes.
 const WELL_AFTER: Millis = Millis::from_secs(60);
 
-/// How long the engine leaves a run alone that could not even be set aside, so that the run does not
-/// keep it busy.
+/// How long the engine leaves a run alone that it could not even set aside, so that the run does not keep it busy.
 const REST: Duration = Duration::from_secs(10);
 
-/// What ended a driver, as it is kept; its causes in one line.
+/// What ended a driver, in the form that the store keeps. The message has all causes in one line.
 fn failed(error: DriveError) -> Failed {
     let code = match &error {
         DriveError::Store(StoreError::TooLarge { .. }) => TroubleCode::TooLarge,
@@ -35,8 +35,8 @@ fn failed(error: DriveError) -> Failed {
     Failed { code, message: format!("{:#}", anyhow::Error::new(error)) }
 }
 
-/// Does what is to be done for a run whose driver failed: if it is still this engine's, it is set aside, or left
-/// alone for a while where not even that can be done.
+/// Looks after a run whose driver failed. If the run still belongs to this engine, it is set aside; if not even
+/// that is possible, it is left alone for a while.
 pub(super) async fn look_after(
     committer: &Committer,
     engine: &EngineId,
@@ -48,7 +48,7 @@ pub(super) async fn look_after(
         DriveError::Store(StoreError::Fenced { .. }) => {
             tracing::warn!(%run, "the run is another engine's now");
         }
-        // A store that does not answer is waited for only as long as the run is ours.
+        // The store did not answer, and the driver waited for it only as long as the run was ours.
         DriveError::Store(StoreError::Unavailable { .. })
         | DriveError::Load(StoreError::Unavailable { .. })
             if committer.lease.is_lost() =>
@@ -76,8 +76,8 @@ pub(super) async fn rest(clock: &dyn Clock, stop: &CancellationToken) {
     }
 }
 
-/// Keeps why the driver failed, and gives the lease back such that nobody takes the run up before it has
-/// rested. Returns whether that worked.
+/// Stores why the driver failed, and gives back the lease so that nobody takes up the run before it has rested.
+/// Returns whether that worked.
 async fn set_aside(committer: &Committer, engine: &EngineId, error: DriveError) -> bool {
     let failed = failed(error);
     let (run, epoch) = (committer.lease.run(), committer.lease.epoch());
@@ -87,13 +87,13 @@ async fn set_aside(committer: &Committer, engine: &EngineId, error: DriveError) 
         Ok(Trouble { tries, code, message, .. }) => {
             let code = code.as_str();
             match tries {
-                // Further failures of that kind are no news.
+                // Further failures of the same kind are no news.
                 1 => tracing::error!(%run, code, "the run can't go on and is set aside: {message}"),
                 _ => tracing::debug!(%run, code, tries, "the run still can't go on: {message}"),
             }
             true
         }
-        // The answer to the first try may have been lost; or another engine has the run.
+        // Either the answer to the first try was lost, or another engine has the run.
         Err(StoreError::Fenced { .. }) => true,
         Err(error) => {
             let message = &failed.message;
@@ -103,24 +103,24 @@ async fn set_aside(committer: &Committer, engine: &EngineId, error: DriveError) 
     }
 }
 
-/// Whether a run that is driven was in trouble before, and still may be.
+/// Whether a run that is driven was in trouble before, and may still be.
 pub(super) struct Health {
     trouble: Option<TroubleCode>,
-    /// When it can be taken to be well, if it `goes`.
+    /// When the run can be taken to be well, if it `goes`.
     well_at: Timestamp,
-    /// Whether it can do again what it failed at, as far as is known.
+    /// Whether the run can do what it failed at before, as far as is known.
     goes: bool,
 }
 
 impl Health {
-    /// The health of the committer's run, which is taken up now.
+    /// The health of the committer's run, which is being taken up.
     pub(super) async fn of(committer: &Committer, now: Timestamp) -> Result<Self, StoreError> {
         let runs = [committer.lease.run()];
         let store = committer.store.as_ref();
         let known = committer.until_answered(|| store.troubles_of(&runs)).await?.pop();
         let trouble = known.map(|trouble| trouble.code);
         let (well_at, goes) = match trouble {
-            // The driver goes on only once the run could be read.
+            // The driver goes on only if the run could be read, so damage is over.
             Some(TroubleCode::Damaged) | None => (now, true),
             Some(TroubleCode::IllegalInput | TroubleCode::Panicked) => (now.plus(WELL_AFTER), true),
             Some(TroubleCode::TooLarge | TroubleCode::Refused | TroubleCode::Abandoned) => {
@@ -131,8 +131,8 @@ impl Health {
     }
 
     /// Forgets the trouble of a run that goes well: once it has gone on for some time and, if the store had
-    /// refused a write of it, once something of it was `committed` again. A run that is FINISHING may still
-    /// fail at its last commit, which is what ends its trouble.
+    /// refused one of its writes, once it could commit again (`committed`). A run that is FINISHING may still fail
+    /// at its last commit; that commit ends its trouble.
     pub(super) async fn look(
         &mut self,
         committer: &Committer,
@@ -152,13 +152,13 @@ impl Health {
         Ok(())
     }
 
-    /// Whether the run is in trouble that time alone ends.
+    /// Whether the run is in trouble that only time can end.
     pub(super) fn is_waiting(&self) -> bool {
         self.trouble.is_some() && self.goes
     }
 
-    /// Returns once the run may be taken to be well; never if it is not in trouble, or if more than time is
-    /// missing.
+    /// Returns once the run may be taken to be well. Never returns if the run is not in trouble, or if time alone
+    /// does not end its trouble.
     pub(super) async fn may_be_well(&self, clock: &dyn Clock) {
         match self.trouble {
             Some(_) if self.goes => sleep_until(clock, self.well_at).await,

@@ -1,4 +1,5 @@
-//! All that a driver reaches the world through.
+//! Everything through which a driver reaches the world: it is injected, so that tests and the simulator can
+//! replace it.
 
 use std::sync::Arc;
 
@@ -8,21 +9,21 @@ use crate::clock::Clock;
 use crate::plugin::PluginHost;
 use crate::store::Store;
 
-/// All that a driver reaches the world through.
+/// Everything through which a driver reaches the world. Cheap to clone.
 #[derive(Clone)]
 pub struct World {
-    /// The primary store.
+    /// Where runs are kept, and who has which run.
     pub store: Arc<dyn Store>,
-    /// The way to agents.
+    /// Sends requests to agents.
     pub agents: Arc<dyn AgentClient>,
-    /// Who follows the members of clusters.
+    /// Follow the members of clusters.
     pub followers: Followers,
-    /// The way to plugins.
+    /// Runs steps and strategies.
     pub plugins: PluginHost,
-    /// The source of time.
+    /// The engine's own clock. A run goes by the store's time instead.
     pub clock: Arc<dyn Clock>,
-    /// Wakes the engine and those who listen to it.
+    /// Wake the engine, and whoever listens for changes of runs.
     pub signals: Signals,
-    /// Timeouts of calls to agents.
+    /// Time-outs of calls to agents.
     pub agent_limits: AgentLimits,
 }

@@ -1,5 +1,5 @@
-//! Activations: a pure function from what a step is given, and the answers so far, to how far it
-//! comes with them.
+//! Activations of steps. An activation is a pure function: from what a step is given, and the answers so far, to
+//! how far the step gets with them.
 
 use super::catalog::{Compiled, Loaded};
 use super::convert;
@@ -13,10 +13,9 @@ use replibook_core::run::{Activate, Activation, ActivationEnd, FailureReason, Js
 
 /// Makes one activation.
 ///
-/// The guest is made for it and thrown away with it, so that nothing but the journal is carried from
-/// one activation to the next. Calls that the journal answers are answered, the first other one ends
-/// the activation; the same `activate` always gives the same activation, as far as CPU time and
-/// memory of the machine allow.
+/// The guest is made for this activation and thrown away with it, so that nothing but the journal carries over to
+/// the next one. Calls that the journal holds are answered from there; the first other call ends the activation.
+/// The same `activate` always gives the same activation, as far as the machine has the CPU time and memory for it.
 pub(super) fn activate(runtime: &Runtime, plugin: &Loaded, activate: Activate) -> Activation {
     let Compiled::Step(step) = &plugin.compiled else {
         return unavailable(format!("the plugin {} is not a step", plugin.info.name), false);
@@ -46,7 +45,7 @@ pub(super) fn activate(runtime: &Runtime, plugin: &Loaded, activate: Activate) -
     Activation { end, logs }
 }
 
-/// How an activation ended whose guest returned.
+/// How an activation ended, if its guest returned.
 fn ended(guest: &Guest, returned: Result<String, (String, bool)>) -> ActivationEnd {
     let Role::Step(attempt) = &guest.role else {
         return unavailable("the guest is not a step".to_owned(), false).end;
@@ -84,14 +83,15 @@ fn read_result(text: &str, replay: &Replay) -> Result<JsonText, Fault> {
 }
 
 fn failed(fault: Fault) -> ActivationEnd {
-    // Another attempt starts from nothing, but with the same plugin and arguments.
+    // Trying again does not help unless the host is to blame: another attempt starts afresh, but with the same
+    // plugin and arguments.
     let retryable = fault.reason == FailureReason::PluginUnavailable;
     let reason = fault.reason;
-    // With its code, which is finer than the reason and what the WIT promises.
+    // The message includes the code, which is finer than the reason, and which the WIT promises.
     ActivationEnd::Failed { reason, message: PluginError::from(fault).to_string(), retryable }
 }
 
-/// An activation that could not be made.
+/// An activation that could not be made: it has no log.
 pub(super) fn unavailable(message: String, retryable: bool) -> Activation {
     let reason = FailureReason::PluginUnavailable;
     Activation { end: ActivationEnd::Failed { reason, message, retryable }, logs: Vec::new() }

@@ -1,6 +1,6 @@
 //! The bindings of both worlds: the only place that generates code from `wit/`.
 
-// The generated code documents itself by the WIT that it comes from.
+// The generated code takes its documentation from the WIT.
 #![allow(missing_docs, unreachable_pub, clippy::all)]
 
 pub(super) mod step {

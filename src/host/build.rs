@@ -1,5 +1,5 @@
-//! Builds the built-in plugins: the crates of `plugins/`, compiled for wasm32 and encoded as
-//! components, for `builtin.rs` to include.
+//! Builds the built-in plugins: compiles the crates of `plugins/` for wasm32 and encodes them as components, which
+//! `builtin.rs` includes. So these plugins always match the WIT and the SDK of the same commit.
 
 use std::env;
 use std::error::Error;
@@ -9,13 +9,13 @@ use std::process::Command;
 
 use wit_component::ComponentEncoder;
 
-/// The plugins, by the names of their crates.
+/// The names of the plugins' crates.
 const PLUGINS: [&str; 6] =
     ["action", "all-at-once", "canary", "grouped", "rolling", "wait-healthy"];
 
 const TARGET: &str = "wasm32-unknown-unknown";
 
-/// What this build is told must not reach the other one: it has another target and other flags.
+/// Settings of this build that must not reach the build of the plugins, which has another target and other flags.
 const FOREIGN: [&str; 7] = [
     "CARGO_BUILD_TARGET",
     "CARGO_ENCODED_RUSTFLAGS",

@@ -1,6 +1,7 @@
-//! The built-in plugins: components like any other, compiled into the binary.
+//! The built-in plugins: components like any other, compiled into the binary. They get no import that others don't
+//! have.
 
-/// Their bytes, as `build.rs` made them from `plugins/`.
+/// The bytes of each component, as `build.rs` made them from `plugins/`.
 pub(super) const COMPONENTS: [&[u8]; 6] = [
     include_bytes!(concat!(env!("OUT_DIR"), "/action.wasm")),
     include_bytes!(concat!(env!("OUT_DIR"), "/all-at-once.wasm")),

@@ -1,4 +1,5 @@
-//! The catalog: from a digest to the compiled plugin, linked and ready to be instantiated.
+//! The catalog: from a digest to the compiled plugin, linked and ready to be instantiated. It is bounded, since
+//! anyone may upload plugins; a plugin that it has forgotten is loaded again from the store or the cache.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,30 +13,30 @@ use super::pace::Pace;
 use replibook_core::playbook::PluginInfo;
 use replibook_core::run::Digest;
 
-/// A compiled plugin.
+/// A plugin's code, linked against the imports of its world.
 pub(super) enum Compiled {
     Step(StepPre<Guest>),
     Strategy(StrategyPre<Guest>),
 }
 
-/// A plugin that is ready.
+/// A plugin that is ready to be called.
 pub(super) struct Loaded {
     pub(super) info: PluginInfo,
     pub(super) compiled: Compiled,
     pub(super) pace: Pace,
-    /// Bytes of its compiled code.
+    /// Bytes of machine code.
     pub(super) code_bytes: u64,
 }
 
-/// The plugins that are ready, at most [`LOADED_PLUGINS`] with [`LOADED_BYTES`] of code besides the
-/// built-in ones.
+/// The plugins that are ready: the built-in ones, and at most [`LOADED_PLUGINS`] others with [`LOADED_BYTES`] of
+/// code.
 pub(super) struct Catalog {
     builtins: HashMap<Digest, Arc<Loaded>>,
     others: RwLock<Recent<Arc<Loaded>>>,
 }
 
 impl Catalog {
-    /// A catalog that never forgets these.
+    /// An empty catalog, except for these plugins, which it never forgets.
     pub(super) fn new(builtins: impl IntoIterator<Item = Arc<Loaded>>) -> Self {
         let builtins = builtins.into_iter().map(|plugin| (plugin.info.digest.clone(), plugin));
         let others = RwLock::new(Recent::new(LOADED_PLUGINS, LOADED_BYTES));
@@ -55,7 +56,7 @@ impl Catalog {
     }
 }
 
-/// A map that forgets what was not used for longest when it holds too much.
+/// A map that forgets the least recently used item when it holds too much.
 struct Recent<T> {
     most: usize,
     most_bytes: u64,
@@ -87,7 +88,7 @@ impl<T> Recent<T> {
     fn insert(&mut self, digest: Digest, bytes: u64, item: T) {
         let used = AtomicU64::new(self.now());
         self.items.insert(digest, Item { item, bytes, used });
-        // The last one stays, however large: it is about to be used.
+        // The last item stays, however large it is: it is about to be used.
         while self.items.len() > 1 && self.is_over() {
             let oldest = self.items.iter().min_by_key(|(_, it)| it.used.load(Ordering::Relaxed));
             let Some(oldest) = oldest.map(|(digest, _)| digest.clone()) else { return };

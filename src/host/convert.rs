@@ -1,4 +1,5 @@
-//! Between the types of the WIT and those of the domain. Nowhere else.
+//! Converts between the types of the WIT and those of the domain. Nothing else does, so that a change of the WIT
+//! stops here.
 
 use std::collections::BTreeSet;
 
@@ -18,17 +19,17 @@ use replibook_core::run::{
     Timestamp, escaped_bytes,
 };
 
-/// A moment as guests know it. Exact until the year 287396.
+/// A moment as guests see it: milliseconds since the Unix epoch. Exact until the year 287396.
 pub(super) fn moment(at: Timestamp) -> f64 {
     at.as_millis() as f64
 }
 
-/// A moment from a guest; none unless it can be written, and read again, as RFC 3339.
+/// A moment from a guest. None unless it can be written as RFC 3339, and read again.
 fn timestamp(moment: f64) -> Option<Timestamp> {
     if !(0.0..).contains(&moment) {
         return None;
     }
-    // Numbers that are too large become the largest one, which is no moment either.
+    // Numbers that are too large saturate at the largest one, which is no valid moment either.
     let millis = moment as i64;
     jiff::Timestamp::from_millisecond(millis).is_ok().then(|| Timestamp::from_millis(millis))
 }
@@ -55,7 +56,7 @@ pub(super) fn step_input(activate: &Activate) -> StepInput {
     }
 }
 
-/// The message of a step's error, and whether another attempt may go well.
+/// The message of a step's error, and whether another attempt may succeed.
 pub(super) fn step_error(error: StepError) -> (String, bool) {
     let (message, retryable) = match error {
         StepError::Retryable(message) => (message, true),
@@ -64,7 +65,7 @@ pub(super) fn step_error(error: StepError) -> (String, bool) {
     (cut(message, limits::MESSAGE_BYTES), retryable)
 }
 
-/// What a guest sees of a node: the attributes of the Cluster object count over its own.
+/// What a guest sees of a node. Attributes of the Cluster object take precedence over the node's own.
 pub(super) fn node_info(
     agent: &AgentId,
     attributes: &Map<String, Value>,
@@ -84,7 +85,7 @@ pub(super) fn agent_error(error: CallError) -> AgentError {
     match error {
         CallError::Failed(message) => AgentError::Failed(message),
         CallError::Refused(message) => AgentError::Refused(message),
-        // The interface of steps has no words of its own for these.
+        // The WIT has no error of its own for these.
         CallError::Unreachable(message)
         | CallError::Malformed(message)
         | CallError::WrongNode(message) => AgentError::Unreachable(message),
@@ -130,7 +131,7 @@ pub(super) fn agent_details(record: &AgentRecord) -> AgentDetails {
     }
 }
 
-/// What an agent said about its node when it was asked last.
+/// What an agent said about its node when it was last asked.
 pub(super) fn node_view(record: &AgentRecord) -> NodeView {
     NodeView {
         status: record.node_status().map(str::to_owned),
@@ -149,14 +150,15 @@ pub(super) fn plan_input(input: &run::PlanInput) -> PlanInput {
     }
 }
 
-/// A decision of the domain, its sizes checked. Whether it fits the roster is for others to check.
+/// Converts a decision and checks its sizes. It does not check whether the decision fits the roster.
 pub(super) fn decision(
     decision: Decision,
     refresh: BTreeSet<AgentId>,
 ) -> Result<run::Decision, PluginError> {
     let Decision { start, skip, next, memo, label } = decision;
     let bad = |message: String| PluginError::new("bad-decision", message);
-    // Counted as the strategy wrote it: even all escaped, six times as long, it fits a commit.
+    // The bytes as the strategy wrote them: even with all of them escaped, and so six times as long, they fit into
+    // a commit.
     let bytes = memo.len();
     if bytes > MAX_MEMO_BYTES {
         return Err(bad(format!(
@@ -205,7 +207,7 @@ pub(super) fn decision(
 }
 
 fn object(map: &Map<String, Value>) -> String {
-    // Maps of JSON values always have a text.
+    // A map of JSON values can always be serialized.
     serde_json::to_string(map).unwrap_or_default()
 }
 
@@ -234,7 +236,7 @@ mod tests {
         }
     }
 
-    /// An attempt that goes on from another one repeats that one's calls, and its number may be in them.
+    /// An attempt that continues another one repeats the other's calls, which may contain its number.
     #[test]
     fn what_goes_on_from_another_attempt_sees_the_number_of_that_one() {
         let key = |attempt| AttemptKey { agent: AgentSeq(0), stage: 0, step: 0, attempt };
@@ -245,7 +247,7 @@ mod tests {
         assert_eq!((number(None), number(Some(taken))), (3, 1));
     }
 
-    /// What a server wrote that showed each attempt its own number, before `from` was kept.
+    /// A journal from a server that showed each attempt its own number, before `from` was kept.
     #[test]
     fn what_an_early_version_began_keeps_the_number_that_it_saw() {
         let text = r#"{

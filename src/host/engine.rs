@@ -1,4 +1,5 @@
-//! The runtime: one engine with its settings, and the thread that makes limits on CPU time work.
+//! The wasmtime engine with its settings, and the thread that makes limits on CPU time work. The settings make an
+//! activation give the same result on every machine.
 
 use std::io;
 use std::thread;
@@ -12,7 +13,7 @@ use super::bindings::{step, strategy};
 use super::guest::Guest;
 use super::{limits, wasi};
 
-/// Everything that is shared by all plugins.
+/// What all plugins share.
 pub(super) struct Runtime {
     pub(super) engine: Engine,
     /// What a step may import.
@@ -22,12 +23,12 @@ pub(super) struct Runtime {
 }
 
 impl Runtime {
-    /// A runtime for so many guests at once.
+    /// A runtime for this many guests at once.
     pub(super) fn new(guests: u32) -> wasmtime::Result<Self> {
         let engine = match Engine::new(&config(Some(pool(guests)))) {
             Ok(engine) => engine,
             Err(error) => {
-                // The pool reserves address space, which some machines do not have to give.
+                // The pool reserves address space, and some machines don't have enough of it.
                 tracing::warn!(
                     "failed to reserve memory for plugins, so they start slower: {error:#}"
                 );
@@ -48,7 +49,7 @@ impl Runtime {
         Ok(Self { engine, step, strategy })
     }
 
-    /// Starts the thread that advances the epoch. It ends with the engine.
+    /// Starts the thread that advances the epoch. It ends when the engine is dropped.
     pub(super) fn start_ticking(&self) -> io::Result<()> {
         let engine = self.engine.weak();
         let tick = move || {
@@ -62,20 +63,20 @@ impl Runtime {
     }
 }
 
-/// An engine whose code runs in that of a [`Runtime`], for a process that only compiles.
+/// An engine for a process that only compiles. A [`Runtime`] can run the code that it makes.
 pub(super) fn for_compiling() -> wasmtime::Result<Engine> {
     Engine::new(&config(None))
 }
 
 fn config(pool: Option<PoolingAllocationConfig>) -> Config {
     let mut config = Config::new();
-    // An activation must come out the same on every machine that repeats it.
+    // An activation must give the same result on every machine that repeats it.
     config.cranelift_nan_canonicalization(true);
     config.relaxed_simd_deterministic(true);
     config.cranelift_opt_level(OptLevel::Speed);
     config.epoch_interruption(true);
     config.max_wasm_stack(limits::STACK_BYTES);
-    // Every activation that waits ends by an error: a backtrace would cost more than the rest of it.
+    // Every activation that waits ends with an error, and a backtrace would cost more than all the rest of it.
     config.wasm_backtrace_max_frames(None);
     config.generate_address_map(false);
     config.concurrency_support(false);
@@ -116,7 +117,7 @@ mod tests {
 
     #[test]
     fn without_address_space_for_a_pool_plugins_still_run() {
-        // Slots for so many guests take more address space than a processor has.
+        // Slots for this many guests take more address space than a processor has.
         assert!(Engine::new(&config(Some(pool(40_000)))).is_err());
         let runtime = Runtime::new(40_000).unwrap();
         let compiler = Compiler::new(&runtime.engine, Compile::Here, None).unwrap();

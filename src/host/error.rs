@@ -1,15 +1,15 @@
-//! Errors of plugins and of their host.
+//! Errors of plugins and of their host. Their codes are stable, and documented in `docs/`.
 
 use super::limits;
 use replibook_core::run::{Call, FailureReason};
 
-/// Why a plugin was refused, or gave no answer.
+/// Why a plugin was refused, or returned nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {message}")]
 pub struct PluginError {
     /// Stable code, for example `unknown-import` or `out-of-time`.
     pub code: &'static str,
-    /// What happened, what was found and what was expected.
+    /// What happened: what was found and what was expected.
     pub message: String,
 }
 
@@ -18,7 +18,7 @@ impl PluginError {
         Self { code, message: message.into() }
     }
 
-    /// Whether the same plugin may do better at another time.
+    /// Whether trying the same plugin again later may succeed.
     pub fn retryable(&self) -> bool {
         matches!(self.code, "unavailable" | "not-loaded")
     }
@@ -27,12 +27,12 @@ impl PluginError {
 /// Why the host unwinds a guest: the error that a host function returns to it.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Stop {
-    /// The call has no answer yet. Not a failure.
+    /// The call has no answer yet. This is not a failure.
     #[error("waits for the answer to {0:?}")]
     Blocked(Box<Call>),
     #[error("{0}")]
     NotDeterministic(String),
-    /// The guest asked to be ended with this message, as if it had returned it.
+    /// The guest asked to end with this message, as if it had returned it as an error.
     #[error("{0}")]
     GaveUp(String),
     #[error("the plugin used more than {} ms of CPU time", limits::CPU_TIME.as_millis())]
@@ -45,7 +45,7 @@ pub(super) enum Stop {
     Forbidden { call: &'static str, during: &'static str },
 }
 
-/// Why a guest gave no answer.
+/// Why a guest returned nothing.
 #[derive(Debug)]
 pub(super) struct Fault {
     pub(super) code: &'static str,
@@ -65,18 +65,18 @@ impl From<Fault> for PluginError {
     }
 }
 
-/// How a guest came to its end before it returned.
+/// Why a guest ended before it returned.
 pub(super) enum Unwound {
-    /// At a call that has no answer yet.
+    /// It made a call that has no answer yet.
     Blocked(Call),
-    /// By its own wish, with this message.
+    /// It asked to end with this message.
     GaveUp(String),
-    /// By an error.
+    /// It failed.
     Fault(Fault),
 }
 
 impl Unwound {
-    /// Reads the error that came out of a guest.
+    /// Interprets the error with which a guest ended.
     pub(super) fn from(error: wasmtime::Error) -> Self {
         let error = match error.downcast::<Stop>() {
             Ok(Stop::Blocked(call)) => return Self::Blocked(*call),
@@ -104,7 +104,7 @@ impl Unwound {
             return Self::Fault(Fault::new("bad-text", FailureReason::PluginTrapped, message));
         }
         let text = format!("{error:#}");
-        // The runtime keeps the type of this error to itself.
+        // wasmtime does not export the type of this error.
         if text.contains("allocated for hostcalls has been exhausted") {
             let most = limits::CALL_BYTES >> 20;
             let message = format!("the plugin gave the host more than {most} MiB in one call");
@@ -139,7 +139,7 @@ impl From<Stop> for Fault {
 
 impl Fault {
     fn from_trap(trap: wasmtime::Trap) -> Self {
-        // Only what a plugin's author can do something about has words of its own.
+        // Only errors that a plugin's author can do something about get their own message.
         if trap == wasmtime::Trap::StackOverflow {
             let message =
                 format!("the plugin used more than {} KiB of stack", limits::STACK_BYTES >> 10);
@@ -154,7 +154,7 @@ impl Fault {
     }
 }
 
-/// Cuts a text from a guest to at most `most` bytes.
+/// Cuts a text from a guest to at most `most` bytes, and marks the cut with an ellipsis.
 pub(super) fn cut(mut text: String, most: usize) -> String {
     if text.len() > most {
         let end = (0..=most).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);

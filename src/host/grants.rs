@@ -1,9 +1,10 @@
-//! What a plugin may reach, and what it is told when it may not. The one place that decides it.
+//! What a plugin may reach, and what it is told when it may not. Only this module decides that, so that there is
+//! one place to look at.
 
 use super::limits;
 use replibook_core::playbook::Grants;
 
-/// Checks a call of `run-action` against the grants.
+/// Checks a call of `run-action` against the grants. The error is a message for the plugin.
 pub(super) fn action(grants: &Grants, kind: &str) -> Result<(), String> {
     if grants.allows_action(kind) {
         return Ok(());
@@ -17,13 +18,15 @@ pub(super) fn action(grants: &Grants, kind: &str) -> Result<(), String> {
     ))
 }
 
-/// Checks an HTTP request against the grants: in this version none can be granted.
+/// Checks an HTTP request against the grants. In this version none can be granted, so the result is always the
+/// refusal.
 pub(super) fn http(url: &str) -> String {
     let url = super::error::cut(url.to_owned(), limits::REASON_BYTES);
     format!("the playbook does not grant HTTP requests to this plugin; it asked for {url}")
 }
 
-/// Checks a wait for a signal against the grants: in this version none can be granted.
+/// Checks a wait for a signal against the grants. In this version none can be granted, so the result is always the
+/// refusal.
 pub(super) fn signal(name: &str) -> String {
     let name = super::error::cut(name.to_owned(), limits::REASON_BYTES);
     format!("the playbook does not grant signals to this plugin; it asked for {name}")

@@ -1,4 +1,4 @@
-//! One guest: the state of a store that lives for one call, and the limits on it.
+//! One guest: the state of a wasmtime store that lives for one call, and the limits on it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -18,22 +18,22 @@ use replibook_core::playbook::{Expr, ExprError, Grants};
 use replibook_core::run::{AgentId, Answer, AttemptKey, Call, Roster, RunId, Timestamp};
 use serde_json::{Map, Value};
 
-/// What a guest is asked for, and so what it may call.
+/// What a guest is asked to do. It decides which host functions the guest may call.
 pub(super) enum Role {
-    /// To describe itself: it may call nothing.
+    /// To describe itself: it may call no function but those of WASI.
     Describe,
-    /// To do a step.
+    /// To do a step for an agent.
     Step(Box<Attempt>),
-    /// To decide.
+    /// To plan, as a strategy.
     Strategy(Box<Plan>),
 }
 
-/// What a strategy looks at, and what it wishes while it does.
+/// What a strategy looks at while it plans, and what it asks for besides its decision.
 pub(super) struct Plan {
     pub(super) roster: Arc<dyn Roster>,
-    /// Agents to be asked afresh before the next plan.
+    /// Agents that are to be asked anew before the next plan.
     pub(super) refresh: BTreeSet<AgentId>,
-    /// Expressions that were asked about, each read once.
+    /// Expressions that the strategy used, each parsed once.
     pub(super) expressions: HashMap<String, Result<Expr, ExprError>>,
 }
 
@@ -51,12 +51,13 @@ pub(super) struct Attempt {
     pub(super) replay: Replay,
 }
 
-/// Where the random bytes of a guest come from. Few guests ask for any.
+/// Where the random bytes of a guest come from. The generator is only seeded when it is needed, because few guests
+/// need it.
 #[derive(Clone, Copy)]
 pub(super) enum Seed {
-    /// These bytes.
+    /// These bytes are the seed.
     Of([u8; 32]),
-    /// Those of an attempt of this run.
+    /// The seed belongs to an attempt of this run.
     Attempt(AttemptKey, RunId),
 }
 
@@ -65,7 +66,7 @@ pub(super) struct Guest {
     pub(super) role: Role,
     pub(super) log: Log,
     pub(super) wasi: Wasi,
-    /// The moment that a guest without a journal sees.
+    /// The time that a guest without a journal sees.
     asked_at: Timestamp,
     seed: Seed,
     random: Option<ChaCha20Rng>,
@@ -73,7 +74,7 @@ pub(super) struct Guest {
 }
 
 impl Guest {
-    /// A guest that sees the time `asked_at`, or that of its journal, and random bytes from `seed`.
+    /// A guest that sees the time `asked_at`, or the time of its journal, and random bytes from `seed`.
     pub(super) fn new(role: Role, asked_at: Timestamp, seed: Seed) -> Self {
         let (log, wasi) = (Log::default(), Wasi::default());
         Self { role, log, wasi, asked_at, seed, random: None, memory: Memory::default() }
@@ -85,10 +86,11 @@ impl Guest {
         store.limiter(|guest| &mut guest.memory);
         store.set_hostcall_fuel(limits::CALL_BYTES);
         store.set_epoch_deadline(1);
-        // Counts from the first look, since most guests are gone by then and asking takes time.
+        // CPU time counts from the first tick, since most guests have ended by then and reading the clock costs
+        // time.
         let mut start = None;
         store.epoch_deadline_callback(move |_| {
-            // Wall time would punish a good plugin for a busy machine.
+            // Wall-clock time would punish a good plugin for a busy machine.
             let now = cpu_time();
             match now.saturating_sub(*start.get_or_insert(now)) > limits::CPU_TIME {
                 true => Err(Stop::OutOfTime.into()),
@@ -98,7 +100,7 @@ impl Guest {
         store
     }
 
-    /// Logical time.
+    /// The time that the guest sees: it does not pass while the guest computes.
     pub(super) fn logical_now(&self) -> Timestamp {
         match &self.role {
             Role::Step(attempt) => attempt.replay.now(),
@@ -137,7 +139,7 @@ impl Guest {
         })
     }
 
-    /// An effect: answered from the journal, or the end of this activation.
+    /// Makes a call that has an effect: it is answered from the journal, or ends this activation.
     pub(super) fn effect(&mut self, call: Call) -> Result<Answer, Stop> {
         match &mut self.role {
             Role::Step(attempt) => {
@@ -150,7 +152,7 @@ impl Guest {
         }
     }
 
-    /// The attempt of a step.
+    /// The attempt of a step. `call` names the function that needs it, for the error of other guests.
     pub(super) fn attempt(&mut self, call: &'static str) -> Result<&mut Attempt, Stop> {
         match &mut self.role {
             Role::Step(attempt) => Ok(attempt),
@@ -168,7 +170,7 @@ impl Guest {
         }
     }
 
-    /// The plan that a strategy makes.
+    /// The plan of a strategy.
     pub(super) fn plan(&mut self, call: &'static str) -> Result<&mut Plan, Stop> {
         match &mut self.role {
             Role::Strategy(plan) => Ok(plan),
@@ -182,7 +184,7 @@ pub(super) fn forbidden(call: &'static str, during: &'static str) -> Stop {
     Stop::Forbidden { call, during }
 }
 
-/// CPU time of this thread so far.
+/// The CPU time of this thread so far.
 pub(super) fn cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
@@ -204,7 +206,7 @@ impl ResourceLimiter for Memory {
     ) -> wasmtime::Result<bool> {
         let used = self.used.saturating_add(desired.saturating_sub(current));
         if used > limits::MEMORY_BYTES {
-            // An error, not a refusal: most guests turn a refusal into a trap that says nothing.
+            // Return an error rather than a refusal: most guests turn a refusal into a trap that explains nothing.
             return Err(Stop::OutOfMemory.into());
         }
         self.used = used;

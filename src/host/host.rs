@@ -1,4 +1,4 @@
-//! The host: the one way to plugins for everything else.
+//! The host: the only way in which everything else reaches plugins. It keeps their work off the caller's threads.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,41 +19,41 @@ use replibook_core::run::{Activate, Activation, Decision, Digest, PlanInput, Plu
 /// Settings of the host.
 #[derive(Clone, Debug, Default)]
 pub struct HostConfig {
-    /// Threads that run plugins; none: one per processor. Zero: none are kept, and who asks is
-    /// blocked until a thread made for that call is done. That is for a simulator, where everything
-    /// has to happen in one order.
+    /// How many threads run plugins. None: one per processor. Zero: no threads are kept, and a caller is blocked
+    /// until a thread that was made for its call is done. That is for simulators, in which everything has to
+    /// happen in one order.
     pub threads: Option<usize>,
     /// Where plugins are compiled.
     pub compile: Compile,
-    /// Folder for compiled code, so that another start need not compile again. It is made, and
-    /// refused when others than this user can reach it. None: nothing is kept.
+    /// Folder for compiled code, so that the next start need not compile again. The host creates the folder, and
+    /// refuses one that other users can reach. None: no code is kept.
     pub cache: Option<PathBuf>,
 }
 
-/// What the host did since it started.
+/// What the host did since it started, as counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PluginCounts {
-    /// Plugins that were compiled, the built-in ones too.
+    /// Plugins that were compiled, including built-in ones.
     pub compiled: u64,
     /// Plugins whose compiled code was found in the cache.
     pub loaded: u64,
 }
 
-/// A plugin that is compiled into the binary.
+/// A plugin that is compiled into this binary.
 #[derive(Clone, Debug)]
 pub struct Builtin {
-    /// What it says about itself.
+    /// The plugin's description of itself, and its digest.
     pub info: PluginInfo,
-    /// Its bytes.
+    /// The component itself.
     pub bytes: Bytes,
 }
 
-/// What came of asking a strategy.
+/// The result of asking a strategy.
 #[derive(Debug)]
 pub struct PlanOutcome {
-    /// The decision, not yet checked against the roster.
+    /// The decision, which has not been checked against the roster.
     pub result: Result<Decision, PluginError>,
-    /// What it wrote to its log.
+    /// What the strategy wrote to its log.
     pub logs: Vec<PluginLine>,
 }
 
@@ -66,13 +66,13 @@ impl PlanOutcome {
 /// Runs plugins, on threads of its own and within limits. Cheap to clone.
 ///
 /// # Guarantees
-/// - Nothing of a plugin is kept between two calls: each gets an instance of its own.
-/// - A plugin that traps, does not end, or goes past any other limit fails its own call only.
-/// - A plugin that takes long is kept to threads of its own, which stand back for all others.
-/// - No call computes or blocks on the thread that awaits it, so that any runtime will do; only with
-///   zero [`HostConfig::threads`] it blocks that thread, on any runtime too.
+/// - Nothing of a plugin is kept between two calls: each call gets its own instance.
+/// - A plugin that traps, does not end, or exceeds any other limit fails only its own call.
+/// - A plugin that takes long is kept to threads of its own, which give way to all others.
+/// - No call computes or blocks on the thread that awaits it, so that any runtime will do. The exception is a host
+///   with zero [`HostConfig::threads`], which blocks the calling thread.
 ///
-/// The threads end once the last clone is dropped and what they work on is done.
+/// The threads end once the last clone is dropped and their work is done.
 #[derive(Clone)]
 pub struct PluginHost {
     inner: Arc<Inner>,
@@ -80,23 +80,23 @@ pub struct PluginHost {
 
 struct Inner {
     shared: Arc<Shared>,
-    /// None where each call gets a thread for itself.
+    /// None if each call gets a thread for itself.
     threads: Option<Threads>,
     builtins: Vec<Builtin>,
 }
 
 struct Threads {
-    /// They run plugins.
+    /// Run plugins.
     workers: Workers,
-    /// They run plugins that took long lately, behind everything else.
+    /// Run plugins that took long lately, behind everything else.
     slow: Workers,
-    /// It loads plugins whose code is kept, which must not wait for one that compiles.
+    /// Loads plugins whose compiled code is kept. These must not wait for a plugin that is being compiled.
     loader: Workers,
-    /// It compiles plugins, one at a time: that takes seconds for large ones.
+    /// Compiles plugins, one at a time: a large one takes seconds.
     importer: Workers,
 }
 
-/// What the threads work with.
+/// What the threads share.
 struct Shared {
     runtime: Runtime,
     compiler: Compiler,
@@ -104,19 +104,19 @@ struct Shared {
 }
 
 impl PluginHost {
-    /// Starts a host with the built-in plugins loaded. Compiles them where they are not in the cache,
-    /// so it blocks for some tens of milliseconds.
+    /// Starts a host with the built-in plugins loaded. If they are not in the cache it compiles them, and so
+    /// blocks for some tens of milliseconds.
     ///
     /// # Errors
-    /// `unavailable` when the runtime or its threads could not be started, `unsafe-cache` when the
-    /// folder for compiled code is no place for it.
+    /// `unavailable` when the runtime or its threads could not be started, `unsafe-cache` when others can reach
+    /// the folder for compiled code.
     pub fn start(config: HostConfig) -> Result<Self, PluginError> {
         let threads = config.threads.or_else(|| available_parallelism().ok().map(Into::into));
         let threads = threads.unwrap_or(1).min(limits::THREADS);
-        // Half of what there is for slow ones, who get more of it when nobody else wants it.
+        // Slow plugins get half the threads, and more of the processors when nobody else needs them.
         let slow = (threads / 2).max(1);
-        // One guest for each thread, one each for loader and importer, one for a caller that blocks;
-        // but at least one for each of the built-in plugins, which are imported all at once.
+        // One guest for each thread, one each for loader and importer, and one for a caller that blocks; but at
+        // least one for each built-in plugin, since these are all imported at once.
         let guests = (threads + slow + 3).max(builtin::COMPONENTS.len());
         let runtime = Runtime::new(u32::try_from(guests).unwrap_or(u32::MAX))
             .map_err(|error| unavailable(format!("failed to start the runtime: {error:#}")))?;
@@ -155,15 +155,15 @@ impl PluginHost {
         &self.inner.builtins
     }
 
-    /// Checks that the bytes are a plugin, compiles and keeps it, and asks what it says about
-    /// itself. Bytes that are loaded already, or whose code is in the cache, are not compiled again.
+    /// Checks that the bytes are a plugin, compiles and keeps it, and asks it to describe itself. Bytes that are
+    /// loaded already, or whose code is in the cache, are not compiled again.
     ///
     /// # Errors
     /// `too-large`, `not-a-component`, `too-complex`, `invalid-component`, `compile-time`,
-    /// `compile-memory`, `compile-size`, `compile-crashed`, `wrong-world`, `unknown-export`,
-    /// `unknown-import` (with the list of what was asked for), `wrong-type`, `bad-description`, or
-    /// what went wrong while the plugin described itself: `trapped`, `stack-overflow`, `out-of-time`, `out-of-memory`,
-    /// `forbidden-call`, `data-limit`, `exited`. `unavailable` says nothing about the plugin.
+    /// `compile-memory`, `compile-size`, `compile-crashed`, `wrong-world`, `unknown-export`, `unknown-import`
+    /// (with the list of what was asked for), `wrong-type`, `bad-description`, or whatever went wrong while the
+    /// plugin described itself: `trapped`, `stack-overflow`, `out-of-time`, `out-of-memory`, `forbidden-call`,
+    /// `data-limit`, `exited`. `unavailable` says nothing about the plugin.
     pub async fn import(&self, bytes: Bytes) -> Result<PluginInfo, PluginError> {
         let [shared, again] = [(); 2].map(|()| Arc::clone(&self.inner.shared));
         let wanted = bytes.clone();
@@ -180,21 +180,22 @@ impl PluginHost {
         done.unwrap_or_else(|gone| Err(gone.into()))
     }
 
-    /// What the host did since it started.
+    /// What the host did since it started, as counters.
     pub fn counts(&self) -> PluginCounts {
         let (compiled, loaded) = self.inner.shared.compiler.counts();
         PluginCounts { compiled, loaded }
     }
 
-    /// Whether the plugin is compiled and ready; if not, [`import`](Self::import) its bytes.
+    /// Whether the plugin is compiled and ready. If it is not, [`import`](Self::import) its bytes.
     pub fn is_loaded(&self, digest: &Digest) -> bool {
         self.inner.shared.catalog.get(digest).is_some()
     }
 
-    /// Makes one activation of a step: a pure function of `activate`, whose journal answers the
-    /// calls of the step. Never performs an effect.
+    /// Makes one activation of a step: a pure function of `activate`, whose journal answers the calls of the step.
+    /// Never performs an effect.
     ///
-    /// A plugin that is not loaded, or no longer, fails as `plugin-unavailable`, which is retryable.
+    /// If the plugin is not loaded, or no longer, the activation fails as `plugin-unavailable`, which is
+    /// retryable.
     pub async fn activate(&self, activate: Activate) -> Activation {
         let shared = Arc::clone(&self.inner.shared);
         let digest = activate.plugin.clone();
@@ -202,24 +203,24 @@ impl PluginHost {
         done.unwrap_or_else(|gone| activate::unavailable(gone.to_string(), true))
     }
 
-    /// The same on the calling thread, which needs 2 MiB of stack and must be outside of any async
-    /// runtime. At most one thread may do so at a time.
+    /// Like [`activate`](Self::activate), but on the calling thread. That thread needs 2 MiB of stack and must be
+    /// outside of any async runtime. At most one thread may do so at a time.
     pub fn activate_blocking(&self, activate: Activate) -> Activation {
         self.inner.shared.activate(activate)
     }
 
-    /// Has a loaded plugin describe itself again, on the calling thread as
-    /// [`activate_blocking`](Self::activate_blocking): the least that any call of it costs.
+    /// Makes a loaded plugin describe itself again, on the calling thread like
+    /// [`activate_blocking`](Self::activate_blocking). That is the cheapest call that a plugin has.
     ///
     /// # Errors
-    /// As [`import`](Self::import), and `not-loaded`.
+    /// Like [`import`](Self::import), and `not-loaded`.
     pub fn describe_blocking(&self, digest: &Digest) -> Result<(), PluginError> {
         let shared = &self.inner.shared;
         let plugin = shared.catalog.get(digest).ok_or_else(|| not_loaded(digest))?;
         import::describe(&shared.runtime, &plugin.compiled).map(drop)
     }
 
-    /// Asks a strategy. The roster is lent for as long as it thinks.
+    /// Asks a strategy for its decision. It reads the roster only until it returns.
     ///
     /// # Errors
     /// In [`PlanOutcome::result`]: `strategy-failed` with the strategy's own message,
@@ -237,7 +238,7 @@ impl PluginHost {
         done.unwrap_or_else(|gone| PlanOutcome::failed(gone.into()))
     }
 
-    /// Does a call of a plugin, `work` on `question`, with the threads that are right for its pace.
+    /// Calls a plugin: does `work` on `question`, on the threads that suit the plugin's pace.
     async fn run<Q: Send + 'static, T: Send + 'static>(
         &self,
         plugin: &Digest,
@@ -253,7 +254,7 @@ impl PluginHost {
         if shared.is_slow(&plugin) {
             return threads.slow.run(move || call(question)).await;
         }
-        // It may turn out to be slow while this call waits: then it waits with its like.
+        // The plugin may turn out to be slow while this call is queued. Then it moves to the queue of slow calls.
         let unless_slow = move || match shared.is_slow(&plugin) {
             true => Err((call, question)),
             false => Ok(call(question)),
@@ -266,7 +267,7 @@ impl PluginHost {
 }
 
 impl Shared {
-    /// A plugin that is loaded, or whose code is kept; none if it has to be compiled.
+    /// A plugin that is loaded, or whose compiled code is kept. None if it has to be compiled.
     fn find(&self, bytes: &Bytes) -> Option<Result<PluginInfo, PluginError>> {
         if bytes.len() > limits::COMPONENT_BYTES {
             return None;
@@ -280,7 +281,7 @@ impl Shared {
     }
 
     fn import(&self, bytes: &Bytes) -> Result<PluginInfo, PluginError> {
-        // Another import of the same bytes may have been ahead of this one.
+        // Another import may have compiled the same bytes meanwhile.
         if let Some(found) = self.find(bytes) {
             return found;
         }
@@ -297,7 +298,7 @@ impl Shared {
         self.catalog.get(plugin).is_some_and(|plugin| plugin.pace.is_slow())
     }
 
-    /// Does a call of a plugin, and notes how long it took.
+    /// Makes a call of a plugin, and notes how much CPU time it took.
     fn paced<T>(&self, plugin: &Digest, call: impl FnOnce() -> T) -> T {
         let start = cpu_time();
         let done = call();

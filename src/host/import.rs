@@ -1,4 +1,5 @@
-//! From bytes to a plugin: what is checked before anything of it runs, and what it says of itself.
+//! From bytes to a plugin: what is checked before any of its code runs, and how it describes itself. Whatever
+//! could never work is refused here, where its author can still see why.
 
 use std::sync::Arc;
 
@@ -20,22 +21,22 @@ use super::{json, limits, wasi};
 use replibook_core::playbook::{PluginInfo, PluginKind, RUN_ACTION, check_arguments_schema};
 use replibook_core::run::{Digest, FailureReason, Timestamp};
 
-/// The package of both worlds, and the version that this host speaks.
+/// The WIT package of both worlds, and the version of it that this host speaks.
 const PACKAGE: &str = "replicante:playbook/";
 const VERSION: &str = "0.1.0";
 
-/// What a step and a strategy export, and what they may import beside WASI.
+/// What steps and strategies export, and what they may import besides WASI.
 const STEP_EXPORT: &str = "working";
 const STRATEGY_EXPORT: &str = "planning";
 const STEP_IMPORTS: [&str; 8] =
     ["agent", "entropy", "failing", "http", "logging", "signal", "timer", "types"];
 const STRATEGY_IMPORTS: [&str; 4] = ["failing", "logging", "roster", "types"];
 
-/// What builds of guests leave behind and nobody calls: through these QuickJS and Python are started
-/// before their memory becomes that of the component.
+/// Exports that the builds of some guests leave behind, and that nobody calls: QuickJS and Python are started
+/// through them before their memory becomes part of the component.
 const LEFT_OVER_EXPORTS: [&str; 2] = ["init", "exports"];
 
-/// First bytes of a component, and of a module, which many tools make on the way to one.
+/// The first bytes of a component, and of a core module, which many tools make on the way to a component.
 const COMPONENT_MAGIC: &[u8] = b"\0asm\x0d\0\x01\0";
 const MODULE_MAGIC: &[u8] = b"\0asm\x01\0\0\0";
 
@@ -51,7 +52,7 @@ pub(super) fn import(
     ready(runtime, &component, digest, bytes.len())
 }
 
-/// The same for a plugin whose compiled code is kept; none if it is not.
+/// The same for a plugin whose compiled code is kept. None if no code is kept.
 pub(super) fn load(
     runtime: &Runtime,
     compiler: &Compiler,
@@ -62,7 +63,7 @@ pub(super) fn load(
     Some(ready(runtime, &component, digest.clone(), size))
 }
 
-/// A plugin that came with this program.
+/// Imports a plugin that came with this program.
 fn import_own(runtime: &Runtime, compiler: &Compiler, bytes: &[u8]) -> Result<Loaded, PluginError> {
     let digest = Digest::of(bytes);
     if let Some(loaded) = load(runtime, compiler, &digest, bytes.len()) {
@@ -72,7 +73,7 @@ fn import_own(runtime: &Runtime, compiler: &Compiler, bytes: &[u8]) -> Result<Lo
     ready(runtime, &component, digest, bytes.len())
 }
 
-/// Everything that follows compiling: `size` is that of the component.
+/// Does everything that follows compiling. `size` is the size of the component in bytes.
 fn ready(
     runtime: &Runtime,
     component: &Component,
@@ -142,8 +143,8 @@ fn kind(runtime: &Runtime, component: &Component) -> Result<PluginKind, PluginEr
     }
 }
 
-/// A component implements its world and nothing more: what we would never call is a mistake, or waits
-/// for a host that does.
+/// A component must implement its world and nothing more. An export that we would never call is a mistake, or is
+/// meant for another host.
 fn check_exports(
     runtime: &Runtime,
     component: &Component,
@@ -196,7 +197,7 @@ fn check_imports(
     Err(PluginError::new("unknown-import", message))
 }
 
-/// The functions that it imports and that need a grant.
+/// The functions that the component imports and that need a grant.
 fn calls(runtime: &Runtime, component: &Component) -> Vec<String> {
     let granted = |interface_name: &str, function: &str| {
         let (short, name) = RUN_ACTION.split_once('.').unwrap_or_default();
@@ -222,7 +223,7 @@ fn list(mut names: Vec<String>) -> String {
     names.sort();
     match names.as_slice() {
         [] => "nothing".to_owned(),
-        // A message is for people, however many names a component has.
+        // Keep the message readable, however many names the component has.
         names => cut(names.join(", "), limits::MESSAGE_BYTES),
     }
 }
@@ -248,7 +249,7 @@ fn link(
     })
 }
 
-/// Asks a plugin what it says about itself. It may call nothing but WASI.
+/// Asks a plugin to describe itself. It may call nothing but WASI.
 pub(super) fn describe(runtime: &Runtime, compiled: &Compiled) -> Result<Description, PluginError> {
     let guest = Guest::new(Role::Describe, Timestamp::default(), Seed::Of([0; 32]));
     let mut store = guest.into_store(&runtime.engine);
@@ -300,7 +301,7 @@ fn check_description(description: &Description) -> Result<Value, PluginError> {
         let message = "found a schema of the arguments that is not valid at";
         return Err(bad(format!("{message} {place:?}: {error}")));
     }
-    // What no playbook could use is refused here rather than there.
+    // What no playbook could use is refused when it is imported, and not when it is first used.
     match check_arguments_schema(&schema) {
         Ok(()) => Ok(schema),
         Err(why) => Err(bad(format!("found a schema of the arguments that can't be used: {why}"))),
@@ -315,7 +316,7 @@ fn is_label(name: &str) -> bool {
         && ends(name.chars().last())
 }
 
-/// A `$ref` that leaves the schema: checking arguments must never fetch anything.
+/// Finds a `$ref` that leaves the schema: to check arguments must never mean to fetch anything.
 fn remote_reference(schema: &Value) -> Option<&str> {
     match schema {
         Value::Object(members) => {

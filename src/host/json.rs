@@ -1,11 +1,11 @@
-//! JSON that guests send.
+//! Reads JSON that guests send, within limits that give errors of their own.
 
 use serde_json::Value;
 
 use super::limits::NESTING;
 use replibook_core::run::{Unambiguous, integer_beyond_64_bits, json_text_depth};
 
-/// Why a text of a guest is refused.
+/// Why a text from a guest is refused.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refused {
     #[error("of {found} bytes, expected at most {most}")]
@@ -18,7 +18,7 @@ pub(super) enum Refused {
     NotJson(#[from] serde_json::Error),
 }
 
-/// Characters of a number that is too large which are shown.
+/// How many characters of a number that is too large are shown.
 const SHOWN_DIGITS: usize = 80;
 
 /// Reads a text of at most `most` bytes, nested at most [`NESTING`] deep.
@@ -27,7 +27,7 @@ pub(super) fn read(text: &str, most: usize) -> Result<Value, Refused> {
     if found > most {
         return Err(Refused::TooLong { found, most });
     }
-    // Before it is read: the reader has a limit of its own, and would say that it is not JSON.
+    // Check the depth before parsing: the parser has its own limit, and would say that the text is not JSON.
     let found = json_text_depth(text);
     if found > NESTING {
         return Err(Refused::TooDeep { found });
@@ -66,7 +66,7 @@ mod tests {
         assert!(read("1234", 4).is_ok());
         assert!(matches!(read("12345", 4), Err(Refused::TooLong { found: 5, most: 4 })));
         assert!(read(&nested(NESTING), 1_000).is_ok());
-        // The last is deeper than the reader itself goes.
+        // The last one is deeper than the parser itself allows.
         for found in [NESTING + 1, 200] {
             let error = read(&nested(found), 1_000).unwrap_err();
             assert!(matches!(error, Refused::TooDeep { found: it } if it == found), "{error}");
@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn what_is_accepted_can_be_read_back_from_where_it_is_kept() {
         let mut kept = read(&nested(NESTING), 1_000).unwrap();
-        // More than any document wraps around a result, an argument or a schema.
+        // More levels than any document puts around a result, an argument or a schema.
         for _ in 0..32 {
             kept = serde_json::json!({ "kept": kept });
         }

@@ -1,11 +1,14 @@
 //! Plugins: sandboxed Wasm components, run as pure functions.
 //!
-//! [`PluginHost`] is the way in for everything else. A plugin comes in as bytes, and `import` checks
-//! it, has `code` compile it, and puts it into the `catalog`. A step is run by `activate`: its calls
-//! go through `step_imports` to `replay`, which answers them from the journal or unwinds the guest. A
-//! strategy is asked by `strategy`, and asks its roster through `strategy_imports`. `guest` is what
-//! the host keeps for a guest while it lives, `limits` has every limit on it, `pace` knows who takes
-//! long, and `wasi` is what it finds of a machine. Types of the WIT end at `convert`.
+//! [`PluginHost`] is the only way in. A plugin comes in as bytes; `import` checks it, has `code` compile it, and
+//! puts it into the `catalog`, where those of `builtin` are from the start. `activate` runs a step: the step's
+//! calls go through `step_imports` to `replay`, which answers them from the journal or unwinds the guest; `grants`
+//! decides what a step may reach. `strategy` asks a strategy, which reads its roster through `strategy_imports`.
+//!
+//! `engine` is wasmtime with its settings, and `workers` are the threads on which guests run. `guest` is what the
+//! host keeps for a guest while it lives, `limits` has every limit on it, `pace` knows which plugins take long,
+//! and `wasi` is all that a guest sees of a machine. `log` takes what a guest writes, `json` reads the JSON that
+//! it sends, and `error` says why it failed. The types of the WIT come from `bindings` and end at `convert`.
 
 mod activate;
 mod bindings;

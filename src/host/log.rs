@@ -1,4 +1,5 @@
-//! What a guest writes: to its log, and to its standard streams.
+//! What a guest writes to its log and to its standard streams. Both become lines of one log, within the same
+//! limits.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,18 +11,18 @@ use super::error::Stop;
 use super::limits::{LOG_BYTES, LOG_LINE_BYTES, LOG_LINES};
 use replibook_core::run::{LogLevel, PluginLine, escaped_bytes};
 
-/// The log of one activation. It is shared with the guest's standard streams.
+/// The log of one activation. The guest's standard streams share it.
 #[derive(Clone, Default)]
 pub(super) struct Log(Arc<Mutex<Lines>>);
 
 #[derive(Default)]
 struct Lines {
-    /// Those after the last recorded answer.
+    /// The lines after the last recorded answer.
     kept: Vec<PluginLine>,
-    /// How many those are.
+    /// Their number.
     lines: usize,
     bytes: usize,
-    /// Lines of the standard streams that have no end yet.
+    /// The last lines of the standard streams, while they have no line break yet.
     stdout: Vec<u8>,
     stderr: Vec<u8>,
 }
@@ -62,7 +63,7 @@ impl Lines {
     }
 }
 
-/// How much of a text is one line at most, in whole characters.
+/// How many bytes of a text fit into one line, in whole characters.
 fn fitting(text: &str) -> usize {
     let mut bytes = 0;
     let past = text.char_indices().find(|(at, character)| {
@@ -82,7 +83,7 @@ impl Log {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a line.
+    /// Adds a line. Fails if that exceeds a limit.
     pub(super) fn push(&self, level: LogLevel, message: String) -> Result<(), Stop> {
         let bytes = escaped_bytes(&message);
         if bytes > LOG_LINE_BYTES {
@@ -94,8 +95,8 @@ impl Log {
         self.lines().push(level, message)
     }
 
-    /// Forgets what was written so far: a recorded answer was consumed, and all of it was committed
-    /// with that answer, a line without an end too.
+    /// Forgets what was written so far. A recorded answer was consumed, and everything before it was committed
+    /// together with it, including a line without an end.
     pub(super) fn forget(&self) {
         *self.lines() = Lines::default();
     }
@@ -106,14 +107,14 @@ impl Log {
         for stream in [Stream::Stdout, Stream::Stderr] {
             let rest = std::mem::take(lines.partial(stream));
             if !rest.is_empty() {
-                // The guest is gone: a line too many is just dropped.
+                // The guest has ended, so a line beyond the limit is just dropped.
                 let _ = lines.push_bytes(stream.level(), &rest);
             }
         }
         std::mem::take(&mut lines.kept)
     }
 
-    /// A standard stream that writes here.
+    /// A standard stream that writes to this log.
     pub(super) fn stream(&self, stream: Stream) -> Box<dyn OutputStream> {
         Box::new(Writer { log: self.clone(), stream })
     }
@@ -143,7 +144,7 @@ impl Log {
     }
 }
 
-/// A standard stream of a guest.
+/// Which of a guest's standard streams.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Stream {
     Stdout,
@@ -242,7 +243,7 @@ mod tests {
         assert!(log.push(LogLevel::Info, "x".to_owned()).is_err());
     }
 
-    /// What is kept is JSON, in which some characters take six bytes.
+    /// The log is stored as JSON, in which some characters take six bytes.
     #[test]
     fn bytes_count_as_they_are_kept() {
         let control = "\u{1}";

@@ -1,4 +1,4 @@
-//! How fast a plugin is: those that take long run where they hold up no others.
+//! How fast a plugin is: plugins that take long run where they don't hold up others.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use super::limits::{SLOW_CALL, SLOW_TIME};
 /// Whether a plugin took long lately.
 pub(super) struct Pace {
     since: Instant,
-    /// Milliseconds after `since` until which it counts as slow.
+    /// Until when the plugin counts as slow, in milliseconds after `since`.
     slow_until: AtomicU64,
 }
 
@@ -52,7 +52,7 @@ mod tests {
         pace.took_at(SLOW_CALL - Duration::from_millis(1), second);
         assert!(!pace.is_slow_at(second));
         pace.took_at(SLOW_CALL, second);
-        // Quick ones between do not help.
+        // Quick calls in between make no difference.
         pace.took_at(Duration::ZERO, second * 2);
         assert!(pace.is_slow_at(SLOW_TIME));
         assert!(!pace.is_slow_at(second + SLOW_TIME));

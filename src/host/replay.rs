@@ -1,5 +1,5 @@
-//! The replay of a journal: which calls have an answer already, and which one is the first that has
-//! none. No Wasm here.
+//! The replay of a journal: which calls have an answer already, and which one is the first without. This is the
+//! logic of an activation without any Wasm, so that it can be tested by itself.
 
 use std::collections::VecDeque;
 
@@ -10,18 +10,18 @@ use replibook_core::run::{
     Timestamp,
 };
 
-/// The calls of one activation, against the journal of its attempt.
+/// Matches the calls of one activation against the journal of its attempt.
 pub(super) struct Replay {
-    /// Answers that were not consumed yet.
+    /// The answers that have not been consumed.
     answers: VecDeque<Answered>,
     pending: Option<Pending>,
-    /// Calls that got their answer in this activation.
+    /// How many calls have got their answer in this activation.
     consumed: usize,
     /// Logical time: the start of the attempt, then the moment of the last consumed answer.
     now: Timestamp,
-    /// Why the last call gave no result, if it gave none: what a step's error that follows means.
+    /// Why the last call failed, if it did. It becomes the reason of an error that the step returns after it.
     trouble: Option<FailureReason>,
-    /// The payload that an action gave last.
+    /// The payload of the last action that gave one.
     payload: Option<JsonText>,
     /// The arguments of the step.
     arguments: JsonText,
@@ -40,34 +40,34 @@ impl Replay {
         }
     }
 
-    /// Logical time.
+    /// The time that the step sees.
     pub(super) fn now(&self) -> Timestamp {
         self.now
     }
 
-    /// Why the last call gave no result, if it gave none.
+    /// Why the last call failed; None if it succeeded.
     pub(super) fn trouble(&self) -> Option<FailureReason> {
         self.trouble
     }
 
-    /// The payload that an action gave last, if that is this text: many steps hand it on.
+    /// The payload of the last action, if `text` equals it: many steps return it as their result.
     pub(super) fn handed_on(&self, text: &str) -> Option<JsonText> {
         self.payload.clone().filter(|payload| payload.as_str() == text)
     }
 
-    /// Arguments of an action, which are mostly among those of the step.
+    /// Shares the memory of an action's arguments with those of the step, of which they are mostly a part.
     pub(super) fn share(&self, arguments: JsonText) -> JsonText {
         arguments.as_member_of(&self.arguments)
     }
 
-    /// Notes that a call was refused by the host itself. It is not journaled: the same call with the
-    /// same grants is refused again.
+    /// Notes that the host itself refused a call. This is not recorded in the journal: the same call with the same
+    /// grants will be refused again.
     pub(super) fn refused(&mut self, reason: FailureReason) {
         self.trouble = Some(reason);
     }
 
-    /// The answer to a call, or the reason to unwind: that there is none yet, that the call is not
-    /// the one of earlier activations, or that there are too many.
+    /// The answer to a call, or the reason to unwind: there is no answer yet, the call is not the one that earlier
+    /// activations made, or there are too many calls.
     pub(super) fn call(&mut self, call: Call) -> Result<Answer, Stop> {
         let number = self.consumed;
         let Some(answered) = self.answers.pop_front() else {
@@ -102,7 +102,7 @@ impl Replay {
         }
     }
 
-    /// Checks at the end of an activation that all calls of earlier ones were repeated.
+    /// Checks at the end of an activation that it repeated all calls of earlier ones.
     pub(super) fn finished(&self) -> Result<(), Stop> {
         let left = self.answers.len() + usize::from(self.pending.is_some());
         if left == 0 {
@@ -124,7 +124,7 @@ fn differs(number: usize, expected: CallName, call: &Call) -> Stop {
     Stop::NotDeterministic(format!("call number {number} of the step is {what}"))
 }
 
-/// The name of a call as a plugin's author knows it.
+/// The name of a call, as the author of a plugin knows it.
 pub(super) fn word(name: CallName) -> &'static str {
     name.as_str()
 }

@@ -1,4 +1,4 @@
-//! The imports of the world `step`.
+//! The imports of the world `step`. Arguments and grants are checked here, before a call can become an effect.
 
 use super::bindings::step::replicante::playbook::agent::{AgentError, NodeInfo};
 use super::bindings::step::replicante::playbook::http::{HttpError, Request, Response};
@@ -123,7 +123,7 @@ impl signal::Host for Guest {
     }
 }
 
-/// The replay hands out an answer of the call's own kind only; this says so if it ever did not.
+/// The replay only returns an answer of the call's own kind. Should it ever not, this error says so.
 fn mismatch(call: CallName) -> Stop {
     Stop::NotDeterministic(format!("the journal has no answer for {}", word(call)))
 }

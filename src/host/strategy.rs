@@ -1,4 +1,4 @@
-//! Plans: a pure function from what a strategy is asked with, and its roster, to a decision.
+//! Plans. A plan is a pure function: from the input of a strategy and its roster to a decision.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use super::host::PlanOutcome;
 use super::limits;
 use replibook_core::run::{FailureReason, PlanInput, Roster};
 
-/// Random bytes are the same for every plan: the same question must get the same decision.
+/// Random bytes are the same for every plan, since the same question must get the same decision.
 const SEED: Seed = Seed::Of([0; 32]);
 
-/// Asks a strategy.
+/// Asks a strategy for its decision.
 pub(super) fn plan(
     runtime: &Runtime,
     plugin: &Loaded,

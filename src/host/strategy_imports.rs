@@ -1,4 +1,4 @@
-//! The imports of the world `strategy`. What a guest logs is the same for both worlds.
+//! The imports of the world `strategy`, except for logging, which both worlds share (`step_imports`).
 
 use super::bindings::strategy::replicante::playbook::roster::{
     self, AgentDetails, AgentState, NodeView, StateCounts,

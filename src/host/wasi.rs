@@ -1,6 +1,6 @@
-//! What of WASI a guest finds: as much as language runtimes need to start, and nothing of the
-//! machine. There are no files, arguments, variables or sockets; time, timers and random bytes are
-//! those of the attempt; what is written to standard output and error goes to the log.
+//! What a guest gets of WASI: as much as language runtimes need to start, and nothing of the machine. There are no
+//! files, arguments, environment variables or sockets. Time, timers and random bytes are those of the attempt, so
+//! that a later activation sees the same. Standard output and error go to the log.
 
 use std::collections::HashMap;
 
@@ -21,11 +21,10 @@ use super::limits;
 use super::log::Stream;
 use replibook_core::run::{Call, Millis};
 
-/// Nanoseconds in a millisecond: the clocks of WASI count the first, a journal the second.
+/// Nanoseconds in a millisecond: WASI clocks count nanoseconds, a journal counts milliseconds.
 const NANOS: u64 = 1_000_000;
 
-/// The interfaces that are linked, without their versions. A component that imports another is
-/// refused.
+/// The interfaces that are linked, without their versions. A component that imports any other is refused.
 pub(super) const INTERFACES: [&str; 20] = [
     "wasi:cli/environment",
     "wasi:cli/exit",
@@ -63,7 +62,7 @@ pub(super) fn link(l: &mut Linker<Guest>) -> wasmtime::Result<()> {
     sync::filesystem::types::add_to_linker::<_, WasiFilesystem>(l, Guest::files)?;
     io_error::add_to_linker::<_, Table>(l, |guest| &mut guest.wasi.table)?;
     sync::io::streams::add_to_linker::<_, Table>(l, |guest| &mut guest.wasi.table)?;
-    // These are the guest's own.
+    // The guest implements these itself.
     cli::stderr::add_to_linker::<_, HasSelf<Guest>>(l, |guest| guest)?;
     cli::stdout::add_to_linker::<_, HasSelf<Guest>>(l, |guest| guest)?;
     clocks::monotonic_clock::add_to_linker::<_, HasSelf<Guest>>(l, |guest| guest)?;
@@ -80,14 +79,14 @@ impl HasData for Table {
     type Data<'a> = &'a mut ResourceTable;
 }
 
-/// What WASI keeps for a guest.
+/// The state of WASI for one guest.
 pub(super) struct Wasi {
     table: ResourceTable,
     cli: WasiCliCtx,
     files: WasiFilesystemCtx,
-    /// The moments, in nanoseconds, that the pollables of timers wait for.
+    /// For the pollable of each timer, the moment that it waits for, in nanoseconds since the Unix epoch.
     timers: HashMap<u32, u64>,
-    /// The monotonic clock is never behind this, whatever the clock of the host did.
+    /// The monotonic clock never shows less than this, whatever the clock of the host did.
     reached: u64,
 }
 
@@ -109,7 +108,7 @@ impl Guest {
         WasiFilesystemCtxView { ctx: &mut self.wasi.files, table: &mut self.wasi.table }
     }
 
-    /// Nanoseconds since the Unix epoch.
+    /// Logical time, in nanoseconds since the Unix epoch.
     fn nanos(&self) -> u64 {
         u64::try_from(self.logical_now().as_millis()).unwrap_or(0).saturating_mul(NANOS)
     }
@@ -126,7 +125,7 @@ impl Guest {
         Ok(pollable)
     }
 
-    /// Whether a pollable is ready, or the moment when it will be. Streams always are.
+    /// Whether a pollable is ready; if not, the moment when it will be. Streams are always ready.
     fn due(&mut self, pollable: &Resource<DynPollable>) -> Result<(), u64> {
         let now = self.monotonic();
         match self.wasi.timers.get(&pollable.rep()) {
@@ -135,7 +134,7 @@ impl Guest {
         }
     }
 
-    /// Waits until that moment, as an effect like any other.
+    /// Waits until this moment, which is an effect like any other.
     fn wait_until(&mut self, until: u64) -> wasmtime::Result<()> {
         let length = Millis(until.saturating_sub(self.monotonic()).div_ceil(NANOS));
         self.effect(Call::Sleep { length })?;
@@ -144,8 +143,7 @@ impl Guest {
     }
 }
 
-/// What stands behind the pollable of a timer. Whether it is ready is worked out in `poll`, from
-/// logical time.
+/// What the pollable of a timer refers to. `poll` works out from logical time whether it is ready.
 struct Timer;
 
 #[async_trait]

@@ -1,4 +1,4 @@
-//! Threads of the host's own: guests block and compute, which must never hold up the event loop.
+//! The host's own threads: guests block and compute, which must never hold up the event loop.
 
 use std::cell::RefCell;
 use std::io;
@@ -13,12 +13,12 @@ use super::limits::THREAD_STACK_BYTES;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Some threads with a bounded queue. They end when this is dropped and the queue is empty.
+/// Some threads with a bounded queue. They end once this is dropped and the queue is empty.
 pub(super) struct Workers {
     queue: mpsc::Sender<Job>,
 }
 
-/// The threads are gone, or the work panicked.
+/// The threads have ended, or the job panicked.
 #[derive(Debug, thiserror::Error)]
 #[error("the plugin host gave up on this call")]
 pub(super) struct Gone;
@@ -29,7 +29,7 @@ impl Workers {
         Self::start_behind(name, threads, queued, 0)
     }
 
-    /// The same, with threads that stand back so far for others: the nice value is raised by that.
+    /// The same, with threads that give way to others: their nice value is raised by `back`.
     pub(super) fn start_behind(
         name: &str,
         threads: usize,
@@ -44,7 +44,7 @@ impl Workers {
                 .name(format!("{name}-{number}"))
                 .stack_size(THREAD_STACK_BYTES)
                 .spawn(move || {
-                    // On Linux this is for the thread alone, elsewhere for the whole process.
+                    // On Linux this affects only this thread; elsewhere it would affect the whole process.
                     if back > 0
                         && cfg!(target_os = "linux")
                         && let Err(error) = rustix::process::nice(back)
@@ -64,7 +64,7 @@ impl Workers {
     ) -> Result<T, Gone> {
         let (answer, answered) = oneshot::channel();
         let job = move || {
-            // Who asked may have gone: then there is nothing to do.
+            // If the caller has gone, there is nothing to do.
             if !answer.is_closed() {
                 let _ = answer.send(job());
             }
@@ -75,19 +75,19 @@ impl Workers {
 }
 
 thread_local! {
-    /// The thread beside this one, once there is one.
+    /// The thread beside this one, once it has been started.
     static BESIDE: RefCell<Option<SyncSender<Job>>> = const { RefCell::new(None) };
 }
 
-/// Does `job` on the one thread that lives beside the calling one, and blocks that until it is done: the
-/// order of things is as if the caller did it. It can not, where it drives an async runtime: the WASI
-/// streams block on theirs, which is a panic there. Starting a thread for each job would take longer than
-/// most calls of plugins.
+/// Does `job` on a companion thread of the calling thread, and blocks the caller until it is done, so that
+/// everything happens in the same order as if the caller did it. The caller can't do it itself if it drives an
+/// async runtime: the WASI streams block on their own runtime, which panics there. To start a thread for each job
+/// would take longer than most calls of plugins do.
 pub(super) fn run_beside<T: Send + 'static>(
     job: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Gone> {
     let (answer, answered) = sync_channel(1);
-    // Nobody takes the answer of a job that panicked.
+    // If the job panics, no answer is sent.
     let job: Job = Box::new(move || drop(answer.send(job())));
     BESIDE.with_borrow_mut(|beside| {
         let jobs = match beside {
@@ -102,7 +102,8 @@ pub(super) fn run_beside<T: Send + 'static>(
     answered.recv().map_err(|_| Gone)
 }
 
-/// It ends with the thread that it is beside of, which waits for each job: there is room for one.
+/// Starts the companion thread. It ends with the thread that it belongs to. That thread waits for each job, so the
+/// queue needs room for only one.
 fn start_beside() -> io::Result<SyncSender<Job>> {
     let (queue, jobs) = sync_channel::<Job>(1);
     let work = move || in_context(|| jobs.into_iter().for_each(guarded));
@@ -110,7 +111,7 @@ fn start_beside() -> io::Result<SyncSender<Job>> {
     Ok(queue)
 }
 
-/// Does a job whose panic is its own end only: who asked learns it from the answer that does not come.
+/// Does a job, and catches its panic. The caller learns of it because no answer comes.
 fn guarded(job: Job) {
     if catch_unwind(AssertUnwindSafe(job)).is_err() {
         tracing::error!("a call of a plugin panicked in the host");
@@ -120,7 +121,7 @@ fn guarded(job: Job) {
 fn work(jobs: &Mutex<mpsc::Receiver<Job>>) {
     in_context(|| {
         loop {
-            // One thread waits for the queue, the others for the lock.
+            // One thread waits for the queue, the others wait for the lock.
             let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
             let Some(job) = job else { return };
             guarded(job);
@@ -128,8 +129,8 @@ fn work(jobs: &Mutex<mpsc::Receiver<Job>>) {
     });
 }
 
-/// Does `job` with a runtime at hand: the WASI streams look for one, and would start one with many
-/// threads if there was none.
+/// Does `job` in the context of a runtime: the WASI streams look for one, and would otherwise start one with many
+/// threads.
 fn in_context<T>(job: impl FnOnce() -> T) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let _context = match &runtime {

@@ -1,33 +1,34 @@
-//! What a look at every document of a store finds.
+//! What a look at every document of a store finds. Such a look goes on past damage, so that one call shows all of
+//! it.
 
 use std::collections::BTreeMap;
 
 use super::damage::Damage;
 use replibook_core::run::RunId;
 
-/// How many flaws are kept with all that is known of them: people look at the first ones, and a disk that breaks
-/// damages many at once. All are counted.
+/// How many flaws are kept in full. All are counted, but people look at the first ones, and a failing disk damages
+/// many documents at once.
 pub const MAX_FLAWS: usize = 1_000;
 
-/// What was found.
+/// The result of looking at every document.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checked {
-    /// How many documents there are of each kind, by the name of their table or collection.
+    /// How many documents were read of each kind, by the name of the table or collection.
     pub read: BTreeMap<&'static str, u64>,
     /// The first [`MAX_FLAWS`] documents that can't be read, or that don't fit the others.
     pub flaws: Vec<Flaw>,
-    /// How many of them there are.
+    /// How many such documents there are, including those that [`flaws`](Self::flaws) does not have.
     pub found: u64,
 }
 
 /// One document that can't be read, or that doesn't fit the others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flaw {
-    /// Its table or collection.
+    /// Name of its table or collection.
     pub place: &'static str,
     /// The run that it belongs to, if that is known.
     pub run: Option<RunId>,
-    /// Which it is, and what is wrong.
+    /// Which document it is, and what is wrong with it.
     pub damage: Damage,
 }
 
@@ -42,7 +43,7 @@ impl std::fmt::Display for Flaw {
 }
 
 impl Checked {
-    /// Whether every document can be read.
+    /// Whether every document can be read and fits the others.
     pub fn is_fine(&self) -> bool {
         self.found == 0
     }
@@ -52,12 +53,12 @@ impl Checked {
         *self.read.entry(place).or_default() += 1;
     }
 
-    /// Names a place, also if there is nothing in it.
+    /// Lists a place, even if there is nothing in it.
     pub(super) fn looked_at(&mut self, place: &'static str) {
         self.read.entry(place).or_default();
     }
 
-    /// Keeps what is wrong with a document.
+    /// Records what is wrong with a document.
     pub(super) fn flaw(&mut self, place: &'static str, run: Option<RunId>, damage: Damage) {
         self.found += 1;
         if self.flaws.len() < MAX_FLAWS {

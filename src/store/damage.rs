@@ -1,4 +1,5 @@
-//! Documents that are there but can't be read.
+//! Documents that exist but can't be read. They are values and not only errors, so that a list can go on past
+//! them.
 
 use std::sync::Arc;
 
@@ -10,24 +11,23 @@ use replibook_core::run::{
     AgentSeq, AttemptKey, Digest, Run, RunId, RunStatus, Snapshot, Timestamp,
 };
 
-/// How many characters are said about one damaged document: a decoder quotes what it found, which may
-/// be of any length.
+/// How many characters describe one damaged document: decoders quote what they found, which may be of any length.
 pub const MAX_WHY: usize = 300;
 
-/// A document that is there but can't be read. Trying again does not help.
+/// A document that exists but can't be read. Trying again does not help.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} in the store is damaged: {why}")]
 pub struct Damage {
-    /// Which document, for people: its kind, and its key if that is known.
+    /// Which document, as human-readable text: its kind, and its key if that is known.
     pub what: String,
-    /// Its key, after which a list can go on; empty if it is not known.
+    /// The key of the document, after which a list can go on. Empty if it is not known.
     pub key: String,
-    /// What is wrong with it, at most [`MAX_WHY`] characters.
+    /// What is wrong with the document, in at most [`MAX_WHY`] characters.
     pub why: String,
 }
 
 impl Damage {
-    /// A damaged document of this kind.
+    /// Damage to a document of this kind.
     pub(super) fn new(kind: &str, key: String, why: &impl std::fmt::Display) -> Self {
         let what = match key.as_str() {
             "" => kind.to_owned(),
@@ -37,7 +37,7 @@ impl Damage {
         Self { what, key, why: why.chars().take(MAX_WHY).collect() }
     }
 
-    /// The attempt that a damaged journal is of, if that can be read.
+    /// The attempt to which a damaged journal belongs, if the key says so.
     pub fn attempt(&self) -> Option<AttemptKey> {
         let mut parts = self.key.split('.');
         let agent = AgentSeq(parts.next()?.parse().ok()?);
@@ -50,40 +50,39 @@ impl Damage {
 /// What a list found: each document, or what is wrong with it, in order.
 pub type Found<T> = Vec<std::result::Result<T, Damage>>;
 
-/// A run whose documents can't be read, with what is known of it without them.
+/// A run whose documents can't be read, with what is known of it all the same.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DamagedRun {
-    /// What is known of it all the same.
+    /// What is known of the run without its documents.
     pub glance: Glance,
-    /// What is wrong.
+    /// What is wrong with its documents.
     pub damage: Damage,
 }
 
-/// What is known of a run without its documents.
+/// What is known of a run without its documents. Each part but the identifier may be unknown.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Glance {
-    /// Identifier.
+    /// Always known, since it is the key.
     pub id: RunId,
-    /// Name of its cluster.
+    /// The cluster's name; None if it can't be read.
     pub cluster: Option<String>,
-    /// Its status.
+    /// None if it can't be read.
     pub status: Option<RunStatus>,
-    /// When it finished.
+    /// When the run finished. None if it has not, or if that can't be read.
     pub finish_ts: Option<Timestamp>,
-    /// What it was started with, if that can be read.
+    /// What the run was started with; None if it can't be read.
     pub snapshot: Option<Arc<Snapshot>>,
 }
 
-/// A run as it was kept, or what is known of it if it can't be read.
+/// A run as it was stored, or what is known of it if it can't be read.
 pub type KeptRun = std::result::Result<Run, Box<DamagedRun>>;
 
 /// A page of runs.
 #[derive(Debug)]
 pub struct RunPage {
-    /// The runs.
+    /// In the order of the list, damaged runs among them.
     pub runs: Vec<KeptRun>,
-    /// Why there may be more runs than these, also between them, that the store can't find any more; none where it
-    /// knows all of them.
+    /// Why there may be runs, also between these, that the store can no longer find. None if the page is complete.
     pub lost: Option<StoreError>,
 }
 
@@ -91,7 +90,7 @@ impl RunPage {
     /// The runs of the page, if all of them can be read.
     ///
     /// # Errors
-    /// What can't be read, or found.
+    /// The first damage, or [`lost`](Self::lost).
     pub fn whole(self) -> Result<Vec<Run>> {
         match self.lost {
             Some(lost) => Err(lost),
@@ -108,7 +107,7 @@ impl From<Vec<KeptRun>> for RunPage {
     }
 }
 
-/// The bytes of a plugin, if they still are those that its digest was made of.
+/// The bytes of a plugin, if they still match its digest.
 pub(super) fn whole_bytes(digest: &Digest, bytes: Bytes) -> Result<Bytes> {
     let found = Digest::of(&bytes);
     match found == *digest {
@@ -120,21 +119,21 @@ pub(super) fn whole_bytes(digest: &Digest, bytes: Bytes) -> Result<Bytes> {
     }
 }
 
-/// Of a plugin that is there without its bytes.
+/// The damage of a plugin whose bytes are missing.
 pub(super) fn no_bytes(digest: &Digest) -> Damage {
     Damage::new(PLUGIN_BYTES, digest.to_string(), &"they are not there")
 }
 
-/// Says that nobody takes up a command that waits for a run, since it can't be read: each time that the run is parked
-/// all the same.
+/// Logs that a command which waits for a run is skipped because it can't be read. This happens each time the run
+/// is parked in spite of the command.
 pub(super) fn pass_over(run: RunId, command: &Damage) {
     tracing::warn!(%run, "passing over a damaged command that waits for the run: {command}");
 }
 
-/// What the bytes of a plugin are called, beside what else is kept of it.
+/// What messages call the bytes of a plugin, to tell them from the stored information about it.
 pub(super) const PLUGIN_BYTES: &str = "the bytes of a plugin";
 
-/// Everything that was found, if all of it can be read.
+/// All documents of a list; fails if one of them can't be read.
 pub(super) fn whole<T>(found: Found<T>) -> Result<Vec<T>> {
     found.into_iter().map(|one| one.map_err(StoreError::from)).collect()
 }

@@ -1,4 +1,4 @@
-//! Documents of the store that are not part of a run, and the shapes of its questions.
+//! Documents of the store that are not part of a run, and the parameters and results of its calls.
 
 use semver::Version;
 use serde::{Deserialize, Serialize};
@@ -9,120 +9,119 @@ use replibook_core::run::{
     Digest, EngineId, LogLine, Run, RunEvent, RunId, RunStatus, Timestamp, Trouble, TroubleCode,
 };
 
-/// A playbook as it is kept: as it was written, and as it was resolved.
+/// A playbook as it is stored: both as it was written and as it was resolved.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoredPlaybook {
-    /// The document's text, as it was applied.
+    /// The text of the document, as it was applied: YAML or JSON.
     pub text: String,
     /// The resolved playbook, with every plugin pinned.
     pub playbook: Playbook,
-    /// Digest of the content (document without comments and layout, and pins): two texts of one
+    /// Digest of the content (the document without comments and layout, and the pins). Two texts with the same
     /// content are the same playbook.
     pub content: Digest,
-    /// When it was first applied.
+    /// When this version was first applied.
     pub applied_at: Timestamp,
 }
 
-/// A cluster as it is kept.
+/// A cluster as it is stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cluster {
-    /// The document's text, as it was applied.
+    /// The text of the document, as it was applied: YAML or JSON.
     pub text: String,
-    /// What it says.
+    /// What the document says.
     pub spec: replibook_core::playbook::Cluster,
     /// When it was last changed.
     pub applied_at: Timestamp,
 }
 
-/// Something that is applied.
+/// A document that is applied.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Object {
-    /// A playbook.
+    /// One version of a playbook.
     Playbook(StoredPlaybook),
-    /// A cluster.
+    /// A Cluster object.
     Cluster(Cluster),
 }
 
-/// A plugin as it is kept, without its bytes.
+/// A plugin as it is stored, without its bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plugin {
-    /// What it says about itself.
+    /// The plugin's description of itself, and its digest.
     pub info: PluginInfo,
-    /// When it was first put.
+    /// When the plugin was first put.
     pub added_at: Timestamp,
 }
 
 /// A run to create.
 #[derive(Clone, Debug)]
 pub struct NewRun {
-    /// The run.
+    /// The run as it is to be stored first.
     pub run: Run,
-    /// Its first events.
+    /// Its first events. They are written in the same transaction.
     pub events: Vec<RunEvent>,
-    /// Names the request, so that it can be repeated.
+    /// Identifies the request, so that it can be repeated. None: it can't.
     pub idempotency_key: Option<String>,
-    /// Digest of what was asked, to tell a repeated request from another one with the same key.
+    /// Digest of the request, to tell a repetition from another request with the same key.
     pub request: Digest,
 }
 
-/// What became of a run to create.
+/// The result of creating a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Created {
-    /// It was created.
+    /// The run was created.
     New(RunId),
-    /// It had been created by an earlier request with this key.
+    /// An earlier request with this key or identifier had created the run.
     Before(RunId),
 }
 
-/// Which runs an engine wants.
+/// Which runs an engine wants to claim.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claim {
-    /// At most so many.
+    /// The most runs to claim.
     pub limit: u32,
-    /// Clusters of which none is wanted that has not started: whose status is PENDING.
+    /// The clusters of which no run is wanted that has not started, that is, whose status is PENDING.
     pub full: Vec<String>,
-    /// Whether only those are wanted that were woken: for which a command has come while nobody held them.
+    /// Whether only woken runs are wanted: those for which a command has come while no engine held them.
     pub only_woken: bool,
 }
 
-/// Who holds a run.
+/// Which engine holds a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
-    /// The run.
+    /// The run that is held.
     pub run: RunId,
     /// The engine that has an unexpired lease on it.
     pub engine: EngineId,
-    /// When it took the run.
+    /// When the engine took the run.
     pub since: Timestamp,
 }
 
-/// What became of the wish for a cluster's lock.
+/// The answer to a run that asks for its cluster's lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Locked {
-    /// The run holds the lock, until it has its `finish_ts`.
+    /// The run holds the lock, and keeps it until it gets its `finish_ts`.
     Held,
     /// Another run comes first.
     Waits {
-        /// The run that holds the lock; when none does, the oldest one that is queued.
+        /// The run that holds the lock or, if none does, the oldest run that is queued.
         run: RunId,
-        /// How many other runs are queued before this one; [`MAX_QUEUED`] stands
-        /// for so many or more.
+        /// How many other runs are queued before this one. [`MAX_QUEUED`] means that many or more.
         queued: u32,
     },
 }
 
-/// The statuses of runs that go on, and so have the lock of their cluster if they need it. One that is finishing
-/// may never have started.
+/// The statuses of runs that go on, and so have the lock of their cluster if they need it. A run that is finishing
+/// is not among them, because it may never have started.
 pub(super) fn going_statuses() -> impl Iterator<Item = RunStatus> {
     let all = RunStatus::ALL.into_iter();
     all.filter(|status| status.holds_cluster() && *status != RunStatus::Finishing)
 }
 
 impl Locked {
-    /// What a run is told that does not hold the lock: `holder` does, where there is one, and these
-    /// are queued before it, oldest first, of which [`MAX_QUEUED`] + 2 are enough.
+    /// The answer to a run that does not hold the lock. `holder` has the lock, if any run does; `before` has the
+    /// runs that are queued before this one, oldest first. [`MAX_QUEUED`] + 2 of these are enough.
     pub(super) fn behind(holder: Option<RunId>, before: &[RunId]) -> Self {
-        // A run may hold the lock and not have started yet.
+        // The holder may not have started, and so may be queued as well.
         let mut before = before.iter().copied().filter(|run| Some(*run) != holder);
         let Some(run) = holder.or_else(|| before.next()) else { return Self::Held };
         let queued = u32::try_from(before.count()).unwrap_or(MAX_QUEUED).min(MAX_QUEUED);
@@ -130,20 +129,19 @@ impl Locked {
     }
 }
 
-/// Who comes first on a cluster.
+/// Which runs come first on a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Queue {
-    /// The cluster.
+    /// Name of the cluster.
     pub cluster: String,
-    /// The unfinished run that holds the lock.
+    /// The unfinished run that holds the lock, if any.
     pub holder: Option<RunId>,
-    /// The runs that are queued, oldest first: as many as have to be known, at most
-    /// [`MAX_QUEUED`] + 2.
+    /// The runs that are queued, oldest first: as many as have to be known, at most [`MAX_QUEUED`] + 2.
     pub queued: Vec<RunId>,
 }
 
 impl Queue {
-    /// What a run that is queued is told; none if it is not queued any more.
+    /// The answer to a queued run. None if it is no longer queued.
     pub fn place_of(&self, run: RunId) -> Option<Locked> {
         if self.holder == Some(run) {
             return Some(Locked::Held);
@@ -160,17 +158,17 @@ impl Queue {
     }
 }
 
-/// Runs of a queue that have to be known: beside those that are counted the holder, and the one that is named.
+/// How many runs of a queue have to be known: those that are counted, the holder, and the one that is named.
 pub(super) const QUEUED_KNOWN: u32 = MAX_QUEUED + 2;
 
 /// How far a run is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// The run.
+    /// The run in question.
     pub run: RunId,
-    /// Its status; none if it can't be read.
+    /// The run's status. None if it can't be read.
     pub status: Option<RunStatus>,
-    /// Sequence of the event that comes next; none if it can't be read.
+    /// The sequence of the event that comes next. None if it can't be read.
     pub next_event: Option<u64>,
 }
 
@@ -179,77 +177,77 @@ pub struct Head {
 pub struct Failed {
     /// The kind of trouble.
     pub code: TroubleCode,
-    /// What happened, for people.
+    /// What happened, as human-readable text.
     pub message: String,
 }
 
-/// Asks for the end of a run that can't go on.
+/// A request to end a run that can't go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Abandon {
-    /// Who asks, as they said.
+    /// Who asks, as they named themselves.
     pub actor: Option<String>,
-    /// Why, as they said.
+    /// Why, in their own words.
     pub why: String,
-    /// Whether to give the run up even if it is in no trouble.
+    /// Whether to give up the run even if it is not in trouble.
     pub force: bool,
 }
 
-/// What became of a request to abandon a run.
+/// The result of a request to abandon a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Abandonment {
-    /// The run is given up, by this call or an earlier one.
+    /// The run is given up, by this request or an earlier one.
     Begun(Trouble),
-    /// The run is in no trouble, and was to be given up only if it is. Nothing was done.
+    /// The run is not in trouble, and `force` was not set. Nothing was done.
     NotTroubled,
-    /// The run had already finished by itself.
+    /// The run had already ended by itself.
     Finished,
     /// There is no such run.
     Unknown,
 }
 
-/// How far the ending of an abandoned run is.
+/// How far the end of an abandoned run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// There is more to do.
+    /// There is more to do: call again.
     Going,
     /// Everything is done except for the run itself, which must not end before this moment.
     Waits(Timestamp),
-    /// The run has ended, or it was not abandoned.
+    /// The run has ended, or was never abandoned.
     Ended,
 }
 
 /// What became of a document that was put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Put {
-    /// It is new.
+    /// The document is new.
     Created,
-    /// It replaced another.
+    /// The document replaced another.
     Updated,
-    /// It was there already.
+    /// The same document was stored already.
     Unchanged,
 }
 
-/// Which part of a list.
+/// Which part of a list to read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
-    /// Only what comes after this key.
+    /// Only entries after this key. None: from the beginning.
     pub after: Option<String>,
-    /// At most so many, and never more than [`MAX_PAGE`](super::MAX_PAGE).
+    /// The most entries to read, and never more than [`MAX_PAGE`](super::MAX_PAGE).
     pub limit: u32,
 }
 
-/// Which runs.
+/// Which runs to list. The default is all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunFilter {
-    /// Only those of this cluster.
+    /// Only runs on this cluster.
     pub cluster: Option<String>,
-    /// Only those with one of these statuses; empty: any.
+    /// Only runs with one of these statuses. Empty: with any.
     pub statuses: Vec<RunStatus>,
-    /// Only those of the playbook with this name.
+    /// Only runs of the playbook with this name.
     pub playbook: Option<String>,
-    /// Only those of this version of the playbook; without `playbook` it says nothing.
+    /// Only runs of this version of the playbook. Ignored without `playbook`.
     pub version: Option<Version>,
-    /// Only this run and newer ones: identifiers begin with the moment of creation.
+    /// Only this run and newer ones. Identifiers begin with the moment of creation.
     pub from: Option<RunId>,
 }
 

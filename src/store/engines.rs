@@ -1,41 +1,41 @@
-//! What is known of the engines that share a store.
+//! What is known of the engines that share a store. This is all that engines know of each other.
 
 use serde::{Deserialize, Serialize};
 
 use super::time::Skew;
 use replibook_core::run::{EngineId, Millis, Timestamp};
 
-/// How long an engine that says nothing any more is still listed: long enough for a person who is called because
-/// of it to see which one it was.
+/// How long an engine that no longer reports is still listed: long enough for a person who is called because of it
+/// to see which engine it was.
 pub const ENGINE_KEPT: Millis = Millis::from_secs(10 * 60);
 
 /// What an engine reports about itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EngineReport {
-    /// Its identifier, a new one for each process.
+    /// The identifier of the engine, a new one for each process.
     pub id: EngineId,
-    /// Its name for people.
+    /// The name that people see.
     pub name: String,
-    /// Version of the program.
+    /// Version of the program, for example `0.1.0`.
     pub version: String,
-    /// Name of its machine.
+    /// Name of the machine that the engine runs on; may be empty.
     pub host: String,
-    /// Base URL of the server that it is in; none where there is none.
+    /// Base URL of the server that the engine is part of. None if there is no server.
     pub address: Option<String>,
-    /// When it started, by the store's time.
+    /// When the engine started, by the store's time.
     pub started: Timestamp,
-    /// How many milliseconds its clock is ahead of the store's; negative if it is behind.
+    /// How many milliseconds the engine's clock is ahead of the store's. Negative if it is behind.
     pub clock_ahead: i64,
-    /// Runs that it drives, without those that only wait for their cluster.
+    /// How many runs the engine drives, without those that only wait for their cluster.
     pub runs: u32,
-    /// Runs that it has taken up and that only wait for their cluster.
+    /// How many runs the engine has taken up that only wait for their cluster.
     pub queued: u32,
-    /// The most runs that it drives at the same time.
+    /// The most runs that the engine drives at the same time.
     pub max_runs: u32,
 }
 
 impl EngineReport {
-    /// How far its clock is off the store's. If that is too much, it takes no runs.
+    /// How far the engine's clock is off the store's. If that is too far, the engine takes no runs.
     pub const fn skew(&self) -> Skew {
         Skew::from_millis(self.clock_ahead)
     }
@@ -44,28 +44,28 @@ impl EngineReport {
 /// An engine as the store knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Engine {
-    /// What it said last.
+    /// The engine's last report.
     pub report: EngineReport,
-    /// When that was, by the store's time.
+    /// When the engine last reported, by the store's time.
     pub seen: Timestamp,
-    /// Whether it is to hand over its runs and take no more.
+    /// Why the engine is to hand over its runs and take no more. None if it is not.
     pub draining: Option<Draining>,
 }
 
-/// That an engine is to hand over its runs and take no more.
+/// The order to an engine to hand over its runs and take no more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Draining {
-    /// Since when, by the store's time.
+    /// When the order was given, by the store's time.
     pub since: Timestamp,
-    /// Who asked for it, as they named themselves.
+    /// Who gave it, as they named themselves.
     pub actor: Option<String>,
-    /// Why, as they said.
+    /// Why, in their own words.
     #[serde(default)]
     pub reason: Option<String>,
 }
 
 impl Draining {
-    /// What is kept of an engine that is to be drained from now on.
+    /// The order to an engine that is to be drained from now on.
     pub(super) fn new(since: Timestamp, actor: Option<&str>, reason: Option<&str>) -> Self {
         Self { since, actor: actor.map(str::to_owned), reason: reason.map(str::to_owned) }
     }

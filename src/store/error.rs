@@ -1,4 +1,5 @@
-//! Errors of a store.
+//! Errors of a store. They are the same for all back ends, so that callers can act on them without knowing the
+//! back end.
 
 use super::damage::Damage;
 use replibook_core::run::{Digest, RunId};
@@ -6,133 +7,133 @@ use replibook_core::run::{Digest, RunId};
 /// Why a store did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The store does not answer, or not now.
+    /// The store does not answer at the moment, or can't be reached.
     #[error("failed to reach the store: {message}")]
     Unavailable {
-        /// What happened.
+        /// What failed, as human-readable text.
         message: String,
-        /// Its cause, where there is one.
+        /// The error of the back end, if there is one.
         #[source]
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
-    /// The store can't be used before its settings, or the store itself, are changed; said when it is
-    /// opened.
+    /// The store can't be used until its settings or the store itself are changed. Only opening a store fails like
+    /// this.
     #[error("failed to use the store: {message}")]
     Unfit {
         /// What was found, and what was expected.
         message: String,
-        /// Its cause, where there is one.
+        /// The error of the back end, if there is one.
         #[source]
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
-    /// The engine has lost the run to another.
+    /// The engine has lost the run to another engine.
     #[error("failed to commit to run {run}: epoch {epoch} is no longer the run's lease")]
     Fenced {
-        /// The run.
+        /// The run that was to be written to.
         run: RunId,
-        /// The epoch of the commit.
+        /// The epoch under which it was to be written.
         epoch: u64,
     },
-    /// The key exists with different content.
+    /// The key exists already, with different content.
     #[error("{what} already exists with different content")]
     Conflict {
         /// What was put, for example `playbook restart version 1.4.0`.
         what: String,
     },
-    /// The playbook rejects a busy cluster, and it is.
+    /// The playbook rejects a busy cluster, and the cluster is busy.
     #[error("cluster {cluster:?} is held or queued for by run {run}")]
     ClusterBusy {
-        /// The cluster.
+        /// Name of the busy cluster.
         cluster: String,
-        /// The run that holds its lock, or else the oldest one that is queued for it.
+        /// The run that holds the cluster's lock or, if none does, the oldest run that is queued for it.
         run: RunId,
     },
-    /// A digest that is to be pinned is not in the store.
+    /// A digest that was to be pinned is not in the store.
     #[error("plugin {digest} is not in the store")]
     MissingPlugin {
-        /// The digest.
+        /// The missing digest; if there are several, the lowest.
         digest: Digest,
     },
-    /// The cluster of the run to create is not in the store.
+    /// The cluster of the run that was to be created is not in the store.
     #[error("cluster {cluster:?} is not in the store")]
     MissingCluster {
-        /// The cluster.
+        /// Name of the missing cluster.
         cluster: String,
     },
-    /// The cluster is in use.
+    /// The cluster can't be deleted because a run on it has not ended.
     #[error(
         "failed to delete cluster {cluster:?}: run {run} on it has not ended; wait for it, or cancel it"
     )]
     ClusterInUse {
-        /// The cluster.
+        /// Name of the cluster.
         cluster: String,
-        /// The oldest such run.
+        /// The oldest unfinished run on it.
         run: RunId,
     },
-    /// The plugin is in use.
+    /// The plugin can't be deleted because something pins it.
     #[error("failed to delete plugin {digest}: it is pinned by {by}")]
     Pinned {
-        /// The plugin.
+        /// Digest of the plugin.
         digest: Digest,
-        /// What pins it, for people.
+        /// What pins the plugin, as human-readable text.
         by: String,
     },
-    /// The key after which a page was asked for is none.
+    /// The key after which a page was asked for is not valid.
     #[error("failed to go on after {found:?}: expected {expected}")]
     BadCursor {
-        /// What was given.
+        /// The key as it was given.
         found: String,
-        /// What such a key looks like.
+        /// What such a key looks like, as human-readable text.
         expected: &'static str,
     },
-    /// The commit is larger than a commit may be.
+    /// A call would write more than one transaction may.
     #[error("failed to commit {found} {unit}: at most {limit} are allowed")]
     TooLarge {
-        /// How many, as far as was counted.
+        /// How many there are, as far as they were counted.
         found: usize,
-        /// Of what: `documents` or `bytes`.
+        /// What is counted: `documents` or `bytes`.
         unit: &'static str,
-        /// How many at most.
+        /// The most that are allowed.
         limit: usize,
     },
     /// A document in the store can't be read.
     #[error(transparent)]
     Damaged(#[from] Damage),
-    /// The database itself is damaged: pages of its file can't be read, or it is none at all.
+    /// The database itself is damaged: pages of its file can't be read, or the file is not a database at all.
     #[error("failed to {doing}: the database is damaged")]
     Broken {
         /// What was being done.
         doing: String,
-        /// How that was noticed.
+        /// The error that showed it.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The store can't hold such a document.
+    /// The store can't hold this document.
     #[error("failed to read or write {what} in the store")]
     Corrupt {
-        /// Which.
+        /// Which document.
         what: String,
-        /// Why.
+        /// Why it can't be held.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The store was made by a newer version.
+    /// The store was made by a newer version of the program.
     #[error("the store has schema version {found}; this version knows at most {known}")]
     NewerSchema {
-        /// The version found.
+        /// The version of the schema that was found.
         found: u32,
-        /// The newest version known.
+        /// The newest version that this program knows.
         known: u32,
     },
 }
 
 impl StoreError {
-    /// The key of the request belongs to another request, which made `run`.
+    /// The request's idempotency key or identifier belongs to another request, which created `run`.
     pub(super) fn of_another_request(run: RunId) -> Self {
         Self::Conflict { what: format!("the request that made run {run}") }
     }
 
-    /// The kind of the error, in a word for monitoring.
+    /// The kind of the error as one word, for monitoring.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Unavailable { .. } => "unavailable",
@@ -153,7 +154,7 @@ impl StoreError {
         }
     }
 
-    /// Whether the same call may go well later.
+    /// Whether the same call may succeed later.
     pub const fn retryable(&self) -> bool {
         match self {
             Self::Unavailable { .. } => true,

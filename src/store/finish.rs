@@ -1,8 +1,8 @@
-//! `finish_ts`, which every kind of record of a run has.
+//! `finish_ts`, which every kind of record of a run has: expiry depends on it alone.
 
 use replibook_core::run::{AgentRecord, Command, Journal, LogLine, RunEvent, Timestamp};
 
-/// A record that gets the moment at which its run finished.
+/// A record that gets the moment at which its run finished. None until then.
 pub(super) trait Finishes {
     /// That moment, once it is known.
     fn finish_ts(&self) -> Option<Timestamp>;

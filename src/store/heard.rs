@@ -1,4 +1,5 @@
-//! A store whose calls are heard: how long each took, and what kind of failure it ended with.
+//! A store that reports each of its calls: how long it took, and with which kind of failure it ended. It wraps any
+//! back end, so that monitoring is the same for all.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,24 +21,24 @@ use replibook_core::run::{
     Journal, LogLine, OldLines, Run, RunEvent, RunId, Timestamp, Trouble, Writes,
 };
 
-/// The kind of failure of a call that nobody waited for any more: what the store would have said is not known.
+/// The failure of a call for which the caller stopped waiting, so that its result is not known.
 pub const GIVEN_UP: &str = "given-up";
 
-/// Hears of the calls of a store.
+/// Receives a report of each call of a store.
 pub trait CallsHeard: Send + Sync + 'static {
-    /// A call of this operation ended after this time: with this [kind](super::StoreError::kind) of failure or
-    /// [`GIVEN_UP`], if it did not go well.
+    /// A call of `operation` ended after `took`. If it did not succeed, `failure` is the
+    /// [kind](super::StoreError::kind) of error, or [`GIVEN_UP`].
     fn ended(&self, operation: &'static str, took: Duration, failure: Option<&'static str>);
 }
 
-/// A store of any back end whose calls are heard.
+/// A store of any back end that reports its calls.
 pub struct HeardStore {
     store: Arc<dyn Store>,
     heard: Arc<dyn CallsHeard>,
 }
 
 impl HeardStore {
-    /// `store`, of whose calls `heard` is told.
+    /// Wraps `store`, and reports its calls to `heard`.
     pub fn new(store: Arc<dyn Store>, heard: Arc<dyn CallsHeard>) -> Self {
         Self { store, heard }
     }
@@ -55,7 +56,8 @@ impl HeardStore {
     }
 }
 
-/// One call. It is heard of when this is dropped, so also where a caller's patience ended: such calls are the slowest.
+/// One call. It is reported when this is dropped, and so also if the caller stopped waiting: such calls are the
+/// slowest.
 struct Call<'a> {
     heard: &'a dyn CallsHeard,
     operation: &'static str,
@@ -100,7 +102,7 @@ macro_rules! heard {
     };
 }
 
-// What the contract makes of other calls is heard as those.
+// Calls that the contract itself implements through other calls are reported as those.
 heard! {
     ping() -> ();
     put_playbook(playbook: &StoredPlaybook) -> Put;
@@ -192,7 +194,7 @@ mod tests {
         let take = || std::mem::take(&mut *said.0.lock().unwrap());
 
         store.ping().await.unwrap();
-        // Those that are made of others too.
+        // A call that is implemented through another one is reported as that.
         store.runs(&RunFilter::default(), &Page::default()).await.unwrap();
         assert_eq!(take(), [("ping", Duration::ZERO, None), ("read_runs", Duration::ZERO, None)]);
 

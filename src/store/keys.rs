@@ -1,4 +1,5 @@
-//! Keys: how they sort, and how the places in lists that are named by them are read.
+//! Keys: how they sort, and how the cursors of lists are read. All back ends use the same, so that their lists
+//! agree.
 
 use semver::Version;
 
@@ -7,12 +8,12 @@ use super::documents::Page;
 use super::error::StoreError;
 use replibook_core::run::{Digest, RunId};
 
-/// Number of documents in a page, whatever is asked for.
+/// How many documents a page has at most, if `limit` are asked for.
 pub(super) fn page_limit(limit: u32) -> u32 {
     limit.min(MAX_PAGE)
 }
 
-/// A place in the list of playbooks: `name@version`.
+/// The cursor in a list of playbooks: `name@version`.
 pub(super) fn playbook_cursor(page: &Page) -> Result<Option<(&str, Version)>> {
     let expected = "NAME@VERSION with a semantic version";
     cursor(page, expected, |text| {
@@ -21,12 +22,12 @@ pub(super) fn playbook_cursor(page: &Page) -> Result<Option<(&str, Version)>> {
     })
 }
 
-/// A place in the list of runs: a run's identifier.
+/// The cursor in a list of runs: the identifier of a run.
 pub(super) fn run_cursor(page: &Page) -> Result<Option<RunId>> {
     cursor(page, "the identifier of a run, a UUID", |text| text.parse().ok())
 }
 
-/// A place in the list of plugins: a digest.
+/// The cursor in a list of plugins: a digest.
 pub(super) fn plugin_cursor(page: &Page) -> Result<Option<Digest>> {
     let expected = "the digest of a plugin: \"sha256:\" and 64 lowercase hex digits";
     cursor(page, expected, |text| text.parse().ok())
@@ -44,19 +45,19 @@ fn cursor<'a, T>(
     }
 }
 
-/// Ends an identifier of a version; sorts before every character that an identifier may have.
+/// Ends an identifier within a version. Sorts before every character that an identifier may contain.
 const END: char = '!';
-/// Stands for "no further identifier"; sorts before [`NUMBER`] and [`WORD`].
+/// Stands for "no further identifier". Sorts before [`NUMBER`] and [`WORD`].
 const NONE: char = ' ';
-/// Comes before an identifier of digits alone.
+/// Precedes an identifier that consists of digits.
 const NUMBER: char = '0';
-/// Comes before any other identifier; sorts after [`NUMBER`].
+/// Precedes any other identifier. Sorts after [`NUMBER`].
 const WORD: char = '1';
-/// Stands for "no pre-release"; sorts after all others, since a release follows its pre-releases.
+/// Stands for "no pre-release". Sorts after all others, because a release follows its pre-releases.
 const RELEASE: char = '~';
 
-/// A text that sorts, byte by byte, as versions do, so that databases can order by it. Different
-/// versions have different texts.
+/// A text that sorts, byte by byte, like the version, so that databases can order by it. Different versions have
+/// different texts.
 pub(super) fn version_key(version: &Version) -> String {
     let Version { major, minor, patch, pre, build } = version;
     let mut key = format!("{major:020}{minor:020}{patch:020}");
@@ -72,7 +73,8 @@ pub(super) fn version_key(version: &Version) -> String {
 fn identifiers(key: &mut String, text: &str) {
     for identifier in text.split('.').filter(|identifier| !identifier.is_empty()) {
         if identifier.bytes().all(|byte| byte.is_ascii_digit()) {
-            // Numbers have any length and, in build metadata, zeros in front: by value, then by length.
+            // Numbers may have any length and, in build metadata, leading zeros. They sort by value, then by
+            // length.
             let digits = identifier.trim_start_matches('0');
             key.push(NUMBER);
             key.push_str(&format!("{:010}{digits}{:010}", digits.len(), identifier.len()));
@@ -85,7 +87,7 @@ fn identifiers(key: &mut String, text: &str) {
     key.push(NONE);
 }
 
-/// The version with this key; none if the text is not the key of a version.
+/// The version with this key. None if the text is not the key of a version.
 pub(super) fn version_of_key(key: &str) -> Option<Version> {
     let (core, rest) = (key.get(..60)?, key.get(60..)?);
     let number = |from: usize| core.get(from..from + 20)?.parse().ok();

@@ -1,8 +1,8 @@
-//! The primary store: one trait that promises behaviour, and its back ends.
+//! The primary store: one trait that promises behaviour, and the back ends that keep the promise.
 //!
-//! [`Store`] is the promise, [`memory`] its reference model, [`sqlite`] the embedded back end and
-//! [`mongodb`] the one for several engines.
-//! `tests/store_conformance/` holds every back end to the same list of cases.
+//! [`Store`] is the promise, [`memory`] its reference model, [`sqlite`] the embedded back end for one engine, and
+//! [`mongodb`] the one that several engines can share. `tests/store_conformance/` holds every back end to the same
+//! list of cases.
 
 mod checked;
 mod contract;

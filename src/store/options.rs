@@ -1,18 +1,17 @@
-//! What every back end is told: how long things are kept, and how long a lease lasts.
+//! The settings of every back end: how long things are kept, and how long a lease lasts.
 
 use super::engines::ENGINE_KEPT;
 use super::retention::Keeping;
 use replibook_core::run::{Millis, Timestamp};
 
-/// How long a finished run is kept when nothing else is said: long enough to look into last
-/// month's maintenance.
+/// How long a finished run is kept by default: long enough to look into last month's maintenance.
 pub const DEFAULT_RETENTION: Millis = Millis::from_secs(30 * 24 * 60 * 60);
 
-/// How long a lease lasts when nothing else is said: an engine may miss several renewals, and the
-/// runs of one that died are taken over before people notice.
+/// How long a lease lasts by default. An engine may miss several renewals; yet the runs of an engine that died are
+/// taken over before people notice.
 pub const DEFAULT_LEASE: Millis = Millis::from_secs(15);
 
-/// How often an engine renews its leases: several times in the life of one.
+/// How often an engine renews its leases: several times within the life of a lease.
 pub const RENEWAL: Millis = Millis::from_secs(4);
 
 /// Settings that all back ends have in common.
@@ -20,7 +19,7 @@ pub const RENEWAL: Millis = Millis::from_secs(4);
 pub struct StoreOptions {
     /// How long the records of a run are kept, from its `finish_ts`.
     pub retention: Millis,
-    /// How that meets what the store has.
+    /// How this retention is reconciled with the one that the store has already.
     pub keeping: Keeping,
     /// How long a lease lasts unless it is renewed.
     pub lease: Millis,
@@ -33,7 +32,7 @@ impl Default for StoreOptions {
 }
 
 impl StoreOptions {
-    /// What these settings mean at the moment `now`.
+    /// These settings applied to the moment `now`.
     pub(super) fn at(&self, now: Timestamp) -> Moment {
         let millis = |length: Millis| i64::try_from(length.0).unwrap_or(i64::MAX);
         Moment {
@@ -47,26 +46,26 @@ impl StoreOptions {
     }
 }
 
-/// The moment at which one call to a store is made.
+/// The moment of one call to a store, and the deadlines that follow from it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Moment {
-    /// The moment.
+    /// The present, by the clock that the store decides with.
     pub(super) now: Timestamp,
-    /// What finished before this has expired.
+    /// Documents whose run finished before this have expired.
     pub(super) cutoff: Timestamp,
     /// When a lease that is taken or renewed now expires.
     pub(super) lease_until: Timestamp,
-    /// An engine that said nothing since then is no longer listed.
+    /// An engine that has not reported since then is no longer listed.
     pub(super) engines_since: Timestamp,
 }
 
 impl Moment {
-    /// Whether what finished then is kept for as long again as it was at least.
+    /// Whether at least half of the retention is left for what finished at this moment.
     pub(super) fn is_recent(&self, finish_ts: Timestamp) -> bool {
         self.now.since(finish_ts) <= finish_ts.since(self.cutoff)
     }
 
-    /// Whether a document with this `finish_ts` is still there for readers.
+    /// Whether readers still see a document with this `finish_ts`.
     pub(super) fn shows(&self, finish_ts: Option<Timestamp>) -> bool {
         finish_ts.is_none_or(|finish_ts| finish_ts >= self.cutoff)
     }

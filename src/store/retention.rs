@@ -1,27 +1,28 @@
-//! Which retention counts: a shorter one, said on one server by mistake, would remove what all others keep.
+//! Which retention counts when several servers share a store. A shorter one, set on one server by mistake, would
+//! remove what all the others want to keep.
 
 use super::contract::Result;
 use super::error::StoreError;
 use super::options::StoreOptions;
 use replibook_core::run::Millis;
 
-/// How the retention that a store is opened with meets the one that the store has.
+/// How the retention in the options is reconciled with the one that the store has already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Keeping {
-    /// It was asked for: the store has it from then on, if it is not shorter. A shorter one is refused.
+    /// It was set explicitly. The store takes it over, unless it is shorter than the store's: then opening fails.
     #[default]
     Asked,
-    /// Nobody asked for it: what the store has counts, and this one only where there is none yet.
+    /// It is only the default. The store's retention counts; this one counts if the store has none yet.
     Unsaid,
-    /// It is to change: the store has it from then on, also if it is shorter.
+    /// It is to be changed. The store takes it over, even if it is shorter.
     Changed,
 }
 
 impl StoreOptions {
-    /// The retention that counts over a store that has this one, if it has any. It is kept then.
+    /// The retention that counts, and that the store is to keep, if the store has `stored`.
     ///
     /// # Errors
-    /// [`StoreError::Unfit`], which says both, when a shorter one was asked for.
+    /// [`StoreError::Unfit`], which names both, if a shorter one was set explicitly.
     pub(super) fn retention_over(&self, stored: Option<Millis>) -> Result<Millis> {
         let asked = self.retention;
         let Some(stored) = stored else { return Ok(asked) };

@@ -1,4 +1,5 @@
-//! How large a commit is, and whether it may be so large.
+//! How large a commit is, and whether that is allowed. All back ends count alike, so that they refuse the same
+//! commits.
 
 use std::io;
 
@@ -9,7 +10,7 @@ use super::documents::{NewRun, Object};
 use super::error::StoreError;
 use replibook_core::run::Writes;
 
-/// Number and bytes of the documents that a commit writes besides the run.
+/// Number and bytes of the documents that a commit writes in addition to the run.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct CommitSize {
     documents: usize,
@@ -35,8 +36,8 @@ impl CommitSize {
         self.largest
     }
 
-    /// Refuses what is too large. The largest document is not counted: it can't be split, and a run
-    /// must not get stuck on it, whatever else the same transition writes.
+    /// Refuses a commit that is too large. Its largest document is not counted: it can't be split, and a run must
+    /// not get stuck because of it, whatever else the same transition writes.
     pub(super) fn check(&self) -> Result<()> {
         check_documents(self.documents)?;
         if self.bytes - self.largest > MAX_COMMIT_BYTES {
@@ -55,12 +56,12 @@ pub(super) fn check_documents(found: usize) -> Result<()> {
     }
 }
 
-/// Bytes that a commit of `writes` counts as: those of its documents besides the run, as JSON.
+/// How many bytes a commit of `writes` counts: those of its documents, without the run, as JSON.
 pub fn commit_bytes(writes: &Writes) -> usize {
     commit_size(writes).bytes()
 }
 
-/// The size of a commit of `writes`.
+/// The size of a commit of `writes`, by the same count.
 pub(super) fn commit_size(writes: &Writes) -> CommitSize {
     let Writes { progress: _, records, journals, logs, events, commands } = writes;
     let mut size = CommitSize::default();
@@ -79,7 +80,7 @@ pub(super) fn check_new_run(new: &NewRun) -> Result<()> {
     size.check()
 }
 
-/// How many bytes the texts to be kept at once have; refuses too many documents.
+/// How many bytes the texts of documents have that are to be kept together. Refuses too many documents.
 pub(super) fn check_put(objects: &[Object]) -> Result<usize> {
     let found = objects.len();
     if found > MAX_PUT {
@@ -94,7 +95,7 @@ pub(super) fn check_put(objects: &[Object]) -> Result<usize> {
 
 fn json_bytes(document: &impl Serialize) -> usize {
     let mut count = Count(0);
-    // Counting does not fail; a document that is no JSON fails where it is written.
+    // Counting can't fail. A document that can't be JSON fails when it is written.
     let _ = serde_json::to_writer(&mut count, document);
     count.0
 }

@@ -1,4 +1,5 @@
-//! The clock that a store decides with, and how far a machine's own clock is from it.
+//! The clock that a store decides with, and how far a machine's own clock is off it. Engines on machines whose
+//! clocks differ must agree on the time in runs.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,16 +12,16 @@ use replibook_base::clock::Clock;
 use replibook_core::mutant;
 use replibook_core::run::{Millis, Timestamp};
 
-/// The store's clock. What is kept in the store has its time from here.
+/// The store's clock. Everything that is written to the store takes its time from here.
 #[derive(Clone)]
 pub struct StoreClock {
     store: Arc<dyn Store>,
-    /// The one that the store was given: by it one waits.
+    /// The clock that the store was given. Sleeping goes by this one.
     own: Arc<dyn Clock>,
 }
 
 impl StoreClock {
-    /// The clock of `store`, which was given the clock `own`.
+    /// The clock of `store`. `own` is the clock that the store was given.
     pub fn new(store: Arc<dyn Store>, own: Arc<dyn Clock>) -> Self {
         Self { store, own }
     }
@@ -41,56 +42,57 @@ impl Clock for StoreClock {
     }
 }
 
-/// How far the clock of a machine is from the one that its store decides with.
+/// How far the clock of a machine is off the one that its store decides with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Skew {
-    /// Milliseconds; above zero the machine's clock is ahead.
+    /// In milliseconds. Positive: the machine's clock is ahead.
     millis: i64,
 }
 
 impl Skew {
-    /// Past this it is said. Machines whose clocks are looked after differ by milliseconds, and what is
-    /// reckoned of a slow store's clock is off by less than the seconds that an answer may take.
+    /// Beyond this, the skew is logged. Clocks of well-kept machines differ by milliseconds, and the estimate of a
+    /// slow store's clock is off by less than the seconds that an answer may take.
     pub const TOLD: Millis = Millis::from_secs(5);
 
-    /// Past this an engine takes up no run. Nothing in a run goes by the machine's clock, but a clock like that
-    /// is out of order: certificates, and what agents and logs say, no longer fit the history of runs.
+    /// Beyond this, an engine takes up no run. Nothing in a run goes by the machine's clock, but such a clock is
+    /// out of order: certificates, and what agents and logs say, no longer fit the history of runs.
     pub const MOST: Millis = Millis::from_secs(60);
 
-    /// That of `clock`, which `store` was given. What either shows is held back for hours once it was set back,
-    /// so that time goes on; a clock that was mended is right all the same.
+    /// The skew of `clock`, which is the clock that `store` was given. It compares what both clocks really show,
+    /// since the time that they give out is held back for hours after they were set back, even if they are right
+    /// by then.
     pub fn of(store: &dyn Store, clock: &dyn Clock) -> Self {
         let (own, there) = (clock.wall().as_millis(), store.wall().as_millis());
         Self::from_millis(own.saturating_sub(there))
     }
 
-    /// A skew of so many milliseconds; above zero the machine's clock is ahead.
+    /// A skew in milliseconds. Positive: the machine's clock is ahead.
     pub const fn from_millis(millis: i64) -> Self {
         Self { millis }
     }
 
-    /// In milliseconds; above zero the machine's clock is ahead.
+    /// In milliseconds. Positive: the machine's clock is ahead.
     pub const fn as_millis(self) -> i64 {
         self.millis
     }
 
-    /// How much it is, whichever clock is ahead.
+    /// The size of the skew, whichever clock is ahead.
     pub const fn size(self) -> Millis {
         Millis(self.millis.unsigned_abs())
     }
 
-    /// Whether it is worth a word.
+    /// Whether the skew is worth a line in the log.
     pub fn is_told(self) -> bool {
         self.size() > Self::TOLD
     }
 
-    /// Whether an engine with such a clock takes up no run.
+    /// Whether an engine with such a skew takes up no run.
     pub fn is_too_large(self) -> bool {
         self.size() > Self::MOST
     }
 }
 
-/// For people, as in "the clock of this machine is `3.2 s ahead of` the store's".
+/// Human-readable, as in "the clock of this machine is `3.2 s ahead of` the store's".
 impl fmt::Display for Skew {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.size().0 as f64 / 1_000.0;
@@ -132,7 +134,7 @@ mod tests {
         assert_eq!(off(&own), 3_600_000);
         own.set(0);
         assert_eq!(off(&own), 0, "it shows the time that it showed");
-        // A store that goes by the machine's own clock agrees with it, whatever was set.
+        // A store that goes by the machine's own clock agrees with it, whatever that was set to.
         there.set(7_200_000);
         assert_eq!((off(&there), off(&own)), (0, -7_200_000));
         assert_eq!(store.time(), there.wall());

@@ -1,4 +1,4 @@
-//! What all back ends do alike with a run in trouble.
+//! What all back ends do in the same way for a run in trouble, so that they keep the same document.
 
 use super::documents::{Abandon, Failed};
 use super::options::Moment;
@@ -6,7 +6,7 @@ use replibook_core::run::{
     Abandoned, EngineId, RunId, Timestamp, Trouble, TroubleCode, trouble_message,
 };
 
-/// What is kept after one more failure.
+/// The trouble to store after one more failure.
 pub(super) fn failed(
     before: Option<Trouble>,
     (run, cluster): (RunId, Option<String>),
@@ -29,13 +29,13 @@ pub(super) fn failed(
     Trouble::after(before, new)
 }
 
-/// When the run may be tried again.
+/// From when on the run may be tried again.
 pub(super) fn rests_until(trouble: &Trouble, at: &Moment) -> Timestamp {
     at.now.plus(trouble.rest())
 }
 
-/// What is kept of a run that is given up. `lease_until` is the end of the lease that an engine has on it.
-/// `finishing_at` is the `finish_ts` that some of its records may already have.
+/// The trouble to store for a run that is given up. `lease_until` is the end of the lease that an engine has on
+/// it, and `finishing_at` the `finish_ts` that some of its records may already have.
 pub(super) fn abandoned(
     before: Option<Trouble>,
     (run, cluster): (RunId, Option<String>),

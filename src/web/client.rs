@@ -1,14 +1,14 @@
-//! Who is at the other end of a connection.
+//! Who is at the other end of a connection, so that limits can be set for each client.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-/// Who is at the other end, as far as that is known: its address, or of an IPv6 address the network, which is
-/// what one client is given.
+/// Who is at the other end, as far as that is known: an IPv4 address, or the /64 network of an IPv6 address, since
+/// a single client is usually given a whole network of that size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Client(IpAddr);
 
 impl Client {
-    /// The one at this address.
+    /// The client at this address.
     pub(crate) fn at(address: SocketAddr) -> Self {
         match address.ip().to_canonical() {
             IpAddr::V6(ip) if !ip.is_loopback() => {
@@ -19,7 +19,7 @@ impl Client {
         }
     }
 
-    /// One of whom nothing is known.
+    /// A client of whom nothing is known.
     pub(crate) const fn unknown() -> Self {
         Self(IpAddr::V6(Ipv6Addr::UNSPECIFIED))
     }

@@ -1,4 +1,5 @@
-//! One connection: it is cut when its client neither speaks nor reads.
+//! One connection, which is cut when its client neither speaks nor reads. It sees each byte that passes, so it can
+//! tell slow headers from a client that has not begun a request.
 
 use std::future::Future as _;
 use std::io;
@@ -16,22 +17,23 @@ use super::standing::{Phase, Standing};
 /// How slow a client may be.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
-    /// From the first byte of a request until all of its headers are there. They fit a few packets.
+    /// From the first byte of a request until all of its headers have arrived. They fit into a few packets.
     pub(crate) head: Duration,
-    /// How long a connection has at least until its request begins, also if another wants its place: a request that
-    /// was sent is there by then.
+    /// How long a connection is kept at least while it waits for a request, even if another one wants its place: a
+    /// request that was sent has arrived by then.
     pub(crate) grace: Duration,
-    /// Until the next request begins. Longer than the 60 s for which proxies keep a connection, so that it is
-    /// they who close it.
+    /// How long to wait for the next request. Longer than the 60 s for which proxies keep a connection, so that
+    /// the proxy is the one that closes it.
     pub(crate) idle: Duration,
-    /// Without a byte in either direction while a request is answered. Longer than any answer takes to begin.
+    /// How long no byte may pass in either direction while a request is answered. Longer than any answer takes to
+    /// begin.
     pub(crate) silent: Duration,
-    /// How long an answer may make no progress at [`RATE`] while its client does not read.
+    /// How long an answer may fall behind [`RATE`] while its client does not read.
     pub(crate) stalled: Duration,
 }
 
 impl Times {
-    /// Those of a server whose answers begin within `silent`.
+    /// The times of a server whose answers begin within `silent`.
     pub(crate) const fn silent_for(silent: Duration) -> Self {
         Self {
             head: Duration::from_secs(10),
@@ -43,16 +45,16 @@ impl Times {
     }
 }
 
-/// The fewest bytes a second that a client reads on average while an answer waits for it. The slowest lines
-/// carry several times that, and the largest page is through in a few minutes.
+/// The fewest bytes per second that a client must read on average while an answer waits for it. The slowest lines
+/// carry several times that, and at this rate the largest page takes a few minutes.
 const RATE: u32 = 16 * 1024;
 
-/// A connection that ends with an error when its client is too slow.
+/// A stream that ends with an error when its client is too slow.
 pub(super) struct Connection {
     stream: TcpStream,
     standing: Arc<Standing>,
     times: Times,
-    /// When a byte passed last.
+    /// When the last byte passed, in either direction.
     passed: Instant,
     reads: Timer,
     writes: Timer,
@@ -71,7 +73,7 @@ impl Connection {
         Self { stream, standing, times, passed: Instant::now(), reads, writes, writing: None }
     }
 
-    /// Ready once nothing was heard for too long.
+    /// Ready once the client has been silent for too long.
     fn too_quiet(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         let Times { head, idle, silent, .. } = self.times;
         let (phase, since) = self.standing.phase();
@@ -103,7 +105,7 @@ impl Connection {
                 self.passed = Instant::now();
                 if let Some(writing) = &mut self.writing {
                     writing.bytes = writing.bytes.saturating_add(bytes);
-                    // Bytes that pass a few at a time must not pass for ever.
+                    // Bytes that trickle through a few at a time must not do so for ever.
                     if let Poll::Ready(error) = self.too_slow(cx) {
                         return Poll::Ready(Err(error));
                     }
@@ -121,7 +123,7 @@ fn late(what: &str, after: Duration) -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, message)
 }
 
-/// Says when a moment has come that moves more often than it is asked for.
+/// Says when a moment has come, where that moment moves more often than anyone asks about it.
 #[derive(Default)]
 struct Timer(Option<Pin<Box<Sleep>>>);
 
@@ -168,12 +170,12 @@ impl AsyncWrite for Connection {
         self.wrote(cx, result)
     }
 
-    /// Called once all that was to be written is with the system.
+    /// Called once everything that was to be written has been handed to the system.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let result = Pin::new(&mut self.stream).poll_flush(cx);
         if matches!(result, Poll::Ready(Ok(()))) {
             self.writing = None;
-            // Nobody may look for the next request again before something comes.
+            // Nobody may poll for the next request again before a byte arrives, so set the timer for it now.
             if self.standing.flushed() && self.too_quiet(cx).is_ready() {
                 cx.waker().wake_by_ref();
             }
@@ -208,7 +210,7 @@ mod tests {
 
     const SHORT: Duration = Duration::from_millis(20);
 
-    /// A connection whose client may be slow for a moment only, and that client.
+    /// A connection whose client may be slow only for a moment, with that client's end of it.
     async fn impatient(times: Times) -> (Connection, Arc<Standing>, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();

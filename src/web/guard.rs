@@ -1,14 +1,14 @@
 //! Keeps other people's web pages away. A browser on this machine, or in its network, reaches what the
 //! machine reaches, and any page can make it send requests here.
 //!
-//! - A page may make its own name point to this server (DNS rebinding), and to the browser it is then a
-//!   part of the server. So only requests for the server's own names are answered: no page can have an
-//!   IP address or `localhost` as its host unless it comes from there.
-//! - A page may send requests to other sites if it does not need to read the answer. Browsers then say
-//!   where the request came from, and without asking the server first they send only content types that
-//!   a form can have.
+//! - A page may make its own name point to this server (DNS rebinding); the browser then takes the server for a
+//!   part of that page's site. So only requests for the server's own names are answered: no page can have an IP
+//!   address or `localhost` as its host unless it comes from there.
+//! - A page may send requests to other sites if it does not need to read the answer. Browsers then say where the
+//!   request came from, and unless they ask the server first, they send only the content types that a form can
+//!   have.
 //!
-//! The port in `Host` says nothing about a stranger: each forwarded port changes it.
+//! The port in `Host` is not checked: it changes with each forwarded port, so it says nothing about a stranger.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -18,7 +18,7 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, Uri, header};
 use serde::Deserialize;
 
-/// In this header browsers say where a request came from.
+/// The header in which browsers say where a request came from.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// A host name that a server is told to answer for: a name with or without a port, or `*` for every
@@ -54,7 +54,7 @@ impl FromStr for HostName {
         let authority: Authority = text.parse().map_err(|_| bad())?;
         let strange = |c: char| !(c.is_ascii_alphanumeric() || "-._[]:".contains(c));
         let (host, port) = (authority.host(), authority.port_u16());
-        // After the host there is a port, or nothing.
+        // Only a port may follow the host.
         let bare = port.is_some() || host.len() == text.len();
         if host.is_empty() || !bare || text.contains(strange) {
             return Err(bad());
@@ -83,27 +83,27 @@ impl HostName {
     }
 }
 
-/// The names that a server answers for: `localhost`, every IP address, and the names that it was told.
+/// The names that a server answers to: `localhost`, every IP address, and the names that it was given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OwnNames {
     told: Vec<HostName>,
 }
 
 impl OwnNames {
-    /// These names, besides `localhost` and IP addresses.
+    /// These names, in addition to `localhost` and IP addresses.
     pub fn with(told: Vec<HostName>) -> Self {
         Self { told }
     }
 
-    /// Every name.
+    /// Every name: nothing is refused because of its host.
     pub fn any() -> Self {
         Self { told: vec![HostName(Pattern::Any)] }
     }
 
-    /// Whether a request is for one of these names.
+    /// Checks that a request is for one of these names.
     ///
     /// # Errors
-    /// It is for another name, or for two.
+    /// [`Stranger::Host`] if the request is for another name, or has two `Host` headers.
     pub fn check(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), Stranger> {
         let mut hosts = headers.get_all(header::HOST).iter();
         let found = match (hosts.next(), hosts.next()) {
@@ -111,7 +111,7 @@ impl OwnNames {
             (Some(host), None) => Some(String::from_utf8_lossy(host.as_bytes()).into_owned()),
             (Some(_), Some(_)) => return Err(Stranger::Host { found: "two of them".to_owned() }),
         };
-        // A request may also name the host in its first line.
+        // A request may also name the host in its request line.
         let named = uri.authority().map(ToString::to_string);
         match found.into_iter().chain(named).find(|host| !self.has(host)) {
             Some(found) => Err(Stranger::Host { found: format!("{found:?}") }),
@@ -133,16 +133,16 @@ impl OwnNames {
 /// Why a request is not served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stranger {
-    /// It is for another host.
+    /// The request is for another host.
     Host {
-        /// Which one.
+        /// What was found in place of one of our names, as human-readable text.
         found: String,
     },
-    /// It was sent by a web page that is not this server's.
+    /// The request was sent by a web page that is not this server's.
     Page {
-        /// The header that says so.
+        /// The name of the header that says so.
         header: &'static str,
-        /// Its value.
+        /// The value of that header.
         found: String,
     },
 }
@@ -162,10 +162,10 @@ impl fmt::Display for Stranger {
     }
 }
 
-/// Checks that a request comes from a program, or from what this server itself gave to the browser.
+/// Checks that a request comes from a program, or from a page that this server itself gave to the browser.
 ///
 /// # Errors
-/// [`Stranger::Page`]: another page sent it.
+/// [`Stranger::Page`] if another page sent it.
 pub(crate) fn check_origin(headers: &HeaderMap) -> Result<(), Stranger> {
     let host = headers.get(header::HOST).map(|host| host.as_bytes());
     for origin in headers.get_all(header::ORIGIN) {
@@ -187,7 +187,7 @@ fn page(header: &'static str, found: &[u8]) -> Stranger {
     Stranger::Page { header, found: String::from_utf8_lossy(found).into_owned() }
 }
 
-/// Whether the headers declare the body as JSON, which no form of a web page can do.
+/// Whether the content type is JSON, which no form of a web page can send.
 pub(crate) fn is_json(content_type: &str) -> bool {
     let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     essence == "application/json"

@@ -1,7 +1,7 @@
-//! What is held until an answer is with the system: the share of a request, the memory of its bytes.
+//! What is held until an answer has been handed to the system: the share of a request, the memory of its bytes.
 //!
-//! Whoever writes answers takes the last bytes of one long before the client does, so the end of a body says
-//! nothing. What is held is handed to the connection, which knows when all is sent.
+//! hyper takes the last bytes of an answer long before the client does, so the end of a body says nothing. What is
+//! held is therefore given to the connection, which knows when everything has been sent.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,7 +14,7 @@ use hyper::body::{Frame, SizeHint};
 
 use super::standing::Standing;
 
-/// What is held for one answer. It goes with the answer as an extension, which has to be cloneable.
+/// What is held for one answer. It travels as an extension of the answer, so it has to be cloneable.
 #[derive(Clone, Default)]
 pub(super) struct Holds(Arc<Mutex<Vec<Box<dyn Send>>>>);
 
@@ -24,14 +24,15 @@ impl std::fmt::Debug for Holds {
     }
 }
 
-/// Keeps `what` until the last byte of the answer was given to the system, or its connection has ended.
+/// Keeps `what` until the last byte of the answer was given to the system, or until the connection has ended.
 pub(crate) fn hold(answer: &mut Response, what: impl Send + 'static) {
     let extensions = answer.extensions_mut();
     let holds = extensions.get_or_insert_default::<Holds>();
     holds.0.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(what));
 }
 
-/// Dropped when all of an answer was said, or will never be.
+/// Dropped when the whole answer was said, or never will be. That is when the [`Standing`] learns that it has
+/// ended.
 pub(super) struct Said {
     standing: Arc<Standing>,
     holds: Option<Holds>,
@@ -42,7 +43,7 @@ impl Said {
         Self { standing, holds: None }
     }
 
-    /// The answer, which now says when all of it was said.
+    /// The answer, which from now on reports when all of it was said.
     pub(super) fn with(mut self, mut answer: Response) -> Response {
         self.holds = answer.extensions_mut().remove();
         answer.map(|body| Body::new(Saying { body, _said: self }))

@@ -1,4 +1,5 @@
-//! Memory for large bodies and answers: never more than a server can bear.
+//! Memory for large bodies and answers. It is handed out in shares, so that a server never holds more than it can
+//! bear and no client alone can use it up.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -8,38 +9,39 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::client::Client;
 
-/// Bytes for each permit, so that the number of permits stays small.
+/// Bytes per permit, so that the number of permits stays small.
 const SHARE: usize = 1024;
 
-/// How much a server holds at once. Whoever needs more waits for others to finish. Cheap to clone.
+/// How many bytes a server holds at once. Whoever needs more waits until others have finished. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Memory {
     permits: Arc<Semaphore>,
     most: usize,
-    /// What it is a part of.
+    /// The memory that this is a part of, if it is one client's.
     whole: Option<Box<Self>>,
-    /// The parts that clients have now.
+    /// The parts that clients have at the moment.
     parts: Arc<Mutex<HashMap<Client, Weak<Semaphore>>>>,
 }
 
-/// A part of the memory, given back when dropped.
+/// A share of the memory, given back when dropped.
 #[derive(Debug)]
 pub(crate) struct Share {
     memory: Memory,
-    /// None while it is empty.
+    /// None while the share is empty.
     permit: Option<OwnedSemaphorePermit>,
-    /// The same of the whole of which the memory is a part.
+    /// The same share of the whole, if the memory is a part of one.
     of_whole: Option<Box<Self>>,
 }
 
 impl Memory {
-    /// A memory of this many bytes.
+    /// A memory of `most` bytes.
     pub(crate) fn new(most: usize) -> Self {
         let permits = Arc::new(Semaphore::new(most / SHARE));
         Self { permits, most, whole: None, parts: Arc::default() }
     }
 
-    /// What one client may have of it: half. So others wait only if several take all that they can.
+    /// The part that one client may have: half. So others have to wait only if several clients take all that they
+    /// can.
     pub(crate) fn of(&self, client: Client) -> Self {
         let most = self.most / 2;
         let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -53,14 +55,14 @@ impl Memory {
         Self { permits, most, whole: Some(Box::new(self.clone())), parts: Arc::default() }
     }
 
-    /// Takes `bytes` of it once they are free, or all of it if `bytes` is more than that.
+    /// Takes `bytes` once they are free, or the whole memory if `bytes` is more than that.
     pub(crate) async fn take(&self, bytes: usize) -> Share {
         let mut share = self.nothing();
         share.grow_to(bytes).await;
         share
     }
 
-    /// A part that has nothing yet.
+    /// A share that is still empty.
     pub(crate) fn nothing(&self) -> Share {
         let of_whole = self.whole.as_ref().map(|whole| Box::new(whole.nothing()));
         Share { memory: self.clone(), permit: None, of_whole }
@@ -72,8 +74,8 @@ impl Memory {
 }
 
 impl Share {
-    /// Makes it at least this large once there is room, or as large as the whole memory. A share that grows
-    /// while others do may wait for them as they wait for it: whoever grows bit by bit needs a way out.
+    /// Grows the share to at least this many bytes once there is room, but at most to the whole memory. Two shares
+    /// that both grow may wait for each other, so whoever grows bit by bit needs a way out.
     pub(crate) async fn grow_to(&mut self, bytes: usize) {
         let missing = self.missing(bytes);
         if missing > 0 {
@@ -85,7 +87,7 @@ impl Share {
         }
     }
 
-    /// The same, if there is room now.
+    /// Like [`grow_to`](Self::grow_to), but only if there is room now. Returns whether there was.
     pub(crate) fn try_grow_to(&mut self, bytes: usize) -> bool {
         let (before, missing) = (self.permits(), self.missing(bytes));
         if missing > 0 {
@@ -102,7 +104,7 @@ impl Share {
         has_room
     }
 
-    /// Gives back what is above so many bytes.
+    /// Gives back what exceeds this many bytes.
     pub(crate) fn shrink_to(&mut self, bytes: usize) {
         self.keep(self.memory.shares(bytes));
         if let Some(of_whole) = &mut self.of_whole {
@@ -132,7 +134,7 @@ impl Share {
         }
     }
 
-    /// Bytes that keep this part until the last of them is sent.
+    /// Wraps `bytes` so that the share is kept until the last of them is sent.
     pub(crate) fn around(self, bytes: Vec<u8>) -> Bytes {
         Bytes::from_owner(Kept { bytes, _share: self })
     }
@@ -193,7 +195,7 @@ mod tests {
         assert!(!second.try_grow_to(2 * SHARE) && second.try_grow_to(SHARE));
         assert!(memory.of(client(1)).take(1).now_or_never().is_none());
         let other = memory.of(client(2)).take(4 * SHARE).await;
-        // All is taken.
+        // Everything is taken.
         let third = memory.of(client(3));
         assert!(third.take(1).now_or_never().is_none());
         second.shrink_to(0);

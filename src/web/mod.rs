@@ -1,6 +1,6 @@
-//! What each of our HTTP servers needs: it knows its own names, so that other people's web pages can't
-//! reach it through somebody's browser, and it has no more connections and bytes in memory than it can
-//! bear.
+//! What each of our HTTP servers needs, whatever it serves. A server answers only to its own names, so that other
+//! people's web pages can't reach it through somebody's browser, and it never has more connections and bytes in
+//! memory than it can bear.
 
 mod client;
 mod connections;

@@ -1,4 +1,5 @@
-//! The places for connections, and which connection gives its own to another.
+//! The places for connections, and which connection gives up its place to another. They keep one client, or many
+//! idle connections, from locking everybody else out.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,19 +12,19 @@ use tokio::time::{Instant, sleep_until};
 use super::client::Client;
 use super::standing::Standing;
 
-/// How long a connection waits for a place. Within that, one that came before it can be dismissed, or something
-/// that went on has ended.
+/// How long a connection waits for a place. By then an earlier connection can be dismissed, or a request has
+/// ended.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The places for connections. When none is free, the connection that has waited longest for a request gives
-/// its own to the new one: who only keeps connections open keeps nobody out.
+/// The places for connections. When none is free, the connection that has waited longest for a request gives its
+/// place to the new one, so that a client that only keeps connections open keeps nobody out.
 #[derive(Debug)]
 pub(super) struct Places {
-    /// Connections that are open at once.
+    /// How many connections may be open at once.
     most: usize,
-    /// The same, of one client.
+    /// How many of them one client may have.
     per_client: usize,
-    /// How long one has at least until its request begins. It may be in the socket already.
+    /// How long a connection is kept at least while it waits for its request, which may already be in the socket.
     grace: Duration,
     open: Mutex<Open>,
     freed: Arc<Notify>,
@@ -48,13 +49,13 @@ pub(super) struct Place {
 /// Whether there is a place.
 pub(super) enum Taken {
     Yes(Place),
-    /// Nobody can be dismissed before that moment; none: before something ends.
+    /// None is free, and no connection can be dismissed before this moment. `None`: not before a request ends.
     Full(Option<Instant>),
-    /// So it is with the connections of this client, which has as many as it may.
+    /// The same for the connections of this client, which has as many as it may.
     TooMany(Option<Instant>),
 }
 
-/// Connections that were closed for want of a place. Cheap to clone.
+/// Counts the connections that were closed for want of a place. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Closed(Arc<Numbers>);
 
@@ -65,17 +66,17 @@ struct Numbers {
 }
 
 impl Closed {
-    /// Idle ones, to make room for others.
+    /// Idle connections that were closed to make room for others.
     pub(crate) fn dismissed(&self) -> u64 {
         self.0.dismissed.load(Ordering::Relaxed)
     }
 
-    /// New ones, since nobody made room.
+    /// New connections that were closed because no room could be made.
     pub(crate) fn refused(&self) -> u64 {
         self.0.refused.load(Ordering::Relaxed)
     }
 
-    /// One for which there was no room is closed.
+    /// Counts a connection that is closed because there was no room.
     pub(super) fn refuse(&self, client: Client) {
         self.0.refused.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(?client, "there is no place for a connection");
@@ -94,7 +95,7 @@ impl Places {
         Arc::new(Self { most, per_client, grace, open, freed, closed })
     }
 
-    /// A place, once there is one. None if there is none for [`PATIENCE`].
+    /// A place, once one is free. None if that takes longer than [`PATIENCE`].
     pub(super) async fn take(self: &Arc<Self>, client: Client) -> Option<Place> {
         let end = Instant::now() + PATIENCE;
         loop {
@@ -113,13 +114,13 @@ impl Places {
         }
     }
 
-    /// A place, if there is one.
+    /// A place, if one can be had now.
     pub(super) fn try_take(self: &Arc<Self>, client: Client) -> Taken {
         self.take_after(client, self.grace)
     }
 
-    /// The same; if need be, this client's own connection gives its place away that has waited longest, however
-    /// short that is.
+    /// Like [`try_take`](Self::try_take), but this client's own connection that has waited longest may have to
+    /// give up its place at once, however short its wait was.
     pub(super) fn take_from_own(self: &Arc<Self>, client: Client) -> Taken {
         self.take_after(client, Duration::ZERO)
     }
@@ -149,8 +150,8 @@ impl Places {
 }
 
 impl Open {
-    /// Ends the connection, of those clients, that has waited longest, if that is at least `grace`. Otherwise it
-    /// says when one will have.
+    /// Among the connections of the clients that `of` accepts, ends the one that has waited longest, if that is at
+    /// least `grace`. Otherwise the error says when one will have waited that long, if any is waiting.
     fn dismiss(
         &mut self,
         grace: Duration,
@@ -163,7 +164,7 @@ impl Open {
             if since + grace > Instant::now() {
                 return Err(Some(since + grace));
             }
-            // Its request may have come in between.
+            // Its request may have arrived in the meantime.
             if self.all.get(&number).is_some_and(|(_, standing)| standing.dismiss()) {
                 self.remove(number);
                 return Ok(());
@@ -230,7 +231,7 @@ mod tests {
         assert_eq!(left.collect::<Vec<_>>(), [false, false, true], "by the last byte");
         fourth.standing.begins();
         held[1].standing.begins();
-        // All are being answered.
+        // All connections are being answered.
         tokio::time::advance(SECOND).await;
         assert!(take(&places, "10.0.0.2").is_none());
         drop(fourth);
@@ -286,7 +287,7 @@ mod tests {
         held[0].standing.ends(None);
         held[0].standing.flushed();
         let third = third.await.unwrap().unwrap();
-        // It does not wait until its patience ends.
+        // The wait ends before its patience does.
         assert_eq!(began.elapsed(), 3 * SECOND);
         assert!(held[0].standing.leaves.is_cancelled() && third.standing.begins());
         let began = Instant::now();

@@ -1,4 +1,5 @@
-//! Serving a router on a socket, within limits, until it is told to stop.
+//! Serves a router on a socket, within limits, until it is told to stop. axum's own `serve` has neither limits nor
+//! time-outs.
 
 use std::future::Future;
 use std::io;
@@ -26,51 +27,51 @@ use super::holds::Said;
 use super::places::{Closed, Place, Places, Taken};
 use super::standing::{Arrival, Phase};
 
-/// Bytes of a connection that are in memory at once.
+/// Bytes of one connection that are buffered in memory.
 const BUFFER: usize = 32 * 1024;
 
-/// Bytes of the headers of a request: a few tokens and a cursor are far below. What is larger is answered with 431.
+/// Bytes of a request's headers: a few tokens and a cursor are far below. A larger request is answered with 431.
 const HEAD_BYTES: usize = 16 * 1024;
 
 /// Headers that a request may have: browsers behind several proxies send half of that.
 const HEADERS: usize = 64;
 
-/// Connections of a server with few clients that wait a few seconds for a place.
+/// How many connections may wait a few seconds for a place, where a server has few clients.
 const LOBBY_FOR_FEW: usize = 16;
 
-/// How long to wait when no connection can be accepted, for example for want of descriptors.
+/// How long to wait before accepting again when that failed, for example for want of descriptors.
 const AGAIN: Duration = Duration::from_millis(200);
 
 /// How many connections a server has, and how slow their clients may be.
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
-    /// Connections that are open at once. Past that the one that has waited longest for a request is closed
-    /// for a new one.
+    /// How many connections may be open at once. Beyond that, a new one replaces the one that has waited longest
+    /// for a request.
     pub(crate) places: usize,
-    /// The same, of one client.
+    /// How many of them one client may have.
     pub(crate) per_client: usize,
-    /// Connections beyond those that wait for a place, a few seconds each.
+    /// How many further connections may wait for a place, for a few seconds each.
     pub(crate) lobby: usize,
-    /// How slow they may be.
+    /// How slow clients may be.
     pub(crate) times: Times,
-    /// Those that were closed for want of a place are counted here.
+    /// Counts the connections that were closed for want of a place.
     pub(crate) closed: Closed,
 }
 
 impl Limits {
-    /// Those of a server whose clients are few and known, each of which may have all connections.
+    /// Limits for a server whose clients are few and known, each of which may use all the connections.
     pub(crate) fn for_few(places: usize, times: Times) -> Self {
         Self { places, per_client: places, lobby: LOBBY_FOR_FEW, times, closed: Closed::default() }
     }
 }
 
-/// Serves `router` until `stop` is over, then returns when the requests whose headers were there by then have
-/// ended.
-/// A handler finds the [`Client`] and the [`Arrival`] among the extensions of its request.
+/// Serves `router` until `stop` is over, then returns once all requests whose headers had arrived by then have
+/// ended. Handlers find the [`Client`] and the [`Arrival`] among the extensions of a request.
 ///
 /// # Flow
-/// A connection gets a place, or waits for one in the lobby. When that is full too, a client that has more than its
-/// share loses its own oldest idle connection, or else the new one; whoever else comes waits to be accepted.
+/// A connection gets a place, or waits for one in the lobby. When the lobby is full too, a client that has more
+/// than its share loses its own oldest idle connection or, if it has none, the new one; anyone else waits to be
+/// accepted.
 pub(crate) async fn serve(
     listener: TcpListener,
     limits: Limits,
@@ -109,7 +110,7 @@ pub(crate) async fn serve(
                 () = &mut stop => break,
                 seat = Arc::clone(&lobby).acquire_owned() => match seat {
                     Ok(seat) => seat,
-                    // It is never closed.
+                    // The semaphore is never closed.
                     Err(_) => continue,
                 },
             },
@@ -154,7 +155,7 @@ async fn accept(listener: &TcpListener) -> (TcpStream, Client) {
     }
 }
 
-/// Whether the error is about the connection that was to be accepted, and not about us.
+/// Whether the error concerns only the connection that was to be accepted, and not the server.
 fn is_of_one(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -164,20 +165,20 @@ fn is_of_one(error: &io::Error) -> bool {
     )
 }
 
-/// What every connection is served with.
+/// What every connection needs to be served.
 struct Server {
     router: Router,
     times: Times,
     stopping: CancellationToken,
 }
 
-/// The place of the connection was given to another before its request began.
+/// The place of the connection was given to another one before its request began.
 #[derive(Debug, thiserror::Error)]
 #[error("the connection gave up its place")]
 struct Dismissed;
 
 impl Server {
-    /// Answers the requests of one connection, until it ends, gives its place away, or the server stops.
+    /// Answers the requests of one connection until it ends, loses its place, or the server stops.
     async fn converse(self, stream: TcpStream, client: Client, place: Place) {
         let standing = Arc::clone(&place.standing);
         let io = TokioIo::new(Connection::new(stream, Arc::clone(&standing), self.times));
@@ -196,17 +197,17 @@ impl Server {
             }
         });
         let mut http = http1::Builder::new();
-        // The connection itself tells a slow head from a quiet one.
+        // [`Connection`] has its own time-out, which tells slow headers from a quiet client.
         http.header_read_timeout(None).max_buf_size(BUFFER);
         http.max_header_size(HEAD_BYTES).max_headers(HEADERS);
         let mut connection = pin!(http.serve_connection(io, service));
         tokio::select! {
-            // Nothing that came at the same moment may begin.
+            // A request that arrives at the same moment must not begin.
             biased;
-            // Who waits for a request has none that would be cut off.
+            // A connection that can be dismissed has no request that would be cut off.
             () = place.standing.leaves.cancelled() => return,
             () = self.stopping.cancelled() => match place.standing.phase().0 {
-                // Nobody knows yet what would be asked, or when it comes.
+                // Nobody knows yet what the request would be, or when it would arrive.
                 Phase::Waiting | Phase::Head | Phase::Dismissed => return,
                 Phase::Answering | Phase::Answered => connection.as_mut().graceful_shutdown(),
             },
@@ -242,7 +243,7 @@ mod tests {
 
     struct Served {
         address: SocketAddr,
-        /// How many requests for `/held` may be answered.
+        /// One permit for each request for `/held` that may be answered.
         go: Arc<Semaphore>,
         /// Held for each answer that is not sent yet.
         held: Arc<()>,
@@ -280,13 +281,13 @@ mod tests {
         Served { address, go, held, stop, task: AbortOnDropHandle::new(tokio::spawn(task)) }
     }
 
-    /// A connection may be dismissed at once, so that no test has to wait.
+    /// Connections may be dismissed at once, so that no test has to wait.
     fn limits(places: usize, per_client: usize) -> Limits {
         let times = Times { grace: Duration::ZERO, ..Times::silent_for(HOUR) };
         Limits { places, per_client, lobby: 1, times, closed: Closed::default() }
     }
 
-    /// More than the system takes of an answer that nobody reads.
+    /// Bytes: more than the system buffers of an answer that nobody reads.
     const LARGE: usize = 64 * 1024 * 1024;
 
     const HOUR: Duration = Duration::from_secs(3_600);
@@ -297,7 +298,7 @@ mod tests {
         client
     }
 
-    /// The same, from another address of this machine.
+    /// Like `client`, but from another address of this machine.
     async fn client_at(served: &Served, ip: [u8; 4], says: &str) -> TcpStream {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.bind(SocketAddr::from((ip, 0))).unwrap();
@@ -311,7 +312,7 @@ mod tests {
         format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n")
     }
 
-    /// All that comes until the server closes.
+    /// Everything that arrives until the server closes.
     async fn heard(client: &mut TcpStream) -> String {
         let mut heard = Vec::new();
         // A connection that is cut may end with a reset.
@@ -319,7 +320,7 @@ mod tests {
         String::from_utf8(heard).unwrap()
     }
 
-    /// One answer, on a connection that goes on.
+    /// One answer, on a connection that stays open.
     async fn answer(client: &mut TcpStream) -> String {
         let mut heard = String::new();
         while !heard.ends_with("hello") {
@@ -382,7 +383,7 @@ mod tests {
         let served = served(limits(2, 2)).await;
         let free = Arc::strong_count(&served.held);
         let mut first = client(&served, &ask("/large")).await;
-        // The head is here, so all of it was said.
+        // The head has arrived, so the whole answer was said.
         first.read_u8().await.unwrap();
         assert_eq!(Arc::strong_count(&served.held), free + 1);
         let mut rest = vec![0; LARGE];
@@ -430,7 +431,7 @@ mod tests {
         answer(&mut kept).await;
         let post = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhel";
         let mut half = client(&served, post).await;
-        // It goes on by now.
+        // The connection is still open at this point.
         answer(&mut client(&served, GET).await).await;
         served.stop.send(()).unwrap();
         assert_eq!(heard(&mut kept).await, "");

@@ -1,4 +1,5 @@
-//! How far each connection is.
+//! How far each connection is. From this, `Places` decides which connection may be dismissed, and the connection
+//! itself which time-out applies.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,18 +9,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::holds::Holds;
 
-/// What a connection is at.
+/// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// No byte of a request is there.
+    /// No byte of the next request has arrived.
     Waiting,
-    /// Not all of it is there that has to be before anything is done.
+    /// The request has begun, but more of it has to arrive before anything is done.
     Head,
-    /// It is being answered.
+    /// The request is being answered.
     Answering,
-    /// The end of the answer is on its way.
+    /// The answer is complete, but not all of it is with the system yet.
     Answered,
-    /// Its place was given to another.
+    /// Its place was given to another connection.
     Dismissed,
 }
 
@@ -27,9 +28,9 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Standing {
     at: Mutex<At>,
-    /// Its place is given to another.
+    /// Cancelled when the place is given to another connection.
     pub(super) leaves: CancellationToken,
-    /// Told whenever it may have become one that gives its place away.
+    /// Notified whenever the connection may have become one that can be dismissed.
     turned: Arc<Notify>,
 }
 
@@ -37,9 +38,9 @@ pub(super) struct Standing {
 struct At {
     phase: Phase,
     since: Instant,
-    /// Bytes of the next request came while the answer was on its way.
+    /// Bytes of the next request arrived before the answer was sent.
     early: bool,
-    /// What is held for answers of which not all is sent.
+    /// What is held for answers that are not completely sent.
     held: Vec<Holds>,
 }
 
@@ -50,13 +51,13 @@ impl Standing {
         Self { at: Mutex::new(at), leaves: CancellationToken::new(), turned }
     }
 
-    /// What it is at, and since when.
+    /// What the connection is doing, and since when.
     pub(super) fn phase(&self) -> (Phase, Instant) {
         let at = self.lock();
         (at.phase, at.since)
     }
 
-    /// Bytes came.
+    /// Called when bytes arrive.
     pub(super) fn heard(&self) {
         let mut at = self.lock();
         match at.phase {
@@ -66,7 +67,7 @@ impl Standing {
         }
     }
 
-    /// A request begins to be answered. False if its connection has to go: nothing may be done then.
+    /// A request begins to be answered. Returns false if its connection has to go; then nothing may be done.
     pub(super) fn begins(&self) -> bool {
         let mut at = self.lock();
         match at.phase {
@@ -78,7 +79,7 @@ impl Standing {
         }
     }
 
-    /// More of the request has to come before anything is done.
+    /// More of the request has to arrive before anything is done.
     fn needs_more(&self) {
         let mut at = self.lock();
         if at.phase == Phase::Answering {
@@ -88,7 +89,7 @@ impl Standing {
         self.turned.notify_waiters();
     }
 
-    /// There is no more to be said. What is held for it is kept until all is sent.
+    /// The answer is complete. What is held for it is kept until all of it is sent.
     pub(super) fn ends(&self, held: Option<Holds>) {
         let mut at = self.lock();
         at.held.extend(held);
@@ -97,7 +98,7 @@ impl Standing {
         }
     }
 
-    /// All that was said is with the system. Whether it is the end of an answer.
+    /// All that was said is now with the system. Returns whether that is the end of an answer.
     pub(super) fn flushed(&self) -> bool {
         let mut at = self.lock();
         let sent = std::mem::take(&mut at.held);
@@ -115,13 +116,13 @@ impl Standing {
         turns
     }
 
-    /// Since when its place could be given to another: nobody waits for an answer there, and nothing is held. An
-    /// answer for which nothing is held is none that a client has a right to take its time with.
+    /// Since when its place could have been given to another connection: nobody waits for an answer on it, and
+    /// nothing is held. A client may not take its time to read an answer for which nothing is held.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         self.lock().idle_since()
     }
 
-    /// Has it give its place away, if it still could.
+    /// Makes the connection give up its place, if it still can. Returns whether it does.
     pub(super) fn dismiss(&self) -> bool {
         let mut at = self.lock();
         if at.idle_since().is_none() {
@@ -152,18 +153,18 @@ impl At {
     }
 }
 
-/// A request of which more has to come before anything is done: until then its connection is one that waits. Found
-/// among the extensions of each request.
+/// Found among the extensions of each request. If more of the request has to arrive before anything is done, its
+/// handler says so here; until then the connection counts as one that waits.
 #[derive(Clone, Debug)]
 pub(crate) struct Arrival(pub(super) Arc<Standing>);
 
 impl Arrival {
-    /// More has to come.
+    /// More of the request has to arrive.
     pub(crate) fn needs_more(&self) {
         self.0.needs_more();
     }
 
-    /// All is there. False if its connection has to go: nothing may be done then.
+    /// The request has arrived completely. Returns false if its connection has to go; then nothing may be done.
     pub(crate) fn is_whole(&self) -> bool {
         self.0.begins()
     }
@@ -181,7 +182,7 @@ mod tests {
         Arc::new(Standing::new(Arc::default()))
     }
 
-    /// An answer was said for which this is held.
+    /// Says an answer for which `held` is held.
     fn says(standing: &Arc<Standing>, held: &Arc<()>) {
         let mut answer = Response::new(Body::empty());
         hold(&mut answer, Arc::clone(held));
@@ -232,7 +233,7 @@ mod tests {
         assert!(!one.begins() && !one.dismiss());
         let one = standing();
         assert!(one.begins() && !one.dismiss());
-        // All of its body has to be there first.
+        // All of its body has to arrive first.
         let arrival = Arrival(Arc::clone(&one));
         arrival.needs_more();
         assert!(one.dismiss() && !arrival.is_whole());

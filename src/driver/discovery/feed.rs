@@ -1,4 +1,5 @@
-//! From changes of a cluster to inputs of one run.
+//! Turns changes of a cluster into inputs of one run. Each run has a feed of its own, because runs know different
+//! members.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -17,12 +18,12 @@ use crate::run::{
 };
 use replibook_core::mutant;
 
-/// Agents that joined which are asked about themselves at the same time, so that many who join at once
-/// don't open all their connections at once.
+/// How many newly joined agents are asked about themselves at the same time, so that not all of their connections
+/// are opened at once.
 const JOINED_AT_ONCE: usize = asking::ASKED_AT_ONCE;
 
-/// The members that a run knows from its records. One that is leaving is none: it is gone once its action
-/// has ended, unless it is found to be back.
+/// The members that a run knows from its records. An agent that is leaving does not count: it is gone once its
+/// action has ended, unless it turns out to be back.
 pub(crate) fn known_members<'a>(records: impl IntoIterator<Item = &'a AgentRecord>) -> Members {
     let records = records.into_iter();
     let present = records.filter(|record| record.state != AgentState::Removed && !record.leaving);
@@ -40,21 +41,21 @@ pub(crate) fn known_members<'a>(records: impl IntoIterator<Item = &'a AgentRecor
     known.collect()
 }
 
-/// What a run knows when it is fed.
+/// What a run knows when its feed begins.
 pub(crate) struct Fed {
-    /// Those that it takes for members.
+    /// The agents that the run takes for members.
     pub(crate) known: Members,
-    /// The mass absence that it was told of.
+    /// The mass absence that the run was told of.
     pub(crate) told: Option<MassAbsence>,
-    /// A run over agents of another one takes no others than these.
+    /// A run that retries agents of another run takes no agents but these; None for any other run.
     pub(crate) only: Option<HashSet<AgentId>>,
-    /// Which agents have to answer so that the stage knows whom it selects.
+    /// Decides which agents have to answer before the stage knows whom it selects.
     pub(crate) selection: Selection,
 }
 
-/// Puts every change of the cluster into the inbox of a run. Who is gone or has moved is told at once; who
-/// is new is asked about itself first, and told of once it has answered, or has not in time. Leaves and
-/// moves wait for no newcomer.
+/// Puts every change of the cluster into the inbox of a run. Agents that left or moved are reported at once. A new
+/// agent is asked about itself first, and reported once it has answered or failed to answer in time. Reports of
+/// agents that left or moved do not wait for new ones.
 pub(crate) async fn feed(
     world: World,
     mut following: Following,
@@ -63,7 +64,7 @@ pub(crate) async fn feed(
 ) {
     let (new, asking, answers) = (VecDeque::new(), HashSet::new(), FuturesUnordered::new());
     let mut feed = Feed { world, inbox, fed, is_sure: false, new, asking, answers };
-    // What the run was told of, but for those who joined and have not answered.
+    // What the run was told, except for new agents that have not answered.
     let mut told: Option<Membership> = None;
     loop {
         let now = following.now().membership;
@@ -89,23 +90,23 @@ pub(crate) async fn feed(
     }
 }
 
-/// What a run is told of.
+/// Keeps track of what a run was told.
 struct Feed {
     world: World,
     inbox: mpsc::Sender<Input>,
-    /// What it was told.
+    /// What the run knows by now.
     fed: Fed,
-    /// Whether it was told since the present platform has answered, or there is none.
+    /// Whether the run was told since the present platform answered, or since there is none.
     is_sure: bool,
-    /// Who joined and is to be asked.
+    /// Agents that joined and are still to be asked.
     new: VecDeque<(AgentId, Arc<KnownAgent>)>,
-    /// Who is being asked.
+    /// Agents that are being asked.
     asking: HashSet<AgentId>,
     answers: FuturesUnordered<BoxFuture<'static, Member>>,
 }
 
 impl Feed {
-    /// Tells who left or has moved, and whether many are absent, and notes who joined.
+    /// Reports who left or moved and whether many are absent, and notes who joined.
     async fn tell(&mut self, now: &Membership) {
         let changed = difference(&self.fed.known, &now.members);
         let Difference { mut joined, mut left, mut moved } = changed;
@@ -116,8 +117,8 @@ impl Feed {
         joined.retain(|(id, _)| self.joins(id, now) && !self.asking.contains(id));
         self.new = joined.into();
         let (mass_absence, is_first) = match now.phase {
-            // Whether it is over is known once the platform has answered, and is told then in any case:
-            // somebody may have resumed the run meanwhile.
+            // Whether the mass absence is over is only known once the platform has answered. It is told then in
+            // any case, because somebody may have resumed the run meanwhile.
             Phase::Reading | Phase::Asking => {
                 self.is_sure = false;
                 (now.mass_absence.or(self.fed.told), false)
@@ -140,9 +141,9 @@ impl Feed {
         self.send(MembershipChange { left, moved, mass_absence, ..no_change() }).await;
     }
 
-    /// Another run, whose records may be older, may have told of doubtful members elsewhere. Until the
-    /// platform tells more, they stay where this run knows them, if nobody else is there, and who was
-    /// where they are said to be stays too.
+    /// The address of a doubtful member may come from another run, whose records may be older. Until the platform
+    /// says more, a doubtful member stays where this run knows it, if nobody else is there. The agent that was at
+    /// the doubtful address stays too.
     fn hold_back(
         &self,
         left: &mut Vec<AgentId>,
@@ -168,13 +169,13 @@ impl Feed {
 
     /// Whether a member that the run does not know joins it.
     fn joins(&self, id: &AgentId, now: &Membership) -> bool {
-        // The run may have taken a doubtful one for gone already: on another engine, or after a person
-        // accepted that.
+        // The run may already have taken a doubtful member for gone: on another engine, or after a person accepted
+        // that.
         let is_wanted = self.fed.only.as_ref().is_none_or(|only| only.contains(id));
         is_wanted && !now.doubtful.contains(id)
     }
 
-    /// Asks who joined, as many at a time as may be.
+    /// Asks the agents that joined, as many at a time as is allowed.
     fn ask(&mut self) {
         while self.asking.len() < JOINED_AT_ONCE {
             let Some((id, agent)) = self.new.pop_front() else { return };
@@ -185,14 +186,14 @@ impl Feed {
         }
     }
 
-    /// Tells who joined, of those that were asked: this one, and all who have answered by now. False when
-    /// something is different by now for one of them, and is to be looked at anew.
+    /// Reports agents that joined and were asked: `first`, and all others that have answered by now. Returns false
+    /// if something about one of them has changed meanwhile, so that the members have to be compared anew.
     async fn join(&mut self, first: Member, now: &Membership) -> bool {
         let mut answered = vec![first];
         while let Some(Some(member)) = self.answers.next().now_or_never() {
             answered.push(member);
         }
-        // Those who have answered by now are told of in the order of their names.
+        // Report them in the order of their names, whichever answered first.
         answered.sort_by(|one, other| one.agent.cmp(&other.agent));
         let all = answered.len();
         let mut joined = Vec::with_capacity(all);
@@ -220,7 +221,7 @@ impl Feed {
 
     async fn send(&mut self, change: MembershipChange) {
         for part in change.split() {
-            // The driver is gone when nobody takes it.
+            // If nobody takes the input, the driver is gone.
             let _ = self.inbox.send(Input::Membership(part)).await;
         }
     }

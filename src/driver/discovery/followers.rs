@@ -1,4 +1,5 @@
-//! The followers of this process, and those who listen to them.
+//! The followers of this process, and those who listen to them. The last listener that leaves a cluster ends its
+//! task.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,23 +14,23 @@ use crate::clock::Clock;
 use crate::run::{AgentId, Follower, Heard, MassAbsence, Membership, Millis, Phase, Timestamp};
 use crate::store::{Store, StoreClock, StoreError};
 
-/// Things that wait for a task: each run tells one, and each person who resumes one. Who tells more
-/// waits.
+/// How many messages may wait for a task: each run sends one, and so does each person who resumes a run. Further
+/// senders wait.
 const TOLD: usize = 64;
 
-/// How long the start of a run, or of a stage, waits for a good answer of the platform: a platform that
-/// is just being started again is waited for, and a person who watches is told before long. An answer that is
-/// coming by then is waited for as well.
+/// How long the start of a run or a stage waits for a good answer of the platform. That is enough for a platform
+/// that is just being restarted, and a person who watches is told before long. An answer that has begun by then
+/// may still finish.
 pub(super) const START_PATIENCE: Millis = Millis::from_secs(30);
 
-/// How long an answer is good for those who only look at a cluster that nobody follows. They come in
-/// pages, each of which would ask the platform.
+/// For how long an answer is reused for requests that only look at a cluster which nobody follows. Those requests
+/// come in pages, each of which would ask the platform.
 const ONCE_AGE: Millis = Millis::from_secs(5);
 
-/// Clusters of which such an answer is kept; past it all are forgotten.
+/// For how many clusters such an answer is kept. Beyond that, all are forgotten.
 const MAX_ONCE: usize = 32;
 
-/// The followers of this process. Cheap to clone; clones are the same.
+/// The followers of this process. Cheap to clone; all clones share one state.
 #[derive(Clone)]
 pub struct Followers {
     shared: Arc<Shared>,
@@ -41,9 +42,9 @@ struct Shared {
     clock: Arc<dyn Clock>,
     clusters: Mutex<HashMap<String, Entry>>,
     once: Mutex<HashMap<String, (Timestamp, View)>>,
-    /// How often a Cluster object was changed here.
+    /// How many times a Cluster object was changed in this process.
     changes: AtomicU64,
-    /// One of those who only look asks, and the others wait for what comes of it.
+    /// One lock per cluster: among the requests that only look, one asks and the others wait for its answer.
     asking: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
 }
 
@@ -58,14 +59,14 @@ struct Entry {
 /// What is known of a cluster.
 #[derive(Clone, Debug)]
 pub struct Known {
-    /// The members, and the platform.
+    /// The members, and the platform they come from.
     pub view: View,
-    /// Whether the cluster is followed here; otherwise its platform was asked for this once.
+    /// Whether the cluster is followed here. If not, its platform was asked once, for this request.
     pub followed: bool,
 }
 
 impl Followers {
-    /// No followers yet; `clock` is the machine's, which the store was given.
+    /// No followers yet. `clock` is the machine's clock, the same that the store was given.
     pub fn new(platforms: Arc<dyn Platform>, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(StoreClock::new(store.clone(), clock));
         let (clusters, once, asking) = (Mutex::default(), Mutex::default(), Mutex::default());
@@ -74,14 +75,14 @@ impl Followers {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Follows a cluster, until the last one who does drops what this returns. `known` are the agents
-    /// that are members already as far as the caller's run knows, with their addresses.
+    /// Follows a cluster until the last [`Following`] for it is dropped. `known` has the agents that the caller's
+    /// run already knows as members, with their addresses.
     pub(crate) async fn follow(&self, cluster: &str, known: Vec<(AgentId, String)>) -> Following {
         let (told, view, heard) = {
             let mut clusters = self.shared.clusters();
             let entry = clusters.entry(cluster.to_owned()).or_insert_with(|| self.start(cluster));
             if entry.told.is_closed() {
-                // Its task panicked. Those who listened to it leave this entry.
+                // The task panicked. Its listeners get errors from now on, but still count until they leave.
                 *entry = Entry { listeners: entry.listeners, ..self.start(cluster) };
             }
             entry.listeners += 1;
@@ -92,7 +93,8 @@ impl Followers {
         if !known.is_empty() {
             let (sender, taken) = oneshot::channel();
             following.tell(Told::Known(known, sender)).await;
-            // What is put out before says nothing of them. A task that has ended says so later.
+            // Until then the published members don't include these. If the task has ended, later calls report
+            // that.
             let _ = taken.await;
         }
         following
@@ -118,21 +120,21 @@ impl Followers {
         Entry { listeners: 0, told, view, heard, stop }
     }
 
-    /// Says that a Cluster object was changed, so that nobody has to find out.
+    /// Says that a Cluster object was changed, so that its task does not have to find out by polling.
     pub fn changed(&self, cluster: &str) {
         self.shared.changes.fetch_add(1, Ordering::SeqCst);
         self.shared.once().remove(cluster);
         if let Some(entry) = self.shared.clusters().get(cluster) {
-            // A task that is busy looks by itself, a little later.
+            // A task that is too busy finds out by itself, a little later.
             let _ = entry.told.try_send(Told::Look(None));
         }
     }
 
-    /// The agents of a cluster as they are known now; none: there is no such cluster. When nobody
-    /// follows it here, its platform is asked once, with a timeout.
+    /// The agents of a cluster as they are known now. None if there is no such cluster. If nobody follows the
+    /// cluster here, its platform is asked once, with a time-out.
     ///
     /// # Errors
-    /// [`StoreError`]. A platform that does not answer is no error: the answer says so.
+    /// [`StoreError`] if the store fails. A platform that does not answer is no error: the result says so.
     pub async fn agents(&self, cluster: &str) -> Result<Option<Known>, StoreError> {
         let followed = self.shared.clusters().get(cluster).map(|entry| entry.view.clone());
         if let Some(view) = followed.map(|view| view.borrow().clone()) {
@@ -140,7 +142,7 @@ impl Followers {
                 Phase::Settled if !view.missing => {
                     return Ok(Some(Known { view, followed: true }));
                 }
-                // The follower has just begun; what is asked here is known at once.
+                // The follower has just begun. Asking the platform directly gives an answer at once.
                 Phase::Settled | Phase::Reading | Phase::Asking => {}
             }
         }
@@ -156,7 +158,7 @@ impl Followers {
         let Some(view) = self.ask_once(cluster).await? else { return Ok(None) };
         let mut once = self.shared.once();
         if self.shared.changes.load(Ordering::SeqCst) != changes {
-            // It may be of the object before, which nobody is to be told of from now on.
+            // This view may still be of the object before the change, so it must not be reused.
             return Ok(Some(Known { view, followed: false }));
         }
         if once.len() >= MAX_ONCE {
@@ -174,7 +176,7 @@ impl Followers {
         if let Some(discovery) = &discovery {
             let Shared { platforms, clock, .. } = &*self.shared;
             let coming = watch::Sender::new(false);
-            // A person waits, so that an answer which has begun has no longer either.
+            // A person waits, so an answer that has begun gets no more time than that either.
             let heard = tokio::select! {
                 biased;
                 heard = ask(&**platforms, &**clock, coming, discovery) => heard,
@@ -210,17 +212,17 @@ impl Shared {
     }
 }
 
-/// One who listens to a follower.
+/// A listener to the follower of one cluster.
 #[derive(Clone)]
 pub(crate) struct Following {
     view: watch::Receiver<View>,
-    /// Whether an answer of the platform is coming.
+    /// Whether an answer of the platform is under way.
     heard: watch::Receiver<bool>,
     told: mpsc::Sender<Told>,
     place: Arc<Place>,
 }
 
-/// The place of a listener; the last one who leaves ends the follower.
+/// Counts as one listener. Dropping the last one ends the follower.
 struct Place {
     shared: Arc<Shared>,
     cluster: String,
@@ -239,7 +241,7 @@ impl Drop for Place {
 }
 
 impl Following {
-    /// What is known now.
+    /// What is known of the cluster now.
     pub(crate) fn now(&mut self) -> View {
         self.view.borrow_and_update().clone()
     }
@@ -247,32 +249,32 @@ impl Following {
     /// Returns when something changed since the last [`now`](Self::now).
     pub(crate) async fn changed(&mut self) {
         if self.view.changed().await.is_err() {
-            // The task has ended, which it does only after all who listen.
+            // The task has ended, which it does only after all its listeners left, or when it panicked.
             std::future::pending().await
         }
     }
 
-    /// A person accepts that those who are absent are gone, as it was seen. That is a judgement of the
-    /// platform, so it counts for all runs of the cluster.
+    /// A person accepts that the absent agents are gone; `seen` is the absence that the person saw. This is a
+    /// judgement about the platform, so it counts for all runs of the cluster.
     pub(crate) async fn accept(&self, seen: MassAbsence) {
         self.tell(Told::Accept(seen)).await;
     }
 
     async fn tell(&self, told: Told) {
-        // The task ends only after all who listen, unless it panicked.
+        // The task ends only after all its listeners left, unless it panicked.
         let _ = self.told.send(told).await;
     }
 
-    /// The members at the start of a run or a stage: those of a platform whose last answer was good.
-    /// What a run goes over must not depend on whether the platform happened to answer, so the agents
-    /// of the Cluster object alone do not suffice where it names a platform.
+    /// The members at the start of a run or a stage, after a good answer of the platform. What a run goes over
+    /// must not depend on whether the platform happened to answer, so if the Cluster object names a platform, the
+    /// agents in the object alone do not suffice.
     ///
     /// # Errors
-    /// What is missing, or can't be read, for people. A store that does not answer is waited for.
+    /// What is missing or can't be read, as human-readable text. Waits for a store that does not answer.
     pub(crate) async fn members(mut self) -> Result<Membership, String> {
         let clock = Arc::clone(&self.place.shared.clock);
         let (mut since, mut deadline): (Option<Timestamp>, Option<Timestamp>) = (None, None);
-        // What was applied before the run was started counts.
+        // Look at the Cluster object first: whatever was applied before the run started counts.
         let (sender, looked) = oneshot::channel();
         self.tell(Told::Look(Some(sender))).await;
         match looked.await {
@@ -297,7 +299,7 @@ impl Following {
             let until = *deadline.get_or_insert_with(|| clock.now().plus(START_PATIENCE));
             let rest = until.since(clock.now());
             if rest == Millis(0) && *self.heard.borrow() {
-                // A large answer on a slow line: it is there in time, or is given up at the door.
+                // A large answer on a slow line. Either it arrives in time, or the client gives it up.
                 deadline = None;
                 continue;
             }
@@ -318,7 +320,7 @@ impl Following {
         }
     }
 
-    /// Returns when something changed; with an error when nothing will any more.
+    /// Returns when something changed, or with an error if nothing will change any more.
     async fn goes_on(&mut self) -> Result<(), String> {
         match self.view.changed().await {
             Ok(()) => Ok(()),
@@ -326,7 +328,7 @@ impl Following {
         }
     }
 
-    /// The task has ended before those who listen: it panicked.
+    /// The task ended before its listeners left, so it panicked.
     fn is_over(&self) -> String {
         format!("cluster {} is not followed any more", self.place.cluster)
     }

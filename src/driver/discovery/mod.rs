@@ -1,5 +1,5 @@
-//! Following the members of clusters: one task for each cluster that has unfinished runs here, shared
-//! by the drivers of these runs.
+//! Follows the members of clusters. Each cluster that has unfinished runs here has one task, which the drivers of
+//! these runs share, so that the platform is asked once for all of them.
 //!
 //! ```text
 //! store (Cluster object) ─▶ task ─▶ Follower (pure) ─▶ watch channel ─▶ start of a run, of a stage
@@ -7,8 +7,8 @@
 //!                                                                    ─▶ API: the agents of a cluster
 //! ```
 //!
-//! Nothing of it is kept: another engine, or this one after a restart, knows the members from the
-//! records of its runs, and doubts their absence as it doubts that of any other.
+//! Nothing of this is stored. Another engine, or this one after a restart, knows the members from the records of
+//! its runs, and doubts their absence like that of any other member.
 
 mod feed;
 mod followers;

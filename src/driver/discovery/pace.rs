@@ -1,29 +1,28 @@
-//! When a platform is asked next.
+//! Decides when a platform is asked next. It is pure, so that the simulator repeats it.
 
 use sha2::{Digest as _, Sha256};
 
 use crate::run::{Millis, Timestamp};
 
-/// The wait after the first failure. Each further one is twice as long: a platform that is just being
-/// started again is found soon, and one that is down is left alone.
+/// The wait after the first failure; each further wait is twice as long. So a platform that is just being
+/// restarted is found soon, and one that is down is left alone.
 const BACKOFF_START: Millis = Millis::from_secs(1);
 
-/// The longest wait after a failure, unless the interval is longer: an outage that ends is noticed
-/// within this.
+/// The longest wait after a failure, unless the interval is longer. The end of an outage is noticed within this
+/// time.
 const BACKOFF_MAX: Millis = Millis::from_secs(60);
 
-/// What a platform is left alone at least between an answer and the next question, however long it
-/// took for the answer.
+/// The shortest time between the end of one question and the next one, however long the platform took to answer.
 const REST: Millis = Millis(250);
 
 /// When a platform is asked next.
 #[derive(Debug)]
 pub(super) struct Pace {
-    /// Tells this cluster from others, so that not all of them try again at the same moment.
+    /// The name of the cluster. It makes the waits differ, so that not all clusters try again at the same moment.
     name: String,
     next: Timestamp,
     asked: Timestamp,
-    /// When the last question was over.
+    /// When the last question ended, answered or not.
     ended: Timestamp,
     failures: u32,
 }
@@ -33,52 +32,52 @@ impl Pace {
         Self { name: name.to_owned(), next: now, asked: now, ended: now, failures: 0 }
     }
 
-    /// When it is time for the next question.
+    /// When to ask next.
     pub(super) fn next(&self) -> Timestamp {
         self.next
     }
 
-    /// A question is asked.
+    /// Records that a question is asked.
     pub(super) fn asked(&mut self, now: Timestamp) {
         self.asked = now;
     }
 
-    /// It was answered. Intervals are from question to question, so that a change is seen within the
-    /// interval and the time of an answer.
+    /// Records a good answer. The interval counts from question to question, so that a change is seen within the
+    /// interval plus the time of an answer.
     pub(super) fn answered(&mut self, interval: Millis, now: Timestamp) {
         self.failures = 0;
         self.ended = now;
         self.next = self.asked.plus(interval).max(now.plus(REST));
     }
 
-    /// It was not answered.
+    /// Records a failure.
     pub(super) fn failed(&mut self, interval: Millis, now: Timestamp) {
         let most = BACKOFF_MAX.max(interval);
         let doubled = BACKOFF_START.0.saturating_mul(1 << self.failures.min(30)).min(most.0);
         self.failures = self.failures.saturating_add(1);
-        // Between half of it and all of it.
+        // Between half of the doubled wait and all of it.
         let wait = doubled / 2 + doubled / 2 * u64::from(self.jitter()) / 256;
         self.ended = now;
         self.next = now.plus(Millis(wait));
     }
 
-    /// Somebody waits for an answer: it is asked as soon as it has had its rest. Failures still count.
+    /// Somebody waits for an answer: asks as soon as the platform has had its rest. Failures still count.
     pub(super) fn hurry(&mut self, now: Timestamp) {
         self.next = self.next.min(self.ended.plus(REST).max(now));
     }
 
-    /// Somebody still waits after an answer that was no good.
+    /// Somebody still waits after a bad answer: asks again soon.
     pub(super) fn try_soon(&mut self, now: Timestamp) {
         self.next = self.next.min(now.plus(BACKOFF_START));
     }
 
-    /// There is another platform to ask, or other settings.
+    /// The platform or its settings have changed: asks at once, and forgets earlier failures.
     pub(super) fn start_anew(&mut self, now: Timestamp) {
         (self.next, self.failures) = (now, 0);
     }
 
-    /// It only has to differ from cluster to cluster and from failure to failure; made of these, it
-    /// is the same in each simulation.
+    /// Only has to differ between clusters and between failures. Since it depends on nothing else, each simulation
+    /// gets the same value.
     fn jitter(&self) -> u8 {
         let digest = Sha256::digest(format!("{}/{}", self.name, self.failures));
         digest.first().copied().unwrap_or(0)

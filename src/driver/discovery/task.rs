@@ -1,4 +1,5 @@
-//! The task that follows one cluster.
+//! The task that follows one cluster. It alone changes what is known of the cluster; everyone else reads its
+//! [`View`].
 
 use std::future::Future;
 use std::pin::Pin;
@@ -19,44 +20,44 @@ use crate::run::{
 };
 use crate::store::{Cluster, Store, StoreError};
 
-/// How often the Cluster object is looked at, so that what was applied is seen. Whoever applies it
-/// in this process says so, and is not waited for.
+/// How often to look at the Cluster object for changes. A change that is applied in this process is signalled, and
+/// seen at once.
 pub const LOOK: Millis = Millis::from_secs(1);
 
-/// A look rests so many times as long as it took: that of a large cluster takes a while, and it must
-/// not keep the store busy.
+/// The rest after a look is this many times as long as the look took: to look at a large cluster takes a while,
+/// and it must not keep the store busy.
 const LOOK_SHARE: u64 = 20;
 
 /// The longest rest between two looks.
 const LOOK_MAX: Millis = Millis::from_secs(30);
 
-/// Until the answer of a platform must begin. How slowly it may come then is decided at the door.
+/// How soon the answer of a platform must begin. How slowly it may arrive after that is up to the client.
 pub const PLATFORM_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What is known of a cluster, and from which platform.
+/// What is known of a cluster, and from which platform it comes.
 #[derive(Clone, Debug)]
 pub struct View {
-    /// The members and how much is known.
+    /// The members, and how far they are known.
     pub membership: Membership,
-    /// Whether there was no such Cluster object at the last look. What was known before stays.
+    /// Whether there was no such Cluster object at the last look. What was known before is kept.
     pub missing: bool,
-    /// The platform that the Cluster object names.
+    /// The platform that the Cluster object names, if any.
     pub discovery: Option<playbook::Discovery>,
 }
 
-/// Something that a task is told.
+/// A message to the task.
 #[derive(Debug)]
 pub(super) enum Told {
-    /// These were members before, with their addresses. Who told it waits until that is put out.
+    /// These agents were members before, with their addresses. The sender waits until the task has published them.
     Known(Vec<(AgentId, String)>, oneshot::Sender<()>),
     /// A person accepts this mass absence.
     Accept(MassAbsence),
-    /// The Cluster object may have changed. Who told it may want to know when it was looked at, or why it
-    /// can't be.
+    /// The Cluster object may have changed. The sender may want to know when it was looked at, or why it can't be.
     Look(Option<oneshot::Sender<Answer>>),
 }
 
-/// What comes of a look: where another try does not mend it, what is wrong, for people.
+/// The result of a look. The error says what is wrong, as human-readable text, where another try would not mend
+/// it.
 pub(super) type Answer = Result<(), String>;
 
 type Looked = (Timestamp, Result<Option<Cluster>, StoreError>);
@@ -70,7 +71,7 @@ pub(super) struct Task {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) told: mpsc::Receiver<Told>,
     pub(super) view: watch::Sender<View>,
-    /// Whether an answer of the platform is coming.
+    /// Whether an answer of the platform is under way.
     pub(super) heard: watch::Sender<bool>,
     pub(super) stop: CancellationToken,
 }
@@ -81,28 +82,28 @@ struct State {
     spec: Option<playbook::Cluster>,
     missing: bool,
     next_look: Timestamp,
-    /// There is something new, of which the next look has to take notice.
+    /// Something has changed, so look again as soon as the present look is over.
     look_again: bool,
-    /// Who waits for a look that is still to begin, and for the one that goes on.
+    /// Who waits for a look that has not begun yet.
     waiting: Vec<oneshot::Sender<Answer>>,
     served: Vec<oneshot::Sender<Answer>>,
     /// Whose look is over.
     looked_for: Vec<oneshot::Sender<Answer>>,
-    /// Who told something that is known now.
+    /// Whose message has been taken into account.
     heard_of: Vec<oneshot::Sender<()>>,
     pace: Pace,
-    /// Until then somebody may wait for a good answer.
+    /// Somebody may wait for a good answer until this moment.
     awaited_until: Timestamp,
-    /// What was logged last, so that the same is not said again and again.
+    /// What was logged last about the platform, so that it is not repeated.
     said: String,
-    /// The same of looks at the Cluster object.
+    /// What was logged last about looks at the Cluster object.
     said_of_looks: String,
 }
 
 impl Task {
     /// # Flow
-    /// Looks at the Cluster object, asks its platform, and puts out what is known, until it is told
-    /// to stop. A question and a look go on beside everything else.
+    /// Looks at the Cluster object, asks its platform, and publishes what is known, until it is told to stop. It
+    /// keeps doing everything else while a look or a question is under way.
     pub(super) async fn run(mut self) {
         let clock = Arc::clone(&self.clock);
         let now = clock.now();
@@ -143,7 +144,7 @@ impl Task {
                 looked = ready(&mut look) => {
                     look = None;
                     if self.looked(&mut state, looked) {
-                        // What another platform would have answered is of no interest.
+                        // The answer of a platform that is no longer named is of no interest.
                         question = None;
                     }
                 }
@@ -178,7 +179,7 @@ impl Task {
                 state.follower.know(known, now);
                 state.heard_of.push(waiting);
             }
-            // What a person has not seen is not accepted.
+            // A person can only accept the absence that they have seen.
             Told::Accept(seen) => {
                 if state.follower.membership().mass_absence == Some(seen) {
                     state.follower.accept();
@@ -189,7 +190,7 @@ impl Task {
                 if waiting.is_some() {
                     state.awaited_until = now.plus(START_PATIENCE);
                     if !state.answers_well() {
-                        // The platform may be back.
+                        // The platform may be back, so ask it soon.
                         state.pace.hurry(now);
                     }
                 }
@@ -198,7 +199,7 @@ impl Task {
         }
     }
 
-    /// Takes notice of the Cluster object. Whether it names another platform than before.
+    /// Takes over the Cluster object. Returns whether it names another platform than before.
     fn looked(&self, state: &mut State, (since, looked): Looked) -> bool {
         let now = self.clock.now();
         let rest = now.since(since).0.saturating_mul(LOOK_SHARE).clamp(LOOK.0, LOOK_MAX.0);
@@ -209,7 +210,7 @@ impl Task {
                 self.say_of_look(state, &error.to_string());
                 if !error.retryable() {
                     for waiting in state.served.drain(..) {
-                        // Whoever waited may have gone.
+                        // The receiver may be gone.
                         let _ = waiting.send(Err(advice(&error)));
                     }
                 }
@@ -249,7 +250,7 @@ impl Task {
         self.say(state, &left_out);
     }
 
-    /// Says what is wrong with an answer, when it is something else than last time.
+    /// Logs what is wrong with an answer, if that has changed.
     fn say(&self, state: &mut State, left_out: &LeftOut) {
         let membership = state.follower.membership();
         let mut said = match membership.last_answer.map(|answer| answer.outcome) {
@@ -275,7 +276,7 @@ impl Task {
         state.said = said;
     }
 
-    /// Says why the Cluster object can't be looked at, when it is something else than last time.
+    /// Logs why the Cluster object can't be looked at, if that has changed.
     fn say_of_look(&self, state: &mut State, error: &str) {
         if error == state.said_of_looks {
             return;
@@ -303,7 +304,7 @@ impl Task {
             !same
         });
         for waiting in state.looked_for.drain(..) {
-            // Whoever waited may have gone.
+            // The receiver may be gone.
             let _ = waiting.send(Ok(()));
         }
         for waiting in state.heard_of.drain(..) {
@@ -321,13 +322,13 @@ impl State {
         self.discovery().is_some()
     }
 
-    /// Whether the last answer of the platform was good, if there was one.
+    /// Whether the last answer of the platform was good. True if there was none.
     fn answers_well(&self) -> bool {
         self.follower.membership().problem().is_none()
     }
 }
 
-/// Returns when what is pending is over; never when nothing is.
+/// Returns when the pending future is done; never, if there is none.
 async fn ready<T>(pending: &mut Pending<T>) -> T {
     match pending {
         Some(future) => future.await,
@@ -335,7 +336,7 @@ async fn ready<T>(pending: &mut Pending<T>) -> T {
     }
 }
 
-/// Why a Cluster object can't be looked at, and what mends that where it is known.
+/// Why a Cluster object can't be looked at, and how to mend that where it is known.
 pub(super) fn advice(error: &StoreError) -> String {
     match error {
         StoreError::Damaged(_) => format!("{error}; apply the cluster again"),
@@ -356,7 +357,7 @@ pub(super) fn advice(error: &StoreError) -> String {
     }
 }
 
-/// Asks a platform once.
+/// Asks a platform once. A failure is part of the answer.
 pub(super) async fn ask(
     platforms: &dyn Platform,
     clock: &dyn Clock,

@@ -1,4 +1,4 @@
-//! Followers in virtual time, over the store in memory and platforms that a test plays.
+//! Followers in virtual time, over the memory store and platforms that the test controls.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// A cluster `c` with these agents, which follows the cluster `p` of the platform.
+    /// A cluster `c` with these agents, which takes further members from the platform's cluster `p`.
     async fn new(agents: &[&str]) -> Self {
         let start = Timestamp::from_millis(1_000_000);
         let clock: Arc<dyn Clock> = Arc::new(TokioClock::starting_at(start));
@@ -85,7 +85,7 @@ async fn a_change_of_membership_is_seen_within_the_interval_and_a_second() {
     let names: Vec<String> = (0..40).map(|n| format!("n{n}")).collect();
     let stay: Vec<&str> = names.iter().map(String::as_str).collect();
     scene.tell(&stay);
-    // A platform that needs the better part of a second.
+    // A platform that takes most of a second to answer.
     scene.platforms.set_latency(URL, Millis(900));
     let mut following = scene.follow().await;
     following.clone().members().await.unwrap();
@@ -98,7 +98,7 @@ async fn a_change_of_membership_is_seen_within_the_interval_and_a_second() {
         let took = until(&scene, &mut following, |members| members.contains(&joined)).await;
         assert!(took.0 <= INTERVAL.0 + SECOND.0, "{took:?}");
     }
-    // One who leaves is believed gone after three answers.
+    // An agent that leaves is believed to be gone after three answers.
     scene.tell(&stay);
     let took = until(&scene, &mut following, |members| !members.contains("new")).await;
     assert!(took.0 <= 3 * INTERVAL.0 + SECOND.0, "{took:?}");
@@ -130,7 +130,7 @@ async fn a_cluster_that_can_not_be_read_is_said_to_who_waits_for_its_members() {
         assert!(error.contains("a cluster (c) in the store is damaged"), "{error}");
         assert!(error.contains("apply the cluster again"), "{error}");
         assert!(scene.clock.now().since(from) <= Millis::from_secs(30));
-        // A store that does not answer is another matter.
+        // A store that does not answer makes the start wait instead.
         scene.store.faults().fail_calls(FaultMoment::Before);
         let waiting = tokio::spawn(following.clone().members());
         scene.wait(Millis::from_secs(60)).await;
@@ -157,7 +157,7 @@ async fn all_who_listen_share_one_follower_and_the_last_one_ends_it() {
     drop((first, second));
     scene.wait(Millis(INTERVAL.0 * 10)).await;
     assert_eq!(scene.platforms.asked(URL).len(), asked);
-    // The next one begins anew.
+    // The next follower begins anew.
     scene.tell(&["b"]);
     assert_eq!(ids(&scene.follow().await.members().await.unwrap().members), "b s");
 }
@@ -213,14 +213,14 @@ async fn a_start_needs_a_good_answer_and_waits_for_it() {
     let following = scene.follow().await;
     let error = following.clone().members().await.unwrap_err();
     assert!(error.ends_with("p within 30 s: it does not know the cluster"), "{error}");
-    // It comes back while the start waits.
+    // The platform comes back while the start waits.
     let late = async {
         scene.wait(Millis::from_secs(8)).await;
         scene.tell(&["a"]);
     };
     let (members, ()) = tokio::join!(following.clone().members(), late);
     assert_eq!(ids(&members.unwrap().members), "a s");
-    // What is known, but not confirmed by the last answer, does not suffice.
+    // Members that are known, but not confirmed by the last answer, do not suffice.
     scene.platforms.fail(URL, Some("no"));
     scene.wait(INTERVAL).await;
     let error = following.clone().members().await.unwrap_err();
@@ -235,7 +235,7 @@ async fn a_start_asks_a_platform_anew_that_failed_before() {
     scene.tell(&["a"]);
     scene.platforms.fail(URL, Some("no"));
     let following = scene.follow().await;
-    // By now it is asked once a minute.
+    // By now the platform is asked once a minute.
     scene.wait(Millis::from_secs(600)).await;
     scene.platforms.fail(URL, None);
     let start = scene.clock.now();
@@ -283,7 +283,7 @@ async fn what_is_applied_is_seen_and_a_start_sees_it_at_once() {
     scene.apply(&["u"], Some(URL)).await;
     scene.wait(Millis(LOOK.0 + 1)).await;
     assert_eq!(now(&mut following), "a u");
-    // Another platform, and then none.
+    // The cluster changes to another platform, and then to none.
     let other = "http://other";
     scene.platforms.set(other, "p", &[("a", "http://a"), ("b", "http://b")]);
     scene.apply(&["u"], Some(other)).await;
@@ -292,7 +292,7 @@ async fn what_is_applied_is_seen_and_a_start_sees_it_at_once() {
     assert_eq!((now(&mut following).as_str(), scene.platforms.asked(other).len()), ("a b u", 1));
     scene.apply(&["u"], None).await;
     assert_eq!(ids(&following.clone().members().await.unwrap().members), "u");
-    // An object that is removed leaves all as it was.
+    // Removing the object leaves everything as it was.
     scene.store.delete_cluster("c").await.unwrap();
     scene.wait(Millis::from_secs(60)).await;
     assert_eq!(now(&mut following), "u");
@@ -323,7 +323,7 @@ async fn members_from_before_are_doubted_and_a_person_may_accept_that_they_are_g
     let mass = following.now().membership.mass_absence.unwrap();
     assert_eq!((mass.absent, mass.known), (3, 4));
     assert_eq!(now(&mut following), "a b c d s");
-    // Somebody accepts what was so before.
+    // Somebody accepts an absence as it was before.
     following.accept(MassAbsence { absent: 2, known: 4 }).await;
     scene.wait(Millis(INTERVAL.0 * 2)).await;
     assert_eq!(following.now().membership.mass_absence, Some(mass));
@@ -358,7 +358,7 @@ async fn who_only_looks_asks_once_for_a_while() {
     let known = scene.followers.agents("c").await.unwrap().unwrap();
     assert_eq!(ids(&known.view.membership.members), "s");
     assert!(matches!(known.view.membership.last_answer.unwrap().outcome, Outcome::Failed { .. }));
-    // What is answered while the object is changed is told once, and not kept.
+    // An answer that comes while the object is changed is returned once, and not kept.
     scene.wait(Millis::from_secs(5)).await;
     scene.platforms.set_latency(URL, SECOND);
     let change = async {
@@ -371,7 +371,7 @@ async fn who_only_looks_asks_once_for_a_while() {
     let after = scene.followers.agents("c").await.unwrap().unwrap();
     assert_eq!(ids(&after.view.membership.members), "t");
     scene.platforms.set_latency(URL, Millis(0));
-    // Followed, it is known without a question.
+    // While the cluster is followed, no question is needed.
     scene.platforms.fail(URL, None);
     let following = scene.follow().await;
     following.clone().members().await.unwrap();
@@ -384,7 +384,7 @@ async fn who_only_looks_asks_once_for_a_while() {
 async fn an_answer_that_comes_slowly_is_waited_for() {
     let scene = Scene::new(&[]).await;
     scene.tell(&["a", "b"]);
-    // Longer than the start of a run waits for an answer that does not begin.
+    // Longer than the start of a run waits for an answer to begin.
     scene.platforms.set_slow(URL, Millis::from_secs(100));
     let following = scene.follow().await;
     let since = scene.clock.now();

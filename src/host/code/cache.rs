@@ -1,9 +1,9 @@
-//! Compiled code on disk: compiling takes seconds, and a server that starts again has done it.
+//! Compiled code on disk, so that a server that starts again need not compile again, which takes seconds.
 //!
-//! Each file is named `v1.ENGINE.PLUGIN.SUM.cwasm`: the key of the engine that it is for, the digest of
-//! the plugin, and the sha256 of what is in it. So one rename puts code and checksum in their place,
-//! and nothing stands before the code, which is mapped as it is. The sum finds damage; that nobody
-//! else writes here is the directory's part.
+//! Each file is named `v1.ENGINE.PLUGIN.SUM.cwasm`: the key of the engine that it is for, the digest of the
+//! plugin, and the sha256 of its content. So a single rename puts both code and checksum in place, and the file
+//! holds nothing but the code, which can be mapped as it is. The checksum finds damage; the permissions of the
+//! directory keep anybody else from writing there.
 
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io;
@@ -18,11 +18,11 @@ use crate::error::PluginError;
 use crate::limits;
 use replibook_core::run::Digest;
 
-/// The version of the names. Another one is thrown away.
+/// The version of the names. Files with another version are removed.
 const FORMAT: &str = "v1";
 const END: &str = "cwasm";
 
-/// Files that are being written. Those of a process that died are removed after a while.
+/// Prefix of files that are being written. Drafts of a process that died are removed after a while.
 const DRAFT: &str = "draft-";
 const DRAFT_AGE: Duration = Duration::from_secs(3_600);
 
@@ -34,12 +34,12 @@ pub(super) struct Cache {
 }
 
 impl Cache {
-    /// Uses this folder, which is made when it is missing, for code of the engine with this key.
+    /// Uses `folder` for code of the engine with this key. Creates the folder if it is missing.
     ///
     /// # Errors
-    /// `unsafe-cache` when it can't be made, is not a directory, belongs to another user, or is open
-    /// to others. One that is open to a group alone is emptied and closed: volumes in containers are opened that
-    /// way at each start.
+    /// `unsafe-cache` when the folder can't be created, is not a directory, belongs to another user, or is open to
+    /// others. A folder that is open only to a group is emptied and closed instead: volumes in containers are
+    /// opened like that at each start.
     pub(super) fn open(folder: &Path, engine: String) -> Result<Self, PluginError> {
         let refuse = |why: String| {
             let message = format!("failed to use {} for compiled plugins: {why}", folder.display());
@@ -58,7 +58,7 @@ impl Cache {
         Ok(cache)
     }
 
-    /// The code of a plugin, if it is here and whole. What is here for it, and is not, is removed.
+    /// The code of a plugin, if it is here and intact. A file of the plugin that is not intact is removed.
     pub(super) fn find(&self, plugin: &Digest) -> Option<File> {
         for (path, name) in self.entries() {
             let Some(name) = name.filter(|name| name.plugin == plugin.hex()) else { continue };
@@ -73,12 +73,12 @@ impl Cache {
         None
     }
 
-    /// A file to write code to. It is gone when it is dropped.
+    /// A file to write code to. It is deleted when dropped, unless it is [kept](Self::keep).
     pub(super) fn draft(&self) -> io::Result<NamedTempFile> {
         tempfile::Builder::new().prefix(DRAFT).tempfile_in(&self.folder)
     }
 
-    /// Keeps what was written to a draft as the code of a plugin, and makes room for it.
+    /// Keeps the content of a draft as the code of a plugin, and removes older code to make room.
     pub(super) fn keep(&self, draft: NamedTempFile, plugin: &Digest) -> io::Result<File> {
         let sum = sum(draft.as_file())?;
         let name = Name { engine: self.engine.clone(), plugin: plugin.hex().to_owned(), sum };
@@ -89,7 +89,7 @@ impl Cache {
         Ok(file)
     }
 
-    /// Opens a file and reads all of it, so that what is mapped then is what was checked.
+    /// Opens a file and reads all of it. The open file is returned, so that what is mapped is what was checked.
     fn verified(&self, path: &Path, name: &Name) -> Result<File, String> {
         if name.engine != self.engine {
             return Err("it is for another engine, or other settings of it".to_owned());
@@ -109,12 +109,13 @@ impl Cache {
             Ok(_) => return Err("it is damaged: its sum is another one".to_owned()),
             Err(error) => return Err(error.to_string()),
         }
-        // What is used is removed last. Where that can't be noted, it is removed a little early.
+        // The least recently used file is removed first. If the use can't be noted, the file is merely removed a
+        // little early.
         let _ = file.set_modified(SystemTime::now());
         Ok(file)
     }
 
-    /// Everything in the folder: with its name, if it is one of ours.
+    /// Everything in the folder, with its parsed name if it is one of ours.
     fn entries(&self) -> Vec<(PathBuf, Option<Name>)> {
         let entries = match fs::read_dir(&self.folder) {
             Ok(entries) => entries,
@@ -127,7 +128,7 @@ impl Cache {
         entries.map(|it| (it.path(), it.file_name().to_str().and_then(Name::parse))).collect()
     }
 
-    /// Removes drafts that nobody works on any more.
+    /// Removes drafts that are no longer being written.
     fn sweep(&self) {
         for (path, _) in self.entries() {
             let draft = path.file_name().and_then(|name| name.to_str());
@@ -139,7 +140,7 @@ impl Cache {
         }
     }
 
-    /// Removes what was not used for longest, until the rest fits. Code that is mapped stays so.
+    /// Removes the least recently used code until the rest fits. Code that is mapped stays mapped.
     fn trim(&self) {
         let mut files: Vec<(SystemTime, u64, PathBuf)> = Vec::new();
         for (path, _) in self.entries().into_iter().filter(|(_, name)| name.is_some()) {
@@ -169,7 +170,7 @@ impl Cache {
     }
 }
 
-/// What the name of a file says about it.
+/// What the name of a file says.
 #[derive(Debug, PartialEq, Eq)]
 struct Name {
     engine: String,
@@ -178,7 +179,8 @@ struct Name {
 }
 
 impl Name {
-    /// None for a name that no version of this gives. Another version's has another engine.
+    /// None for a name that no version of this module gives. A name of another version gets a value for `engine`
+    /// that fits no engine.
     fn parse(name: &str) -> Option<Self> {
         let mut parts = name.split('.');
         let (format, engine, plugin, sum) =
@@ -205,8 +207,8 @@ fn sum(mut file: &File) -> io::Result<String> {
     Ok(hex::encode(sum.finalize()))
 }
 
-/// Closes a folder that a group could write to, and removes the code in it: nobody knows who put it there. Returns
-/// how it is now.
+/// Closes a folder that a group could write to, and removes the code in it, since nobody knows who put it there.
+/// Returns the folder's metadata after that.
 fn close(folder: &Path, found: &Metadata) -> Result<Metadata, String> {
     let ours = found.is_dir() && found.uid() == rustix::process::geteuid().as_raw();
     if !ours || found.mode() & 0o070 == 0 || found.mode() & 0o007 != 0 {
@@ -217,7 +219,7 @@ fn close(folder: &Path, found: &Metadata) -> Result<Metadata, String> {
         for entry in fs::read_dir(folder)? {
             let entry = entry?;
             let name = entry.file_name();
-            // Nothing else is ever looked at.
+            // No other file is ever looked at.
             if name
                 .to_str()
                 .is_some_and(|name| Name::parse(name).is_some() || name.starts_with(DRAFT))
@@ -232,7 +234,7 @@ fn close(folder: &Path, found: &Metadata) -> Result<Metadata, String> {
     Ok(closed)
 }
 
-/// Whether it is the thing that was expected, this user's, and closed to others.
+/// Checks that a file or directory is of the expected kind, belongs to this user, and is closed to others.
 fn private(found: &Metadata, kind: bool, expected: &str) -> Result<(), String> {
     if !kind {
         return Err(format!("found something else, expected a {expected}"));
@@ -373,7 +375,7 @@ mod tests {
             scene.keep(plugin, b"code");
             scene.cache.find(plugin).unwrap().set_modified(moment(used)).unwrap();
         }
-        // Now it is the other one that was not used for longest.
+        // Now the other one is the least recently used.
         assert!(scene.find(&plugins[0]).is_some());
         scene.keep(&plugins[2], b"code");
         let kept: Vec<bool> = plugins.iter().map(|plugin| scene.find(plugin).is_some()).collect();

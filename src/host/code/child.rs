@@ -1,4 +1,5 @@
-//! The process that compiles: both programs turn into it when their first argument says so.
+//! The process that compiles. Both programs turn into it if their first argument says so. It puts itself under its
+//! limits before it reads the component.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -14,26 +15,26 @@ use crate::engine;
 use crate::error::cut;
 use crate::limits;
 
-/// The first argument of a process that compiles.
+/// The first argument of a compiling process.
 pub(super) const COMMAND: &str = "compile-plugin";
 
 /// Exit code: the component is not valid, and standard error says why.
 pub(super) const INVALID: u8 = 10;
 
-/// Exit code: there was no compiling it here, and standard error says why.
+/// Exit code: compiling was not possible here, and standard error says why.
 pub(super) const FAILED: u8 = 11;
 
-/// Files that this process may have open: its standard streams, and some for the language.
+/// How many files this process may have open: its standard streams, and some for the language runtime.
 const FILES: u64 = 32;
 
-/// Seconds of CPU time after which the process is killed, should the signal before not do it.
+/// How many seconds of CPU time after the limit the process is killed, if the signal at the limit did not end it.
 const GRACE: u64 = 2;
 
-/// Makes this process the compiler, when the arguments of the program say so: it reads a component
-/// from standard input, and writes its compiled code to standard output. To be called first in
-/// `main`, by each program that gives itself as [`CompileApart`](super::CompileApart) to a host.
+/// Turns this process into the compiler if the arguments of the program say so: it reads a component from standard
+/// input, and writes compiled code to standard output. Every program that a host uses as
+/// [`CompileApart`](super::CompileApart) must call this first in `main`.
 ///
-/// Returns none when the arguments say something else.
+/// Returns None if the arguments say something else.
 pub fn compile_if_asked(args: impl IntoIterator<Item = OsString>) -> Option<ExitCode> {
     let args: Vec<OsString> = args.into_iter().skip(1).collect();
     let (command, limits) = args.split_first()?;
@@ -47,12 +48,12 @@ pub fn compile_if_asked(args: impl IntoIterator<Item = OsString>) -> Option<Exit
         },
         Err(failed) => failed,
     };
-    // Who asked has the exit code, should it not listen.
+    // If nobody listens, the exit code still tells the caller.
     let _ = std::io::stderr().write_all(cut(message, limits::MESSAGE_BYTES).as_bytes());
     Some(ExitCode::from(code))
 }
 
-/// What [`read_limits`] reads.
+/// The limits as arguments, for [`read_limits`].
 pub(super) fn write_limits(limits: CompileLimits) -> [String; 3] {
     [limits.cpu.as_secs().max(1), limits.memory, limits.code].map(|limit| limit.to_string())
 }
@@ -72,35 +73,35 @@ fn compile(limits: CompileLimits) -> Result<(), (u8, String)> {
     let failed = |what: &str, error: &dyn std::fmt::Display| (FAILED, format!("{what}: {error}"));
     confine(limits).map_err(|error| failed("failed to set limits", &error))?;
     let mut bytes = Vec::new();
-    // Nobody sends more; this process must not depend on it.
+    // Nobody sends more than this, but this process must not rely on that.
     let mut input = std::io::stdin().lock().take(limits::COMPONENT_BYTES as u64);
     input.read_to_end(&mut bytes).map_err(|error| failed("failed to read", &error))?;
     let engine = engine::for_compiling().map_err(|error| failed("failed to start", &error))?;
     let code = engine
         .precompile_component(&bytes)
         .map_err(|error| (INVALID, format!("failed to compile the component: {error:#}")))?;
-    // Not through the buffer of standard output, which looks for lines.
+    // Not through the buffer of standard output, which searches for line ends.
     let output = std::io::stdout().as_fd().try_clone_to_owned().map(File::from);
     output
         .and_then(|mut output| output.write_all(&code))
         .map_err(|error| failed("failed to write", &error))
 }
 
-/// Puts this process under its limits, for good.
+/// Puts this process under its limits, which can't be lifted again.
 fn confine(limits: CompileLimits) -> rustix::io::Result<()> {
     let set = |resource, soft, hard| {
         setrlimit(resource, Rlimit { current: Some(soft), maximum: Some(hard) })
     };
-    // No file of a dead compiler: it may be as large as its memory.
+    // Write no core dump: it may be as large as the memory of the process.
     set(Resource::Core, 0, 0)?;
     set(Resource::Nofile, FILES, FILES)?;
     set(Resource::Fsize, limits.code, limits.code)?;
     set(Resource::As, limits.memory, limits.memory)?;
     set(Resource::Cpu, limits.cpu.as_secs(), limits.cpu.as_secs() + GRACE)?;
-    // Whoever uses the server comes first.
+    // Give way to whoever uses the server.
     nice(limits::COMPILE_NICE)?;
-    // Should memory run out, it is this process that the system ends, and not the server. Where it
-    // does not ask, nothing can be told.
+    // If memory runs out, the system shall end this process and not the server. Where that can't be set, nothing
+    // can be done.
     #[cfg(target_os = "linux")]
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     #[cfg(target_os = "linux")]

@@ -1,4 +1,4 @@
-//! Who compiles: this process, or one that is held to limits.
+//! Compiles components, either in this process or in one that is held to limits, and keeps the code in the cache.
 
 use std::fs::File;
 use std::hash::{Hash as _, Hasher};
@@ -25,26 +25,26 @@ use replibook_core::run::Digest;
 /// Where components are compiled.
 #[derive(Clone, Debug, Default)]
 pub enum Compile {
-    /// In this process, without limits on time and memory: for a person's own plugins.
+    /// In this process, without limits on time and memory: for the user's own plugins.
     #[default]
     Here,
-    /// In a process of its own, with limits: for what strangers send.
+    /// In a separate process with limits: for what strangers send.
     Apart(CompileApart),
 }
 
-/// A process that compiles.
+/// How to start a process that compiles.
 #[derive(Clone, Debug)]
 pub struct CompileApart {
-    /// A program that calls [`compile_if_asked`](super::compile_if_asked) first, of this version.
+    /// A program of this version that first of all calls [`compile_if_asked`](super::compile_if_asked).
     pub program: PathBuf,
-    /// What it is held to.
+    /// The limits of the process.
     pub limits: CompileLimits,
 }
 
-/// What a process that compiles is held to.
+/// The limits of a compiling process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CompileLimits {
-    /// CPU time, of all its threads together, in whole seconds.
+    /// CPU time of all its threads together, in whole seconds.
     pub cpu: Duration,
     /// Bytes of address space.
     pub memory: u64,
@@ -60,20 +60,20 @@ impl Default for CompileLimits {
 }
 
 impl CompileApart {
-    /// The program of this process compiles. It must be `replibook` or `replictl`, or call
-    /// [`compile_if_asked`](super::compile_if_asked) as they do.
+    /// Compiles with the program of this process. It must be `replibook` or `replictl`, or call
+    /// [`compile_if_asked`](super::compile_if_asked) like them.
     ///
     /// # Errors
-    /// When the system does not say where the program is.
+    /// When the system does not say where the program's file is.
     pub fn this_program() -> io::Result<Self> {
-        // Also when an upgrade has put another file there since.
+        // This still is the running program after an upgrade has replaced its file.
         let running = PathBuf::from("/proc/self/exe");
         let program = if running.exists() { running } else { std::env::current_exe()? };
         Ok(Self { program, limits: CompileLimits::default() })
     }
 }
 
-/// Compiles, and keeps what was compiled.
+/// Compiles components, and keeps the compiled code.
 pub(crate) struct Compiler {
     how: Compile,
     cache: Option<Cache>,
@@ -82,10 +82,10 @@ pub(crate) struct Compiler {
 }
 
 impl Compiler {
-    /// A compiler for this engine, which keeps code in the folder, if there is one.
+    /// A compiler for this engine, which keeps code in `folder`, if there is one.
     ///
     /// # Errors
-    /// `unsafe-cache`.
+    /// `unsafe-cache`, if others can reach the folder.
     pub(crate) fn new(
         engine: &Engine,
         how: Compile,
@@ -95,7 +95,7 @@ impl Compiler {
         Ok(Self { how, cache, compiled: AtomicU64::new(0), loaded: AtomicU64::new(0) })
     }
 
-    /// How many plugins were compiled, and how many were loaded from where they are kept.
+    /// How many plugins were compiled, and how many were loaded from the cache.
     pub(crate) fn counts(&self) -> (u64, u64) {
         (self.compiled.load(Ordering::Relaxed), self.loaded.load(Ordering::Relaxed))
     }
@@ -115,7 +115,7 @@ impl Compiler {
         }
     }
 
-    /// Compiles a component that came with this program: nobody needs protection from it.
+    /// Compiles a component that came with this program, without limits: it can be trusted.
     pub(crate) fn compile_own(
         &self,
         engine: &Engine,
@@ -132,7 +132,7 @@ impl Compiler {
         self.finish(engine, plugin, draft)
     }
 
-    /// Checks and compiles the component of a stranger. Takes seconds for a large one.
+    /// Checks and compiles a component from a stranger. Takes seconds for a large one.
     ///
     /// # Errors
     /// `too-complex`, `invalid-component`, `compile-time`, `compile-memory`, `compile-size`,
@@ -162,7 +162,7 @@ impl Compiler {
     fn draft(&self) -> Result<NamedTempFile, PluginError> {
         match self.cache.as_ref().map(Cache::draft) {
             Some(Ok(draft)) => return Ok(draft),
-            // The cache only saves time, and somebody may have removed its folder.
+            // Go on without the cache: it only saves time, and somebody may have removed its folder.
             Some(Err(error)) => tracing::warn!("failed to write to the cache of plugins: {error}"),
             None => {}
         }
@@ -175,7 +175,7 @@ impl Compiler {
         plugin: &Digest,
         draft: NamedTempFile,
     ) -> Result<Component, PluginError> {
-        // Mapped first: code that goes past the limits of the engine is not worth its place.
+        // Map it first: code that exceeds the limits of the engine is not worth keeping.
         let component = map::map(engine, draft.as_file()).map_err(|error| invalid(&error))?;
         if let Some(cache) = &self.cache
             && let Err(error) = cache.keep(draft, plugin)
@@ -193,7 +193,7 @@ impl CompileApart {
             .arg(child::COMMAND)
             .args(child::write_limits(self.limits))
             .env_clear()
-            // Each thread reserves address space.
+            // Each thread reserves address space, which is limited.
             .env("RAYON_NUM_THREADS", threads.min(limits::COMPILE_THREADS).to_string())
             .stdin(Stdio::piped())
             .stdout(output)
@@ -202,8 +202,8 @@ impl CompileApart {
     }
 }
 
-/// Gives the process its component and waits for its end, which comes within `longest`: it is killed
-/// then. Returns how it ended and what it said.
+/// Gives the process its component and waits for its end. After `longest`, kills it. Returns how it ended (None:
+/// it was killed) and what it wrote to standard error.
 fn wait(
     mut process: Child,
     component: &[u8],
@@ -213,18 +213,18 @@ fn wait(
     let (said, hear) = mpsc::channel();
     let in_time = std::thread::scope(|scope| {
         scope.spawn(move || {
-            // One that ended before it had read all says why by how it ended.
+            // If the process ended before it had read everything, its exit status says why.
             let _ = input.map(|mut input| input.write_all(component));
         });
         scope.spawn(move || {
             let mut text = Vec::new();
-            // The end of this stream is the end of the process.
+            // This stream ends when the process ends.
             let _ = errors.map(|it| it.take(limits::COMPILER_SAYS_BYTES).read_to_end(&mut text));
             let _ = said.send(text);
         });
         let heard = hear.recv_timeout(longest).ok();
         if heard.is_none() {
-            // It may have ended just now.
+            // It may have ended at this very moment.
             let _ = process.kill();
         }
         heard
@@ -235,7 +235,7 @@ fn wait(
 }
 
 impl CompileLimits {
-    /// What it means that the process ended in this way: none, that it was killed for its time.
+    /// What it means that the process ended with this status. None: it was killed because it took too long.
     fn outcome(&self, status: Option<ExitStatus>, said: &str) -> Result<(), PluginError> {
         let Some(status) = status else {
             // It had CPU time left, so this says more about the machine than about the plugin.
@@ -260,7 +260,7 @@ impl CompileLimits {
             return refused("compile-size", format!("the compiled code has more than {most} MiB"));
         }
         if killed(Signal::KILL) {
-            // Not by us, so the system was short of memory, or somebody wanted it.
+            // We did not kill it, so the system was short of memory, or somebody else did.
             return Err(unavailable("compile", &"the compiler was killed"));
         }
         let starved = OUT_OF_MEMORY.iter().any(|words| said.contains(words));
@@ -281,7 +281,7 @@ impl CompileLimits {
     }
 }
 
-/// What a process says when it gets no memory: for an allocation, for what it reads, and for a thread.
+/// What a process says when it gets no memory for an allocation, for what it reads, or for a thread.
 const OUT_OF_MEMORY: [&str; 4] = [
     "memory allocation of",
     "out of memory",
@@ -297,8 +297,8 @@ fn unavailable(what: &str, error: &dyn std::fmt::Display) -> PluginError {
     PluginError::new("unavailable", format!("failed to {what}: {error}"))
 }
 
-/// What code must have been compiled for to run here: the version of the runtime, the processor,
-/// and every setting that code depends on.
+/// Identifies what code must have been compiled for to run here: the version of wasmtime, the processor, and every
+/// setting that code depends on.
 fn engine_key(engine: &Engine) -> String {
     struct Sum(Sha256);
     impl Hasher for Sum {
@@ -347,7 +347,7 @@ mod tests {
         let mut hangs = Command::new("sleep");
         hangs.arg("1000").stdin(Stdio::piped()).stderr(Stdio::piped());
         let process = hangs.spawn().unwrap();
-        // More than a pipe holds, and nobody reads it.
+        // More than a pipe holds, and the process does not read it.
         let (status, said) = wait(process, &[0; 1 << 20], Duration::from_millis(1)).unwrap();
         assert_eq!((status, said.as_str()), (None, ""));
     }

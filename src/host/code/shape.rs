@@ -1,15 +1,15 @@
-//! What is looked at before a component is compiled: things that cost much later and little now.
+//! What is checked before a component is compiled: things that are cheap to check and expensive to compile.
 
 use wasmparser::{Parser, Payload};
 
 use crate::error::PluginError;
 use crate::limits;
 
-/// Refuses components that are built as no ordinary compiler builds them. What can't be read is
-/// left to the compiler, whose message says more.
+/// Refuses components that no ordinary compiler would build. Those that can't be parsed are left to the compiler,
+/// whose message says more.
 ///
 /// # Errors
-/// `too-complex`.
+/// `too-complex`, if the component is nested too deep, has too many functions, or has one that is too large.
 #[expect(clippy::wildcard_enum_match_arm, reason = "sections of a format that is not ours")]
 pub(super) fn check(bytes: &[u8]) -> Result<(), PluginError> {
     let (mut nesting, mut functions) = (0, 0);
@@ -20,7 +20,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), PluginError> {
                 nesting += 1;
                 at_most("components nested so deep", nesting, limits::COMPONENT_NESTING)?;
             }
-            // One more than sections: the outermost has an end too.
+            // There is one more end than there are sections, because the outermost component has one too.
             Payload::End(_) => nesting = nesting.saturating_sub(1),
             Payload::CodeSectionStart { count, .. } => {
                 functions += count as usize;
@@ -29,7 +29,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), PluginError> {
             Payload::CodeSectionEntry(body) => {
                 at_most("bytes in one function", body.range().len(), limits::FUNCTION_BYTES)?;
             }
-            // The others are for the compiler.
+            // All other sections are checked by the compiler.
             _ => {}
         }
     }
@@ -67,7 +67,7 @@ mod tests {
         [b"\0asm\x0d\0\x01\0", sections].concat()
     }
 
-    /// A component of one module with these functions, each of so many bytes.
+    /// A component of one module with `count` functions of `bytes` bytes each.
     fn functions(count: usize, bytes: usize) -> Vec<u8> {
         let body = [leb(bytes), vec![0], vec![1; bytes - 2], vec![0x0b]].concat();
         let code = section(10, &[leb(count), body.repeat(count)].concat());

@@ -1,4 +1,4 @@
-//! A look at every document.
+//! A look at every document. Here documents are only damaged on request.
 
 use super::damaged::Damaged;
 use super::state::{Paged, State, WHY};

@@ -1,4 +1,4 @@
-//! The engines.
+//! The reports of engines, and the orders to drain them.
 
 use super::state::State;
 use crate::contract::MAX_PAGE;

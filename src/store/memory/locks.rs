@@ -1,4 +1,4 @@
-//! The locks of clusters.
+//! The locks of clusters, and the queues for them.
 
 use super::damaged::Damaged;
 use super::state::{RunEntry, State};
@@ -34,7 +34,7 @@ impl State {
         clusters.iter().take(MAX_PAGE as usize).map(queue).collect()
     }
 
-    /// Refuses a new run that rejects a busy cluster, or gives it the lock.
+    /// Refuses a new run that rejects a busy cluster, if it is busy; otherwise gives such a run the lock.
     pub(super) fn lock_at_once(&mut self, snapshot: &Snapshot, status: RunStatus) -> Result<()> {
         match snapshot.playbook.concurrency {
             Concurrency::Queue | Concurrency::Allow => return Ok(()),
@@ -51,11 +51,11 @@ impl State {
         Ok(())
     }
 
-    /// The unfinished run that holds the lock of a cluster.
+    /// The unfinished run that holds the lock of a cluster, if any.
     fn holder(&self, cluster: &str) -> Option<RunId> {
         let holder = self.locks.get(cluster)?;
         if self.damaged.contains(&Damaged::Lock(cluster.to_owned())) {
-            // It is the one that goes on.
+            // If the lock can't be read, its holder is the run that goes on.
             let goes = |entry: &&RunEntry| {
                 let Run { snapshot, progress } = &entry.run;
                 going_statuses().any(|status| status == progress.status)

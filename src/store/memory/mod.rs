@@ -1,7 +1,7 @@
 //! The reference model: everything in memory, and nothing clever.
 //!
-//! It says what the promise of [`Store`](super::Store) means; the other back ends are compared
-//! with it. Nothing survives the process.
+//! It shows what the promise of [`Store`](super::Store) means, so that the other back ends can be compared with
+//! it. Nothing survives the process.
 
 mod check;
 mod damaged;

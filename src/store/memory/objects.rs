@@ -1,4 +1,4 @@
-//! Playbooks, clusters and plugins.
+//! Playbooks, clusters and plugins: what people apply and upload.
 
 use std::ops::Bound;
 
@@ -37,7 +37,7 @@ impl State {
         }
     }
 
-    /// Refuses digests that are not in the store; the least one is named.
+    /// Fails if a digest is not in the store, naming the lowest such digest.
     pub(super) fn pinned_are_there<'a>(
         &self,
         digests: impl Iterator<Item = &'a Digest>,
@@ -118,7 +118,7 @@ impl State {
         found.map(|found| self.intact_cluster(found)).collect()
     }
 
-    /// If a later document can't be applied, those before it are taken back.
+    /// Keeps all of the documents, or none: if one can't be kept, those before it are taken back.
     pub(super) fn put_all(&mut self, objects: &[Object]) -> Result<Vec<Put>> {
         let before = (self.playbooks.clone(), self.clusters.clone(), self.damaged.clone());
         let put = objects.iter().map(|object| match object {
@@ -140,7 +140,7 @@ impl State {
             let (cluster, run) = (name.to_owned(), entry.run.id());
             return Err(StoreError::ClusterInUse { cluster, run });
         }
-        // Nobody holds it any more.
+        // All its runs have ended, so nobody holds the lock.
         self.locks.remove(name);
         Ok(self.clusters.remove(name).is_some())
     }

@@ -1,4 +1,4 @@
-//! Runs, their leases and their records.
+//! Runs, their leases, and the documents of each run.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -228,7 +228,7 @@ impl State {
         }
     }
 
-    /// The run, if `epoch` is that of its lease.
+    /// The run, if `epoch` is that of its present lease.
     pub(super) fn check_fence(&self, run: RunId, epoch: u64, at: &Moment) -> Result<&RunEntry> {
         match self.live(run, at) {
             Some(entry) if entry.engine.is_some() && entry.epoch == epoch => Ok(entry),
@@ -251,7 +251,7 @@ impl State {
             .collect()
     }
 
-    /// Removes some of these lines.
+    /// Removes as many of these lines as one call may.
     pub(super) fn forget_lines(
         &mut self,
         run: RunId,
@@ -314,7 +314,7 @@ impl State {
         found.into_iter().take(MAX_PAGE as usize).cloned().collect()
     }
 
-    /// Commands without an outcome that can be read.
+    /// The readable commands that have no outcome.
     fn waiting(&self, at: &Moment) -> impl Iterator<Item = &Command> {
         let waits = |command: &&Command| {
             let is_damaged = self.damaged.contains(&Damaged::Command(command.id));
@@ -354,7 +354,7 @@ impl State {
     }
 }
 
-/// All documents of one kind of a run.
+/// All documents of one kind that belong to a run.
 pub(super) fn of_run<K, D: Finishes>(
     documents: &mut PerRun<K, D>,
     run: RunId,

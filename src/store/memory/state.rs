@@ -1,4 +1,4 @@
-//! All documents, in maps that are ordered by their keys.
+//! All documents of the store in maps, ordered by their keys like the lists of the contract.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -20,7 +20,7 @@ use replibook_core::run::{
     LogLine, Millis, Run, RunEvent, RunId, Timestamp, Trouble,
 };
 
-/// The documents of each run by their keys in it.
+/// The documents of each run, by their keys within the run.
 pub(super) type PerRun<K, D> = BTreeMap<RunId, BTreeMap<K, D>>;
 
 #[derive(Debug, Default)]
@@ -34,19 +34,19 @@ pub(super) struct State {
     pub(super) logs: PerRun<LogCursor, LogLine>,
     pub(super) events: PerRun<u64, RunEvent>,
     pub(super) commands: BTreeMap<CommandId, Command>,
-    /// Which run got the lock of a cluster last.
+    /// Which run last got the lock of each cluster.
     pub(super) locks: BTreeMap<String, RunId>,
-    /// What engines said of themselves.
+    /// What is known of the engines, by identifier.
     pub(super) engines: BTreeMap<String, Engine>,
-    /// Why runs can't go on.
+    /// Why runs can't go on; includes runs that are being abandoned.
     pub(super) troubles: BTreeMap<RunId, Trouble>,
-    /// The retention of all who use the store.
+    /// The retention that counts for everyone who uses the store.
     pub(super) retention: Option<Millis>,
-    /// What somebody damaged behind the store's back. Writing a document anew mends it.
+    /// Documents that a test has damaged. Writing such a document anew mends it.
     pub(super) damaged: BTreeSet<Damaged>,
 }
 
-/// A run with what the store itself knows of it.
+/// A run, with what only the store knows of it.
 #[derive(Clone, Debug)]
 pub(super) struct RunEntry {
     pub(super) run: Run,
@@ -55,17 +55,17 @@ pub(super) struct RunEntry {
     pub(super) engine: Option<EngineId>,
     pub(super) epoch: u64,
     pub(super) until: Timestamp,
-    /// When the lease was taken.
+    /// When the present lease was taken.
     pub(super) since: Timestamp,
     pub(super) parking: Parking,
 }
 
-/// Whether a run that nobody drives waits for a command.
+/// Whether a run without an engine waits for a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Parking {
     No,
     Parked,
-    /// One has come.
+    /// A command has come.
     Woken,
 }
 
@@ -74,13 +74,14 @@ impl RunEntry {
         self.run.progress.finish_ts.is_some()
     }
 
-    /// Whether the run is unfinished and nobody has its lease, nor is it kept from those who want it.
+    /// Whether the run is unfinished, nobody has its lease, it does not rest, and this version of the program can
+    /// drive it.
     pub(super) fn is_unclaimed(&self, at: &Moment) -> bool {
         !self.finished() && self.until <= at.now && self.run.progress.needs <= KNOWN_FORMAT
     }
 
-    /// Lets engines take up the run, for which a command has come, if it is parked or its lease is over: also those
-    /// that have no place for it. Whether that was done.
+    /// Wakes a run for which a command has come, if it is parked or its lease has run out: even engines that have
+    /// no place for it may take it up then. Returns whether that was done.
     pub(super) fn wake(&mut self, at: &Moment) -> bool {
         let is_asleep = match self.parking {
             Parking::No => self.until <= at.now && !mutant!(LeftAsleep),
@@ -97,20 +98,20 @@ impl RunEntry {
         true
     }
 
-    /// The lease as its holder has it.
+    /// The lease as its holder knows it.
     pub(super) fn lease(&self) -> Lease {
         let (run, epoch, until) = (self.run.id(), self.epoch, self.until);
         Lease { run, epoch, until, cluster: None, from: None }
     }
 
-    /// Whether `engine` holds the run: an unexpired lease on an unfinished run.
+    /// Whether `engine` holds the run: it has an unexpired lease on it, and the run is unfinished.
     pub(super) fn held_by(&self, engine: &EngineId, at: &Moment) -> bool {
         self.engine.as_ref() == Some(engine) && self.until > at.now && !self.finished()
     }
 }
 
 impl State {
-    /// A run that has not expired.
+    /// A run, if it has not expired.
     pub(super) fn live(&self, id: RunId, at: &Moment) -> Option<&RunEntry> {
         self.runs.get(&id).filter(|entry| at.shows(entry.run.progress.finish_ts))
     }
@@ -124,11 +125,11 @@ impl State {
     }
 }
 
-/// What is said to be wrong with a damaged document.
+/// What every damage says about itself.
 pub(super) const WHY: &str = "as asked";
 
 impl State {
-    /// The document, if it is not damaged.
+    /// The document, or its damage if a test has damaged it.
     pub(super) fn intact<T: Clone>(
         &self,
         what: &str,
@@ -142,7 +143,7 @@ impl State {
         }
     }
 
-    /// The run, if it is not damaged.
+    /// The run, or what is known of it if a test has damaged it.
     pub(super) fn intact_run(&self, entry: &RunEntry) -> KeptRun {
         let Run { snapshot, progress } = &entry.run;
         let id = entry.run.id();
@@ -165,18 +166,18 @@ impl State {
     }
 }
 
-/// A kind of record of a run, as it is read in pages.
+/// A kind of record of a run that is read in pages.
 pub(super) trait Paged: Clone + Finishes {
     /// The key that tells the records of a run apart.
     type Key: Ord + Clone;
 
-    /// What a record is, for people.
+    /// What messages call such a record.
     const WHAT: &'static str;
 
-    /// How a damaged one is recorded.
+    /// How damage to such a record is noted.
     fn place(run: RunId, key: Self::Key) -> Damaged;
 
-    /// The key in the form that lists use.
+    /// The key as text, in the form that all back ends use.
     fn words(key: &Self::Key) -> String;
 }
 
@@ -232,7 +233,7 @@ impl Paged for RunEvent {
     }
 }
 
-/// The first `limit` documents of a run that have not expired, fit, and come after a key.
+/// The first `limit` unexpired documents of a run that come after `after` and fit.
 pub(super) fn page<D: Paged>(
     documents: &PerRun<D::Key, D>,
     damaged: &BTreeSet<Damaged>,

@@ -32,7 +32,7 @@ impl State {
         Ok(trouble)
     }
 
-    /// The trouble of a run. One that can't be read counts as none, and is written anew.
+    /// The trouble of a run. A trouble that can't be read counts as none, and is written anew.
     fn readable_trouble(&self, run: RunId) -> Option<Trouble> {
         self.troubles.get(&run).filter(|trouble| self.is_readable(trouble)).cloned()
     }
@@ -137,7 +137,7 @@ impl State {
         Ending::Ended
     }
 
-    /// Gives `finish_ts` to some of the records that have none, and returns how many.
+    /// Gives `finish_ts` to records that have none, as many as one call may, and returns how many.
     pub(super) fn stamp_some(&mut self, run: RunId, finish_ts: Timestamp) -> u64 {
         let commands = self.commands.values_mut().filter(|command| command.run == run);
         let all = of_run(&mut self.records, run)
@@ -150,7 +150,7 @@ impl State {
         unstamped.take(MAX_COMMIT_DOCUMENTS).map(stamp).count() as u64
     }
 
-    /// Sequence of the next event of a run, after those that are there.
+    /// The sequence of the event that follows the last one of a run.
     fn next_event(&self, run: RunId) -> u64 {
         let last = self.events.get(&run).and_then(|events| events.keys().next_back());
         last.map_or(1, |last| last + 1)
@@ -164,7 +164,7 @@ impl State {
     }
 }
 
-/// Takes the run from the engine that has it; nobody may claim it before `until`.
+/// Takes the run from the engine that has it. Nobody may claim it before `until`.
 pub(super) fn set_free(entry: &mut RunEntry, until: Timestamp) {
     entry.engine = None;
     entry.epoch += 1;

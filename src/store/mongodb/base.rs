@@ -1,4 +1,4 @@
-//! The database: its collections, and calls to it with a time limit.
+//! The database with its collections, and calls to it with a time limit.
 
 use std::time::Duration;
 
@@ -14,18 +14,18 @@ use super::time::date;
 use crate::contract::Result;
 use replibook_core::run::Timestamp;
 
-/// How long a call may take: less than a lease, so that an engine whose store is slow still notices
-/// in time that it may have lost its runs.
+/// How long a call may take. Shorter than a lease, so that an engine whose store is slow still notices in time
+/// that it may have lost its runs.
 pub(super) const LIMIT: Duration = Duration::from_secs(10);
 
-/// How long the server waits for a majority to have a write. Past it the write may or may not stay.
+/// How long the server waits until a majority has a write. After that it is open whether the write stays.
 pub(super) const MAJORITY_LIMIT: Duration = Duration::from_secs(5);
 
-/// The database and its collections.
+/// The database, its collections, and what calls to it share.
 pub(super) struct Base {
     pub(super) client: Client,
     pub(super) database: Database,
-    /// Whether one command may write to several collections.
+    /// Whether one command may write to several collections, as of MongoDB 8.0.
     pub(super) bulk_write: bool,
     pub(super) sessions: Sessions,
     pub(super) held_up: HeldUp,
@@ -69,7 +69,7 @@ impl Base {
         }
     }
 
-    /// What belongs to runs and gets their `finish_ts`.
+    /// The collections of documents that belong to runs and get their `finish_ts`.
     pub(super) fn of_runs(&self) -> [&Collection<Document>; 5] {
         [&self.agent_records, &self.journals, &self.logs, &self.events, &self.commands]
     }
@@ -83,7 +83,7 @@ pub(super) async fn call<T>(
     within(LIMIT, doing, call).await?.map_err(|error| failed(doing, error))
 }
 
-/// Makes a call, for at most that long, and returns the server's answer, also when it refuses.
+/// Makes a call, for at most `limit`, and returns the server's answer, even a refusal.
 pub(super) async fn within<T>(
     limit: Duration,
     doing: &str,
@@ -96,7 +96,7 @@ pub(super) async fn within<T>(
     })
 }
 
-/// What is written is on the disks of most servers, so that no election takes it back.
+/// A write is on the disks of most members before it counts, so that no election can undo it.
 pub(super) fn majority() -> WriteConcern {
     WriteConcern::builder()
         .w(Acknowledgment::Majority)
@@ -105,7 +105,7 @@ pub(super) fn majority() -> WriteConcern {
         .build()
 }
 
-/// An identifier as it is kept.
+/// An identifier in its stored form.
 pub(super) fn uuid(id: Uuid) -> Bson {
     Bson::Binary(Binary {
         subtype: mongodb::bson::spec::BinarySubtype::Uuid,
@@ -113,8 +113,8 @@ pub(super) fn uuid(id: Uuid) -> Bson {
     })
 }
 
-/// A number as it is kept: short where it fits, and as large as the server's integers get, which have
-/// a sign.
+/// A number in its stored form: as 32 bits if it fits, otherwise as 64 bits with a sign, which is the largest
+/// integer that the server has.
 pub(super) fn integer(number: u64) -> Bson {
     match i32::try_from(number) {
         Ok(number) => Bson::Int32(number),
@@ -122,12 +122,12 @@ pub(super) fn integer(number: u64) -> Bson {
     }
 }
 
-/// A number as it was kept, or as the server counted.
+/// A stored number, or one that the server has counted.
 pub(super) fn whole(value: &Bson) -> Option<i64> {
     value.as_i64().or_else(|| value.as_i32().map(i64::from))
 }
 
-/// Fits `finish_ts` of what has not expired.
+/// Matches the `finish_ts` of documents that have not expired.
 pub(super) fn live(cutoff: Timestamp) -> Bson {
     Bson::Document(mongodb::bson::doc! { "$not": { "$lt": date(cutoff) } })
 }

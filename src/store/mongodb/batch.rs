@@ -1,4 +1,4 @@
-//! Several writes at once: one command where the server has it, else one for each collection.
+//! Several writes at once: in one command if the server can do that, otherwise in one command for each collection.
 
 use mongodb::bson::{Document, RawArrayBuf, RawDocumentBuf, rawdoc};
 use mongodb::options::{ReplaceOneModel, UpdateOneModel, WriteModel};
@@ -7,18 +7,18 @@ use mongodb::{ClientSession, Collection};
 use super::base::{Base, whole};
 use super::failure::Refused;
 
-/// Bytes of one command: a server takes 16 MiB, the document that is larger than this not counted.
+/// Bytes of one command. A server takes 16 MiB; this leaves room, and a single larger document is sent alone.
 const COMMAND_BYTES: usize = 12 * 1024 * 1024;
 
-/// Bytes, as JSON, of a document in a batch from which on its documents are made bytes one by one: as values
-/// they may take a hundred times as much memory, all at once. Documents of ordinary agents are smaller.
+/// From this size on, in bytes as JSON, the documents of a batch are encoded one by one. As values they may take a
+/// hundred times as much memory, all at the same time. The documents of ordinary agents are smaller.
 pub(super) const LARGE_BYTES: usize = 16 * 1024;
 
-/// Writes, each to one document.
+/// Writes that are sent together, each to one document.
 #[derive(Default)]
 pub(super) struct Batch {
     writes: Vec<Write>,
-    /// Whether documents that are replaced are kept as bytes. One command for all of them takes only values.
+    /// Whether replacements are kept encoded. The command that writes to several collections only takes values.
     in_bytes: bool,
 }
 
@@ -31,17 +31,17 @@ struct Write {
 enum Change {
     Update(Document),
     Replace(Document),
-    /// The same in bytes.
+    /// The same, already encoded.
     ReplaceRaw(RawDocumentBuf),
 }
 
 impl Batch {
-    /// A batch whose largest document has so many bytes as JSON.
+    /// A batch whose largest document has `bytes` bytes as JSON.
     pub(super) fn of_largest(bytes: usize) -> Self {
         Self { writes: Vec::new(), in_bytes: bytes > LARGE_BYTES }
     }
 
-    /// Changes fields of the document that fits.
+    /// Changes fields of the document that matches `filter`.
     pub(super) fn update(
         &mut self,
         collection: &Collection<Document>,
@@ -52,7 +52,7 @@ impl Batch {
         self.writes.push(Write { collection: collection.clone(), filter, change });
     }
 
-    /// Replaces the document that fits, or makes it.
+    /// Replaces the document that matches `filter`, or creates it.
     pub(super) fn replace(
         &mut self,
         collection: &Collection<Document>,
@@ -69,7 +69,7 @@ impl Batch {
         self.writes.len() as u64
     }
 
-    /// Makes the writes, and returns how many documents were found or made.
+    /// Sends the writes, and returns how many documents were found or created.
     pub(super) async fn send(
         self,
         base: &Base,
@@ -150,7 +150,7 @@ async fn update(
 ) -> mongodb::error::Result<u64> {
     let command = rawdoc! { "update": collection, "updates": statements, "ordered": true };
     let answer = base.database.run_raw_command(command).session(session).await?;
-    // A command of one's own is answered with these as if it had gone well.
+    // The driver reports write errors in the answer to a raw command as success.
     let errors = answer.get_array("writeErrors").ok();
     if let Some(error) = errors.and_then(|errors| errors.first()?.as_document()) {
         let code = error.get_i32("code").unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What each kind of document looks like, beside what it says itself: what it is found by.
+//! How each kind of document is stored: the fields by which it is found, in addition to those of the value itself.
 
 use std::sync::Arc;
 
@@ -17,21 +17,21 @@ use crate::documents::{NewRun, StoredPlaybook};
 use crate::keys::version_key;
 use replibook_core::run::{AttemptKey, Command, Progress, Run, RunId, Snapshot, Timestamp};
 
-/// When a lease that nobody holds runs out: it has.
+/// The expiry of a lease that nobody holds: it lies in the past.
 pub(super) const FREE: DateTime = DateTime::from_millis(0);
 
-/// How the epoch of a lease may be kept.
+/// The types in which the epoch of a lease may be stored.
 pub(super) const EPOCH_TYPES: [ElementType; 2] = [ElementType::Int32, ElementType::Int64];
 
-/// Where a run says which format an engine has to know.
+/// The field of a run that says which format an engine has to know.
 pub(super) const NEEDS: &str = "needs";
 
-/// A document as it is kept.
+/// A value in its stored form.
 pub(super) fn body(what: &str, value: &impl Serialize) -> Result<Document> {
     to_document(value).map_err(|error| corrupt(what, error))
 }
 
-/// A playbook: its `_id` is `name@version`.
+/// A playbook in its stored form. Its `_id` is `name@version`.
 pub(super) fn playbook(new: &StoredPlaybook) -> Result<Document> {
     let (name, version) = (&new.playbook.name, &new.playbook.version);
     let pins = new.playbook.plugins.values().map(|pin| pin.digest.as_str());
@@ -47,7 +47,7 @@ pub(super) fn playbook(new: &StoredPlaybook) -> Result<Document> {
     Ok(document)
 }
 
-/// A run that no engine has claimed yet: its snapshot, and its progress beside it.
+/// A run that no engine has claimed yet: its snapshot, beside the fields of its progress.
 pub(super) fn new_run(new: &NewRun) -> Result<Document> {
     let snapshot = &new.run.snapshot;
     let pins: Vec<_> = snapshot.pins().into_iter().map(|pin| pin.as_str().to_owned()).collect();
@@ -72,12 +72,12 @@ pub(super) fn progress(progress: &Progress) -> Result<Document> {
     to_fields(progress).map_err(|error| corrupt("a run", error))
 }
 
-/// A run as it was kept, or what is known of it if it can't be read.
+/// A run from its stored form, or what is known of it if it can't be read.
 pub(super) fn read_run(raw: &RawDocument) -> KeptRun {
     let snapshot = snapshot_of(raw).map(Arc::new);
     let progress = decode(raw, from_document::<Progress>);
     let why = match (&snapshot, progress) {
-        // By it the lock is found that the run needs.
+        // The field `cluster` decides which lock the run needs, so it must agree with the snapshot.
         (Ok(snapshot), Ok(progress)) => match same(raw, "cluster", &snapshot.cluster) {
             Ok(()) => return Ok(Run { snapshot: snapshot.clone(), progress }),
             Err(why) => why,
@@ -104,7 +104,7 @@ pub(super) fn read_run(raw: &RawDocument) -> KeptRun {
     Err(Box::new(DamagedRun { glance, damage: Damage::new("a run", id.to_string(), &why) }))
 }
 
-/// Checks that a document is found by what it says of itself.
+/// Checks that the field by which a document is found agrees with the document.
 pub(super) fn same(
     raw: &RawDocument,
     field: &str,
@@ -124,7 +124,7 @@ fn snapshot_of(raw: &RawDocument) -> std::result::Result<Snapshot, String> {
     decode(snapshot, from_document)
 }
 
-/// What a journal is found by, beside its run.
+/// The fields by which a journal is found, without its run.
 pub(super) fn journal_key(key: &AttemptKey) -> Document {
     let AttemptKey { agent, stage, step, attempt } = *key;
     doc! {
@@ -135,13 +135,13 @@ pub(super) fn journal_key(key: &AttemptKey) -> Document {
     }
 }
 
-/// The agent of a log line, by its name in a place of the log: a line of the strategy has none, and
-/// comes before all others.
+/// The agent of a log line, from the cursor of a log. A line of the strategy has no agent, and sorts before all
+/// others.
 pub(super) fn agent_of_line(agent: &str) -> Bson {
     if agent.is_empty() { Bson::Null } else { Bson::String(agent.to_owned()) }
 }
 
-/// A command: its `_id` is its identifier.
+/// A command in its stored form. Its `_id` is its identifier.
 pub(super) fn command(command: &Command) -> Result<Document> {
     let mut document = doc! { "_id": uuid(command.id.0) };
     let mut rest = body("a command", command)?;
@@ -150,7 +150,7 @@ pub(super) fn command(command: &Command) -> Result<Document> {
     Ok(document)
 }
 
-/// A command as it was kept.
+/// A command from its stored form.
 pub(super) fn read_command(mut document: Document) -> std::result::Result<Command, CodecError> {
     if let Some(id) = document.remove("_id") {
         document.insert("id", id);
@@ -158,7 +158,7 @@ pub(super) fn read_command(mut document: Document) -> std::result::Result<Comman
     from_document(document)
 }
 
-/// An identifier as it was kept.
+/// An identifier from its stored form.
 pub(super) fn read_uuid(value: &Bson) -> Option<uuid::Uuid> {
     let Bson::Binary(binary) = value else { return None };
     uuid::Uuid::from_slice(&binary.bytes).ok()

@@ -1,4 +1,4 @@
-//! Looking whether everything in the database is as it should be.
+//! Checks whether everything in the database is as it should be. It changes nothing.
 
 use futures::TryStreamExt as _;
 use mongodb::bson::{Bson, doc};
@@ -11,36 +11,36 @@ use crate::checked::Checked;
 use crate::contract::Result;
 use replibook_core::run::RunId;
 
-/// What [`MongoStore::check`](super::MongoStore::check) found.
+/// The result of [`MongoStore::check`](super::MongoStore::check).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoreReport {
-    /// Version of the documents' shape; none in a database that was never used.
+    /// Version of the schema. None if the database was never used.
     pub schema: Option<u32>,
     /// Indexes that are missing, as `collection.index`.
     pub missing_indexes: Vec<String>,
-    /// Records without a `finish_ts` whose run is finished or gone: they would stay for ever.
+    /// Records without a `finish_ts` whose run has finished or is gone: they would never be removed.
     pub orphans: Vec<Orphans>,
-    /// Runs that go on without the lock that they need: another run may go on beside them.
+    /// Runs that go on without the lock that they need, so that another run may go on beside them.
     pub unlocked: Vec<RunId>,
-    /// Files with bytes that no plugin names.
+    /// How many files there are with bytes that no plugin refers to.
     pub files_left_behind: usize,
-    /// What all documents are like.
+    /// The result of reading every document.
     pub documents: Checked,
 }
 
-/// Records of one kind that would stay for ever.
+/// Records of one kind that would never be removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Orphans {
-    /// The collection.
+    /// Name of the collection.
     pub collection: String,
-    /// Their run.
+    /// The run to which they belong.
     pub run: RunId,
-    /// How many there are.
+    /// The number of these records.
     pub records: u64,
 }
 
 impl StoreReport {
-    /// Whether nothing needs to be done.
+    /// Whether nothing needs to be repaired. Files that were left behind do no harm.
     pub fn is_fine(&self) -> bool {
         self.schema.is_some()
             && self.missing_indexes.is_empty()
@@ -50,7 +50,8 @@ impl StoreReport {
     }
 }
 
-/// Looks at everything, beside engines that go on: what does not fit is looked at again before it is said.
+/// Checks everything while engines may be at work: what does not fit is looked at a second time before it is
+/// reported.
 pub(super) async fn check(base: &Base, time: &ServerTime) -> Result<StoreReport> {
     let mut orphans = Vec::new();
     for collection in base.of_runs() {
@@ -66,7 +67,8 @@ pub(super) async fn check(base: &Base, time: &ServerTime) -> Result<StoreReport>
             if call(&doing, going).await?.is_some() {
                 continue;
             }
-            // It may have ended since they were counted: its records had their `finish_ts` before it had its own.
+            // The run may have ended since the records were found. It gives them their `finish_ts` before it gets
+            // its own.
             let left = doc! { "run": uuid(run), "finish_ts": Bson::Null };
             let records = call(&doing, collection.count_documents(left)).await?;
             if records > 0 {

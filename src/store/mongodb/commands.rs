@@ -61,8 +61,8 @@ impl Transaction for Submit<'_> {
     }
 }
 
-/// What a command gets as `finish_ts` when it may come too late to be stamped with its run. The run
-/// is written to, so that it can't begin to finish at the same time.
+/// The `finish_ts` of a command that may come too late to be stamped together with its run. This writes to the
+/// run, so that the run can't begin to finish at the same time.
 async fn finish_ts_of_late(
     base: &Base,
     new: &Command,
@@ -97,7 +97,7 @@ pub(super) async fn unanswered(base: &Base, run: RunId, at: &Moment) -> Result<V
     Ok(found.iter().filter_map(|raw| decode(raw, bodies::read_command).ok()).collect())
 }
 
-/// Commands that wait are few, so the question begins with them: mostly that is the one query.
+/// Few commands wait, so this asks for them first; mostly that is the only query.
 pub(super) async fn waiting_commands(
     base: &Base,
     engine: &EngineId,
@@ -124,7 +124,7 @@ pub(super) async fn waiting_commands(
     Ok(waiting)
 }
 
-/// Where a command is among those that wait: behind all with a lesser one.
+/// The place of a command among those that wait: after all commands with a lower one.
 pub(super) type Place = (Bson, Bson);
 
 pub(super) fn place(command: &RawDocumentBuf) -> Option<Place> {
@@ -133,7 +133,7 @@ pub(super) fn place(command: &RawDocumentBuf) -> Option<Place> {
     Some((field("at")?, field("_id")?))
 }
 
-/// A page of commands without an outcome, in order: at most [`MAX_PAGE`].
+/// A page of commands without an outcome, in order of their places: at most [`MAX_PAGE`].
 pub(super) async fn waiting_page(
     base: &Base,
     after: Option<&Place>,
@@ -149,7 +149,7 @@ pub(super) async fn waiting_page(
     Question { collection, what: COMMAND, filter, order, limit: MAX_PAGE }.raw(None).await
 }
 
-/// Those of the runs of these commands that the engine holds.
+/// Which of the runs of these commands the engine holds.
 async fn held(
     base: &Base,
     engine: &EngineId,

@@ -1,4 +1,5 @@
-//! Commits: one transaction, whose first write is that of the run, if its lease is still ours.
+//! Commits. A commit is one transaction, whose first write is to the run and only matches if the lease is still
+//! ours.
 
 use async_trait::async_trait;
 use mongodb::ClientSession;
@@ -16,7 +17,7 @@ use crate::options::Moment;
 use crate::size::{CommitSize, commit_size};
 use replibook_core::run::{RunId, Writes};
 
-/// The largest document that a server holds.
+/// The largest document that a server stores.
 const MAX_DOCUMENT: usize = 16 * 1024 * 1024;
 
 struct Commit<'a> {
@@ -27,7 +28,7 @@ struct Commit<'a> {
     size: CommitSize,
 }
 
-/// Writes what a transition says, if `epoch` is that of the run's lease.
+/// Writes the documents of a transition, if `epoch` is that of the run's lease.
 pub(super) async fn commit(
     base: &Base,
     run: RunId,
@@ -52,11 +53,11 @@ impl Transaction for Commit<'_> {
         session: &mut ClientSession,
     ) -> std::result::Result<(), Failure> {
         let Self { run, epoch, writes, at, ref size } = *self;
-        // Made anew for each try: mostly there is one, and then nothing has to be copied.
+        // Build the batch anew for each try: mostly there is only one, and then nothing has to be copied.
         let batch = batch(base, run, epoch, writes, at, size.largest())?;
         let wanted = batch.len();
         match batch.send(base, session).await {
-            // Every other write finds a document or makes it, so the one that is missing is the run.
+            // Every other write finds its document or creates it, so a missing one can only be the run.
             Ok(found) if found == wanted => {
                 if writes.progress.as_ref().is_some_and(|progress| progress.finish_ts.is_some()) {
                     let trouble = base.troubles.delete_one(doc! { "_id": uuid(run.0) });
@@ -74,7 +75,7 @@ impl Transaction for Commit<'_> {
     }
 }
 
-/// Fits the run while `epoch` is that of its lease.
+/// Matches the run while `epoch` is that of its lease.
 pub(super) fn fence(run: RunId, epoch: u64, at: &Moment) -> Document {
     doc! {
         "_id": uuid(run.0),
@@ -84,8 +85,8 @@ pub(super) fn fence(run: RunId, epoch: u64, at: &Moment) -> Document {
     }
 }
 
-/// A write of the run that no other may miss: without a change the server would not notice that two
-/// transactions write to it.
+/// A change of the run that makes every write to it count: without a change, the server would not notice that two
+/// transactions write to the run.
 pub(super) fn counted() -> Document {
     doc! { "commits": 1_i64 }
 }
@@ -133,7 +134,7 @@ fn batch(
     Ok(batch)
 }
 
-/// Adds events of a run.
+/// Adds writes for events of a run.
 pub(super) fn add_events(
     batch: &mut Batch,
     base: &Base,

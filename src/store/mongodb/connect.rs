@@ -1,4 +1,5 @@
-//! Connecting, and looking whether the server is one that can keep the promises of a store.
+//! Connects, and refuses a kind or version of server that can't keep the promises of a store. What else a server
+//! must be able to do is asked by `probe.rs`.
 
 use mongodb::Client;
 use mongodb::bson::{DateTime, Document, doc};
@@ -10,14 +11,14 @@ use super::time::ServerTime;
 use crate::contract::Result;
 use mongodb::options::DatabaseOptions;
 
-/// The protocol of MongoDB 5.0, the oldest server that does: it takes field names as JSON has them,
-/// and adds to dates in updates.
+/// The protocol of MongoDB 5.0, the oldest server that is fit: it allows all field names that JSON allows, and can
+/// add to dates in updates.
 const OLDEST: i32 = 13;
 
 /// The protocol of MongoDB 8.0, whose `bulkWrite` writes to several collections.
 const BULK_WRITE: i32 = 25;
 
-/// Connects, and refuses a server that is not fit.
+/// Connects, and fails if the server is not fit.
 pub(super) async fn connect(options: &MongoOptions) -> Result<Base> {
     let settings = options.client_options().await?;
     let name = settings.default_database.clone().unwrap_or_default();
@@ -45,7 +46,7 @@ pub(super) async fn ask_time(base: &Base, time: &ServerTime) -> Result<()> {
     Ok(())
 }
 
-/// The version of its protocol, of a server that is fit.
+/// Checks that the server is fit, and returns the version of its protocol.
 fn check(hello: &Document) -> Result<i32> {
     let replica_set = hello.get_str("setName").is_ok();
     let router = hello.get_str("msg").is_ok_and(|message| message == "isdbgrid");

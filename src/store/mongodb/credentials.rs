@@ -1,4 +1,4 @@
-//! Who we are to the database, from a file.
+//! The user name and password for the database, from a file. Errors repeat nothing from the file.
 
 use std::fmt;
 use std::path::Path;
@@ -10,18 +10,18 @@ use super::failure::unfit;
 use super::tls::read_file;
 use crate::contract::Result;
 
-/// Bytes of a file with credentials: far more than it needs.
+/// The most bytes of a file with credentials: far more than one needs.
 const MAX_BYTES: u64 = 64 * 1024;
 
 const EXPECTED: &str =
     "expected YAML or JSON with username, password and perhaps source, each of them text";
 
-/// User and password.
+/// User name and password. [`Debug`](fmt::Debug) does not show the password.
 #[derive(Clone)]
 pub struct MongoCredentials {
     username: String,
     password: String,
-    /// The database that knows the user; `admin` unless it is said.
+    /// The database that knows the user; None stands for `admin`.
     source: Option<String>,
 }
 
@@ -32,11 +32,11 @@ impl fmt::Debug for MongoCredentials {
 }
 
 impl MongoCredentials {
-    /// Reads them from a file: YAML or JSON with `username`, `password` and perhaps `source`. Blocks.
+    /// Reads credentials from a file: YAML or JSON with `username`, `password` and optionally `source`. Blocks.
     ///
     /// # Errors
-    /// [`StoreError::Unfit`](crate::StoreError::Unfit) when the file can't be read, or is none
-    /// of that. Nothing that is in the file is repeated.
+    /// [`StoreError::Unfit`](crate::StoreError::Unfit) when the file can't be read, or has another form. The error
+    /// repeats nothing from the file.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = read_file(path, MAX_BYTES)?;
         let text =
@@ -50,7 +50,7 @@ impl MongoCredentials {
     }
 
     fn parse(text: &str) -> std::result::Result<Self, String> {
-        // What the parser says may repeat what it found.
+        // The parser's message may repeat what it found, so it is left out.
         let value: Value = serde_yaml::from_str(text).map_err(|error| match error.location() {
             Some(at) => format!("found no YAML at line {} column {}", at.line(), at.column()),
             None => "found no YAML".to_owned(),

@@ -1,4 +1,4 @@
-//! The engines: a document for each, by its identifier.
+//! The engines: one document for each, by its identifier.
 
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::ReturnDocument;
@@ -83,7 +83,7 @@ fn question(base: &Base, filter: Document) -> Question<'_> {
     Question { collection, what: ENGINE, filter, order, limit: MAX_PAGE }
 }
 
-/// An engine as it was kept.
+/// An engine from its stored form.
 pub(super) fn read(mut document: Document) -> std::result::Result<Engine, CodecError> {
     document.remove("_id");
     if !document.contains_key("draining") {

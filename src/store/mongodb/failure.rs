@@ -1,4 +1,5 @@
-//! What the driver says went wrong, in the words of the store.
+//! Translates the errors of the driver and the server into those of the store. No other module looks at error
+//! codes of MongoDB, except where it expects a certain one.
 
 use mongodb::error::{
     Error, ErrorKind, GridFsErrorKind, RETRYABLE_WRITE_ERROR, TRANSIENT_TRANSACTION_ERROR,
@@ -9,7 +10,7 @@ use super::codec::CodecError;
 use crate::damage::Damage;
 use crate::error::StoreError;
 
-/// A document with this key is there already.
+/// A document with this key exists already.
 const DUPLICATE_KEY: i32 = 11_000;
 
 /// Another transaction wrote to the document.
@@ -18,16 +19,17 @@ const WRITE_CONFLICT: i32 = 112;
 /// Somebody ended the operation, mostly by ending its session.
 const INTERRUPTED: i32 = 11_601;
 
-/// A document is larger than the server holds: BSONObjectTooLarge, then the numbers for an update and for an upsert;
-/// the last number has replaced the one for an upsert.
+/// A document is larger than the server stores: BSONObjectTooLarge, then the codes for an update and for an
+/// upsert. The last code has replaced the one for an upsert.
 const TOO_LARGE: [i32; 4] = [10_334, 17_419, 17_420, 7_655_103];
 
-/// The server does not let us: too few roles (Unauthorized), or wrong credentials (AuthenticationFailed).
+/// The server refuses us: the user has too few roles (Unauthorized), or the credentials are wrong
+/// (AuthenticationFailed).
 const FORBIDDEN: [i32; 2] = [13, 18];
 
-/// What a server says that doesn't know a command, an option, an operator, a variable or a kind of index, or that
-/// has no transactions, as MongoDB numbers it in its `error_codes.yml` and beside it. Whatever else it says may be
-/// over later: its disk is full, or the quota of its provider used up.
+/// The codes of a server that does not know a command, an option, an operator, a variable or a kind of index, or
+/// that has no transactions, as MongoDB numbers them in its `error_codes.yml` and elsewhere. Any other refusal may
+/// be over later: a full disk, or a provider's quota that is used up.
 const LACKING: [i32; 16] = [
     2,      // BadValue
     9,      // FailedToParse
@@ -47,17 +49,17 @@ const LACKING: [i32; 16] = [
     40_415, // IDLUnknownField
 ];
 
-/// What Amazon DocumentDB says of features, stages and operators that it does not have. To MongoDB the first of these
-/// numbers means something else, which is soon over: the names of its hosts have changed (SplitHorizonChange). So the
-/// words count as well.
+/// The codes of Amazon DocumentDB for features, stages and operators that it does not have. In MongoDB the first
+/// of these codes means something else, which is soon over: the names of its hosts have changed
+/// (SplitHorizonChange). So the message counts as well.
 const NOT_SUPPORTED: [i32; 3] = [303, 304, 305];
 
-/// What an update adds to, or works with, is of another type than was written (TypeMismatch, and what older servers
-/// say of `$add`).
+/// A value in the document has another type than the one that was written, so an update can't work with it
+/// (TypeMismatch, and what older servers say about `$add`).
 const WRONG_TYPE: [i32; 3] = [14, 16_554, 16_612];
 
-/// The error for a call that the server refused, or did not answer, while `doing` something. A document that is
-/// damaged stays so, however often it is asked for.
+/// The error for a call that the server refused, or did not answer, while `doing` something. If a document is
+/// damaged, this is [`StoreError::Damaged`], since asking again does not help.
 pub(super) fn failed(doing: &str, error: Error) -> StoreError {
     if is_damage(&error) {
         let why = format!("failed to {doing}: {}", Said::by(&error));
@@ -70,7 +72,7 @@ pub(super) fn failed(doing: &str, error: Error) -> StoreError {
     StoreError::Unavailable { message, source: Some(Box::new(Said::by(&error))) }
 }
 
-/// Whether a document of ours is damaged: the driver can't decode it, or the server can't add to it.
+/// Whether one of our documents is damaged: the driver can't decode it, or the server can't update it.
 fn is_damage(error: &Error) -> bool {
     use GridFsErrorKind::{MissingChunk, WrongNumberOfChunks, WrongSizeChunk};
     let incomplete = |kind: &GridFsErrorKind| {
@@ -81,13 +83,13 @@ fn is_damage(error: &Error) -> bool {
         || codes(error).iter().any(|code| WRONG_TYPE.contains(code))
 }
 
-/// What the driver or the server said, for people. What else the driver's error holds is of no use to
-/// them, down to the bytes of the answer.
+/// What the driver or the server said, as human-readable text. The rest of the driver's error, down to the bytes
+/// of the answer, would not help anybody.
 #[derive(Debug, thiserror::Error)]
 #[error("{text}")]
 pub(super) struct Said {
     text: String,
-    /// It knows nobody by that name and password, or does not let us do this.
+    /// Whether the server does not know the user and password, or does not let the user do this.
     forbids: bool,
 }
 
@@ -99,7 +101,7 @@ impl Said {
     }
 }
 
-/// The error of a store that is opened. What the server forbids is not mended by another try.
+/// The error for a failure to open the store. What the server forbids is not worth another try.
 pub(super) fn of_opening(error: StoreError) -> StoreError {
     let StoreError::Unavailable { message, source } = error else { return error };
     match source.as_ref().and_then(|source| source.downcast_ref::<Said>()) {
@@ -108,7 +110,7 @@ pub(super) fn of_opening(error: StoreError) -> StoreError {
     }
 }
 
-/// Whether the server says that it can't do this at all, and not only now.
+/// Whether the server says that it can't do this at all, rather than not at the moment.
 pub(super) fn is_lacking(error: &Error) -> bool {
     let labels = [TRANSIENT_TRANSACTION_ERROR, RETRYABLE_WRITE_ERROR];
     let codes = codes(error);
@@ -120,17 +122,17 @@ pub(super) fn is_lacking(error: &Error) -> bool {
     !codes.is_empty() && codes.iter().all(lacks) && !labels.iter().any(|l| error.contains_label(l))
 }
 
-/// The error of something that is out of order for now and has no cause in the driver.
+/// The error for something that is out of order for now, without a cause in the driver.
 pub(super) fn unavailable(message: impl Into<String>) -> StoreError {
     StoreError::Unavailable { message: message.into(), source: None }
 }
 
-/// The error of settings, or of a server, that have to be changed before the store can be used.
+/// The error for settings, or a server, that have to be changed before the store can be used.
 pub(super) fn unfit(message: impl Into<String>) -> StoreError {
     StoreError::Unfit { message: message.into(), source: None }
 }
 
-/// The same with its cause.
+/// The same, with a cause.
 pub(super) fn unfit_because(
     message: impl Into<String>,
     cause: impl std::error::Error + Send + Sync + 'static,
@@ -138,33 +140,33 @@ pub(super) fn unfit_because(
     StoreError::Unfit { message: message.into(), source: Some(Box::new(cause)) }
 }
 
-/// The error of a document that can't be written.
+/// The error for a document that can't be written.
 pub(super) fn corrupt(what: &str, error: CodecError) -> StoreError {
     StoreError::Corrupt { what: what.to_owned(), source: Box::new(error) }
 }
 
-/// Whether a document could not be made because there is one with its key.
+/// Whether a document could not be created because one with its key exists.
 pub(super) fn is_duplicate(error: &Error) -> bool {
     codes(error).contains(&DUPLICATE_KEY)
 }
 
-/// Whether another transaction was faster. Mostly a label says so, but not where the server tells
-/// of each write apart.
+/// Whether another transaction was faster. Mostly a label says so, but there is no label when the server answers
+/// each write separately.
 pub(super) fn is_conflict(error: &Error) -> bool {
     codes(error).contains(&WRITE_CONFLICT)
 }
 
-/// Whether somebody ended the operation. It may have been done, and no label says so.
+/// Whether somebody ended the operation. It may have taken effect, and no label says so.
 pub(super) fn is_interrupted(error: &Error) -> bool {
     codes(error).contains(&INTERRUPTED)
 }
 
-/// Whether the server answered, and refused.
+/// Whether the server answered, with a refusal.
 pub(super) fn is_refused(error: &Error) -> bool {
     !codes(error).is_empty()
 }
 
-/// A write that the server refused in its answer to a command of our own.
+/// A write that the server refused in its answer to a raw command.
 #[derive(Debug)]
 pub(super) struct Refused {
     pub(super) code: i32,
@@ -176,7 +178,7 @@ pub(super) fn is_too_large(error: &Error) -> bool {
     codes(error).iter().any(|code| TOO_LARGE.contains(code))
 }
 
-/// The server's numbers for what went wrong.
+/// The server's error codes. Empty if the server did not answer.
 #[allow(clippy::wildcard_enum_match_arm, reason = "the driver may add kinds; these have numbers")]
 fn codes(error: &Error) -> Vec<i32> {
     if let Some(refused) = error.get_custom::<Refused>() {
@@ -201,8 +203,8 @@ mod tests {
     #[test]
     fn only_what_a_server_does_not_know_is_lacking() {
         assert!([9, 20, 59, 115, 224, 263, 17_276].map(refused).iter().all(is_lacking));
-        // A full disk, a server that shuts down, a provider's quota, a server that steps down, or whose hosts get
-        // other names, or that lets nobody write.
+        // A full disk, a server that shuts down, a provider's quota, a server that steps down, one whose hosts get
+        // other names, and one that lets nobody write.
         for code in [14_031, 91, 8_000, 10_107, 13, 1, 303, 304, 371] {
             assert!(!is_lacking(&refused(code)), "{code}");
         }
@@ -213,7 +215,7 @@ mod tests {
     #[test]
     fn a_document_that_is_too_large_is_known_however_it_came_to_be() {
         assert!([10_334, 17_419, 17_420].map(refused).iter().all(is_too_large));
-        // A capped collection, a key of an index.
+        // A document in a capped collection, and a key of an index.
         assert!(![10_003, 17_280, 2].map(refused).iter().any(is_too_large));
     }
 }

@@ -1,8 +1,8 @@
-//! The bytes of plugins: compressed, in GridFS, which is outside of transactions.
+//! The bytes of plugins: compressed, in GridFS, which does not take part in transactions.
 //!
-//! A file is written under a new identifier before the plugin's document names it, and removed after
-//! no document names it any more. So a plugin that is there has its bytes, whatever happens in
-//! between; what a crash leaves behind is a file that no plugin names, and is removed later.
+//! A file is written under a new identifier before the plugin's document names it, and removed after no document
+//! names it any more. So a plugin that exists has its bytes, whatever happens in between. A crash can only leave
+//! behind a file that no plugin names; it is removed later.
 
 use std::io::{self, Read as _, Write as _};
 
@@ -24,17 +24,17 @@ use crate::contract::Result;
 use crate::damage::{Damage, PLUGIN_BYTES};
 use replibook_core::run::Millis;
 
-/// Name of the bucket: the files are in `plugins.files`, their bytes in `plugins.chunks`.
+/// Name of the bucket: GridFS keeps the files in `plugins.files` and their bytes in `plugins.chunks`.
 const BUCKET: &str = "plugins";
 
-/// How much to compress, of 9: most of the gain at a fraction of the time.
+/// Level of compression, of 9: most of the gain at a fraction of the time.
 const LEVEL: Compression = Compression::new(6);
 
-/// Bytes of the largest plugin that is read back: above what may be uploaded, so that a damaged file
-/// can't fill the memory.
+/// The most bytes of a plugin that are read back: more than may be uploaded, so that a damaged file can't fill the
+/// memory.
 const MAX_BYTES: u64 = 256 * 1024 * 1024;
 
-/// How old a file is before it counts as left behind: far longer than an upload takes.
+/// How old a file must be to count as left behind: far older than any upload takes.
 const LEFT_BEHIND: Millis = Millis::from_secs(24 * 3_600);
 
 fn bucket(base: &Base) -> GridFsBucket {
@@ -61,7 +61,7 @@ fn inflate(compressed: &[u8]) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Writes a file, and gives its identifier.
+/// Writes a file, and returns its identifier.
 pub(super) async fn write(base: &Base, name: &str, bytes: bytes::Bytes) -> Result<ObjectId> {
     let compressed = tokio::task::spawn_blocking(move || compress(&bytes)).await;
     let compressed = compressed.map_err(io::Error::other).flatten();
@@ -77,7 +77,7 @@ pub(super) async fn write(base: &Base, name: &str, bytes: bytes::Bytes) -> Resul
     Ok(id)
 }
 
-/// Reads a file; none when there is none with this identifier.
+/// Reads a file. None if there is no file with this identifier.
 pub(super) async fn read(base: &Base, id: ObjectId) -> Result<Option<bytes::Bytes>> {
     let bucket = bucket(base);
     let compressed = call("read the bytes of a plugin", async {
@@ -106,7 +106,7 @@ fn is_not_found(error: &mongodb::error::Error) -> bool {
     matches!(&*error.kind, ErrorKind::GridFs(GridFsErrorKind::FileNotFound { .. }))
 }
 
-/// Removes a file, if it is there.
+/// Removes a file, if it exists.
 pub(super) async fn remove(base: &Base, id: ObjectId) -> Result<()> {
     let bucket = bucket(base);
     call("remove the bytes of a plugin", async {
@@ -118,7 +118,7 @@ pub(super) async fn remove(base: &Base, id: ObjectId) -> Result<()> {
     .await
 }
 
-/// Files that no plugin names though their upload must be over: a crash left them behind.
+/// Files that no plugin names although their upload must be over: a crash left them behind.
 pub(super) async fn left_behind(base: &Base, time: &ServerTime) -> Result<Vec<ObjectId>> {
     let before = time.there().as_millis().saturating_sub_unsigned(LEFT_BEHIND.0);
     let bucket = bucket(base);

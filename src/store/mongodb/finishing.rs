@@ -1,4 +1,4 @@
-//! The end of a run's records: they get their `finish_ts`, from which the server counts.
+//! Gives the records of a run their `finish_ts`, from which the server counts until it removes them.
 
 use async_trait::async_trait;
 use mongodb::ClientSession;
@@ -21,7 +21,7 @@ struct Stamp<'a> {
     at: &'a Moment,
 }
 
-/// Gives `finish_ts` to a bounded number of records, and returns how many that were.
+/// Gives `finish_ts` to a bounded number of records, and returns how many.
 pub(super) async fn stamp(
     base: &Base,
     run: RunId,
@@ -52,7 +52,7 @@ impl Transaction for Stamp<'_> {
     }
 }
 
-/// Removes some lines from the log of a run, and returns how many.
+/// Removes some lines from the log of a run. The result is their number.
 pub(super) struct Forget<'a> {
     pub(super) run: RunId,
     pub(super) epoch: u64,
@@ -81,7 +81,7 @@ impl Transaction for Forget<'_> {
             "run": uuid(run.0),
             "event": { "$gte": integer(from), "$lte": integer(to) },
             "level": level.as_str(),
-            // Null where an early version wrote it.
+            // The number is null in lines that an early version wrote.
             "$or": [{ "number": { "$lte": integer(last) } }, { "number": Bson::Null }],
         };
         let most = u32::try_from(MAX_COMMIT_DOCUMENTS).unwrap_or(u32::MAX);
@@ -94,7 +94,7 @@ impl Transaction for Forget<'_> {
     }
 }
 
-/// Gives `finish_ts` to some of the records that have none, whoever has the lease.
+/// Gives `finish_ts` to some of the records that have none, whoever has the lease. Returns how many.
 pub(super) async fn stamp_some(
     base: &Base,
     run: RunId,

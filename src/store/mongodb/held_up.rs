@@ -1,4 +1,5 @@
-//! Runs that can't be claimed because a transaction of somebody else has them.
+//! Runs that can't be claimed because somebody else's transaction has written to them. They are passed over for a
+//! while, so that one stuck transaction does not keep the engine from claiming other runs.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,18 +7,19 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-/// The longest that such a run is passed by before it is tried again: as long as it has been held up so far.
-/// Most transactions take milliseconds, and the others end with their sessions.
+/// The longest time that such a run is passed over before it is tried again; up to this, as long as it has been
+/// held up so far. Most transactions take milliseconds; the others end with their sessions.
 const REST: Duration = Duration::from_secs(1);
 
-/// How long a run may be held up until the sessions of all other stores are ended: longer than a commit of
-/// one that is alive takes, which only has to be made again then.
+/// How long a run may be held up until the sessions of all other stores are ended. Longer than a commit of a
+/// living store takes; if one is hit all the same, it only has to be made again.
 const LONG: Duration = Duration::from_secs(6);
 
-/// What was not held up for so long is forgotten. So no more are kept than are tried in this time.
+/// A run that was not held up for this long is forgotten. So no more runs are kept than are tried within this
+/// time.
 const FORGOTTEN: Duration = Duration::from_secs(10);
 
-/// The runs that are held up.
+/// The runs that are held up at the moment.
 #[derive(Default)]
 pub(super) struct HeldUp(Mutex<BTreeMap<Uuid, Since>>);
 
@@ -27,7 +29,7 @@ struct Since {
 }
 
 impl HeldUp {
-    /// Those that are passed by now.
+    /// The runs that are to be passed over now.
     pub(super) fn resting(&self, now: Instant) -> Vec<Uuid> {
         let mut runs = self.lock();
         runs.retain(|_, since| now.saturating_duration_since(since.last) < FORGOTTEN);
@@ -38,7 +40,7 @@ impl HeldUp {
         runs.iter().filter(|(_, since)| rests(since)).map(|(run, _)| *run).collect()
     }
 
-    /// Takes notice that these could not be claimed.
+    /// Records that these runs could not be claimed.
     pub(super) fn note(&self, held_up: &[Uuid], now: Instant) {
         let mut runs = self.lock();
         for run in held_up {
@@ -46,7 +48,7 @@ impl HeldUp {
         }
     }
 
-    /// Whether one of them has been held up for long. The next time is as long after this one.
+    /// Whether one of the runs has been held up for long. After that its time starts again.
     pub(super) fn is_long(&self, now: Instant) -> bool {
         let mut is_long = false;
         for since in self.lock().values_mut() {

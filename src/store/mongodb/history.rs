@@ -1,4 +1,4 @@
-//! Reading what belongs to a run: agent records, journals, log lines and events.
+//! Reads what belongs to a run: agent records, journals, log lines and events.
 
 use mongodb::bson::{Bson, Document, doc};
 
@@ -113,14 +113,14 @@ pub(super) async fn logs(
     question.found(&["event", "line", "agent"], from_document).await
 }
 
-/// Fits what comes after a key of several fields, in their order. The first field alone bounds what
-/// the server looks at.
+/// Matches everything after a key of several fields, in their order. A bound on the first field limits what the
+/// server has to look at.
 fn after_key(key: &[(&str, Bson)]) -> Document {
     let mut later = Vec::new();
     for (index, (field, value)) in key.iter().enumerate() {
         let same = key.iter().take(index).map(|(field, value)| (*field, value.clone()));
         let mut one: Document = same.map(|(field, value)| (field.to_owned(), value)).collect();
-        // Nothing is greater than null; everything that is not null comes after it.
+        // In MongoDB nothing is greater than null, but everything that is not null sorts after it.
         let greater = if *value == Bson::Null { "$ne" } else { "$gt" };
         let mut than = Document::new();
         than.insert(greater, value.clone());

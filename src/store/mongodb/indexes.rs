@@ -1,4 +1,4 @@
-//! The indexes that the store needs, made at every start. Those that others made are left alone.
+//! The indexes that the store needs. They are created at every start; indexes that others created are left alone.
 
 use std::time::Duration;
 
@@ -17,17 +17,17 @@ use super::time::TimeSource;
 use crate::contract::Result;
 use replibook_core::run::{Millis, RunStatus};
 
-/// Name of the indexes by which the server removes what has expired.
+/// Name of the indexes by which the server removes expired documents.
 const EXPIRY: &str = "expiry";
 
-/// The longest that a server can be told to keep a document, in seconds.
+/// The longest time, in seconds, that a server can be told to keep a document.
 const MAX_EXPIRY: u64 = i32::MAX as u64;
 
-/// How long a start waits for one index: over millions of documents it takes minutes. Past it the
-/// server goes on with it, and the next start finds it.
+/// How long a start waits for one index, which takes minutes over millions of documents. After that the server
+/// goes on by itself, and the next start finds the index.
 const BUILD: Duration = Duration::from_secs(600);
 
-/// An index: the collection, its name, its keys, and what it is limited to.
+/// An index: its collection, name and keys, and the documents to which it is limited.
 struct Index {
     collection: &'static str,
     name: &'static str,
@@ -50,13 +50,13 @@ impl Index {
         Self { only: Some(only), ..self }
     }
 
-    /// The server removes a document so many seconds after the time in it.
+    /// The server removes a document this many seconds after the time in it.
     fn expires(self, seconds: u64) -> Self {
         Self { expires: Some(Duration::from_secs(seconds)), ..self }
     }
 }
 
-/// All indexes but those of the expiry.
+/// All indexes except those for expiry.
 fn indexes() -> Vec<Index> {
     let unfinished = || doc! { "finish_ts": null };
     let mut all = vec![
@@ -69,13 +69,13 @@ fn indexes() -> Vec<Index> {
             doc! { "info.name": 1, "info.version": 1, "added_at": -1, "_id": -1 },
         ),
         index("plugins", "file", doc! { "file": 1 }),
-        // Those of GridFS have the names that drivers give them.
+        // The indexes of GridFS have the names that drivers give them.
         index("plugins.files", "filename_1_uploadDate_1", doc! { "filename": 1, "uploadDate": 1 }),
         index("plugins.chunks", "files_id_1_n_1", doc! { "files_id": 1, "n": 1 }),
         index("runs", "cluster", doc! { "cluster": 1, "_id": -1 }),
         index("runs", "cluster_status", doc! { "cluster": 1, "status": 1, "_id": -1 }),
         index("runs", "status", doc! { "status": 1, "_id": -1 }),
-        // One for each set of filters: a page reads the runs that fit, and no others.
+        // One for each combination of filters: a page then reads only the runs that fit.
         index("runs", "playbook", doc! { PLAYBOOK: 1, "_id": -1 }),
         index("runs", "playbook_status", doc! { PLAYBOOK: 1, "status": 1, "_id": -1 }),
         index("runs", "playbook_cluster", doc! { PLAYBOOK: 1, "cluster": 1, "_id": -1 }),
@@ -94,7 +94,7 @@ fn indexes() -> Vec<Index> {
         ),
         index("runs", "lease", doc! { "lease.until": 1, "_id": 1 }).only(unfinished()),
         index("runs", "engine", doc! { "lease.engine": 1 }).only(unfinished()),
-        // All of a question about the queue of a cluster, so that no run has to be read for it.
+        // Contains everything that a question about the queue of a cluster needs, so that no run has to be read.
         index("runs", "queue", doc! { "cluster": 1, "status": 1, CONCURRENCY: 1, "_id": 1 })
             .only(doc! { "status": RunStatus::Pending.as_str() }),
         index("runs", "pins", doc! { "pins": 1, "_id": 1 }),
@@ -125,11 +125,11 @@ fn indexes() -> Vec<Index> {
 const EXPIRING: [&str; 7] =
     ["runs", "agent_records", "journals", "logs", "events", "commands", "troubles"];
 
-/// Makes what is missing, and has the server remove what has expired for as long as `retention`.
+/// Creates the indexes that are missing, and makes the server remove documents that have been finished for
+/// `retention`.
 ///
 /// # Errors
-/// [`StoreError::Unfit`](crate::StoreError::Unfit) when an index of others stands in the way
-/// of one of ours.
+/// [`StoreError::Unfit`](crate::StoreError::Unfit) when somebody else's index is in the way of one of ours.
 pub(super) async fn ensure(base: &Base, retention: Millis, time: TimeSource) -> Result<()> {
     for collection in COLLECTIONS {
         make_collection(base, collection).await?;
@@ -153,7 +153,7 @@ pub(super) async fn ensure(base: &Base, retention: Millis, time: TimeSource) -> 
     Ok(())
 }
 
-/// All collections. A transaction should not have to make one.
+/// All collections. They are created beforehand, so that no transaction has to.
 const COLLECTIONS: [&str; 15] = [
     "meta",
     "playbooks",
@@ -173,7 +173,7 @@ const COLLECTIONS: [&str; 15] = [
 ];
 
 async fn make_collection(base: &Base, name: &str) -> Result<()> {
-    /// The collection is there.
+    /// The code for a collection that exists already.
     const EXISTS: i32 = 48;
     let doing = format!("make the collection {name}");
     match within(LIMIT, &doing, base.database.create_collection(name)).await? {
@@ -183,7 +183,7 @@ async fn make_collection(base: &Base, name: &str) -> Result<()> {
 }
 
 async fn create(base: &Base, collection: &str, index: IndexModel) -> Result<()> {
-    /// There is an index of that name, or of those keys, that is another one.
+    /// The codes for a different index that has this name, or these keys.
     const CONFLICTS: [i32; 2] = [85, 86];
     let name = index.options.as_ref().and_then(|options| options.name.clone()).unwrap_or_default();
     let doing = format!("make the index {name} of {collection}");
@@ -197,7 +197,7 @@ async fn create(base: &Base, collection: &str, index: IndexModel) -> Result<()> 
     }
 }
 
-/// Makes the index by which documents are removed, or changes it to this retention.
+/// Creates the index by which documents are removed, or changes its retention.
 async fn expire(base: &Base, collection: &str, seconds: u64) -> Result<()> {
     match expiry(base, collection).await? {
         Some(found) if found == seconds => Ok(()),
@@ -222,12 +222,12 @@ async fn expire(base: &Base, collection: &str, seconds: u64) -> Result<()> {
     }
 }
 
-/// The retention that the server removes runs by, if it has one from us.
+/// The retention by which the server removes runs, if we have set one.
 pub(super) async fn retention(base: &Base) -> Result<Option<Millis>> {
     Ok(expiry(base, "runs").await?.map(Millis::from_secs))
 }
 
-/// What is said of an index that others made.
+/// The message about somebody else's index.
 fn in_the_way(collection: &str, name: &str) -> String {
     format!(
         "found an index in {collection} that stands in the way of our index {name:?}; drop or rename \
@@ -235,7 +235,7 @@ fn in_the_way(collection: &str, name: &str) -> String {
     )
 }
 
-/// The retention that the server has for a collection, in seconds; none when it has none from us.
+/// The retention of a collection, in seconds. None if we have not set one.
 async fn expiry(base: &Base, collection: &str) -> Result<Option<u64>> {
     let found = found(base, collection).await?;
     let Some(index) = found.into_iter().find(|index| name(index) == EXPIRY) else {
@@ -251,8 +251,8 @@ fn expiry_keys() -> Document {
     doc! { "finish_ts": 1 }
 }
 
-/// What is missing of our indexes, as `collection.name`: also where there is one of that name with
-/// other keys.
+/// Which of our indexes are missing, as `collection.name`. An index of the same name with other keys does not
+/// count.
 pub(super) async fn missing(base: &Base) -> Result<Vec<String>> {
     let mut missing = Vec::new();
     for collection in COLLECTIONS {
@@ -271,8 +271,8 @@ pub(super) async fn missing(base: &Base) -> Result<Vec<String>> {
     Ok(missing)
 }
 
-/// Whether two indexes have the same fields in the same order and directions. Shells write the number
-/// of a direction as another type than we do.
+/// Whether two indexes have the same fields in the same order and directions. Shells write the number of a
+/// direction with another type than we do.
 fn same_keys(one: &Document, other: &Document) -> bool {
     let keys = |keys: &Document| -> Vec<_> {
         keys.iter()
@@ -287,7 +287,7 @@ fn name(index: &IndexModel) -> &str {
 }
 
 async fn found(base: &Base, collection: &str) -> Result<Vec<IndexModel>> {
-    /// The collection is not there.
+    /// The code for a collection that does not exist.
     const MISSING: i32 = 26;
     let collection = base.database.collection::<Document>(collection);
     call(&format!("list the indexes of {}", collection.name()), async {

@@ -1,4 +1,5 @@
-//! Leases: who may commit to a run. The server decides, by its own clock, in the update itself.
+//! Leases: who may commit to a run. The server decides by its own clock and within the update itself, so that
+//! engines need not agree on the time.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -26,25 +27,25 @@ const LEASE: &str = "a lease";
 
 const WRITE: &str = "write a lease";
 
-/// Rounds of one claim. In each round other engines may be faster; what is left then goes with the
+/// Rounds of one claim. In each round other engines may be faster; what is left after the last one goes with the
 /// next claim.
 const ROUNDS: u32 = 10;
 
-/// Runs that are claimed one by one, each in a transaction of its own, at the same time: half of the
-/// connections, so that commits go on beside them.
+/// How many runs are claimed one by one at the same time, each in its own transaction: half of the connections, so
+/// that commits can go on beside them.
 const ONE_BY_ONE: usize = 16;
 
-/// How long the renewal of leases may take. It writes to several runs, and waits for transactions that
-/// have one of them: those take milliseconds, unless their engine is gone. Longer than the server waits
-/// for a majority: a majority that lags is no transaction that holds it up, and says so in time.
+/// How long the renewal of leases may take. It writes to several runs, and waits for transactions that have
+/// written to one of them: those take milliseconds, unless their engine is gone. This is longer than the server
+/// waits for a majority, so that a majority which lags reports that in time, and is not taken for a transaction.
 const WRITING: Duration = Duration::from_secs(6);
 
-/// How long the renewal of leases may take after that: it has nothing to wait for any more.
+/// How long the renewal may take when it is repeated: by then there is nothing left to wait for.
 const WRITING_AGAIN: Duration = Duration::from_secs(2);
 
 const _: () = assert!(WRITING.as_millis() > MAJORITY_LIMIT.as_millis());
 
-// A renewal that is held up by a transaction is made before the lease is over.
+// A renewal that is held up by a transaction must be made before the lease is over.
 const _: () = assert!(
     RENEWAL.to_std().as_millis()
         + WRITING.as_millis()
@@ -53,17 +54,17 @@ const _: () = assert!(
         < DEFAULT_LEASE.to_std().as_millis()
 );
 
-// So is one that comes after a claim that waits for a majority, and for the end of sessions.
+// So must one that follows a claim which waits for a majority, and for sessions to end.
 const _: () = assert!(
     RENEWAL.to_std().as_millis() + WRITING.as_millis() + 2 * PATIENCE.as_millis()
         < DEFAULT_LEASE.to_std().as_millis()
 );
 
-/// How long the write that gives all leases back may take at first: what it waits for then are
-/// transactions of our own, which are of no use any more.
+/// How long the write that gives back all leases may take at first. It can only be waiting for transactions of our
+/// own, which are no longer of use.
 const RELEASING: Duration = Duration::from_millis(200);
 
-/// The longest lease, in milliseconds: a server's dates end somewhere.
+/// The longest lease, in milliseconds: the server's dates have an end.
 const MAX_LEASE: u64 = 100 * 366 * 24 * 3_600 * 1_000;
 
 pub(super) async fn claim(
@@ -94,7 +95,7 @@ async fn claim_free(
         if runs.is_empty() {
             break;
         }
-        // Their engines may have died in the middle of a commit.
+        // The engines that let these leases run out may have died in the middle of a commit.
         base.sessions.end_of(base, &stores).await;
         let take = Take { runs, length, engine, time, until: time.here().plus(length) };
         let Taken { taken, held_up } = take.all(base).await?;
@@ -118,13 +119,13 @@ async fn claim_free(
 /// Unfinished runs that may be free, oldest first.
 struct Candidates {
     runs: Vec<Uuid>,
-    /// Stores of those who let a lease run out.
+    /// The stores through which engines let a lease run out.
     stores: Vec<Bson>,
-    /// Their clusters, and who let their leases run out.
+    /// For each run its cluster, and the engine whose lease ran out.
     known: HashMap<RunId, (Option<String>, Option<EngineId>)>,
 }
 
-/// Those among them that this version knows how to go on with, but for those that are `passed` by.
+/// The runs that may be free and that this version can drive, except for those in `passed`.
 async fn candidates(
     base: &Base,
     time: &ServerTime,
@@ -132,7 +133,7 @@ async fn candidates(
     limit: u32,
     passed: &[Uuid],
 ) -> Result<Candidates> {
-    // The others can't be read: see `mend`.
+    // Other leases can't be read: see `mend`.
     let mut free = doc! {
         "finish_ts": Bson::Null,
         "lease.until": { "$lte": date(time.there()) },
@@ -164,7 +165,7 @@ async fn candidates(
         let from = lease.and_then(|lease| lease.get_str("engine").ok());
         known.insert(RunId(id), (cluster, from.map(|engine| EngineId(engine.to_owned()))));
     }
-    // One that can't be read must not keep the others from being claimed: it is mended.
+    // A lease that can't be read must not keep other runs from being claimed: it is mended later.
     let found: Vec<_> = found.iter().filter_map(|run| only_lease(run)).collect();
     let mut stores: Vec<Bson> = Vec::new();
     for lease in found.iter().filter_map(|run| run.get_document("lease").ok()) {
@@ -179,28 +180,28 @@ async fn candidates(
     Ok(Candidates { runs, stores, known })
 }
 
-/// What the store itself keeps of a run, if it can be read: what others wrote beside it may be damaged.
+/// The fields that the store itself needs of a run, if they can be read. The other fields may be damaged.
 fn only_lease(run: &RawDocument) -> Option<Document> {
     let read = |field| Bson::try_from(run.get(field).ok()??).ok();
     Some(doc! { "_id": read("_id")?, "lease": read("lease")? })
 }
 
-/// What an epoch is.
+/// The types that an epoch may have.
 const WHOLE: [&str; 2] = ["int", "long"];
 
-/// Leases that are mended at once: a disk that breaks damages few at a time, and the next ones come with the next
-/// call.
+/// How many leases are mended at once. A failing disk damages few at a time, and further ones are mended with the
+/// next call.
 const MENDED: u32 = 100;
 
-/// Mends the leases that can't be read, and returns how many that were. Whoever has one keeps what it holds for as
-/// long as any lease lasts, but can't prolong it; after that the run can be claimed.
+/// Mends leases that can't be read, and returns how many. An engine that has such a lease keeps the run for as
+/// long as any lease lasts, but can't prolong it. After that the run can be claimed.
 pub(super) async fn mend(base: &Base, time: &ServerTime, length: Millis) -> Result<u64> {
     let not = |kinds: &[&str]| doc! { "$not": { "$type": kinds.to_vec() } };
     let damaged = doc! {
         "finish_ts": Bson::Null,
         "$or": [{ "lease.until": not(&["date"]) }, { "lease.epoch": not(&WHOLE) }],
     };
-    // The order of an index that has only unfinished runs.
+    // The order of an index that only has unfinished runs.
     let (collection, order) = (&base.runs, doc! { "lease.until": 1, "_id": 1 });
     let question =
         Question { collection, what: LEASE, filter: damaged.clone(), order, limit: MENDED };
@@ -215,33 +216,34 @@ pub(super) async fn mend(base: &Base, time: &ServerTime, length: Millis) -> Resu
     these.extend(damaged);
     let lease = doc! {
         "engine": Bson::Null,
-        // Past every epoch that was counted up.
+        // Larger than any epoch that was counted up to.
         "epoch": { "$toLong": time.now() },
         "until": until(time, length),
         "token": Bson::Null,
         "store": Bson::Null,
     };
-    // What is a document is replaced by a document only field by field.
+    // A pipeline would merge a new document into the old one field by field, so the old one is removed first.
     let change = vec![doc! { "$unset": "lease" }, doc! { "$set": { "lease": lease } }];
     Ok(call(WRITE, base.runs.update_many(these, change)).await?.matched_count)
 }
 
-/// Takes the leases of those runs that are free indeed. A write beside a transaction would wait for
-/// whoever has one of the runs, and keep all others from those that it has written; one within a
-/// transaction is told at once.
+/// Takes the leases of those of the runs that really are free. A write outside a transaction would wait for
+/// whoever has written to one of the runs, and meanwhile keep everyone else from the runs that it has written to.
+/// Within a transaction it fails at once.
 struct Take<'a> {
     runs: Vec<Uuid>,
     length: Millis,
     engine: &'a EngineId,
     time: &'a ServerTime,
-    /// From before we asked, by our own clock: we never think that we hold a lease that another may take.
+    /// The end of the leases by our own clock, counted from before we asked: so we never believe that we hold a
+    /// lease which another engine may take.
     until: Timestamp,
 }
 
-/// What came of it.
+/// The result of taking leases.
 struct Taken {
     taken: Vec<Lease>,
-    /// Runs that a transaction of somebody else has.
+    /// Runs to which somebody else's transaction has written.
     held_up: Vec<Uuid>,
 }
 
@@ -265,7 +267,7 @@ impl Take<'_> {
             match leases {
                 Ok(Some(leases)) => taken.extend(leases),
                 Ok(None) => held_up.push(run),
-                // What was taken all the same is given back with the next renewal.
+                // Leases that were taken in spite of the error are given back with the next renewal.
                 Err(error) if taken.is_empty() => return Err(error),
                 Err(error) => tracing::warn!(%run, %error, "failed to claim a run"),
             }
@@ -286,7 +288,7 @@ impl Transaction for Take<'_> {
         session: &mut ClientSession,
     ) -> std::result::Result<Vec<Lease>, Failure> {
         let Self { runs, length, engine, time, until: end } = self;
-        // This also holds for a lease that nobody has: a run that is set aside rests until then.
+        // This also applies to a lease that nobody has: a run that was set aside rests until then.
         let free = doc! { "$lte": ["$lease.until", time.now()] };
         let token = uuid(Uuid::new_v4());
         let taken = doc! {
@@ -335,11 +337,12 @@ pub(super) async fn renew(
     let mut these = runs.clone();
     these.insert("lease.token", uuid(token));
     let change = Change { runs, condition: held, new: renewed, these };
-    // What this store left itself may be what holds the renewal up, so neither waits for the other.
+    // A transaction that this store left open may hold up the renewal, so neither waits for the other.
     tokio::join!(change.make(base, time, length), base.sessions.tidy(base)).0
 }
 
-/// Gives `runs` the lease `new` where `condition` holds by then. Those that have it are `these`.
+/// Gives `runs` the lease `new` if `condition` holds at the time of the write. Afterwards `these` are the runs
+/// that have it.
 struct Change {
     runs: Document,
     condition: Document,
@@ -350,8 +353,8 @@ struct Change {
 impl Change {
     /// Makes the change, and returns the new leases.
     async fn make(self, base: &Base, time: &ServerTime, length: Millis) -> Result<Vec<Lease>> {
-        // The server's clock says when it ends. We count from before we asked, by our own clock, so that
-        // we never think that we hold a lease that another engine may take.
+        // The server's clock decides when the lease ends. We count from before we asked, by our own clock, so that
+        // we never believe that we hold a lease which another engine may take.
         let until = time.here().plus(length);
         match self.write(base, time).await? {
             0 => Ok(Vec::new()),
@@ -359,7 +362,7 @@ impl Change {
         }
     }
 
-    /// Writes it, and returns the number of runs that were found. What holds it up is ended.
+    /// Writes the leases, and returns the number of runs that matched. Ends the sessions that hold it up.
     async fn write(&self, base: &Base, time: &ServerTime) -> Result<u64> {
         let Self { runs, condition, new, .. } = self;
         let set = doc! { "$set": { "lease": { "$cond": [condition, new, "$lease"] } } };
@@ -371,8 +374,8 @@ impl Change {
             Ok(written) => written,
             Err(_) => {
                 base.sessions.end_of_all_others(base, time).await;
-                // The first one may still be made too: both write the same lease, with the same token,
-                // and a later end of it than we count with.
+                // The first write may still take effect. Both write the same lease with the same token, and it
+                // ends no earlier than we assume.
                 write(WRITING_AGAIN).await?
             }
         };
@@ -380,7 +383,7 @@ impl Change {
     }
 }
 
-/// The leases of `these` runs.
+/// The new leases of `these` runs.
 async fn changed(base: &Base, these: &Document, until: Timestamp) -> Result<Vec<Lease>> {
     let mut leases = Vec::new();
     let mut after: Option<Bson> = None;
@@ -413,7 +416,7 @@ fn until(time: &ServerTime, length: Millis) -> Document {
 
 pub(super) async fn release(base: &Base, run: RunId, epoch: u64) -> Result<()> {
     let ours = doc! { "_id": uuid(run.0), "lease.epoch": integer(epoch) };
-    // What its driver left in the middle would hold this up.
+    // A transaction that the run's driver left open would hold this up.
     base.sessions.tidy(base).await;
     call(WRITE, base.runs.update_one(ours, freed())).await.map(drop)
 }
@@ -434,7 +437,7 @@ pub(super) async fn release_all(base: &Base, engine: &EngineId) -> Result<()> {
     written.map_err(|error| failed(WRITE, error)).map(drop)
 }
 
-/// The lease of a run that nobody has.
+/// The change that leaves a run without a lease.
 fn freed() -> Document {
     doc! { "$set": { "lease.engine": Bson::Null, "lease.until": FREE } }
 }

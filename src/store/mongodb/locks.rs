@@ -1,9 +1,9 @@
-//! The locks of clusters: one document for each, with the run that got the lock last. It holds the lock
-//! while it is there and unfinished.
+//! The locks of clusters. Each cluster has one document, with the run that last got the lock. That run holds the
+//! lock while it exists and is unfinished.
 //!
-//! Whoever gets the lock writes to that document, so that of two transactions at the same time one is
-//! made again, and sees what the other did. What else is read needs no such meeting: a run that is
-//! finished or gone stays so, and a run that is queued meanwhile might as well have come a moment later.
+//! Whoever gets the lock writes to that document. So of two simultaneous transactions one is repeated, and then
+//! sees what the other did. Nothing else that is read needs such a conflict: a run that is finished or gone stays
+//! so, and a run that is queued meanwhile might just as well have been queued a moment later.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -57,7 +57,7 @@ impl Transaction for Lock<'_> {
         session: &mut ClientSession,
     ) -> std::result::Result<Locked, Failure> {
         let Self { run, epoch, at } = *self;
-        // It need not be written to: if the run changes hands meanwhile, the lock is still the run's.
+        // No write is needed here: if the run changes hands meanwhile, the lock still belongs to the run.
         let found = base.runs.find_one(fence(run, epoch, at)).projection(doc! { "cluster": 1 });
         let Some(found) = found.session(&mut *session).await? else {
             return Err(StoreError::Fenced { run, epoch }.into());
@@ -79,7 +79,7 @@ impl Transaction for Lock<'_> {
     }
 }
 
-/// Refuses a new run that rejects a busy cluster, or gives it the lock.
+/// Refuses a new run that rejects a busy cluster, if it is busy; otherwise gives such a run the lock.
 pub(super) async fn lock_at_once(
     base: &Base,
     run: &Run,
@@ -103,7 +103,7 @@ pub(super) async fn lock_at_once(
     Ok(())
 }
 
-/// The unfinished run that holds the lock of a cluster.
+/// The unfinished run that holds the lock of a cluster, if any.
 async fn holder(
     base: &Base,
     cluster: &str,
@@ -114,7 +114,7 @@ async fn holder(
     let Some(lock) = lock else { return Ok(None) };
     let id = lock.get_binary("run").ok().and_then(|id| Uuid::from_slice(id.bytes).ok());
     let Some(id) = id else {
-        // The lock can't be read: it is that of the run which goes on.
+        // The lock can't be read. It belongs to the run that goes on.
         return going_on(base, cluster, session).await;
     };
     let runs = base.runs.clone_with_type::<RawDocumentBuf>();
@@ -123,7 +123,7 @@ async fn holder(
     Ok(run.map(|_| RunId(id)))
 }
 
-/// The run that goes on, on a cluster, and needs its lock.
+/// The run on a cluster that goes on and needs its lock.
 async fn going_on(
     base: &Base,
     cluster: &str,
@@ -139,7 +139,8 @@ async fn going_on(
     Ok(run.as_ref().and_then(|run| run.get("_id")).and_then(read_uuid).map(RunId))
 }
 
-/// Removes the locks of clusters that are gone, and that no run holds. Those that clusters leave today go with them.
+/// Removes locks of clusters that are gone, if no run holds them. Today a cluster's lock is removed together with
+/// the cluster; this is for those that earlier versions left.
 pub(super) async fn remove_gone(base: &Base) -> Result<()> {
     let (collection, order) = (&base.locks, doc! { "_id": 1 });
     let mut after = Bson::MinKey;
@@ -166,7 +167,7 @@ pub(super) async fn remove_gone(base: &Base) -> Result<()> {
             let going = base.runs.find_one(doc! { "_id": &run, "finish_ts": Bson::Null });
             let going = call("read a run", going.projection(doc! { "_id": 1 })).await?;
             if going.is_none() {
-                // Another run may have got the lock of a cluster of that name meanwhile.
+                // Meanwhile another run may have got the lock of a new cluster of that name.
                 let this = doc! { "_id": lock.get("_id").cloned(), "run": run };
                 call("remove the lock of a cluster", base.locks.delete_one(this)).await?;
             }
@@ -174,8 +175,8 @@ pub(super) async fn remove_gone(base: &Base) -> Result<()> {
     }
 }
 
-/// At most `limit` of the runs that are queued for a cluster, oldest first; of those before a run when
-/// there is one.
+/// At most `limit` of the runs that are queued for a cluster, oldest first. If `before` is given, only runs before
+/// it.
 async fn queued(
     base: &Base,
     cluster: &str,
@@ -198,7 +199,7 @@ async fn queued(
     Ok(runs)
 }
 
-/// Who comes first on these clusters.
+/// Which runs come first on these clusters.
 pub(super) async fn queues(base: &Base, clusters: &[String]) -> Result<Vec<Queue>> {
     let clusters: Vec<_> = clusters.iter().take(MAX_PAGE as usize).cloned().collect();
     let holders = holders(base, &clusters).await?;
@@ -211,7 +212,7 @@ pub(super) async fn queues(base: &Base, clusters: &[String]) -> Result<Vec<Queue
     Ok(clusters.into_iter().map(queue).collect())
 }
 
-/// The unfinished runs that hold the locks of these clusters.
+/// The unfinished runs that hold the locks of these clusters, by cluster.
 async fn holders(base: &Base, clusters: &[String]) -> Result<BTreeMap<String, RunId>> {
     let locks: Vec<Document> = call("read the locks of clusters", async {
         base.locks.find(doc! { "_id": { "$in": clusters } }).await?.try_collect().await
@@ -234,9 +235,9 @@ async fn holders(base: &Base, clusters: &[String]) -> Result<BTreeMap<String, Ru
     Ok(holders)
 }
 
-/// The oldest runs that are queued for any of these clusters, by cluster. They are read a page at a time, and a cluster
-/// of which enough are known is left out of the next page. So a long queue costs one question more, and not one for
-/// each of the other clusters.
+/// The oldest runs that are queued for any of these clusters, by cluster. They are read in pages, and a cluster of
+/// which enough runs are known is left out of the next page. So a long queue costs one more question, and not one
+/// for each of the other clusters.
 async fn queued_on(base: &Base, clusters: &[String]) -> Result<BTreeMap<String, Vec<RunId>>> {
     let mut queued: BTreeMap<String, Vec<RunId>> = BTreeMap::new();
     let (mut unknown, mut after) = (clusters.to_vec(), None);
@@ -282,15 +283,15 @@ async fn give(
     given.session(session).await.map(drop)
 }
 
-/// Where a run says whether it needs the lock.
+/// The field of a run that says whether it needs the lock.
 pub(super) const CONCURRENCY: &str = "snapshot.playbook.concurrency";
 
-/// Fits runs that need the lock of their cluster.
+/// Matches runs that need the lock of their cluster.
 fn needs_lock() -> Document {
     doc! { CONCURRENCY: { "$in": ["queue", "reject"] } }
 }
 
-/// The runs that go on with one of these statuses and need their cluster's lock, by identifier and a page at a time.
+/// Reads the runs that have one of these statuses and need their cluster's lock, by identifier and in pages.
 struct Going<'a> {
     statuses: &'a [RunStatus],
     after: Bson,
@@ -301,7 +302,7 @@ impl<'a> Going<'a> {
         Self { statuses, after: Bson::MinKey }
     }
 
-    /// The next ones, with what is known of them beside the snapshot; none where there are no more.
+    /// The next page, without snapshots. None if there are no more runs.
     async fn next(&mut self, base: &Base) -> Result<Option<Vec<Document>>> {
         let statuses: Vec<_> = self.statuses.iter().map(|status| status.as_str()).collect();
         let mut filter = needs_lock();
@@ -318,9 +319,9 @@ impl<'a> Going<'a> {
     }
 }
 
-/// Gives clusters to the runs that went on before there were locks. May be done twice.
+/// Gives the locks of clusters to runs that were going on before there were locks. May be repeated.
 pub(super) async fn give_to_going(base: &Base) -> Result<()> {
-    // One that is finishing comes last: it may never have started.
+    // Runs that are finishing come last, because they may never have started.
     let others: Vec<_> = going_statuses().collect();
     for statuses in [&others[..], &[RunStatus::Finishing]] {
         let mut going = Going::with(statuses);
@@ -333,7 +334,7 @@ pub(super) async fn give_to_going(base: &Base) -> Result<()> {
     Ok(())
 }
 
-/// Gives a run its cluster, if nobody has it.
+/// Gives a run the lock of its cluster, if nobody has it.
 async fn give_first(base: &Base, run: &Document) -> Result<()> {
     let (Ok(cluster), Some(id)) = (run.get_str("cluster"), run.get("_id")) else { return Ok(()) };
     let first = doc! { "$setOnInsert": { "run": id } };
@@ -346,7 +347,7 @@ async fn give_first(base: &Base, run: &Document) -> Result<()> {
 
 /// The runs that go on without the lock that they need.
 pub(super) async fn unlocked(base: &Base) -> Result<Vec<RunId>> {
-    // One that is finishing may never have started.
+    // Runs that are finishing are left out, because they may never have started.
     let statuses: Vec<_> = going_statuses().collect();
     let (mut unlocked, mut going) = (Vec::new(), Going::with(&statuses));
     while let Some(page) = going.next(base).await? {
@@ -359,7 +360,8 @@ pub(super) async fn unlocked(base: &Base) -> Result<Vec<RunId>> {
     Ok(unlocked)
 }
 
-/// Whether a run that was seen to go on has no lock, and still goes on: its end gives the lock to others.
+/// Whether a run that was seen to go on has no lock, and still goes on. If it has ended, others may have the lock
+/// by now.
 async fn is_unlocked(base: &Base, run: &Document) -> Result<bool> {
     let (Ok(cluster), Some(id)) = (run.get_str("cluster"), run.get("_id")) else {
         return Ok(false);

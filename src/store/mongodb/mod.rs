@@ -1,18 +1,17 @@
-//! The primary back end: MongoDB, a replica set, since a commit is a transaction.
+//! The primary back end: MongoDB. It needs a replica set, because a commit is a transaction.
 //!
-//! Documents are typed and meant to be read in a shell: dates are dates, identifiers UUIDs, states
-//! the words that are used everywhere (`codec/`, `bodies.rs`). What a run is made of is in a
-//! collection of its own for each kind, and removed by the server itself some time after
-//! `finish_ts` (`indexes.rs`).
+//! Documents are typed and meant to be read in a shell: dates are dates, identifiers are UUIDs, states are the
+//! words that are used everywhere (`codec/`, `bodies.rs`). Each kind of document of a run has its own collection.
+//! The server itself removes them some time after `finish_ts` (`indexes.rs`).
 //!
-//! - Every write that depends on something is a transaction, tried again while the server says so
-//!   (`transaction.rs`). Each writes to the document that it depends on, since transactions that only
-//!   read it would not meet: a commit to its run (`commit.rs`), a pin to its plugin (`pins.rs`), a
-//!   command to its run (`commands.rs`), who gets a cluster to its lock (`locks.rs`).
-//!   What a transaction leaves open whose engine is gone is ended by others (`sessions.rs`, `pool.rs`).
-//! - A run that somebody's transaction has is passed by when runs are claimed (`held_up.rs`).
-//! - Leases are decided by the server's clock (`leases.rs`, `time.rs`).
-//! - The bytes of plugins are in GridFS, which knows no transactions (`files.rs`).
+//! - Every write that depends on something is a transaction, which is repeated while the server asks for that
+//!   (`transaction.rs`). Each one writes to the document that it depends on, because transactions that only read
+//!   it would not conflict: a commit writes to its run (`commit.rs`), a pin to its plugin (`pins.rs`), a command
+//!   to its run (`commands.rs`), and whoever gets a cluster to its lock (`locks.rs`). If an engine disappears,
+//!   others end the transactions that it left open (`sessions.rs`, `pool.rs`).
+//! - A run that another transaction has just written to is passed over when runs are claimed (`held_up.rs`).
+//! - The server's clock decides about leases (`leases.rs`, `time.rs`).
+//! - The bytes of plugins are in GridFS, which does not take part in transactions (`files.rs`).
 
 mod base;
 mod batch;

@@ -1,4 +1,4 @@
-//! Playbooks and clusters.
+//! Playbooks and clusters: what people apply.
 
 use async_trait::async_trait;
 use mongodb::ClientSession;
@@ -21,7 +21,7 @@ use replibook_core::run::{RunId, RunStatus};
 const PLAYBOOK: &str = "a playbook";
 const CLUSTER: &str = "a cluster";
 
-/// What is to be kept, with its document.
+/// An object to be kept, with its document.
 enum New<'a> {
     Playbook(&'a StoredPlaybook, Document),
     Cluster(&'a Cluster, Document),
@@ -106,7 +106,7 @@ async fn keep_playbook(
     let pins = new.playbook.plugins.values().map(|pin| &pin.digest).collect();
     touch(base, &pins, session).await?;
     if is_known {
-        // Applying it anew is what mends one that can't be read.
+        // A playbook that can't be read is mended by applying it anew.
         let replace = base.playbooks.replace_one(by_version(name, version), document);
         replace.session(session).await?;
         return Ok(Put::Updated);
@@ -128,7 +128,7 @@ async fn keep_cluster(
         Some(Ok(known)) if known.text == new.text && known.spec == new.spec => {
             return Ok(Put::Unchanged);
         }
-        // A playbook that can't be read is mended by applying it anew.
+        // A cluster that can't be read is mended by applying it anew.
         Some(Ok(_) | Err(_)) => Put::Updated,
         None => Put::Created,
     };
@@ -214,8 +214,8 @@ impl Transaction for DeleteCluster<'_> {
         session: &mut ClientSession,
     ) -> std::result::Result<bool, Failure> {
         let name = self.0;
-        // This is written first, so that a transaction that is about to create a run of the cluster
-        // must wait or begin anew.
+        // This write comes first, so that a transaction that is about to create a run on the cluster has to wait
+        // or to start again.
         let removed = base.clusters.delete_one(doc! { "_id": name }).session(&mut *session).await?;
         if removed.deleted_count == 0 {
             return Ok(false);
@@ -232,7 +232,7 @@ impl Transaction for DeleteCluster<'_> {
                 Err(StoreError::ClusterInUse { cluster, run }.into())
             }
             None => {
-                // Nobody holds it any more.
+                // All its runs have ended, so nobody holds the lock.
                 base.locks.delete_one(doc! { "_id": name }).session(session).await?;
                 Ok(true)
             }
@@ -240,11 +240,11 @@ impl Transaction for DeleteCluster<'_> {
     }
 }
 
-/// Writes to the cluster of a run that is being created. If the cluster is removed at the same
-/// time, one of the two transactions must begin again, and sees what the other did.
+/// Writes to the cluster of a run that is being created. If the cluster is removed at the same time, one of the
+/// two transactions has to start again, and then sees what the other did.
 ///
 /// # Errors
-/// [`StoreError::MissingCluster`].
+/// [`StoreError::MissingCluster`] if the cluster is not in the store.
 pub(super) async fn touch_cluster(
     base: &Base,
     name: &str,

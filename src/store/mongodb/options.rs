@@ -1,4 +1,4 @@
-//! Where the database is, and who we are there.
+//! Where the database is, and as whom to connect to it.
 
 use std::sync::Arc;
 
@@ -15,39 +15,39 @@ use super::time::TimeSource;
 use super::tls;
 use crate::contract::Result;
 
-/// Name of the database when the address has none.
+/// Name of the database if the address has none.
 const DATABASE: &str = "replibook";
 
-/// Connections when the address does not say: enough for the commits of many runs at once, and few
+/// The most connections, unless the address says otherwise: enough for the commits of many runs at once, and few
 /// enough that a dozen engines don't trouble a small server.
 const CONNECTIONS: u32 = 32;
 
-/// How long to look for a primary when the address does not say: an election takes a few seconds.
-/// Shorter than a call may take, so that the error says what is the matter.
+/// How long to look for a primary, unless the address says otherwise: an election takes a few seconds. This is
+/// shorter than a call may take, so that the error names the real cause.
 const SELECTION: std::time::Duration = std::time::Duration::from_secs(5);
 
-/// Where the database is, and who we are there.
+/// Where the database is, and as whom to connect to it.
 #[derive(Clone)]
 pub struct MongoOptions {
-    /// A connection string, `mongodb://host:port/database?options` or `mongodb+srv://name/database`; without a database
-    /// `replibook`. What it says about read and write concerns does not count: the promises of a
-    /// store depend on those.
+    /// A connection string: `mongodb://host:port/database?options` or `mongodb+srv://name/database`. Without a
+    /// database it is `replibook`. Its read and write concerns are ignored, because the promises of a store depend
+    /// on them.
     pub address: String,
-    /// User and password, in place of those in the address.
+    /// User name and password, if they are not in the address.
     pub credentials: Option<MongoCredentials>,
-    /// Whose time counts.
+    /// Whose clock decides about leases and expiry.
     pub time: TimeSource,
-    /// Whether one command may write to several collections, where the server is able to.
+    /// Whether one command may write to several collections, if the server can do that.
     pub bulk_write: bool,
-    /// Is told of every command, its name and what is sent, before it is sent: for tests.
+    /// Is called with the name and content of every command before it is sent; for tests.
     pub watch: Option<Watch>,
 }
 
-/// Is told of commands.
+/// A function that observes commands.
 pub type Watch = Arc<dyn Fn(&str, &Document) + Send + Sync>;
 
 impl MongoOptions {
-    /// A database at `address`, with everything else as usual.
+    /// The database at `address`, with defaults for everything else.
     pub fn new(address: impl Into<String>) -> Self {
         Self {
             address: address.into(),
@@ -58,13 +58,13 @@ impl MongoOptions {
         }
     }
 
-    /// What the driver is told.
+    /// The options for the driver.
     #[allow(clippy::wildcard_enum_match_arm, reason = "the driver may add kinds")]
     pub(super) async fn client_options(&self) -> Result<ClientOptions> {
         let parsed = ClientOptions::parse(&self.address).await;
-        // The address may have a password in it, so it is not shown.
+        // The address may contain a password, so it is not shown.
         let mut options = parsed.map_err(|error| match *error.kind {
-            // Who looks names up may be there later.
+            // The name server may be available later.
             ErrorKind::DnsResolve { .. } => failed("look up the members of the store", error),
             _ => unfit_because("failed to read the address of the store", Said::by(&error)),
         })?;
@@ -98,7 +98,7 @@ impl MongoOptions {
     }
 }
 
-/// What is read was written to a majority, so that no election takes it back.
+/// Only what a majority has written is read, so that no election can undo it.
 pub(super) fn read_concern() -> ReadConcern {
     ReadConcern::majority()
 }

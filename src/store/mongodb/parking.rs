@@ -1,4 +1,4 @@
-//! Runs that nobody drives: those that wait for a person, and those that wait for an engine.
+//! Runs without an engine: those that wait for a person, and those that wait for an engine.
 
 use std::collections::BTreeSet;
 
@@ -23,16 +23,16 @@ use replibook_core::run::{Command, EngineId, KNOWN_FORMAT, RunId, Timestamp};
 
 const LEASE: &str = "a lease";
 
-/// The most runs that are woken at a time: one after the other, while the engine that does it waits. The next ones
-/// follow within seconds.
+/// The most runs that are woken at a time. They are woken one after the other while the engine that does it waits;
+/// the next ones follow within seconds.
 const WOKEN_AT_ONCE: u32 = 50;
 
-/// How many pages of commands are looked at for runs that are to be woken. Most commands wait for an engine that is
-/// about to answer them, so hardly ever is there a second page.
+/// The most pages of commands that are searched for runs to wake. Most commands wait for an engine that is about
+/// to answer them, so there hardly ever is a second page.
 const PAGES: usize = 20;
 
-/// Gives the lease of a run back until a command comes. Whoever submits one writes to the run as well, so of
-/// the two at once one is made again, and sees what the other did.
+/// Gives back the lease of a run until a command comes. Whoever submits a command writes to the run too, so if
+/// both happen at once, one of them is repeated and then sees what the other did.
 pub(super) struct Park<'a> {
     pub(super) run: RunId,
     pub(super) epoch: u64,
@@ -66,7 +66,8 @@ impl Transaction for Park<'_> {
     }
 }
 
-/// Whether a command that can be read waits for the run. `pass_over` hears of those before it that can't.
+/// Whether a readable command waits for the run. Calls `pass_over` for each unreadable one that it finds before
+/// that.
 async fn is_waited_for(
     base: &Base,
     run: RunId,
@@ -86,19 +87,20 @@ async fn is_waited_for(
     Ok(false)
 }
 
-/// Wakes runs for which a command waits that came while an engine held them that does not any more. A server of an
-/// earlier version that takes a command wakes no run at all. How many there were, at most [`WOKEN_AT_ONCE`].
+/// Wakes runs for which a command waits that came while an engine held them that no longer does. (When a server of
+/// an earlier version takes a command, it does not wake the run either.) Returns how many were woken, at most
+/// [`WOKEN_AT_ONCE`].
 pub(super) async fn wake(base: &Base, at: &Moment) -> Result<u64> {
     let mut woken = 0;
     for run in asleep(base, at).await? {
-        // What somebody has a transaction on is looked at again soon.
+        // If somebody has a transaction on the run, it is looked at again soon.
         let made = transaction::make_at_once(base, &Wake { run, at }).await?;
         woken += u64::from(made.unwrap_or(false));
     }
     Ok(woken)
 }
 
-/// Runs that are to be woken, of those for which commands have waited the longest.
+/// The runs to wake, beginning with those whose commands have waited longest.
 async fn asleep(base: &Base, at: &Moment) -> Result<BTreeSet<RunId>> {
     let (mut asleep, mut looked_at, mut after) = (BTreeSet::new(), BTreeSet::new(), None);
     for _ in 0..PAGES {
@@ -116,7 +118,7 @@ async fn asleep(base: &Base, at: &Moment) -> Result<BTreeSet<RunId>> {
     Ok(asleep)
 }
 
-/// Those of these runs that nobody drives, and that were not woken: at most so many.
+/// Which of these runs, at most `limit`, have no engine and were not woken yet.
 async fn asleep_of(
     base: &Base,
     runs: BTreeSet<RunId>,
@@ -160,7 +162,7 @@ impl Transaction for Wake<'_> {
         let Some(wake) = kept.as_ref().and_then(|run| waking(run, self.at)) else {
             return Ok(false);
         };
-        // Its engine may have answered the command since, and parked the run.
+        // Meanwhile an engine may have answered the command and parked the run.
         if !is_waited_for(base, self.run, self.at, session, |_, _| {}).await? {
             return Ok(false);
         }
@@ -169,8 +171,8 @@ impl Transaction for Wake<'_> {
     }
 }
 
-/// What lets engines take up a run, for which a command has come, also those that have no place for it. None if it
-/// has an engine, or rests.
+/// The change that wakes a run for which a command has come: even engines that have no place for it may take it up
+/// then. None if the run has an engine, rests, or has been woken.
 pub(super) fn waking(run: &Document, at: &Moment) -> Option<Document> {
     let lease = run.get_document("lease").ok()?;
     if run.get("finish_ts").is_some_and(|finish_ts| *finish_ts != Bson::Null) {
@@ -187,12 +189,12 @@ pub(super) fn waking(run: &Document, at: &Moment) -> Option<Document> {
     (is_over && !is_woken).then(|| doc! { "$set": { "lease.woken": true } })
 }
 
-/// Commands without an outcome.
+/// Matches commands without an outcome.
 pub(super) fn without_outcome(at: &Moment) -> Document {
     doc! { "outcome": Bson::Null, "finish_ts": live(at.cutoff) }
 }
 
-/// Those of them that are for one run.
+/// Matches those that are for one run.
 pub(super) fn unanswered_of(run: RunId, at: &Moment) -> Document {
     let mut of = without_outcome(at);
     of.insert("run", uuid(run.0));
@@ -232,7 +234,7 @@ fn holder(run: &Document) -> Option<Holder> {
     let id = run.get("_id").and_then(read_uuid).map(RunId)?;
     let lease = run.get_document("lease").ok()?;
     let engine = EngineId(lease.get_str("engine").ok()?.to_owned());
-    // A lease that an earlier version took does not say.
+    // A lease that an earlier version took does not say since when.
     let since = lease.get_datetime("since").map_or(0, |since| since.timestamp_millis());
     Some(Holder { run: id, engine, since: Timestamp::from_millis(since) })
 }

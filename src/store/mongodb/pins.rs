@@ -1,7 +1,7 @@
-//! What pins a plugin.
+//! What pins a plugin, and so keeps it from being removed.
 //!
-//! Who pins a plugin and who removes it must meet: both write to the plugin's document, so that of
-//! two transactions at the same time one is made again, and sees what the other did.
+//! Pinning a plugin and removing it must conflict: both write to the plugin's document. So of two simultaneous
+//! transactions one is repeated, and then sees what the other did.
 
 use std::collections::BTreeSet;
 
@@ -15,10 +15,10 @@ use crate::error::StoreError;
 use crate::options::Moment;
 use replibook_core::run::Digest;
 
-/// Writes to the plugins that are to be pinned.
+/// Writes to the plugins that are about to be pinned.
 ///
 /// # Errors
-/// [`StoreError::MissingPlugin`] for the least that is not in the store.
+/// [`StoreError::MissingPlugin`] for the lowest digest that is not in the store.
 pub(super) async fn touch(
     base: &Base,
     pins: &BTreeSet<&Digest>,
@@ -34,7 +34,7 @@ pub(super) async fn touch(
     Ok(())
 }
 
-/// What pins a plugin, for people: a playbook, or a run that has not expired.
+/// What pins a plugin, as human-readable text: a playbook, or a run that has not expired. None if nothing does.
 pub(super) async fn pinned_by(
     base: &Base,
     digest: &Digest,

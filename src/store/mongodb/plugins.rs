@@ -1,4 +1,4 @@
-//! Plugins, whose bytes are beside them in files.
+//! Plugins. Their bytes are in files beside their documents (`files.rs`).
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -23,15 +23,15 @@ use replibook_core::run::Digest;
 
 const PLUGIN: &str = "a plugin";
 
-/// Times that the bytes are looked for: in between the plugin may be removed and put again.
+/// How many times to look for the bytes: between two reads the plugin may be removed and put again.
 const LOOKS: u32 = 3;
 
 /// # Flow
-/// The bytes go to a file that nobody knows; then the plugin's document names it, which is the moment
-/// from which the plugin is there. Who comes second removes the file again.
+/// The bytes go to a file that nobody knows. Then the plugin's document names the file; from that moment on the
+/// plugin exists. If another call was faster, the file is removed again.
 pub(super) async fn put_plugin(base: &Base, new: &Plugin, bytes: Bytes) -> Result<Put> {
     let digest = &new.info.digest;
-    // What is kept of it beside its bytes, and these.
+    // Both the stored information and the bytes have to be readable.
     let bytes_of_it = plugin_bytes(base, digest).await;
     let known = match plugin(base, digest).await {
         Ok(None) => Ok(None),
@@ -41,7 +41,7 @@ pub(super) async fn put_plugin(base: &Base, new: &Plugin, bytes: Bytes) -> Resul
     match known {
         Ok(None) => {}
         Ok(Some(_)) => return Ok(Put::Unchanged),
-        // Putting it anew is what mends one that can't be read.
+        // A plugin that can't be read is mended by putting it anew.
         Err(StoreError::Damaged(_)) => {
             return mend(base, new, bytes).await;
         }
@@ -55,7 +55,7 @@ pub(super) async fn put_plugin(base: &Base, new: &Plugin, bytes: Bytes) -> Resul
     match insert {
         Ok(Ok(_)) => Ok(Put::Created),
         Ok(Err(error)) if is_duplicate(&error) => {
-            // The insert may have been made twice by the driver, and the first one be our own.
+            // The driver may have sent the insert twice, so the existing document may be our own.
             if matches!(self::file(base, digest).await, Ok(Some(named)) if named == file) {
                 return Ok(Put::Created);
             }
@@ -67,7 +67,8 @@ pub(super) async fn put_plugin(base: &Base, new: &Plugin, bytes: Bytes) -> Resul
     }
 }
 
-/// Sets all that is kept of a plugin. The file that it had is one that no plugin names any more, and goes later.
+/// Rewrites everything that is stored of a plugin. No plugin names its former file any more, so that is removed
+/// later.
 async fn mend(base: &Base, new: &Plugin, bytes: Bytes) -> Result<Put> {
     let mut set = bodies::body(PLUGIN, new)?;
     set.insert("file", files::write(base, new.info.digest.as_str(), bytes).await?);
@@ -76,7 +77,7 @@ async fn mend(base: &Base, new: &Plugin, bytes: Bytes) -> Result<Put> {
     Ok(Put::Updated)
 }
 
-/// The file of a plugin, if the plugin is there.
+/// The file of a plugin. None if there is no such plugin.
 async fn file(base: &Base, digest: &Digest) -> Result<Option<ObjectId>> {
     let found = base.plugins.find_one(by_digest(digest)).projection(doc! { "file": 1 });
     let Some(found) = call("read a plugin", found).await? else { return Ok(None) };
@@ -144,7 +145,7 @@ pub(super) async fn delete_plugin(base: &Base, digest: &Digest, at: &Moment) -> 
     match transaction::make(base, &DeletePlugin { digest, at }).await? {
         Some(None) => Ok(true),
         Some(Some(file)) => {
-            // If this fails the file is one that no plugin names, and goes later.
+            // If this fails, no plugin names the file any more, so it is removed later.
             if let Err(error) = files::remove(base, file).await {
                 tracing::warn!(%digest, %error, "the bytes of a plugin stay for now");
             }
@@ -166,7 +167,7 @@ impl Transaction for DeletePlugin<'_> {
         session: &mut ClientSession,
     ) -> std::result::Result<Option<Option<ObjectId>>, Failure> {
         let Self { digest, at } = *self;
-        // Written first: whoever is about to pin it has to wait or to begin anew.
+        // This write comes first, so that whoever is about to pin the plugin has to wait or to start again.
         let removed = base.plugins.find_one_and_delete(by_digest(digest));
         let removed = removed.projection(doc! { "file": 1 }).session(&mut *session).await?;
         if let Some(by) = pinned_by(base, digest, at, session).await? {

@@ -1,4 +1,5 @@
-//! The sessions of one store: those that are free, those that were left, and which one is used next.
+//! The sessions of one store: which are free, which were left with a transaction, and which is used next. Free of
+//! I/O, so that it can be tested by itself.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -6,61 +7,62 @@ use std::time::{Duration, Instant};
 use mongodb::ClientSession;
 use mongodb::bson::Document;
 
-/// Sessions: those of all transactions that may go on at once, and three times as many that were left.
-/// With more than that left, as by callers that give up again and again, the one that was left first
-/// is used next: what it has open ends with that, and whoever is just ending it only costs another try.
+/// The most sessions: those of all transactions that may go on at once, and three times as many that were left. If
+/// more were left, for example by callers that give up again and again, the one that was left first is used next.
+/// That ends its open transaction, and if somebody is just ending the session, it only costs another try.
 const SESSIONS: usize = 256;
 
-/// How long a session that was left is ended again and again: what it sent may arrive later than that
-/// it is ended.
+/// For how long a session that was left is ended again and again, because what was sent in it may arrive after it
+/// was ended.
 const ENDING: Duration = Duration::from_secs(20);
 
-/// How often it is ended meanwhile.
+/// How often it is ended during that time.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// The sessions of one store. Each is in one place: here as free or as left, or with a transaction.
+/// The sessions of one store. Each session is in exactly one place: free here, left here, or in use by a
+/// transaction.
 #[derive(Default)]
 pub(super) struct Pool {
-    /// The one that was used last is used next.
+    /// The session that was used last is used next.
     free: Vec<ClientSession>,
-    /// Those that may have a transaction which nobody ends, in the order in which they were left.
+    /// Sessions that may have an open transaction that nobody ends, in the order in which they were left.
     left: VecDeque<Left>,
-    /// How many were left so far.
+    /// How many times a session was left so far.
     leavings: u64,
-    /// How many there are, those with transactions too.
+    /// How many sessions exist, including those in use.
     made: usize,
 }
 
-/// A session that was left. It is kept here until it is over: one that is dropped is what the driver uses
-/// next, for anything, and that would be ended with it.
+/// A session that was left. It is kept here until its transaction is certainly over. If it were dropped, the
+/// driver would use it next, for anything, and ending the session would end that too.
 struct Left {
     session: ClientSession,
-    /// Which time that a session was left this is: the same session may be left again.
+    /// The number of this leaving, since the same session may be left again.
     number: u64,
     since: Instant,
-    /// When it was last ended, or that was tried.
+    /// When somebody last tried to end the session.
     tried: Option<Instant>,
-    /// Whether that went well.
+    /// Whether that succeeded.
     ended: bool,
 }
 
-/// Which of those that were left are to be ended.
+/// Which of the sessions that were left are to be ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Which {
     /// Those that nobody has tried to end yet.
     New,
-    /// Those whose turn it is.
+    /// Those that nobody has tried to end for a while.
     Due,
 }
 
-/// Sessions that are being ended, each as it was left.
+/// Sessions that are being ended, identified by the number of their leaving.
 pub(super) struct Ending {
     numbers: Vec<u64>,
     pub(super) ids: Vec<Document>,
 }
 
 impl Pool {
-    /// The session that is used next. When there is none, one is to be made, and counts already.
+    /// The session to use next. None: the caller has to create one, which is counted already.
     pub(super) fn next(&mut self, now: Instant) -> Option<ClientSession> {
         self.take_up(now);
         if let Some(session) = self.free.pop() {
@@ -75,7 +77,7 @@ impl Pool {
         None
     }
 
-    /// What was ended for long enough is free again, but not while it is being ended once more.
+    /// Frees sessions that were ended for long enough, unless they are just being ended once more.
     fn take_up(&mut self, now: Instant) {
         let is_old = |left: &Left| now.saturating_duration_since(left.since) > ENDING;
         if !self.left.front().is_some_and(is_old) {
@@ -90,19 +92,19 @@ impl Pool {
         }
     }
 
-    /// It has no transaction, or its next one ends it.
+    /// Takes back a session without an open transaction, or one whose next transaction ends it.
     pub(super) fn give_back(&mut self, session: ClientSession) {
         self.free.push(session);
     }
 
-    /// It may have a transaction which nobody ends.
+    /// Takes back a session that may have an open transaction that nobody ends.
     pub(super) fn leave(&mut self, session: ClientSession, now: Instant) {
         self.leavings += 1;
         let number = self.leavings;
         self.left.push_back(Left { session, number, since: now, tried: None, ended: false });
     }
 
-    /// What is to be ended now. Others need not do it as well.
+    /// The sessions to end now. They count as tried, so that others don't try at the same time.
     pub(super) fn begin_ending(&mut self, which: Which, now: Instant) -> Ending {
         let mut ending = Ending { numbers: Vec::new(), ids: Vec::new() };
         for left in &mut self.left {
@@ -120,7 +122,7 @@ impl Pool {
         ending
     }
 
-    /// Takes notice that they were ended: those that are still as they were left.
+    /// Records that these sessions were ended, except for those that were used again meanwhile.
     pub(super) fn ended(&mut self, ending: &Ending) {
         for left in self.left.iter_mut().filter(|left| ending.numbers.contains(&left.number)) {
             left.ended = true;
@@ -134,12 +136,12 @@ mod tests {
 
     use super::*;
 
-    /// A client of a server that is not there: sessions are made without it.
+    /// A client of a server that does not exist: sessions can be created without one.
     async fn client() -> Client {
         Client::with_uri_str("mongodb://127.0.0.1:1").await.unwrap()
     }
 
-    /// The next session of the pool, and whether it was made for that.
+    /// The next session of the pool, and whether it had to be created.
     async fn next(pool: &mut Pool, client: &Client, now: Instant) -> (ClientSession, bool) {
         match pool.next(now) {
             Some(session) => (session, false),
@@ -180,7 +182,7 @@ mod tests {
         let (session, _) = next(&mut pool, &client, start).await;
         pool.leave(session, start);
         let first = pool.begin_ending(Which::New, start);
-        // It is used and left once more before that is answered.
+        // The session is used and left once more before the answer comes.
         let session = pool.left.pop_front().unwrap().session;
         pool.leave(session, start);
         pool.ended(&first);
@@ -200,7 +202,7 @@ mod tests {
             if is_made {
                 made.push(session.id().clone());
             } else {
-                // The one that was left first.
+                // The session that was left first.
                 assert_eq!(session.id(), &made[n - SESSIONS]);
             }
             pool.leave(session, start);

@@ -1,5 +1,5 @@
-//! What a server has to be able to do, asked at the start: servers that speak the protocol can't do all of
-//! it, and what they say when it is missing in the middle of a run helps nobody.
+//! Asks at the start whether the server can do what the store needs. Servers that only speak the protocol can't do
+//! all of it, and an error about that in the middle of a run would help nobody.
 
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use mongodb::options::UpdateOneModel;
@@ -11,22 +11,22 @@ use super::sessions::end;
 use crate::contract::Result;
 use crate::error::StoreError;
 
-/// What a server does without, and a store as well.
+/// What a server may lack without making the store useless.
 const NO_SESSIONS_ENDED: &str = "it does not end sessions (killSessions): a run whose server was killed in the \
      middle of a commit may wait for a minute";
 const NO_BULK_WRITE: &str =
     "it does not write to several collections at once (bulkWrite): a commit takes more round trips";
 const NOTHING_REMOVED: &str = "it removes nothing that has expired: ttlMonitorEnabled is off";
 
-/// Looks whether the server is able to do what the store needs, and returns what it does without.
+/// Checks that the server can do what the store needs. Returns what it lacks that the store can do without.
 ///
 /// # Errors
-/// [`StoreError::Unfit`] with what is missing.
+/// [`StoreError::Unfit`], which says what is missing.
 pub(super) async fn probe(base: &mut Base) -> Result<Vec<&'static str>> {
     let id = doc! { "probe": uuid(base.sessions.store) };
     transactions(base, &id).await?;
     let asked = server_time(base, &id).await;
-    // It may have been made all the same.
+    // The probe may exist in spite of an error.
     let _ = within(LIMIT, "remove a probe", base.meta.delete_one(doc! { "_id": &id })).await;
     asked?;
     let mut lacks = Vec::new();
@@ -43,7 +43,7 @@ pub(super) async fn probe(base: &mut Base) -> Result<Vec<&'static str>> {
     Ok(lacks)
 }
 
-/// What came of a question to the server: its answer, or that it can't be asked this.
+/// The server's answer to a question. If the server can't do `missing` at all, the error says so.
 async fn asked<T>(
     doing: &str,
     missing: &str,
@@ -55,7 +55,7 @@ async fn asked<T>(
     })
 }
 
-/// What is said of a server that lacks something.
+/// The message about a server that lacks something.
 pub(super) fn lacking(what: &str) -> String {
     format!(
         "found a server without {what}; expected MongoDB 5.0 or newer. Servers that only speak its protocol \
@@ -63,17 +63,17 @@ pub(super) fn lacking(what: &str) -> String {
     )
 }
 
-/// A commit is a transaction.
+/// Checks that the server has transactions, because a commit is one.
 async fn transactions(base: &Base, id: &Document) -> Result<()> {
     const MISSING: &str = "transactions (startTransaction)";
     let mut session = call("start a session", base.client.start_session()).await?;
     asked("begin a transaction", MISSING, session.start_transaction()).await?;
     let made = base.meta.insert_one(doc! { "_id": id }).session(&mut session);
     let made = asked("write in a transaction", MISSING, made).await;
-    // Where it does not hear of it, it ends with the session.
+    // If the server does not hear of this, the transaction ends with the session.
     let _ = session.abort_transaction().await;
     made?;
-    // One that has no transactions has kept it.
+    // A server that ignores transactions has kept the document.
     let kept = call("look for a probe", base.meta.find_one(doc! { "_id": id })).await?;
     match kept {
         None => Ok(()),
@@ -81,7 +81,7 @@ async fn transactions(base: &Base, id: &Document) -> Result<()> {
     }
 }
 
-/// Leases are decided by the server's clock.
+/// Checks that the server's own clock can be used in updates, because leases are decided by it.
 async fn server_time(base: &Base, id: &Document) -> Result<()> {
     const MISSING: &str = "its own time in updates ($$NOW, $dateAdd)";
     let hour = doc! { "startDate": "$$NOW", "unit": "hour", "amount": 1_i64 };
@@ -113,7 +113,8 @@ async fn writes_in_bulk(base: &Base) -> Result<bool> {
     }
 }
 
-/// Whether the server removes what has expired, as far as it tells: those of providers do, and don't.
+/// Whether the server removes expired documents, as far as it tells. Some providers' servers do although they
+/// don't tell.
 async fn removes(base: &Base) -> bool {
     let question = doc! { "getParameter": 1, "ttlMonitorEnabled": 1 };
     let admin = base.client.database("admin");
@@ -124,14 +125,14 @@ async fn removes(base: &Base) -> bool {
     }
 }
 
-/// Says what the server does without.
+/// Logs what the server lacks.
 pub(super) fn say(lacks: &[&'static str]) {
     for lack in lacks {
         tracing::warn!("the MongoDB server lacks something: {lack}");
     }
 }
 
-/// The error of an index that the server can't make because it has none of that kind.
+/// The error about an index that the server can't create because it has no indexes of that kind.
 pub(super) fn without_index(name: &str, error: &mongodb::error::Error) -> StoreError {
     let missing = format!("indexes like {name:?} (TTL, unique and partial ones are needed)");
     unfit_because(lacking(&missing), Said::by(error))

@@ -1,4 +1,5 @@
-//! The retention that all servers of one database have in common.
+//! The retention that all servers of one database share. It is kept in the database, because the database removes
+//! by it.
 
 use mongodb::bson::{Document, doc};
 use mongodb::options::ReturnDocument;
@@ -12,21 +13,21 @@ use crate::options::StoreOptions;
 use crate::retention::Keeping;
 use replibook_core::run::Millis;
 
-/// What the document with the retention is known by, in the collection `meta`.
+/// The `_id` of the document with the retention, in the collection `meta`.
 const RETENTION: &str = "retention";
 
-/// Where that document has it.
+/// The field of that document with the retention, in milliseconds.
 const MILLIS: &str = "millis";
 
-/// Rounds in which a start agrees with others that say another retention at the same moment: each further
-/// one is caused by a start of another server.
+/// The most rounds in which a start agrees with others that set another retention at the same moment. Each further
+/// round is caused by the start of another server.
 const ROUNDS: u32 = 10;
 
-/// The retention that counts from now on. It is kept, and the server removes by it what has expired.
+/// Settles which retention counts from now on. It is stored, and the server removes expired documents by it.
 ///
 /// # Errors
-/// [`StoreError::Unfit`](crate::StoreError::Unfit) when it is shorter than what is kept, or what is
-/// kept is no length of time.
+/// [`StoreError::Unfit`](crate::StoreError::Unfit) when the retention is shorter than the stored one, or when the
+/// stored one is not a length of time.
 pub(super) async fn settle(
     base: &Base,
     options: &StoreOptions,
@@ -49,11 +50,11 @@ pub(super) async fn settle(
     Ok(counts)
 }
 
-/// The retention that counts without this start.
+/// The retention that counted before this start, if any.
 pub(super) async fn before(base: &Base, time: TimeSource) -> Result<Option<Millis>> {
     match (stored(base).await?, time) {
         (Some(stored), _) => Ok(Some(stored)),
-        // A database of an earlier version has it in its indexes alone.
+        // A database of an earlier version has the retention only in its indexes.
         (None, TimeSource::Server) => indexes::retention(base).await,
         (None, TimeSource::Clock) => Ok(None),
     }
@@ -79,7 +80,7 @@ async fn set(base: &Base, retention: Millis) -> Result<Millis> {
     write(base, doc! { "$set": { MILLIS: integer(retention.0) } }).await
 }
 
-/// Keeps it unless a longer one is kept, and returns what is.
+/// Stores the retention unless a longer one is stored, and returns the one that is stored then.
 async fn at_least(base: &Base, retention: Millis) -> Result<Millis> {
     write(base, doc! { "$max": { MILLIS: integer(retention.0) } }).await
 }
@@ -91,7 +92,7 @@ async fn write(base: &Base, change: Document) -> Result<Millis> {
         within(LIMIT, DOING, kept.upsert(true).return_document(ReturnDocument::After))
     };
     let kept = match change().await? {
-        // Another engine was faster to make it.
+        // Another engine was faster to create the document.
         Err(error) if is_duplicate(&error) => change().await?,
         kept => kept,
     };

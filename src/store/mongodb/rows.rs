@@ -1,4 +1,4 @@
-//! Reading documents.
+//! Reads documents such that damage to one of them does not keep the others from being read.
 
 use futures::TryStreamExt as _;
 use mongodb::bson::{Bson, Document, RawBsonRef, RawDocument, RawDocumentBuf, doc};
@@ -11,10 +11,10 @@ use crate::contract::Result;
 use crate::damage::{Damage, Found};
 use crate::keys::page_limit;
 
-/// A question for documents of one kind.
+/// A query for documents of one kind.
 pub(super) struct Question<'a> {
     pub(super) collection: &'a Collection<Document>,
-    /// What the documents are, for errors.
+    /// What the documents are, for error messages.
     pub(super) what: &'static str,
     pub(super) filter: Document,
     pub(super) order: Document,
@@ -22,17 +22,17 @@ pub(super) struct Question<'a> {
 }
 
 impl Question<'_> {
-    /// The matching documents, as the server has them. `only` names fields that the store itself keeps. One that
-    /// can't be read is left out, since it must hold up no other.
+    /// The matching documents with only the fields `only`, which must be those of the store itself. A document
+    /// that can't be read is left out, so that it does not hold up the others.
     pub(super) async fn documents(self, only: Document) -> Result<Vec<Document>> {
         let found = self.raw(Some(only)).await?;
         Ok(found.iter().filter_map(|raw| Document::try_from(raw).ok()).collect())
     }
 
-    /// The matching documents, as bytes: text in them need not be UTF-8.
+    /// The matching documents as bytes, because text in them may not be UTF-8.
     pub(super) async fn raw(self, only: Option<Document>) -> Result<Vec<RawDocumentBuf>> {
         let limit = page_limit(self.limit);
-        // The server takes a limit of zero for none at all.
+        // The server takes a limit of zero for no limit.
         if limit == 0 {
             return Ok(Vec::new());
         }
@@ -49,8 +49,8 @@ impl Question<'_> {
         .await
     }
 
-    /// The matching documents. One that can't be read is named by its key: the values of `key` with dots
-    /// between them.
+    /// The matching documents. Damage is identified by its key: the values of the fields `key`, with dots between
+    /// them.
     pub(super) async fn found<T>(
         self,
         key: &[&str],
@@ -63,7 +63,7 @@ impl Question<'_> {
         Ok(self.raw(None).await?.into_iter().map(read).collect())
     }
 
-    /// The first matching document; `key` is what it was asked for by.
+    /// The first matching document. `key` identifies the damage if it can't be read.
     pub(super) async fn first<T>(
         self,
         key: &str,
@@ -75,14 +75,14 @@ impl Question<'_> {
         read.transpose().map_err(|why| Damage::new(what, key.to_owned(), &why).into())
     }
 
-    /// The `_id`s of the documents that fit.
+    /// The `_id`s of the matching documents.
     pub(super) async fn ids(self) -> Result<Vec<Bson>> {
         let found = self.documents(doc! { "_id": 1 }).await?;
         Ok(found.into_iter().filter_map(|mut document| document.remove("_id")).collect())
     }
 }
 
-/// The `_id`s of at most `limit` documents, as a transaction sees them.
+/// The `_id`s of at most `limit` matching documents, as the transaction of `session` sees them.
 pub(super) async fn ids_within(
     collection: &Collection<Document>,
     filter: Document,
@@ -99,7 +99,7 @@ pub(super) async fn ids_within(
     Ok(ids)
 }
 
-/// Reads a document from the form in which it is kept, or says why it can't be read.
+/// Reads a document from its stored form, or says why it can't be read.
 pub(super) fn decode<T>(
     raw: &RawDocument,
     read: impl Fn(Document) -> std::result::Result<T, CodecError>,
@@ -108,8 +108,8 @@ pub(super) fn decode<T>(
     read(document).map_err(|error| error.to_string())
 }
 
-/// The values at these paths, with dots between them. A value that is not there, or that is not a key,
-/// is empty.
+/// The values at these paths, with dots between them. A value that is missing, or can't be part of a key, is left
+/// empty.
 pub(super) fn key_of(raw: &RawDocument, paths: &[&str]) -> String {
     let text = |path: &&str| match path.split_once('.') {
         Some((outer, inner)) => raw.get_document(outer).ok().map(|d| text_at(d, inner)),

@@ -1,4 +1,4 @@
-//! Runs: their creation, and reading them.
+//! Creates runs, and reads them.
 
 use async_trait::async_trait;
 use mongodb::ClientSession;
@@ -24,10 +24,10 @@ use replibook_core::run::{Digest, Run, RunId};
 
 const RUN: &str = "a run";
 
-/// Where a run has the name of its playbook.
+/// The field of a run with the name of its playbook.
 pub(super) const PLAYBOOK: &str = "snapshot.playbook.name";
 
-/// Where it has its version.
+/// The field of a run with the version of its playbook.
 pub(super) const VERSION: &str = "snapshot.playbook.version";
 
 struct CreateRun<'a> {
@@ -64,7 +64,7 @@ impl Transaction for CreateRun<'_> {
         touch(base, &new.run.snapshot.pins(), session).await?;
         touch_cluster(base, &new.run.snapshot.cluster, session).await?;
         lock_at_once(base, &new.run, session).await?;
-        // What has expired is not there, also before the server has removed it.
+        // An expired run does not exist, even before the server has removed it.
         let mut taken = vec![doc! { "_id": uuid(id.0) }];
         taken.extend(new.idempotency_key.as_ref().map(|key| doc! { "idempotency_key": key }));
         for mut taken in taken {
@@ -79,7 +79,7 @@ impl Transaction for CreateRun<'_> {
     }
 }
 
-/// The unexpired run that was made with this key, or else with this identifier, and its request.
+/// The unexpired run that was created with this key, or else with this identifier, and its request.
 async fn known(
     base: &Base,
     new: &NewRun,
@@ -167,7 +167,7 @@ pub(super) async fn heads(base: &Base, runs: &[RunId], at: &Moment) -> Result<Ve
     let found = question.raw(Some(doc! { "status": 1, "next_event": 1 })).await?;
     let head = |raw: &RawDocumentBuf| {
         let run = raw.get_binary("_id").ok().and_then(|id| Uuid::from_slice(id.bytes).ok())?;
-        // What somebody damaged may be of any kind.
+        // A damaged document may contain anything.
         let status = raw.get_str("status").ok().and_then(|word| word.parse().ok());
         let short = raw.get_i32("next_event").ok().map(i64::from);
         let next_event = short.or(raw.get_i64("next_event").ok()).map(i64::unsigned_abs);

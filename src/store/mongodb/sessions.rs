@@ -1,15 +1,15 @@
-//! Sessions for transactions, and the end of transactions that were left open.
+//! Sessions for transactions, and how transactions that were left open are ended.
 //!
-//! A server keeps a transaction whose client is gone, with every document that it wrote, for a minute,
-//! and whoever writes to one of them waits: the engine that wants to take a run over, and with it all
-//! other runs that it would claim in the same write. A new transaction of the same session ends the old
-//! one, and so does ending the session. So a store uses few sessions, again and again, for transactions
-//! and for nothing else (`pool.rs`); those that are left with a transaction are ended by itself; and all
-//! of them are written down, so that others can end them when the whole store is gone. Ending too many
+//! If the client of a transaction is gone, the server keeps the transaction, and every document that it wrote to,
+//! for a minute. Whoever writes to one of these documents waits: for example the engine that wants to take over a
+//! run, and with it all other runs that it would claim in the same write. A new transaction in the same session
+//! ends the old one, and so does ending the session. So a store uses few sessions again and again, for
+//! transactions and nothing else (`pool.rs`). It ends sessions that were left with a transaction. It also records
+//! all its sessions in the database, so that others can end them when the whole store is gone. To end too many
 //! costs no more than another try.
 //!
-//! Nothing waits for the end of a session for longer than [`PATIENCE`], and nothing fails because of it:
-//! leases have to be renewed meanwhile.
+//! Nothing waits for a session to end for longer than [`PATIENCE`], and nothing fails because of it: leases have
+//! to be renewed meanwhile.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -29,48 +29,47 @@ use super::time::{ServerTime, date};
 use crate::contract::Result;
 use replibook_core::run::{Millis, Timestamp};
 
-/// Transactions at once: twice the connections, so that none of those is idle.
+/// How many transactions may go on at once: twice the connections, so that no connection is idle.
 const TRANSACTIONS: usize = 64;
 
-/// How long ending sessions may hold up what comes after it, which is a part of the life of a lease. A
-/// server does it within milliseconds; one that does not is asked again.
+/// How long the ending of sessions may hold up what comes after it, which is a part of the life of a lease. A
+/// server ends sessions within milliseconds; one that does not is asked again later.
 pub(super) const PATIENCE: Duration = Duration::from_millis(1_500);
 
-/// Sessions that are ended at once: as many as drivers end with one command. There are more only when
-/// hundreds of servers are there, or were started, within [`ALIVE`]; then those that were written down
-/// last are ended.
+/// How many sessions are ended at once: as many as drivers end with one command. There are more only if hundreds
+/// of servers exist, or were started, within [`ALIVE`]; then those that were recorded last are ended.
 const ENDED_AT_ONCE: usize = 10_000;
 
-/// How often the sessions are written down though they are the same: well within [`KEPT`].
+/// How often the sessions are recorded again although they are the same: well within [`KEPT`].
 const REFRESH: Duration = Duration::from_secs(3_600);
 
-/// How long ago the sessions of a store that is there are written down at most. Those of one that is
-/// gone hold nothing up: the server has ended by itself what they had open.
+/// How long ago a living store has recorded its sessions at most. The sessions of a store that is gone for longer
+/// hold nothing up, since the server has ended their transactions by itself.
 const ALIVE: Millis = Millis::from_secs(2 * REFRESH.as_secs());
 
-/// How long the sessions of a store that is gone stay written down, in seconds.
+/// How long the sessions of a store that is gone stay recorded, in seconds.
 pub(super) const KEPT: u64 = 24 * 3_600;
 
-/// The field with the time at which they were.
+/// The field with the time at which the sessions were last recorded.
 pub(super) const SEEN: &str = "sessions_seen";
 
 /// The sessions of one store.
 pub(super) struct Sessions {
-    /// Names this store among all that share the database.
+    /// Identifies this store among all those that share the database.
     pub(super) store: Uuid,
     places: Semaphore,
     pool: Mutex<Pool>,
     written: Mutex<Written>,
 }
 
-/// The sessions that are written down, and when they were.
+/// Which sessions are recorded in the database, and when that was last done.
 #[derive(Default)]
 struct Written {
     ids: Vec<Document>,
     at: Option<Instant>,
 }
 
-/// A session for one transaction at a time. Dropped before it is given back, it counts as left.
+/// A session that is lent for one transaction. If it is dropped before it is given back, it counts as left.
 pub(super) struct Lent<'a> {
     sessions: &'a Sessions,
     session: Option<ClientSession>,
@@ -82,7 +81,7 @@ impl Lent<'_> {
         self.session.as_mut().ok_or_else(|| unavailable("found no session"))
     }
 
-    /// Gives it back: its transaction has ended, or its next one may end it.
+    /// Gives the session back: its transaction has ended, or may be ended by the next one.
     pub(super) fn give_back(mut self) {
         if let Some(session) = self.session.take() {
             lock(&self.sessions.pool).give_back(session);
@@ -116,16 +115,15 @@ impl Sessions {
         doc! { "_id": { "sessions": uuid(self.store) } }
     }
 
-    /// A session that nobody else uses; waits while there are too many transactions.
+    /// Lends a session that nobody else uses. Waits while too many transactions go on.
     pub(super) async fn lend(&self, base: &Base) -> Result<Lent<'_>> {
         let place = self.places.acquire().await.map_err(|_| unavailable("found no sessions"))?;
-        // Mostly it is the same work that was left which is done again now.
+        // End what was left before: mostly the same work is about to be done again, and would have to wait for it.
         aside(self.end_left(base, Which::New)).await;
         let next = lock(&self.pool).next(Instant::now());
         let session = match next {
             Some(session) => session,
-            // Nothing here reads on from what another session wrote, and a bulk write takes no read
-            // concern.
+            // Nothing here relies on reading what another session wrote, and a bulk write allows no read concern.
             None => {
                 let session = base.client.start_session().causal_consistency(false);
                 call("start a session", session).await?
@@ -141,10 +139,10 @@ impl Sessions {
         }
     }
 
-    /// A session is written down before it is used, and has no transaction.
+    /// Makes sure that the session is recorded before it is used, and that it has no transaction.
     async fn make_ready(&self, base: &Base, session: &mut ClientSession) -> Result<()> {
-        // The driver begins none where it knows of one that goes on: one that was left. It asks the
-        // server for nothing otherwise.
+        // The driver begins no transaction in a session in which it knows of another one, that is, one that was
+        // left. Otherwise this does not ask the server for anything.
         let _ = session.abort_transaction().await;
         let ids = {
             let written = lock(&self.written);
@@ -170,7 +168,7 @@ impl Sessions {
         Ok(())
     }
 
-    /// Ends what this store left, and sees to it that its sessions stay written down.
+    /// Ends what this store left, and sees to it that its sessions stay recorded.
     pub(super) async fn tidy(&self, base: &Base) {
         aside(async {
             let left = self.end_left(base, Which::Due);
@@ -199,14 +197,14 @@ impl Sessions {
         }
     }
 
-    /// Ends all sessions of this store, also those of transactions that go on. Those are made again, if
-    /// somebody still waits for them.
+    /// Ends all sessions of this store, including those of transactions that are going on. If somebody still waits
+    /// for such a transaction, it is repeated.
     pub(super) async fn end_own(&self, base: &Base) {
         let ids = lock(&self.written).ids.clone();
         aside(async { end(base, &ids).await.map(drop) }).await;
     }
 
-    /// Ends the sessions of these stores, but for our own.
+    /// Ends the sessions of these stores, except for our own.
     pub(super) async fn end_of(&self, base: &Base, stores: &[Bson]) {
         let stores = stores.iter().filter(|store| read_uuid(store) != Some(self.store));
         let ids: Vec<_> = stores.map(|store| doc! { "sessions": store.clone() }).collect();
@@ -215,7 +213,7 @@ impl Sessions {
         }
     }
 
-    /// Ends the sessions of all other stores that may be there.
+    /// Ends the sessions of all other stores that may be alive.
     pub(super) async fn end_of_all_others(&self, base: &Base, time: &ServerTime) {
         let since = time.there().as_millis().saturating_sub_unsigned(ALIVE.0);
         let own = doc! { "sessions": uuid(self.store) };
@@ -227,7 +225,7 @@ impl Sessions {
     }
 }
 
-/// Does what can be done later as well, for as long as the rest can wait; what goes wrong is only said.
+/// Does work that could also be done later, for as long as everything else can wait. A failure is only logged.
 async fn aside(work: impl Future<Output = Result<()>>) {
     let error = match tokio::time::timeout(PATIENCE, work).await {
         Ok(Ok(())) => return,
@@ -238,7 +236,7 @@ async fn aside(work: impl Future<Output = Result<()>>) {
     tracing::warn!(error, "failed to look after the sessions of transactions");
 }
 
-/// Ends the sessions that these documents have, those first that were written down last.
+/// Ends the sessions in these documents, beginning with those that were recorded last.
 async fn end_found(base: &Base, filter: Document) -> Result<()> {
     let limit = i64::try_from(ENDED_AT_ONCE).unwrap_or(i64::MAX);
     let ids = call("read the sessions of others", async {
@@ -257,11 +255,11 @@ async fn end_found(base: &Base, filter: Document) -> Result<()> {
     end(base, &ids).await.map(drop)
 }
 
-/// Ends these sessions, and with them what they have open. They are those of the user that we are: the
-/// server does not find those of another user, and does not say so. It ends what they have open by itself
-/// after a minute, as it does where it refuses to end sessions at all. Whether it does not refuse.
+/// Ends these sessions, and with them their open transactions. The sessions must belong to our own user: the
+/// server does not find those of another user, and does not say so. It ends their transactions by itself after a
+/// minute, as it does if it refuses to end sessions at all. Returns false if it refuses.
 pub(super) async fn end(base: &Base, sessions: &[Document]) -> Result<bool> {
-    // No sessions at all would be understood as all there are.
+    // The server would take an empty list to mean all sessions.
     if sessions.is_empty() {
         return Ok(true);
     }

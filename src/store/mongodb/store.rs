@@ -1,4 +1,4 @@
-//! The store itself.
+//! The store itself: passes each call of the contract on to the module that does it.
 
 use std::sync::Arc;
 
@@ -31,8 +31,8 @@ use replibook_core::run::{
     Journal, LogLine, Millis, OldLines, Run, RunEvent, RunId, Timestamp, Trouble, Writes,
 };
 
-/// How long closing may take: a server that does not answer forgets the sessions by itself, and whoever asked
-/// the process to end kills it soon.
+/// How long closing may take. If the server does not answer, it forgets the sessions by itself; and whoever asked
+/// the process to end may kill it soon.
 const CLOSE_LIMIT: std::time::Duration = std::time::Duration::from_millis(200);
 
 /// A store in a MongoDB database, for any number of engines.
@@ -46,16 +46,15 @@ pub struct MongoStore {
 }
 
 impl MongoStore {
-    /// Connects, brings the database to the present shape, and makes what indexes are missing.
-    /// `clock` is the engine's own: by it an engine knows how long it has a lease.
+    /// Connects, brings the database to the present schema, and creates missing indexes. `clock` is the engine's
+    /// own clock, by which it knows how long it has a lease.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`](crate::StoreError::Unavailable) when the server does not
-    /// answer, which may change; [`StoreError::Unfit`](crate::StoreError::Unfit) when it is not fit (a
-    /// standalone one, one that is too old, one that can't do what is needed), or does not let us in.
-    /// [`StoreError::NewerSchema`](crate::StoreError::NewerSchema).
-    /// [`StoreError::Unfit`](crate::StoreError::Unfit) when a retention is asked for that is shorter than
-    /// that of the database.
+    /// [`StoreError::Unavailable`](crate::StoreError::Unavailable) when the server does not answer, which may
+    /// change; [`StoreError::Unfit`](crate::StoreError::Unfit) when the server is not fit (standalone, too old, or
+    /// without something that is needed), does not let us in, or has a longer retention than the one that was set
+    /// explicitly; [`StoreError::NewerSchema`](crate::StoreError::NewerSchema) when a newer program made the
+    /// database.
     pub async fn open(
         options: &MongoOptions,
         store: StoreOptions,
@@ -81,10 +80,10 @@ impl MongoStore {
         Ok(opened)
     }
 
-    /// Connects and changes nothing. The retention is that of the database, if it has one.
+    /// Connects without changing anything. The retention is the one of the database, if it has one.
     ///
     /// # Errors
-    /// As [`open`](Self::open), but for what has to be tried.
+    /// Like [`open`](Self::open), except for what can only be found out by trying.
     pub async fn look(
         options: &MongoOptions,
         store: StoreOptions,
@@ -111,20 +110,20 @@ impl MongoStore {
         Ok(Self { base, time, options: store, lacks: Vec::new() })
     }
 
-    /// What the server can't do, and the store does without, for people.
+    /// What the server can't do and the store can do without, as human-readable text.
     pub fn lacks(&self) -> &[&'static str] {
         &self.lacks
     }
 
-    /// Looks whether everything is as it should be.
+    /// Checks whether everything in the database is as it should be.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`](crate::StoreError::Unavailable).
+    /// [`StoreError::Unavailable`](crate::StoreError::Unavailable) when the server does not answer.
     pub async fn check(&self) -> Result<StoreReport> {
         check::check(&self.base, &self.time).await
     }
 
-    /// How long the records of a run are kept.
+    /// How long the records of a run are kept after it has ended.
     pub fn retention(&self) -> Millis {
         self.options.retention
     }
@@ -150,9 +149,9 @@ impl Store for MongoStore {
 
     async fn close(&self) {
         let closing = async {
-            // What was left a moment ago should hold up nobody else.
+            // End what was left a moment ago, so that it does not hold up anybody else.
             self.base.sessions.tidy(&self.base).await;
-            // The driver's own end of a client is a task that the end of the process would cut off.
+            // The driver shuts a dropped client down in a task, which the end of the process would cut off.
             self.base.client.clone().shutdown().immediate(true).await;
         };
         let _ = tokio::time::timeout(CLOSE_LIMIT, closing).await;
@@ -424,7 +423,7 @@ impl Store for MongoStore {
         engines::remove_engine(&self.base, id).await
     }
 
-    /// The server removes what has expired by itself. Leases that somebody damaged are mended.
+    /// The server removes expired documents by itself. So this only mends damaged leases.
     async fn sweep(&self, _: u32) -> Result<u64> {
         leases::mend(&self.base, &self.time, self.options.lease).await?;
         Ok(0)

@@ -1,4 +1,4 @@
-//! Reading every document that there is, whether anybody asks for it or not.
+//! Reads every document of the database, including those that nobody asks for, to find damage before it matters.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,25 +20,25 @@ use crate::error::StoreError;
 use crate::keys::version_key;
 use replibook_core::run::{AgentRecord, Digest, Journal, LogLine, RunEvent, RunId, Trouble};
 
-/// Documents that are fetched at a time: few enough that the largest runs together fit the memory.
+/// How many documents are fetched at a time: few enough that the largest runs fit into memory together.
 const AT_A_TIME: u32 = 100;
 
-/// What is wrong with a document, if anything.
+/// Whether a document is intact. The error says what is wrong with it.
 type Sound = std::result::Result<(), String>;
 
-/// What was seen so far.
+/// The findings so far.
 #[derive(Default)]
 struct Survey {
     checked: Checked,
-    /// Plugins that are pinned, and by what.
+    /// The digests that are pinned, with one thing that pins each.
     pins: BTreeMap<String, String>,
     plugins: BTreeSet<String>,
 }
 
-/// Reads every document.
+/// Reads every document, and goes on past damage.
 ///
 /// # Errors
-/// [`StoreError::Unavailable`].
+/// [`StoreError::Unavailable`] when the server does not answer.
 pub(super) async fn survey(base: &Base) -> Result<Checked> {
     let mut survey = Survey::default();
     survey.objects(base).await?;
@@ -56,8 +56,9 @@ pub(super) async fn survey(base: &Base) -> Result<Checked> {
     Ok(checked)
 }
 
-/// Whether a plugin that was not seen is pinned and not there at this moment: it may have come after the plugins were
-/// read, or gone with what pinned it. Finished runs do not count: they may have expired, and then pin nothing.
+/// Checks again whether a plugin that was not seen is pinned and missing at this moment: it may have been added
+/// after the plugins were read, or removed together with what pinned it. Finished runs do not count, because they
+/// may have expired, and then pin nothing.
 async fn is_missing(base: &Base, digest: &str) -> Result<bool> {
     let doing = "look for a plugin again";
     let by_playbook = base.playbooks.find_one(doc! { "pins": digest });
@@ -70,7 +71,7 @@ async fn is_missing(base: &Base, digest: &str) -> Result<bool> {
 }
 
 impl Survey {
-    /// Looks at all documents of a collection. `sound` says what is wrong with one.
+    /// Reads all documents of a collection. `sound` says what is wrong with one of them.
     async fn each(
         &mut self,
         (place, collection, what): (&'static str, &Collection<Document>, &'static str),
@@ -172,7 +173,7 @@ impl Survey {
         self.each(commands, &["_id"], read(bodies::read_command)).await
     }
 
-    /// The bytes of all plugins.
+    /// Reads the bytes of all plugins.
     async fn bytes(&mut self, base: &Base) -> Result<()> {
         const PLACE: &str = "plugin_bytes";
         self.checked.looked_at(PLACE);
@@ -191,7 +192,7 @@ impl Survey {
         Ok(())
     }
 
-    /// Takes notice of what a document pins, and compares it with the plugins that it uses.
+    /// Notes what a document pins, and compares that with the plugins that it uses.
     fn pin(&mut self, raw: &RawDocument, uses: &BTreeSet<&str>, by: &str) -> Sound {
         let pins = raw.get_array("pins").map_err(|error| error.to_string())?;
         let mut found = BTreeSet::new();
@@ -218,7 +219,7 @@ fn identifier(raw: &RawDocument, field: &str) -> std::result::Result<Uuid, Strin
     Uuid::from_slice(found.bytes).map_err(|error| format!("{field}: {error}"))
 }
 
-/// A count that updates add to, if it is there.
+/// Checks a count that updates add to. It may be missing.
 fn counter(raw: &RawDocument, field: &str) -> Sound {
     let value = raw.get(field).map_err(|error| error.to_string())?;
     let value = value.map(Bson::try_from).transpose().map_err(|error| error.to_string())?;

@@ -1,9 +1,9 @@
-//! Whose time counts.
+//! Which clock counts.
 //!
-//! Leases are decided by the server: `$$NOW` in the very update that takes or prolongs one, so that
-//! engines whose clocks differ agree. What filters compare with (what has expired, which leases
-//! may be free) is a reckoning of the server's time, made anew with every renewal: it need not be
-//! exact, since an index can be searched for a number and not for a clock.
+//! The server decides about leases, with `$$NOW` in the very update that takes or prolongs one, so that engines
+//! whose clocks differ agree. Filters (what has expired, which leases may be free) compare with an estimate of the
+//! server's time, which is renewed whenever leases are. It need not be exact. Filters can't use the server's clock
+//! itself, because an index can be searched for a value, but not for a clock.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,18 +13,18 @@ use crate::time::Skew;
 use replibook_base::clock::{Clock, Steady};
 use replibook_core::run::{Millis, Timestamp};
 
-/// Whose time counts for leases and for what has expired.
+/// Which clock decides about leases, and about what has expired.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TimeSource {
-    /// The server's.
+    /// The server's clock.
     #[default]
     Server,
-    /// That of the clock the store was given: for tests that make time pass. Nothing is removed by
-    /// TTL indexes then, since the server knows nothing of that clock.
+    /// The clock that the store was given, for tests that make time pass. TTL indexes remove nothing then, since
+    /// the server does not know that clock.
     Clock,
 }
 
-/// The server's time, as far as we know it: what the server said, and what has passed here since.
+/// Our estimate of the server's time: what the server last said, plus the time that has passed here since.
 pub(super) struct ServerTime {
     source: TimeSource,
     clock: Arc<dyn Clock>,
@@ -32,10 +32,10 @@ pub(super) struct ServerTime {
 }
 
 struct Known {
-    /// Milliseconds from what has passed here to the server's time; none before the server was asked. Our own
-    /// clock is no part of it, since that may be set.
+    /// How many milliseconds the server's time is ahead of the time that has passed here. None before the server
+    /// was asked. Our own clock plays no part, since somebody may set it.
     ahead: Option<i64>,
-    /// What is shown goes on when the server's clock is set back, or another server is asked.
+    /// Keeps the time that is shown going when the server's clock is set back, or when another server is asked.
     steady: Steady,
 }
 
@@ -50,23 +50,23 @@ impl ServerTime {
         self.clock.now()
     }
 
-    /// What has passed here, for [`learn`](Self::learn).
+    /// The time that has passed here, for [`learn`](Self::learn).
     pub(super) fn passed(&self) -> Millis {
         self.clock.passed()
     }
 
-    /// The server's time by our reckoning.
+    /// The server's time, by our estimate.
     pub(super) fn there(&self) -> Timestamp {
         self.reckon(&self.lock())
     }
 
-    /// The same for how far our own clock is off; that is not off itself before the server was asked.
+    /// The same, for measuring how far our own clock is off. Before the server was asked, that is not at all.
     pub(super) fn wall(&self) -> Timestamp {
         let ahead = self.lock().ahead;
         ahead.map_or_else(|| self.clock.wall(), |_| self.there())
     }
 
-    /// The same for what is kept in the store: it never goes back.
+    /// The same, for everything that is stored: it never goes back.
     pub(super) fn shown(&self) -> Timestamp {
         let mut known = self.lock();
         let there = self.reckon(&known).as_millis();
@@ -84,11 +84,11 @@ impl ServerTime {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes notice that the server's time was `there` between `asked` and now. What is known already is
-    /// changed only as far as it does not fit: a slow answer says little, and must not move time.
+    /// Learns that the server's time was `there` at some moment between `asked` and now. The estimate is only
+    /// changed as far as it does not fit that: a slow answer says little, and must not move time.
     pub(super) fn learn(&self, asked: Millis, there: DateTime) {
         if let Some(moved) = self.take_notice(asked, there) {
-            // Whoever looks into what happened then wants to know it: waits by the store's time end early, or late.
+            // Worth a warning: waits that go by the store's time end early or late because of it.
             tracing::warn!(
                 "the clock of MongoDB is {moved} what it was a moment ago: it was set, or another member with \
                  another clock is the primary; time in runs follows it, and never goes back"
@@ -96,7 +96,7 @@ impl ServerTime {
         }
     }
 
-    /// Does that. By how much the time was moved, if that is worth a word.
+    /// Changes the estimate. Returns by how much, if that is worth a line in the log.
     fn take_notice(&self, asked: Millis, there: DateTime) -> Option<Skew> {
         if self.source == TimeSource::Clock {
             return None;
@@ -111,7 +111,7 @@ impl ServerTime {
         Some(Skew::from_millis(ahead.saturating_sub(before))).filter(|moved| moved.is_told())
     }
 
-    /// The present moment, for the server to work out while it changes a document.
+    /// The present moment, as the server works it out while it changes a document.
     pub(super) fn now(&self) -> Bson {
         match self.source {
             TimeSource::Server => Bson::String("$$NOW".to_owned()),
@@ -125,7 +125,7 @@ fn millis(length: Millis) -> i64 {
     i64::try_from(length.0).unwrap_or(i64::MAX)
 }
 
-/// A moment as it is kept.
+/// A moment in its stored form.
 pub(super) fn date(moment: Timestamp) -> Bson {
     Bson::DateTime(DateTime::from_millis(moment.as_millis()))
 }
@@ -162,10 +162,10 @@ mod tests {
         time.learn(time.passed(), DateTime::from_millis(5_000_000));
         let asked = time.passed();
         clock.sleep(Millis(4_000).to_std()).await;
-        // It was read at once, and came late.
+        // The server read its clock at once, but the answer came late.
         time.learn(asked, DateTime::from_millis(5_000_000));
         assert_eq!(time.there(), Timestamp::from_millis(5_004_000));
-        // One that does not fit moves as little as it can.
+        // An answer that does not fit moves the estimate as little as possible.
         let asked = time.passed();
         clock.sleep(Millis(100).to_std()).await;
         time.learn(asked, DateTime::from_millis(5_004_300));
@@ -178,7 +178,7 @@ mod tests {
         let time = ServerTime::new(TimeSource::Server, clock.clone());
         time.learn(time.passed(), DateTime::from_millis(5_000_000));
         let before = time.shown();
-        // Another member is the primary, and its clock is behind.
+        // Another member has become the primary, and its clock is behind.
         time.learn(time.passed(), DateTime::from_millis(4_990_000));
         assert_eq!(time.there(), Timestamp::from_millis(4_990_000));
         assert_eq!(time.shown(), before);
@@ -194,7 +194,7 @@ mod tests {
             let moved = time.take_notice(time.passed(), DateTime::from_millis(there));
             moved.map(Skew::as_millis)
         };
-        // What was shown before the server was asked was no time of it.
+        // The time that was shown before the server was asked was not the server's.
         assert_eq!(learn(5_000_000), None);
         assert_eq!([learn(5_005_000), learn(5_010_001)], [None, Some(5_001)]);
         assert_eq!([learn(5_010_001), learn(5_000_000)], [None, Some(-10_001)]);
@@ -214,13 +214,13 @@ mod tests {
         let clock = Arc::new(SetClock::starting_at(START));
         let time = ServerTime::new(TimeSource::Server, clock.clone());
         let off = || clock.wall().as_millis() - time.wall().as_millis();
-        // Our own clock is put right.
+        // Our own clock is corrected.
         clock.set(3_600_000);
         time.learn(time.passed(), DateTime::from_millis(START.as_millis()));
         assert_eq!((off(), clock.now()), (3_600_000, START.plus(Millis(3_600_000))));
         clock.set(0);
         assert_eq!((off(), clock.now()), (0, START.plus(Millis(3_600_000))));
-        // That of the primary was ahead, and another member is the primary.
+        // The clock of the primary was ahead, and another member has become the primary.
         time.learn(time.passed(), DateTime::from_millis(START.as_millis() + 300_000));
         assert_eq!((off(), time.shown()), (-300_000, START.plus(Millis(300_000))));
         time.learn(time.passed(), DateTime::from_millis(START.as_millis()));

@@ -1,5 +1,5 @@
-//! The files that secure the connection. The driver looks at them when it connects, again and again,
-//! and takes a file without certificates for none; we look at them once, at the start.
+//! Checks the files that secure the connection, once and at the start. The driver only reads them when it
+//! connects, again and again, and accepts a file without certificates as if there were no file.
 
 use std::io::Read as _;
 use std::path::Path;
@@ -11,14 +11,13 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use super::failure::{unfit, unfit_because};
 use crate::contract::Result;
 
-/// Bytes of a file with certificates: that of all public authorities has a quarter of it.
+/// The most bytes of a file with certificates: four times the size of the file of all public authorities.
 const MAX_BYTES: u64 = 1024 * 1024;
 
-/// Checks the files that the address names.
+/// Checks the files that the address refers to.
 ///
 /// # Errors
-/// [`StoreError::Unfit`](crate::StoreError::Unfit) when one can't be read or is not what it
-/// should be.
+/// [`StoreError::Unfit`](crate::StoreError::Unfit) when a file can't be read or does not contain what it should.
 pub(super) fn check(tls: Option<&Tls>) -> Result<()> {
     let Some(Tls::Enabled(TlsOptions { ca_file_path, cert_key_file_path, .. })) = tls else {
         return Ok(());
@@ -69,7 +68,7 @@ pub(super) fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>> {
 mod tests {
     use super::*;
 
-    /// Keys that were made for tests and are used nowhere else.
+    /// A file with keys that were made for tests and are used nowhere else.
     fn test_file(name: &str) -> String {
         format!("{}/../../tests/agent/tls/{name}", env!("CARGO_MANIFEST_DIR"))
     }

@@ -1,4 +1,4 @@
-//! Transactions, made again while the server says that another try may go well.
+//! Transactions, which are repeated while the server says that another try may succeed.
 
 use std::time::Duration;
 
@@ -14,30 +14,30 @@ use super::sessions::Lent;
 use crate::contract::Result;
 use crate::error::StoreError;
 
-/// How long one call may try its transaction: less than a lease, so that an engine whose store is
-/// slow still notices in time that it may have lost its runs.
+/// How long one call may try its transaction. Shorter than a lease, so that an engine whose store is slow still
+/// notices in time that it may have lost its runs.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Tries of one transaction. Two that write the same document take turns; a dozen may meet at one
-/// plugin when many runs are created at once.
+/// The most tries of one transaction. Two that write to the same document take turns; when many runs are created
+/// at once, a dozen may meet at one plugin.
 const TRIES: u32 = 30;
 
-/// Tries to have a commit confirmed whose answer was lost, beside the driver's own.
+/// The most tries to confirm a commit whose answer was lost, in addition to the driver's own.
 const COMMIT_TRIES: u32 = 5;
 
-/// The first wait before a transaction is tried again: about as long as the other one takes.
+/// The first wait before a transaction is repeated: about as long as the other transaction takes.
 const BACKOFF_START: Duration = Duration::from_millis(4);
 
-/// The longest wait before a transaction is tried again.
+/// The longest wait before a transaction is repeated.
 const BACKOFF_MAX: Duration = Duration::from_millis(250);
 
-/// What a transaction does. It may be done several times; only the last one counts.
+/// What a transaction does. It may be attempted several times; only the last attempt counts.
 #[async_trait]
 pub(super) trait Transaction: Sync {
-    /// What it gives.
+    /// The result of the transaction.
     type Output: Send;
 
-    /// What it is for, as in "failed to …".
+    /// Its purpose, as in "failed to …".
     const DOING: &'static str;
 
     /// Reads and writes within `session`.
@@ -48,11 +48,11 @@ pub(super) trait Transaction: Sync {
     ) -> std::result::Result<Self::Output, Failure>;
 }
 
-/// Why a transaction was not made.
+/// Why a transaction was not committed.
 pub(super) enum Failure {
-    /// It is not to be made.
+    /// It must not be made.
     Store(StoreError),
-    /// The server refused something, or does not answer.
+    /// The server refused something, or did not answer.
     Server(Error),
 }
 
@@ -68,12 +68,11 @@ impl From<Error> for Failure {
     }
 }
 
-/// Makes a transaction: all of it is durable with a majority of the servers, or nothing of it is.
+/// Makes a transaction: either all of it is durable with a majority of the members, or nothing was written.
 ///
 /// # Errors
-/// What [`attempt`](Transaction::attempt) says, in which case nothing was written.
-/// [`StoreError::Unavailable`] when the server does not let it through within [`LIMIT`]; then it may
-/// have been written.
+/// The error of [`attempt`](Transaction::attempt); then nothing was written. [`StoreError::Unavailable`] when the
+/// server does not complete it within [`LIMIT`]; then it may have been written.
 pub(super) async fn make<T: Transaction>(base: &Base, transaction: &T) -> Result<T::Output> {
     within_limit::<T, _>(async {
         let mut lent = base.sessions.lend(base).await?;
@@ -83,10 +82,11 @@ pub(super) async fn make<T: Transaction>(base: &Base, transaction: &T) -> Result
     .await
 }
 
-/// The same, tried once: none where another transaction has a document that this one writes to.
+/// Like [`make`], but tried only once. None if another transaction has written to a document that this one writes
+/// to.
 ///
 /// # Errors
-/// As [`make`].
+/// Like [`make`].
 pub(super) async fn make_at_once<T: Transaction>(
     base: &Base,
     transaction: &T,
@@ -104,7 +104,7 @@ pub(super) async fn make_at_once<T: Transaction>(
     .await
 }
 
-/// Gives the session back, or leaves it where the server may still have something open.
+/// Gives the session back, or leaves it if the server may still have the transaction open.
 fn settle<T: Transaction, O>(lent: Lent<'_>, made: std::result::Result<O, Failure>) -> Result<O> {
     match made {
         Ok(output) => {
@@ -115,7 +115,7 @@ fn settle<T: Transaction, O>(lent: Lent<'_>, made: std::result::Result<O, Failur
             lent.give_back();
             Err(error)
         }
-        // What the server has of it may still be open, so its session counts as left.
+        // The server may still have the transaction open, so the session counts as left.
         Err(Failure::Server(error)) => Err(failed(T::DOING, error)),
     }
 }
@@ -152,12 +152,12 @@ async fn tries<T: Transaction>(
     }
 }
 
-/// What came of one try.
+/// The result of one try.
 enum Try<T> {
     Made(T),
-    /// Nothing of it was written, and another try may go well.
+    /// Nothing was written, and another try may succeed.
     Undone(Error),
-    /// It is not tried again: where it failed while it was committed, it may have been written.
+    /// It must not be repeated: if it failed while it was committed, it may have been written.
     Failed(Failure),
 }
 
@@ -166,7 +166,8 @@ async fn once<T: Transaction>(
     session: &mut ClientSession,
     transaction: &T,
 ) -> Try<T::Output> {
-    // A transaction sees one snapshot of the primary; what it read is with a majority when it is.
+    // A transaction sees one snapshot of the primary. Once it commits, everything that it read is with a majority
+    // too.
     let started = session
         .start_transaction()
         .write_concern(majority())
@@ -181,10 +182,10 @@ async fn once<T: Transaction>(
             Err(error) => Try::Failed(error.into()),
         },
         Err(failure) => {
-            // Where the server does not hear of it, the next transaction of this session ends it.
+            // If the server does not hear of this, the next transaction of this session ends it.
             let _ = session.abort_transaction().await;
             match failure {
-                // Others end what seems to hold them up, also where it only was slow.
+                // Others end what seems to hold them up, even if it only was slow.
                 Failure::Server(error) if says_undone(&error) || is_interrupted(&error) => {
                     Try::Undone(error)
                 }
@@ -194,7 +195,7 @@ async fn once<T: Transaction>(
     }
 }
 
-/// Commits, and asks again whether it is committed where that is not known. The server makes it once.
+/// Commits. If the outcome is unknown, commits again, which the server does only once.
 async fn commit(session: &mut ClientSession) -> mongodb::error::Result<()> {
     let mut number = 1;
     loop {
@@ -205,13 +206,13 @@ async fn commit(session: &mut ClientSession) -> mongodb::error::Result<()> {
     }
 }
 
-/// Whether a commit may have been made, and the server knows when it is asked again.
+/// Whether a commit may have taken effect, so that the server has to be asked again.
 fn is_unknown(error: &Error) -> bool {
     error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT) || is_interrupted(error)
 }
 
-/// Whether the server says that it has nothing of a transaction, and that another try may go well. A key
-/// that came to be known meanwhile is found by the next try.
+/// Whether the server says that nothing of a transaction was written, and that another try may succeed. If a key
+/// has come into existence meanwhile, the next try will find it.
 fn says_undone(error: &Error) -> bool {
     error.contains_label(TRANSIENT_TRANSACTION_ERROR) || is_conflict(error) || is_duplicate(error)
 }

@@ -1,5 +1,5 @@
-//! Runs that can't go on, and how they end. Their documents are read as bytes, and only single fields
-//! are set: what can't be read stays as it is.
+//! Runs that can't go on, and how they end. Their documents are read as bytes and only single fields are set, so
+//! that whatever can't be read stays as it is.
 
 use async_trait::async_trait;
 use mongodb::ClientSession;
@@ -23,10 +23,10 @@ use replibook_core::run::{EngineId, Progress, RunEvent, RunId, RunStatus, Timest
 
 const TROUBLE: &str = "the trouble of a run";
 
-/// The moment until which nobody may claim an abandoned run.
+/// A moment that never comes: until then nobody may claim an abandoned run.
 const NEVER: DateTime = DateTime::from_millis(Timestamp::MAX.as_millis());
 
-/// What a transaction gives.
+/// The result of one attempt of a transaction.
 type Tried<T> = std::result::Result<T, Failure>;
 
 pub(super) struct SetAside<'a> {
@@ -239,7 +239,7 @@ pub(super) async fn raw_run(
     runs.find_one(filter).session(session).await
 }
 
-/// The trouble of a run. One that can't be read counts as none, and is written anew.
+/// The trouble of a run. A trouble that can't be read counts as none, and is written anew.
 async fn trouble(
     base: &Base,
     run: RunId,
@@ -275,14 +275,15 @@ fn lease(kept: &RawDocument) -> Option<&RawDocument> {
     kept.get_document("lease").ok()
 }
 
-/// The end of the lease that an engine has.
+/// The end of the lease that an engine has. None if no engine has one.
 fn lease_until(kept: &RawDocument) -> Option<Timestamp> {
     let lease = lease(kept)?;
     lease.get_str("engine").ok()?;
     moment(lease, "until")
 }
 
-/// The lease of a run that nobody has, and that nobody may claim before `until`.
+/// The lease of a run that nobody has, and that nobody may claim before `until`. Its epoch fences the previous
+/// holder.
 pub(super) fn set_free(kept: &RawDocument, until: Bson) -> Document {
     let epoch = lease(kept).and_then(|lease| lease.get("epoch").ok().flatten());
     let epoch = epoch.and_then(|epoch| Bson::try_from(epoch).ok().as_ref().and_then(whole));
@@ -315,7 +316,7 @@ async fn write(
     Ok(())
 }
 
-/// Sequence of the next event of a run, after those that are there.
+/// The sequence of the event that follows the last one of a run.
 async fn next_event(
     base: &Base,
     run: RunId,

@@ -1,5 +1,5 @@
-//! Damage to the database itself that was met: it is kept and said, since a part of the history may be gone for good,
-//! and every further write may make it worse.
+//! Remembers and reports damage to the database itself, since a part of the history may be gone for good, and
+//! every further write may make it worse.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -9,19 +9,19 @@ use super::failure::reason;
 use crate::contract::Result;
 use crate::error::StoreError;
 
-/// The first damage that was met since the database was opened.
+/// The first damage that was met since the database was opened, if any.
 pub(super) struct Met {
     directory: PathBuf,
     said: OnceLock<String>,
 }
 
 impl Met {
-    /// None yet, in the database of this data directory.
+    /// For the database in this data directory. No damage was met yet.
     pub(super) fn none_in(directory: &Path) -> Self {
         Self { directory: directory.to_owned(), said: OnceLock::new() }
     }
 
-    /// Takes notice of what became of a call. The log hears of the first damage only.
+    /// Looks at the result of a call, and returns it. Only the first damage is logged.
     pub(super) fn look<T>(&self, result: Result<T>) -> Result<T> {
         if let Err(error @ StoreError::Broken { .. }) = &result {
             let mut is_first = false;
@@ -37,7 +37,7 @@ impl Met {
         result
     }
 
-    /// The same for the log, with a command that can be typed anywhere.
+    /// The same for the log, with a command that can be typed in any directory.
     fn in_full(&self, why: &str) -> String {
         let directory = self.directory.canonicalize();
         let directory = directory.as_ref().unwrap_or(&self.directory).to_string_lossy();
@@ -47,13 +47,13 @@ impl Met {
         )
     }
 
-    /// What was met, for everybody who asks: it does not say where the file is.
+    /// The damage that was met, for everyone who asks: it does not say where the file is.
     pub(super) fn said(&self) -> Option<String> {
         self.said.get().cloned()
     }
 }
 
-/// A path as it is typed in a shell.
+/// A path as it has to be typed in a shell.
 fn typed(path: &str) -> Cow<'_, str> {
     let is_plain = |c: char| c.is_alphanumeric() || "/._-+@:,=".contains(c);
     match !path.is_empty() && path.chars().all(is_plain) {

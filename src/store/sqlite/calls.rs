@@ -1,4 +1,5 @@
-//! What a call of the store is: one read or one write, off the threads of the caller.
+//! Each call of the store is one read or one write, off the caller's threads. Every result passes through here, so
+//! that damage to the database is noticed whoever meets it.
 
 use std::sync::Arc;
 
@@ -9,8 +10,8 @@ use super::store::SqliteStore;
 use crate::contract::Result;
 use crate::error::StoreError;
 
-/// How many calls look for what can be saved at a time. That reads whole tables, and must leave the connections to
-/// those who read what is sound.
+/// How many calls may salvage at a time. Salvaging reads whole tables, and must leave connections to those who
+/// read what is intact.
 pub(super) const SAVES: usize = 1;
 
 impl SqliteStore {
@@ -21,7 +22,7 @@ impl SqliteStore {
         self.met.look(self.readers.read(work).await)
     }
 
-    /// The same, but where the database is damaged what this work can save of it.
+    /// Like [`read`](Self::read), but if the database is damaged, returns what `save` can salvage.
     pub(super) async fn read_or_save<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
@@ -31,11 +32,11 @@ impl SqliteStore {
             Err(StoreError::Broken { .. }) => {}
             read => return read,
         }
-        // Who waits for a turn must not have a connection.
+        // Whoever waits for a turn must not occupy a connection.
         let turn = Arc::clone(&self.saves).acquire_owned().await;
         let turn = turn.map_err(|_| unavailable("the store is closed"))?;
         self.read(move |connection| {
-            // The caller may be gone before the work is done.
+            // The caller may be gone before the work is done, so the work holds the turn.
             let _turn = turn;
             save(connection)
         })
@@ -50,7 +51,7 @@ impl SqliteStore {
         self.write_bytes(0, work).await
     }
 
-    /// Makes a write of about so many bytes.
+    /// Makes a write of about `bytes` bytes.
     pub(super) async fn write_bytes<T: Send + 'static>(
         &self,
         bytes: usize,

@@ -1,4 +1,4 @@
-//! Reading every document that there is, whether anybody asks for it or not.
+//! Reads every document of the database, including those that nobody asks for, to find damage before it matters.
 
 use std::path::Path;
 
@@ -20,25 +20,25 @@ use replibook_core::run::{
     AgentRecord, AttemptKey, Command, Journal, LogLine, RunEvent, RunId, Trouble,
 };
 
-/// Faults of the file itself that are said: the first few say where to look.
+/// How many faults of the file itself are reported: the first few show where to look.
 const FAULTS: u32 = 20;
 
-/// A table, the columns that its documents are known by, and those that they are read from.
+/// A table, the columns by which its documents are found, and those from which they are read.
 pub(super) struct Kind {
     pub(super) table: &'static str,
     pub(super) what: &'static str,
-    /// Beginning with the columns of the key.
+    /// All of them, beginning with those of the key.
     pub(super) columns: &'static str,
     /// How many columns the key has.
     pub(super) key: usize,
-    /// Whether the first of them is a run.
+    /// Whether the first column is the run.
     pub(super) of_run: bool,
 }
 
-/// Reads every document of the store in this directory, also while an engine uses it, and changes nothing.
+/// Reads every document of the store in this directory, even while an engine uses it. Changes nothing.
 ///
 /// # Errors
-/// [`StoreError`](crate::StoreError) when the database can't be opened, or is of a newer version.
+/// [`StoreError`](crate::StoreError) when the database can't be opened, or was made by a newer version.
 pub(super) fn check(directory: &Path) -> Result<Checked> {
     let database = directory.join(DATABASE_FILE);
     let mut checked = Checked::default();
@@ -47,12 +47,12 @@ pub(super) fn check(directory: &Path) -> Result<Checked> {
         || left_log::check(&database, &directory.join(LOCK_FILE), directory::is_open(directory));
     let mut kept = look();
     if matches!(kept, Err(StoreError::Unfit { .. })) {
-        // An engine that ends just now notes that first, and removes the log then.
+        // An engine that is just ending notes that first and then removes the log, so look again.
         kept = look();
     }
     match kept {
         Ok(()) => {}
-        // Whoever opens the database now makes it look as if nothing were missing.
+        // Opening the database now would make it look as if nothing were missing.
         Err(StoreError::Unfit { message, .. }) => {
             to.flaw("file", None, Damage::new("the log", String::new(), &message));
             return Ok(checked);
@@ -61,7 +61,7 @@ pub(super) fn check(directory: &Path) -> Result<Checked> {
     }
     let connection = open::looker(&database)?;
     match schema::known(&connection) {
-        // It is no database, or shorter than it says itself: SQLite reads nothing of it then.
+        // The file is not a database, or shorter than its header says: SQLite does not read any of it then.
         Err(error @ StoreError::Broken { .. }) => {
             to.looked_at("file");
             broken("file", "the database file", error, to)?;
@@ -77,7 +77,7 @@ pub(super) fn check(directory: &Path) -> Result<Checked> {
     Ok(checked)
 }
 
-/// Whether the pages of the file are as they should be.
+/// Checks the pages of the file.
 fn file(connection: &Connection, to: &mut Checked) -> Result<()> {
     const WHAT: &str = "the database file";
     to.looked_at("file");
@@ -92,12 +92,12 @@ fn file(connection: &Connection, to: &mut Checked) -> Result<()> {
             }
             Ok(())
         }
-        // So damaged that even the check ends.
+        // The file is so damaged that even the check gives up.
         Err(error) => broken("file", WHAT, error, to),
     }
 }
 
-/// Notes that the file is broken where a table is; other tables may be well.
+/// Notes that the file is broken where this table is. Other tables may be intact.
 fn broken(
     table: &'static str,
     what: &'static str,
@@ -110,7 +110,8 @@ fn broken(
     Ok(())
 }
 
-/// Reads all documents of a kind. `read` says what is wrong with one; it gets a row that begins with the key.
+/// Reads all documents of a kind. `read` gets a row that begins with the key, and says what is wrong with the
+/// document.
 pub(super) fn each(
     connection: &Connection,
     to: &mut Checked,
@@ -121,7 +122,7 @@ pub(super) fn each(
     let sql = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1";
     match first(connection, what, sql, [table], |_| Ok(())) {
         Ok(Some(())) => {}
-        // The database is of an earlier version.
+        // A database of an earlier version does not have this table.
         Ok(None) => return Ok(()),
         Err(error) => return broken(table, what, error, to),
     }
@@ -142,7 +143,7 @@ pub(super) fn each(
     }
 }
 
-/// Checks that what a document says of itself is what it is found by.
+/// Checks that a column by which a document is found agrees with the document.
 fn same<T: PartialEq + std::fmt::Debug>(name: &str, column: T, document: T) -> Decoded<()> {
     match column == document {
         true => Ok(()),
@@ -196,12 +197,12 @@ fn objects(connection: &Connection, to: &mut Checked) -> Result<()> {
     })
 }
 
-/// Plugins that are there without their bytes.
+/// Reports plugins whose bytes are missing.
 fn missing_bytes(connection: &Connection, to: &mut Checked) -> Result<()> {
     const PLACE: &str = "plugin_bytes";
     let sql = "SELECT digest FROM plugins WHERE digest NOT IN (SELECT digest FROM plugin_bytes)";
     match all(connection, PLUGIN_BYTES, sql, [], |row| Ok(key_of(row, &[0]))) {
-        // It was said where all of the table was read.
+        // This was reported when the whole table was read.
         Err(StoreError::Broken { .. }) => Ok(()),
         found => {
             for digest in found? {
@@ -213,7 +214,7 @@ fn missing_bytes(connection: &Connection, to: &mut Checked) -> Result<()> {
     }
 }
 
-/// Whether the table has this column: a database of an earlier version may not.
+/// Whether the table has this column. A database of an earlier version may not.
 fn has_column(
     connection: &Connection,
     table: &'static str,
@@ -228,14 +229,14 @@ fn has_column(
     }
 }
 
-/// Columns of a run that came later.
+/// Columns of a run that were added later.
 const PLAYBOOK_COLUMNS: &str = ", playbook, version";
 
 fn of_runs(connection: &Connection, to: &mut Checked) -> Result<()> {
     let kind = |table, what, columns| Kind { table, what, columns, key: 1, of_run: true };
     let columns = "id, cluster, status, engine, progress, \
                    (SELECT body FROM snapshots WHERE run = id), playbook, version";
-    // Those of earlier versions don't say of which playbook their runs are.
+    // Databases of earlier versions don't say to which playbooks their runs belong.
     let says_playbook = has_column(connection, "runs", "playbook", to)?;
     let columns = if says_playbook { columns } else { columns.trim_end_matches(PLAYBOOK_COLUMNS) };
     each(connection, to, &kind("runs", "a run", columns), |row| {
@@ -308,7 +309,7 @@ fn records(connection: &Connection, to: &mut Checked) -> Result<()> {
     })
 }
 
-/// Records without a `finish_ts` whose run is finished or gone: they would stay for ever.
+/// Reports records without a `finish_ts` whose run has finished or is gone: they would never be removed.
 fn orphans(connection: &Connection, to: &mut Checked) -> Result<()> {
     const WHAT: &str = "records of a run";
     for table in ["agent_records", "journals", "logs", "events", "commands"] {

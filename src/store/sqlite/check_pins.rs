@@ -1,5 +1,5 @@
-//! Whether what runs and playbooks pin is written beside them: a plugin whose pin is missing may be deleted while it is
-//! still needed, and one whose pin is left over is never removed.
+//! Checks whether the pins of runs and playbooks are recorded. A plugin whose pin is missing may be deleted while
+//! it is still needed, and a plugin whose pin is left over can never be removed.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ use replibook_core::run::{Digest, RunId, Snapshot};
 const OF_RUN: &str = "what a run pins";
 const OF_PLAYBOOK: &str = "what a playbook pins";
 
-/// Looks at all pins, and at all that should have some.
+/// Checks all pins, and everything that should have some.
 pub(super) fn check(connection: &Connection, to: &mut Checked) -> Result<()> {
     of_runs(connection, to)?;
     of_playbooks(connection, to)?;
@@ -27,7 +27,7 @@ pub(super) fn check(connection: &Connection, to: &mut Checked) -> Result<()> {
 }
 
 fn of_runs(connection: &Connection, to: &mut Checked) -> Result<()> {
-    // A run that has expired pins nothing any more, and nobody here knows the time: what finished may have.
+    // An expired run no longer pins anything. This does not know the time, so any finished run may have expired.
     let columns = "run, digest, EXISTS (SELECT 1 FROM runs r WHERE r.id = run_pins.run), \
                    EXISTS (SELECT 1 FROM plugins p WHERE p.digest = run_pins.digest) OR NOT EXISTS \
                    (SELECT 1 FROM runs r WHERE r.id = run_pins.run AND r.finish_ts IS NULL)";
@@ -59,13 +59,13 @@ fn is_there(row: &Row<'_>, column: usize, what: &str) -> Decoded<()> {
     }
 }
 
-/// Compares what runs pin with what they were started with.
+/// Compares the pins of runs with the snapshots with which they were started.
 fn missing_of_runs(connection: &Connection, to: &mut Checked) -> Result<()> {
-    // In one question, so that nothing changes between the run and its pins.
+    // In a single query, so that nothing changes between reading the run and its pins.
     let sql = "SELECT id, (SELECT body FROM snapshots WHERE run = id), \
                (SELECT group_concat(digest, ' ') FROM run_pins WHERE run = id) FROM runs";
     let found: Result<Vec<Vec<(RunId, Difference)>>> = all(connection, OF_RUN, sql, [], |row| {
-        // It was said before that one of them can't be read.
+        // It was reported before that one of these can't be read.
         let (Ok(run), Ok(snapshot)) = (run_id(RUN, row, 0), decode::<Snapshot>(row, 1)) else {
             return Ok(Vec::new());
         };
@@ -98,7 +98,7 @@ fn missing_of_playbooks(connection: &Connection, to: &mut Checked) -> Result<()>
     Ok(())
 }
 
-/// A plugin that is pinned and should not be, or the other way round.
+/// A plugin that is pinned and should not be, or that should be pinned and is not.
 struct Difference {
     digest: String,
     why: &'static str,
@@ -117,7 +117,7 @@ fn differences(wanted: &BTreeSet<&Digest>, found: &str) -> Vec<Difference> {
     missing.chain(left_over).collect()
 }
 
-/// What was found; nothing where the file is broken, which was said where all of the table was read.
+/// What was found. Empty if the file is broken, which was reported when the whole table was read.
 fn sound<T>(found: Result<Vec<T>>) -> Result<Vec<T>> {
     match found {
         Err(StoreError::Broken { .. }) => Ok(Vec::new()),

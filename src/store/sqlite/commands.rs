@@ -45,7 +45,7 @@ pub(super) fn submit(connection: &Connection, new: &Command, at: &Moment) -> Res
     Ok(Put::Created)
 }
 
-/// What a command gets as `finish_ts` when it may come too late to be stamped with its run.
+/// The `finish_ts` of a command that may come too late to be stamped together with its run.
 fn finish_ts_of_late(connection: &Connection, new: &Command, at: &Moment) -> Result<Option<i64>> {
     let sql = "SELECT finishing_at FROM runs \
                WHERE id = ?1 AND (finish_ts IS NULL OR finish_ts >= ?2)";
@@ -65,18 +65,18 @@ pub(super) fn command(
     document(connection, COMMAND, sql, row, &id.0.to_string(), record)
 }
 
-/// Whether a command that can be read waits for the run.
+/// Whether a readable command waits for the run.
 pub(super) fn is_waited_for(connection: &Connection, run: RunId, at: &Moment) -> Result<bool> {
     Ok(!unanswered(connection, run, at)?.is_empty())
 }
 
-/// The commands that wait for the run and can be read.
+/// The readable commands that wait for the run.
 pub(super) fn unanswered(connection: &Connection, run: RunId, at: &Moment) -> Result<Vec<Command>> {
     let waiting = waiting(connection, run, at)?;
     Ok(waiting.into_iter().filter_map(std::result::Result::ok).collect())
 }
 
-/// The commands that wait for the run, also those that can't be read.
+/// The commands that wait for the run, including those that can't be read.
 pub(super) fn waiting(connection: &Connection, run: RunId, at: &Moment) -> Result<Found<Command>> {
     let sql = "SELECT body, finish_ts, id FROM commands \
                WHERE run = ?1 AND waiting = 1 AND (finish_ts IS NULL OR finish_ts >= ?2) \

@@ -1,4 +1,4 @@
-//! Commits: made ready by the caller, written by the thread that writes.
+//! Commits. The caller turns documents into rows, so that the one thread that writes only has to write them.
 
 use rusqlite::{Connection, params};
 
@@ -11,7 +11,7 @@ use crate::options::Moment;
 use crate::size::{CommitSize, check_documents};
 use replibook_core::run::{Progress, RunId, Writes};
 
-/// A commit as rows, so that the one thread that writes does nothing else.
+/// A commit as rows, ready to be written.
 pub(super) struct Commit {
     progress: Option<ProgressRow>,
     records: Vec<Body<(u32, String, &'static str)>>,
@@ -29,14 +29,14 @@ struct ProgressRow {
     body: String,
 }
 
-/// What a command is found by.
+/// The columns by which a command is found.
 pub(super) struct CommandRow {
     id: [u8; 16],
     at: i64,
     waiting: bool,
 }
 
-/// A document as text, with what it is found by.
+/// A document as text, with the columns by which it is found.
 struct Body<K> {
     key: K,
     finish_ts: Option<i64>,
@@ -44,10 +44,10 @@ struct Body<K> {
 }
 
 impl Commit {
-    /// Turns documents into rows.
+    /// Turns documents into rows. Needs no connection.
     ///
     /// # Errors
-    /// [`StoreError::TooLarge`].
+    /// [`StoreError::TooLarge`] past the limits of a commit.
     pub(super) fn of(writes: &Writes) -> Result<Self> {
         let Writes { progress, records, journals, logs, events, commands } = writes;
         check_documents(writes.documents())?;
@@ -72,12 +72,12 @@ impl Commit {
         })
     }
 
-    /// About how large it is.
+    /// The approximate size of the commit.
     pub(super) fn bytes(&self) -> usize {
         self.size.bytes()
     }
 
-    /// Writes it, if `epoch` is that of the run's lease.
+    /// Writes the commit, if `epoch` is that of the run's lease.
     pub(super) fn write(
         &self,
         connection: &Connection,
@@ -128,7 +128,8 @@ fn bodies<D: serde::Serialize + Finishes, K>(
     let body = |document| {
         let text = encode(what, document)?;
         size.add(text.len());
-        // At once: the texts of what is far too large together would take as much memory again.
+        // Check after each document: if they are far too large together, all their texts would take as much memory
+        // again.
         size.check()?;
         Ok(Body { key: key(document), finish_ts: millis(document.finish_ts()), text })
     };
@@ -171,9 +172,9 @@ fn write_progress(
     }
 }
 
-// SQLite rewrites the entry of a row in each index over a column that a statement sets, also when it
-// sets what was there. So each document is written twice over: by a statement that leaves alone what
-// hardly ever changes and writes nothing if it did change, and only then by one that sets everything.
+// SQLite rewrites the entry of a row in each index over a column that a statement sets, even if the value is the
+// same. So there are two statements for each document. The first one does not set the columns that hardly ever
+// change, and writes nothing if one of them did change. Only then does the second one set everything.
 
 fn write_record(
     connection: &Connection,
@@ -214,7 +215,7 @@ fn write_journal(connection: &Connection, run: &[u8; 16], journal: &Body<[u32; 4
     Ok(())
 }
 
-/// Refuses an epoch that is not that of the run's lease.
+/// Fails if `epoch` is not that of the run's lease.
 pub(super) fn check_fence(
     connection: &Connection,
     run: RunId,

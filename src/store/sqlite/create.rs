@@ -1,5 +1,5 @@
-//! Database files come to be whole: made under another name, and given theirs once everything in them is on the disk.
-//! So a database of 0 bytes is never one that is about to be made.
+//! Database files come into being whole: they are made under another name, and renamed once everything in them is
+//! on the disk. So a database of 0 bytes is never one that is just being made.
 
 use std::fs::File;
 use std::io;
@@ -12,26 +12,26 @@ use super::failure::failed;
 use super::{open, schema};
 use crate::contract::Result;
 
-/// What the files of a database end with: its own, and those that SQLite has beside it.
+/// The endings of the files of a database: its own, and those of the files that SQLite keeps beside it.
 pub(super) const FILES: [&str; 4] = ["", "-wal", "-shm", "-journal"];
 
-/// Added to the name of a database that is not ready yet.
+/// Appended to the name of a database that is not ready yet.
 const NEW: &str = "-new";
 
-/// What `auto_vacuum` is in a database that gives pages back.
+/// The value of `auto_vacuum` in a database that gives pages back.
 const INCREMENTAL: i64 = 2;
 
-/// Free pages that a database keeps: what is removed makes room for what comes next, and moving pages costs as much as
-/// writing them.
+/// How many free pages a database keeps: removed documents make room for later ones, and to move pages costs as
+/// much as to write them.
 pub(super) const KEPT_FREE: u32 = 1_024;
 
-/// Free pages that one write gives back: some milliseconds, for which commits wait.
+/// How many free pages one write gives back: some milliseconds, for which commits have to wait.
 pub(super) const GIVEN_BACK: u32 = 1_000;
 
-/// Makes the database, if it is not there.
+/// Makes the database, if it does not exist.
 ///
 /// # Errors
-/// It is empty, or only its log is there: something was lost.
+/// When the database is empty, or only its log exists: something was lost.
 pub(super) fn ensure(path: &Path) -> Result<()> {
     let log = beside(path, "-wal");
     match path.metadata() {
@@ -66,11 +66,11 @@ fn make(path: &Path) -> Result<()> {
     take_its_place(&new, path)
 }
 
-/// Rewrites a database such that it gives pages back from then on. Whether that had to be done. It takes as much room
-/// again as the database has.
+/// Rewrites a database so that it gives pages back from then on. Returns whether that had to be done. Needs as
+/// much free space as the database takes.
 ///
 /// # Errors
-/// Something else uses the database.
+/// When something else uses the database.
 pub(super) fn rebuild(directory: &Directory) -> Result<bool> {
     let path = directory.database();
     let connection = open::writer(&path)?;
@@ -80,7 +80,7 @@ pub(super) fn rebuild(directory: &Directory) -> Result<bool> {
     }
     let rewritten = rewrite(connection, &path);
     if rewritten.is_err() {
-        // It may be what fills the disk. If it can't be removed either, why it was not made says more.
+        // The new file may be what fills the disk. If it can't be removed either, the first error explains more.
         let _ = remove_left(&beside(&path, NEW));
     }
     rewritten.map(|()| true)
@@ -118,7 +118,7 @@ pub(super) fn give_back(connection: &Connection) -> Result<u32> {
     if pages == 0 {
         return Ok(0);
     }
-    // Each row that is asked for gives one page back.
+    // Each row that is fetched gives one page back.
     let sql = format!("PRAGMA incremental_vacuum({pages})");
     let mut statement = connection.prepare(&sql).map_err(failed)?;
     let mut rows = statement.query([]).map_err(failed)?;
@@ -131,7 +131,7 @@ fn set_incremental(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")
 }
 
-/// An empty file under the other name. What an earlier try left is removed.
+/// Creates an empty file under the other name, and removes what an earlier try left.
 fn empty(path: &Path) -> Result<PathBuf> {
     let new = beside(path, NEW);
     remove_left(&new)?;
@@ -139,7 +139,7 @@ fn empty(path: &Path) -> Result<PathBuf> {
     Ok(new)
 }
 
-/// Removes what a try left.
+/// Removes what an earlier try left.
 fn remove_left(new: &Path) -> Result<()> {
     for left in FILES.map(|suffix| beside(new, suffix)) {
         match std::fs::remove_file(&left) {
@@ -156,7 +156,7 @@ fn close(connection: Connection, doing: &str) -> Result<()> {
     connection.close().map_err(|(_, error)| failed(doing, error))
 }
 
-/// Gives a database its name, once it is on the disk.
+/// Gives a database its name, once all of it is on the disk.
 fn take_its_place(new: &Path, path: &Path) -> Result<()> {
     let sync = |path: &Path| File::open(path).and_then(|file| file.sync_all());
     sync(new).map_err(|error| failed_at("write", new, error))?;
@@ -165,7 +165,7 @@ fn take_its_place(new: &Path, path: &Path) -> Result<()> {
     sync(directory).map_err(|error| failed_at("write", directory, error))
 }
 
-/// The file beside another one whose name has this at its end.
+/// The path of the file whose name is that of `path` with `suffix` appended.
 pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
@@ -186,7 +186,7 @@ mod tests {
     fn a_database_is_made_whole_and_what_is_left_of_one_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(DATABASE_FILE);
-        // A try that was cut short.
+        // An earlier try was cut short.
         std::fs::write(beside(&path, "-new"), "half").unwrap();
         std::fs::write(beside(&path, "-new-journal"), "half").unwrap();
         ensure(&path).unwrap();

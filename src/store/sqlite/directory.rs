@@ -1,4 +1,5 @@
-//! The data directory: made when it is not there, and locked for one engine.
+//! The data directory: created if it does not exist, and locked for one engine. Opening the store voids the leases
+//! of earlier engines, so two engines must never share a directory.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
@@ -15,28 +16,29 @@ use crate::error::StoreError;
 /// Name of the database in the data directory.
 pub const DATABASE_FILE: &str = "replibook.db";
 
-/// Name of the file in the data directory whose lock says that an engine uses it.
+/// Name of the file in the data directory that an engine locks while it uses the directory.
 pub const LOCK_FILE: &str = "replibook.lock";
 
-/// A data directory that this process alone uses, until this is dropped or the process ends.
+/// A data directory that only this process uses, until this is dropped or the process ends.
 #[derive(Debug)]
 pub(super) struct Directory {
     path: PathBuf,
-    /// Beside its lock, it says whether the database is open.
+    /// The locked file. Its content says whether the database is open.
     lock: File,
-    /// The database as it was opened.
+    /// The database file as it was opened.
     database: File,
-    /// It was said that the database is another one now.
+    /// Whether it was logged that the database file is now another one.
     said: AtomicBool,
 }
 
 impl Directory {
-    /// Makes the directory if need be, readable by its owner only, and locks it.
+    /// Creates the directory if it does not exist, readable by its owner only, and locks it.
     ///
     /// # Errors
-    /// It is in use, belongs to another user than this one or root, or others may write to it or read what is in it:
-    /// they could have any action done by the agents. A group that this process is in may, since volumes in
-    /// containers come that way. A file of the store is a link: whoever made that says what is written where.
+    /// When the directory is in use; when it belongs to neither this user nor root; when others may write to it or
+    /// read what is in it, since they could make the agents do any action (except for a group that this process is
+    /// in, because volumes in containers come like that); when a file of the store is a link, since whoever made
+    /// the link decides what is written where.
     pub(super) fn open(path: &Path) -> Result<Self> {
         let mut builder = DirBuilder::new();
         builder.recursive(true);
@@ -64,12 +66,13 @@ impl Directory {
         let database_path = path.join(DATABASE_FILE);
         create::ensure(&database_path)?;
         left_log::check(&database_path, &lock_path, was_open(&lock))?;
-        // SQLite gives the files that it makes beside the database the permissions of this one.
+        // SQLite gives the files that it makes beside the database the same permissions.
         let database = create_private(&database_path)?;
         Ok(Self { path: path.to_owned(), lock, database, said: AtomicBool::new(false) })
     }
 
-    /// Notes in the lock file how the database is: whoever opens it next knows then what must be there.
+    /// Notes the state of the database in the lock file, so that whoever opens it next knows which files must
+    /// exist.
     pub(super) fn note(&self, state: Noted) {
         let write = |mut lock: &File| {
             lock.seek(SeekFrom::Start(0))?;
@@ -77,17 +80,17 @@ impl Directory {
             lock.sync_data()
         };
         if let Err(error) = write(&self.lock) {
-            // Without the note a lost log may not be noticed; that is no reason to stop.
+            // Without the note, a lost log may not be noticed. That is no reason to stop.
             let path = self.path.join(LOCK_FILE);
             tracing::warn!(path = %path.display(), %error, "failed to note how the database is");
         }
     }
 
-    /// Checks that the database is still where it was: what is written to a file that nobody can open again is
+    /// Checks that the database is still in its place: whatever is written to a file that nobody can open again is
     /// lost, and actions that were done would be done again.
     ///
     /// # Errors
-    /// It was removed, or replaced, for people.
+    /// That it was removed or replaced, as human-readable text.
     pub(super) fn check(&self) -> std::result::Result<(), String> {
         let path = self.database();
         let what = match same_file(&self.database, &path) {
@@ -116,17 +119,17 @@ impl Directory {
     }
 }
 
-/// How the database is.
+/// The state of the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Noted {
-    /// It has a log, in which commits may be that are nowhere else.
+    /// It has a log, which may contain commits that are nowhere else.
     Open,
-    /// It is about to be closed, or was: the log is removed with that.
+    /// It is being closed, or was closed, which removes the log.
     Closing,
 }
 
 impl Noted {
-    /// Always as long, so that it fits where the one before was, on a full disk too.
+    /// All have the same length, so that one can replace another even on a full disk.
     const fn word(self) -> &'static [u8; 8] {
         match self {
             Self::Open => b"open   \n",
@@ -135,12 +138,12 @@ impl Noted {
     }
 }
 
-/// Whether an engine has the database of this directory open, or the last one did not close it.
+/// Whether an engine has the database in this directory open, or the last engine did not close it.
 pub(super) fn is_open(path: &Path) -> bool {
     File::open(path.join(LOCK_FILE)).is_ok_and(|lock| was_open(&lock))
 }
 
-/// Whether the engine before did not close the database.
+/// Whether the previous engine did not close the database.
 fn was_open(mut lock: &File) -> bool {
     let mut found = [0; 8];
     lock.read_exact(&mut found).is_ok() && &found == Noted::Open.word()

@@ -1,4 +1,4 @@
-//! The engines.
+//! The reports of engines, and the orders to drain them.
 
 use rusqlite::{Connection, Row, params};
 
@@ -58,7 +58,7 @@ fn engine(connection: &Connection, id: &EngineId, at: &Moment) -> Result<Option<
     document(connection, ENGINE, sql, row, &id.0, read)
 }
 
-/// An engine, from columns that begin with its body.
+/// Reads an engine from columns that begin with its body.
 pub(super) fn read(row: &Row<'_>) -> Decoded<Engine> {
     let wrong = |error: rusqlite::Error| error.to_string();
     let seen = Timestamp::from_millis(row.get(1).map_err(wrong)?);

@@ -1,12 +1,12 @@
-//! What SQLite says went wrong, in the words of the store.
+//! Translates the errors of SQLite into those of the store.
 
 use rusqlite::{ErrorCode, ffi};
 
 use crate::damage::Damage;
 use crate::error::StoreError;
 
-/// The error for a call that SQLite refused while `doing` something. A value of another type than was
-/// written is not a failure of SQLite, and does not go away.
+/// The error for a call that SQLite refused while `doing` something. A value of another type than the one that was
+/// written is not a failure of SQLite but damage, and trying again does not help.
 pub(super) fn failed(doing: &str, error: rusqlite::Error) -> StoreError {
     if is_damage(&error) {
         let what = ["read ", "write "].iter().find_map(|verb| doing.strip_prefix(verb));
@@ -44,8 +44,8 @@ fn is_damage(error: &rusqlite::Error) -> bool {
     )
 }
 
-/// Whether the disk or the file system can't give back what was written, or less of it than there must be: trying
-/// again does not bring it back.
+/// Whether the disk or the file system returned less than was written, or nothing. Trying again does not bring it
+/// back.
 fn is_unreadable(error: &rusqlite::Error) -> bool {
     let code = error.sqlite_error().map(|error| error.extended_code);
     matches!(
@@ -59,24 +59,24 @@ fn is_unreadable(error: &rusqlite::Error) -> bool {
     )
 }
 
-/// Whether a write came back that is not for a lack of room on the disk by itself. SQLite calls only
-/// that "full"; quotas and limits on files are errors of the system to it.
+/// Whether a write failed for want of room, but not because the disk itself is full. SQLite calls only that
+/// "full"; for it, quotas and limits on files are I/O errors.
 fn takes_no_more(error: &rusqlite::Error) -> bool {
     let code = error.sqlite_error().map(|error| error.extended_code);
     matches!(code, Some(ffi::SQLITE_IOERR_WRITE | ffi::SQLITE_IOERR_SHMSIZE))
 }
 
-/// The error of something that is out of order for now and has no cause in SQLite.
+/// The error for something that is out of order for now, without a cause in SQLite.
 pub(super) fn unavailable(message: impl Into<String>) -> StoreError {
     StoreError::Unavailable { message: message.into(), source: None }
 }
 
-/// The error of a document that can't be written.
+/// The error for a document that can't be written.
 pub(super) fn corrupt(what: &str, error: serde_json::Error) -> StoreError {
     StoreError::Corrupt { what: what.to_owned(), source: Box::new(error) }
 }
 
-/// An error with its causes in one line, as the message of a [`StoreError::Unavailable`].
+/// An error and its causes in one line, in the form of the message of a [`StoreError::Unavailable`].
 pub(super) fn reason(error: &StoreError) -> String {
     let mut line = match error {
         StoreError::Unavailable { message, .. } | StoreError::Unfit { message, .. } => {
@@ -103,7 +103,7 @@ pub(super) fn reason(error: &StoreError) -> String {
     line
 }
 
-/// A cause with its own causes in one line.
+/// A cause and its own causes in one line.
 pub(super) fn causes(first: &dyn std::error::Error) -> String {
     let mut line = first.to_string();
     let mut source = first.source();

@@ -1,4 +1,4 @@
-//! The end of a run's records: they get their `finish_ts`, and go once they have expired.
+//! The end of a run's records: they get their `finish_ts`, and are removed once they have expired.
 
 use rusqlite::{Connection, params};
 
@@ -12,7 +12,7 @@ use replibook_core::run::{OldLines, RunId, Timestamp};
 
 const RECORDS: &str = "records of a run";
 
-/// A kind of record: its table, and the columns that tell its rows apart.
+/// A kind of record: its table, and the columns that identify its rows.
 struct Kind {
     table: &'static str,
     key: &'static str,
@@ -37,7 +37,7 @@ pub(super) fn stamp(
     stamp_some(connection, run, finish_ts)
 }
 
-/// Gives `finish_ts` to some of the records that have none, whoever has the lease.
+/// Gives `finish_ts` to some of the records that have none, whoever has the lease. Returns how many.
 pub(super) fn stamp_some(connection: &Connection, run: RunId, finish_ts: Timestamp) -> Result<u64> {
     let mut stamped = 0_u64;
     for kind in KINDS {
@@ -54,22 +54,23 @@ pub(super) fn stamp_some(connection: &Connection, run: RunId, finish_ts: Timesta
     Ok(stamped)
 }
 
-/// Lines whose bodies are looked into at a time: a page, as for any reader. Only its body says what a line is, and the
-/// lines that are to go may be rare among the others.
+/// How many lines are examined at a time: a page, as for any reader. Only its body says what a line is, and the
+/// lines to remove may be rare among the others.
 const LOOKED_INTO: u32 = MAX_PAGE;
 
-/// Where a line of a run stands: its event, agent and number.
+/// The key of a line within its run: event, agent and line.
 pub(super) type LineKey = (i64, String, i64);
 
-/// A part of a run's log that was looked into.
+/// A part of a run's log that was examined.
 pub(super) struct Part {
-    /// Those of the lines that were looked for.
+    /// Those of its lines that were looked for.
     pub(super) these: Vec<LineKey>,
-    /// The last line of the part; none after the last part.
+    /// The key of its last line. None if this is the last part.
     pub(super) last: Option<LineKey>,
 }
 
-/// Looks for these lines in the part after a line. A damaged line says nothing of itself, and is none of them.
+/// Looks for `lines` in the part of the log after a line. A damaged line never matches, since it does not say what
+/// it is.
 pub(super) fn look_for_lines(
     connection: &Connection,
     run: RunId,
@@ -97,7 +98,7 @@ pub(super) fn look_for_lines(
     Ok(Part { these, last })
 }
 
-/// Removes these lines, at most [`MAX_COMMIT_DOCUMENTS`], which an engine with this lease looked for.
+/// Removes these lines, at most [`MAX_COMMIT_DOCUMENTS`], if `epoch` is that of the run's lease.
 pub(super) fn forget_lines(
     connection: &Connection,
     run: RunId,
@@ -175,7 +176,7 @@ mod tests {
             assert!(after.is_some());
         }
         let part = look_for_lines(&connection, run, &lines, after.as_ref()).unwrap();
-        // The last one is not old enough.
+        // The last line is not old enough.
         assert_eq!((found, part.these.len(), part.last), (vec![2, 1, 0], 0, None));
         let late = OldLines { from: 100, ..lines };
         let part = look_for_lines(&connection, run, &late, None).unwrap();

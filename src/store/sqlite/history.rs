@@ -1,4 +1,4 @@
-//! Reading what belongs to a run: agent records, journals, log lines and events.
+//! Reads what belongs to a run: agent records, journals, log lines and events.
 
 use rusqlite::{Connection, Row, params};
 
@@ -41,7 +41,7 @@ pub(super) fn records(
     }
 }
 
-/// The record of an agent, with its state in column 3.
+/// Reads the record of an agent, whose state is in column 3.
 fn agent(row: &Row<'_>) -> Decoded<AgentRecord> {
     let agent: AgentRecord = record(row)?;
     same_word(row, 3, "state", agent.state.as_str())?;

@@ -1,4 +1,4 @@
-//! Leases: who may commit to a run.
+//! Leases: who may commit to a run. Only one engine uses the file, so its own clock decides.
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, params, params_from_iter};
@@ -15,18 +15,18 @@ use replibook_core::run::{EngineId, KNOWN_FORMAT, RunId, Timestamp};
 
 const LEASE: &str = "a lease";
 
-/// The format that a run needs. What can't be read says nothing of it; whoever takes it up sets it aside.
+/// The format that a run needs. If the progress can't be read, it counts as any format; the engine that takes the
+/// run up sets it aside.
 const NEEDS: &str = "CASE WHEN json_valid(progress) \
                      THEN coalesce(json_extract(progress, '$.needs'), 0) ELSE 0 END";
 
-/// When a lease that nobody holds expires: it always has.
+/// The expiry of a lease that nobody holds: it is always over.
 pub(super) const FREE: i64 = i64::MIN;
 
-/// What is kept of a run that nobody drives, and for which a command has come.
+/// The value of `parked` of a run without an engine for which a command has come.
 const WOKEN: i64 = 2;
 
-/// Voids the leases of all unfinished runs: they were of engines that no longer use this data
-/// directory.
+/// Voids the leases of all unfinished runs: they belong to engines that no longer use this data directory.
 pub(super) fn void_all(connection: &Connection) -> Result<()> {
     let sql = "UPDATE runs INDEXED BY runs_by_engine SET engine = NULL, lease_until = ?1 \
                WHERE engine IS NOT NULL AND finish_ts IS NULL";
@@ -54,7 +54,7 @@ pub(super) fn claim(
         let epoch: i64 = column(LEASE, row, 1)?;
         let (epoch, until) = (epoch.unsigned_abs() + 1, at.lease_until);
         let (cluster, from) = (row.get(2).ok(), row.get(3).ok().map(EngineId));
-        // One whose identifier is none can't be driven, and must not keep the others from it.
+        // A run whose identifier is damaged can't be driven, and must not keep the engine from the others.
         let run = run_id(LEASE, row, 0).ok();
         Ok(run.map(|run| Lease { run, epoch, until, cluster, from }))
     })?;
@@ -117,8 +117,8 @@ pub(super) fn park(
     Ok(true)
 }
 
-/// Lets engines take up a run for which a command has come, if it is parked or its lease is over: also those that
-/// have no place for it. How many runs that is.
+/// Wakes a run for which a command has come, if it is parked or its lease has run out: even engines that have no
+/// place for it may take it up then. Returns how many runs that were, 0 or 1.
 pub(super) fn wake_run(connection: &Connection, run: RunId, at: &Moment) -> Result<u64> {
     let sql = "UPDATE runs SET parked = ?3, \
                lease_until = CASE parked WHEN 1 THEN ?2 ELSE lease_until END \
@@ -128,7 +128,7 @@ pub(super) fn wake_run(connection: &Connection, run: RunId, at: &Moment) -> Resu
     Ok(change(connection, LEASE, sql, row)? as u64)
 }
 
-/// Runs that are to be woken: a command waits for each that can be read.
+/// The runs to wake: for each of them a readable command waits.
 pub(super) fn asleep(connection: &Connection, at: &Moment) -> Result<Vec<RunId>> {
     let sql = "SELECT DISTINCT r.id FROM commands c JOIN runs r ON r.id = c.run \
                WHERE c.waiting = 1 AND (c.finish_ts IS NULL OR c.finish_ts >= ?1) \
@@ -145,7 +145,7 @@ pub(super) fn asleep(connection: &Connection, at: &Moment) -> Result<Vec<RunId>>
     Ok(asleep)
 }
 
-/// Wakes those of these runs for which a command still waits.
+/// Wakes those of these runs for which a command still waits. Returns how many.
 pub(super) fn wake(connection: &Connection, runs: &[RunId], at: &Moment) -> Result<u64> {
     let mut woken = 0;
     for run in runs {
@@ -188,7 +188,8 @@ mod tests {
     use super::*;
     use replibook_core::run::{Command, CommandId, Verb};
 
-    /// Nobody takes up a command that can't be read, so it must not cost a write each time that is looked for one.
+    /// Nobody takes up a command that can't be read, so it must not cause a write each time that runs to wake are
+    /// looked for.
     #[test]
     fn a_run_is_asleep_only_if_a_command_waits_that_can_be_read() {
         let connection = Connection::open_in_memory().unwrap();

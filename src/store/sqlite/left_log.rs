@@ -1,12 +1,13 @@
-//! The write-ahead log that an engine left which did not end well: whether all is there that it had committed.
+//! Checks the write-ahead log of an engine that did not end properly: whether everything that it had committed is
+//! there.
 //!
-//! SQLite takes what it finds of a log, up to the first frame that does not fit, and can't know what was behind it. But
-//! its index of the log, which is in shared memory, outlives the process: it says how many frames were committed. The
-//! formats are those of <https://www.sqlite.org/walformat.html>. After a power cut the index may be older than the log,
-//! and then says nothing.
+//! SQLite reads a log up to the first frame that does not fit, and can't know what came after it. But its index of
+//! the log is in shared memory and outlives the process: it says how many frames were committed. The formats are
+//! those of <https://www.sqlite.org/walformat.html>. After a power cut the index may be older than the log, and
+//! then says nothing.
 //!
-//! Whoever is the last to close the database, a shell or a copy as well as an engine, moves all of the log to it and
-//! removes both: the index first, so that one without its log is never left that way.
+//! Whoever closes the database last, be it an engine, a shell or a copy, moves the whole log into it and removes
+//! both files: the index first. So an index without its log is never left in that way.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -16,40 +17,42 @@ use super::create::beside;
 use super::directory::{failed, refused};
 use crate::contract::Result;
 
-/// Bytes of the header of a log.
+/// Bytes of a log's header.
 const HEADER: usize = 32;
 
 /// Bytes before each page in a log.
 const FRAME_HEADER: usize = 24;
 
-/// Bytes of the header of an index, which is there twice. How many frames are in the database is said behind it.
+/// Bytes of an index's header. The header is there twice; after it comes the number of frames that are in the
+/// database.
 const INDEX_HEADER: usize = 48;
 
-/// The first number of a log, but for its last bit, which says in which order the bytes are summed up.
+/// The first number of a log. Its last bit, which is left out here, says in which byte order the sums are
+/// computed.
 const MAGIC: u32 = 0x377f_0682;
 
-/// The version of an index that can be read.
+/// The version of an index that can be read here.
 const INDEX_VERSION: u32 = 3_007_000;
 
-/// By how much a log may be newer than its index after a power cut: each time that it begins anew counts one, which
-/// takes it megabytes, and the system keeps an index back for half a minute at most.
+/// How much newer than its index a log may be after a power cut. The log counts up by one each time that it begins
+/// anew, which takes megabytes, and the system holds an index back for half a minute at most.
 const NEWER: u32 = 1_000;
 
-/// What the index says was committed.
+/// What was committed, according to the index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Committed {
     frames: u32,
-    /// Whether some of them are not in the database yet.
+    /// Whether some of these frames are not in the database yet.
     only_there: bool,
     page: usize,
     salts: [u32; 2],
 }
 
-/// Refuses a log of which something is missing that was committed. `was_open` says that the engine before did not
-/// close the database.
+/// Fails if something that was committed is missing from the log. `was_open`: the previous engine did not close
+/// the database.
 ///
 /// # Errors
-/// [`StoreError::Unfit`](crate::StoreError::Unfit), with what to do.
+/// [`StoreError::Unfit`](crate::StoreError::Unfit), which says what to do.
 pub(super) fn check(database: &Path, lock: &Path, was_open: bool) -> Result<()> {
     let (path, index) = (beside(database, "-wal"), beside(database, "-shm"));
     let committed = match std::fs::read(&index) {
@@ -63,12 +66,12 @@ pub(super) fn check(database: &Path, lock: &Path, was_open: bool) -> Result<()> 
         Err(error) => return Err(failed("read", &path, error)),
     };
     let lost = match (committed, &found) {
-        // Everything was in the database.
+        // Everything was in the database already.
         (Some(Committed { frames: 0, .. }), _)
         | (Some(Committed { only_there: false, .. }), None) => None,
         (Some(committed), Some(log)) => missing(committed, log),
         (Some(_), None) => Some("is gone".to_owned()),
-        // Half an index, which says nothing, but that there was a log.
+        // Half an index only says that there was a log.
         (None, None) if was_open && index.exists() => Some("is gone".to_owned()),
         (None, None) if was_open => {
             tracing::warn!(
@@ -90,12 +93,12 @@ pub(super) fn check(database: &Path, lock: &Path, was_open: bool) -> Result<()> 
     )))
 }
 
-/// Why a log is not the one whose frames were committed.
+/// Why the log is not the one whose frames were committed. None if it is.
 fn missing(committed: Committed, log: &Log) -> Option<String> {
     let Some(header) = &log.header else { return Some("was cut".to_owned()) };
     if header.salts != committed.salts {
         let newer = header.salts[0].wrapping_sub(committed.salts[0]);
-        // The index is older than the log: there was a power cut.
+        // Either the index is older than the log, because of a power cut, or this is another log.
         return (newer == 0 || newer > NEWER).then(|| "is another one".to_owned());
     }
     let (found, frames) = (log.frames, committed.frames);
@@ -108,7 +111,7 @@ fn number(bytes: &[u8], at: usize, read: fn([u8; 4]) -> u32) -> Option<u32> {
     Some(read(bytes))
 }
 
-/// What an index says; nothing if it is not whole.
+/// What an index says. None if the index is incomplete.
 fn committed(index: &[u8]) -> Option<Committed> {
     let native = |at| number(index, at, u32::from_ne_bytes);
     let header = index.get(..INDEX_HEADER)?;
@@ -121,23 +124,23 @@ fn committed(index: &[u8]) -> Option<Committed> {
     }
     let page = u16::from_ne_bytes(header.get(14..16)?.try_into().ok()?);
     let big = |at| number(index, at, u32::from_be_bytes);
-    // As in the log, the salts are not in the order of this machine.
+    // As in the log, the salts are big-endian whatever the byte order of this machine.
     let frames = native(16)?;
     let only_there = native(2 * INDEX_HEADER)? < frames;
     let salts = [big(32)?, big(36)?];
     Some(Committed { frames, only_there, page: page_size(page.into()), salts })
 }
 
-/// The largest page has no room in the number of its size.
+/// The size of the largest page does not fit into the field, which has 1 instead.
 fn page_size(written: u32) -> usize {
     if written == 1 { 65_536 } else { usize::try_from(written).unwrap_or_default() }
 }
 
-/// What a log has.
+/// What was found of a log.
 #[derive(Debug, Default)]
 struct Log {
     header: Option<Header>,
-    /// Frames from the first on that fit.
+    /// How many frames fit, counted from the first one.
     frames: u32,
 }
 
@@ -147,7 +150,7 @@ struct Header {
     salts: [u32; 2],
 }
 
-/// Reads a log from its start, up to the first frame that does not fit.
+/// Reads a log from its start up to the first frame that does not fit.
 fn frames(log: &mut (impl Read + Seek)) -> io::Result<Log> {
     log.seek(SeekFrom::Start(0))?;
     let mut header = [0; HEADER];
@@ -167,7 +170,7 @@ fn frames(log: &mut (impl Read + Seek)) -> io::Result<Log> {
 
 type Order = fn([u8; 4]) -> u32;
 
-/// The order in which the bytes are summed up, what the header says, and its sums.
+/// The byte order in which sums are computed, what the header says, and its sums.
 fn header_of(bytes: &[u8]) -> Option<(Order, Header, [u32; 2])> {
     let big = |at| number(bytes, at, u32::from_be_bytes);
     let magic = big(0)?;
@@ -182,7 +185,7 @@ fn header_of(bytes: &[u8]) -> Option<(Order, Header, [u32; 2])> {
     is_whole.then_some((order, Header { page, salts: [big(16)?, big(20)?] }, sums))
 }
 
-/// The sums after a frame, if it fits.
+/// The sums after a frame. None if it does not fit.
 fn sums_of(frame: &[u8], header: &Header, before: [u32; 2], order: Order) -> Option<[u32; 2]> {
     let big = |at| number(frame, at, u32::from_be_bytes);
     if [big(8)?, big(12)?] != header.salts {
@@ -201,7 +204,7 @@ fn sum([mut first, mut second]: [u32; 2], bytes: &[u8], order: Order) -> [u32; 2
     [first, second]
 }
 
-/// Fills the buffer, if there is as much.
+/// Fills the buffer. Returns false if there are not enough bytes.
 fn read_whole(log: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
     match log.read_exact(buffer) {
         Ok(()) => Ok(true),
@@ -219,7 +222,7 @@ mod tests {
     use super::super::{DATABASE_FILE, create, open};
     use super::*;
 
-    /// A database whose process was killed after some commits: its files as they were then.
+    /// The files of a database whose process was killed after some commits.
     fn killed(commits: u32) -> (tempfile::TempDir, PathBuf) {
         let (living, left) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let path = living.path().join(DATABASE_FILE);
@@ -245,7 +248,7 @@ mod tests {
     fn a_log_that_is_whole_is_taken() {
         let (_left, path) = killed(20);
         check(&path, true).unwrap();
-        // What an engine was about to commit when it died.
+        // A part of what an engine was about to commit when it died.
         let log = beside(&path, "-wal");
         let mut bytes = std::fs::read(&log).unwrap();
         bytes.extend(vec![7; 3_000]);
@@ -265,7 +268,7 @@ mod tests {
         drop(other);
         assert!(!beside(&path, "-wal").exists() && !beside(&path, "-shm").exists());
         check(&path, true).unwrap();
-        // A check of an earlier version leaves a log in which nothing is.
+        // The check of an earlier version leaves an empty log.
         let looker = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
         looker.query_row("SELECT count(*) FROM clusters", [], |_| Ok(())).unwrap();
         drop(looker);
@@ -298,7 +301,7 @@ mod tests {
         refused("is another one", false);
         std::fs::remove_file(&log).unwrap();
         refused("is gone", false);
-        // Half an index says nothing of how much there was.
+        // Half an index does not say how much there was.
         std::fs::write(&index, [0; 40]).unwrap();
         refused("is gone", true);
         check(&path, false).unwrap();

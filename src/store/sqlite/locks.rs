@@ -1,4 +1,4 @@
-//! The locks of clusters.
+//! The locks of clusters, and the queues for them.
 
 use rusqlite::{Connection, params};
 
@@ -12,7 +12,7 @@ use replibook_core::run::{Run, RunId, RunStatus};
 
 const LOCK: &str = "the lock of a cluster";
 
-/// What [`lock_cluster`] would answer now: most of those who ask wait, and need to write nothing.
+/// What [`lock_cluster`] would answer now. Mostly the run has to wait, and then nothing needs to be written.
 pub(super) fn look(connection: &Connection, run: RunId, epoch: u64, at: &Moment) -> Result<Locked> {
     let cluster = cluster_of(connection, run, epoch, at)?;
     answer(connection, &cluster, run)
@@ -34,7 +34,7 @@ pub(super) fn lock_cluster(
     Ok(answer)
 }
 
-/// Refuses a new run that rejects a busy cluster, or gives it the lock.
+/// Refuses a new run that rejects a busy cluster, if it is busy; otherwise gives such a run the lock.
 pub(super) fn lock_at_once(connection: &Connection, run: &Run) -> Result<()> {
     match run.snapshot.playbook.concurrency {
         Concurrency::Queue | Concurrency::Allow => return Ok(()),
@@ -54,7 +54,7 @@ pub(super) fn lock_at_once(connection: &Connection, run: &Run) -> Result<()> {
     Ok(())
 }
 
-/// Who comes first on these clusters.
+/// Which runs come first on these clusters.
 pub(super) fn queues(connection: &Connection, clusters: &[String]) -> Result<Vec<Queue>> {
     let queue = |cluster: &String| {
         let (holder, queued) = (holder(connection, cluster)?, queued(connection, cluster, None)?);
@@ -72,7 +72,7 @@ fn answer(connection: &Connection, cluster: &str, run: RunId) -> Result<Locked> 
     Ok(Locked::behind(holder, &before))
 }
 
-/// The unfinished run that holds the lock of a cluster.
+/// The unfinished run that holds the lock of a cluster, if any.
 fn holder(connection: &Connection, cluster: &str) -> Result<Option<RunId>> {
     let sql = "SELECT l.run, r.id IS NOT NULL AND r.finish_ts IS NULL \
                FROM locks l LEFT JOIN runs r ON r.id = l.run WHERE l.cluster = ?1";
@@ -82,12 +82,12 @@ fn holder(connection: &Connection, cluster: &str) -> Result<Option<RunId>> {
     match known {
         None | Some((Some(_), false)) => Ok(None),
         Some((Some(holder), true)) => Ok(Some(holder)),
-        // The lock can't be read: it is that of the run which goes on.
+        // The lock can't be read. It belongs to the run that goes on.
         Some((None, _)) => going(connection, cluster),
     }
 }
 
-/// The run that goes on, on a cluster, and needs its lock.
+/// The run on a cluster that goes on and needs its lock.
 fn going(connection: &Connection, cluster: &str) -> Result<Option<RunId>> {
     let words = going_statuses().map(|status| format!("'{}'", status.as_str()));
     let words: Vec<_> = words.collect();
@@ -99,15 +99,15 @@ fn going(connection: &Connection, cluster: &str) -> Result<Option<RunId>> {
     first(connection, LOCK, &sql, params![cluster], |row| run_id(LOCK, row, 0))
 }
 
-/// Removes the locks of clusters that are gone, and that no run holds.
+/// Removes locks of clusters that are gone, if no run holds them.
 pub(super) fn remove_gone(connection: &Connection) -> Result<usize> {
     let sql = "DELETE FROM locks WHERE cluster NOT IN (SELECT name FROM clusters) \
                AND NOT EXISTS (SELECT 1 FROM runs WHERE id = run AND finish_ts IS NULL)";
     change(connection, LOCK, sql, [])
 }
 
-/// The runs that are queued for a cluster, oldest first, as many as have to be known; of those before
-/// a run when there is one.
+/// The runs that are queued for a cluster, oldest first, as many as have to be known. If `before` is given, only
+/// runs before it.
 fn queued(connection: &Connection, cluster: &str, before: Option<RunId>) -> Result<Vec<RunId>> {
     let sql = "SELECT id FROM runs INDEXED BY runs_queued \
                WHERE status = 'PENDING' AND locks_cluster = 1 AND cluster = ?1 AND id < ?2 \

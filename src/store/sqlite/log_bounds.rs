@@ -1,5 +1,5 @@
-//! The size of the write-ahead log while an engine runs. SQLite begins the log anew once all of it is in the database
-//! and nobody reads from it any more; one that reads for ever would let it grow for ever.
+//! Bounds the size of the write-ahead log while an engine runs. SQLite starts the log over once all of it is in
+//! the database and nobody reads from it any more. A reader that never stops would let it grow for ever.
 
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
@@ -9,24 +9,24 @@ use rusqlite::Connection;
 
 use super::create::beside;
 
-/// Bytes of the log past which it is begun anew, as soon as those who read now are done: several times what is moved
-/// to the database at a time.
+/// Beyond this many bytes, the log is started over as soon as the present readers are done: several times what is
+/// moved to the database at a time.
 const ENOUGH: u64 = 64 * 1024 * 1024;
 
-/// Bytes of the log past which nothing more is written: far more than what comes together while a large database is
-/// copied, and much less than a disk.
+/// Beyond this many bytes, nothing more is written: far more than accumulates while a large database is copied,
+/// and much less than a disk.
 const MOST: u64 = 1024 * 1024 * 1024;
 
-/// How long a write waits for those who read, to begin the log anew: they read a page of documents.
+/// How long a write waits for readers, so that the log can start over. They read one page of documents.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// How often that is tried.
+/// How often to try that.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// How often the log says that it can't be begun anew.
+/// How often to log that the log can't start over.
 const SAID_EVERY: Duration = Duration::from_secs(60);
 
-/// Bounds of a log.
+/// The bounds of a log: two sizes in bytes, and how often to try to start over.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
     pub(super) enough: u64,
@@ -40,15 +40,15 @@ impl Default for Bounds {
     }
 }
 
-/// The log of a database that is written to.
+/// The write-ahead log of a database that is written to.
 pub(super) struct Log {
     path: PathBuf,
     bounds: Bounds,
-    /// Which file it is.
+    /// Device and inode of the file. None before it was first seen.
     file: Option<(u64, u64)>,
     tried: Option<Instant>,
     said: Option<Instant>,
-    /// Why nothing is written.
+    /// Why nothing is written, as human-readable text.
     full: Option<String>,
 }
 
@@ -58,10 +58,10 @@ impl Log {
         Self { path, bounds, file: None, tried: None, said: None, full: None }
     }
 
-    /// Keeps the log within its bounds, before something is written.
+    /// Keeps the log within its bounds. To be called before each write.
     ///
     /// # Errors
-    /// It is past the last of them, or is not the file any more that is written to; for people.
+    /// That the log is too large, or that it is no longer the file that is written to, as human-readable text.
     pub(super) fn keep(&mut self, connection: &Connection) -> Result<(), String> {
         let Bounds { enough, most, every } = self.bounds;
         let size = self.size()?;
@@ -72,7 +72,7 @@ impl Log {
             self.tried = Some(Instant::now());
             self.full = match begin_anew(connection) {
                 Ok(true) => None,
-                // What else is wrong with the database is said by the write.
+                // If something else is wrong with the database, the write will report it.
                 Err(_) => None,
                 Ok(false) => {
                     self.say(size);
@@ -100,7 +100,7 @@ impl Log {
         Ok(found.map_or(0, |log| log.len()))
     }
 
-    /// Whether something may be said again, which counts as said then.
+    /// Whether a message is due. If it is, it counts as logged from now on.
     fn is_due(&mut self) -> bool {
         let is_due = self.said.is_none_or(|said| said.elapsed() >= SAID_EVERY);
         if is_due {
@@ -143,7 +143,8 @@ fn identity(_: &Metadata) -> (u64, u64) {
     (0, 0)
 }
 
-/// Moves all of the log to the database, and has the next write begin it anew. Whether nobody stood in the way.
+/// Moves the whole log to the database, so that the next write starts it over. Returns whether no reader prevented
+/// that.
 fn begin_anew(connection: &Connection) -> rusqlite::Result<bool> {
     connection.busy_timeout(PATIENCE)?;
     let busy =

@@ -1,11 +1,13 @@
 //! The embedded back end: one SQLite file in a data directory, used by one engine.
 //!
-//! Writes go through one thread (`writer.rs`), which puts what is waiting into one transaction, so
-//! that many commits share one write to the disk; within it each has a savepoint of its own, so
-//! that one that is refused leaves the others alone. Reads go to a few connections beside it
-//! (`readers.rs`). Documents are kept as JSON, with what they are found by in columns beside it
-//! (`schema_1.sql`). The data directory is locked (`directory.rs`), so an earlier engine's leases
-//! are void once it is open.
+//! One thread does all writes (`writer.rs`). It puts everything that is waiting into one transaction, so that many
+//! commits share one write to the disk; if one of them fails half way, all are made again with a savepoint for
+//! each. Reads use a few separate connections (`readers.rs`). Documents are stored as JSON, with columns for what
+//! they are found by (`schema_1.sql` and the later ones). The data directory is locked (`directory.rs`), so once
+//! it is open, the leases of earlier engines are void.
+//!
+//! What can be read of a damaged database is still read: `broken.rs` remembers the damage, `check.rs` finds all of
+//! it, and `salvage.rs` and `salvage_objects.rs` find in indexes what the tables have lost.
 
 mod broken;
 mod calls;

@@ -1,4 +1,4 @@
-//! Playbooks and clusters.
+//! Playbooks and clusters: what people apply.
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params, params_from_iter};
@@ -32,7 +32,7 @@ pub(super) fn put_playbook(connection: &Connection, new: &StoredPlaybook) -> Res
             return Err(StoreError::Conflict { what });
         }
         Some((_, true)) => return Ok(Put::Unchanged),
-        // Applying it anew is what mends one that can't be read.
+        // A playbook that can't be read is mended by applying it anew.
         Some((_, false)) => Put::Updated,
         None => Put::Created,
     };
@@ -120,7 +120,7 @@ pub(super) fn put_cluster(connection: &Connection, new: &Cluster) -> Result<Put>
         Ok(Some(known)) if known.text == new.text && known.spec == new.spec => {
             return Ok(Put::Unchanged);
         }
-        // A playbook that can't be read is mended by applying it anew.
+        // A cluster that can't be read is mended by applying it anew.
         Ok(Some(_)) | Err(StoreError::Damaged(_)) => Put::Updated,
         Ok(None) => Put::Created,
         Err(error) => return Err(error),
@@ -161,13 +161,13 @@ pub(super) fn delete_cluster(connection: &Connection, name: &str) -> Result<bool
     if let Some(run) = run {
         return Err(StoreError::ClusterInUse { cluster: name.to_owned(), run });
     }
-    // Nobody holds it any more.
+    // All its runs have ended, so nobody holds the lock.
     change(connection, CLUSTER, "DELETE FROM locks WHERE cluster = ?1", params![name])?;
     let sql = "DELETE FROM clusters WHERE name = ?1";
     Ok(change(connection, CLUSTER, sql, params![name])? > 0)
 }
 
-/// Refuses a cluster that is not in the store.
+/// Fails if the cluster is not in the store.
 pub(super) fn check_cluster(connection: &Connection, name: &str) -> Result<()> {
     let sql = "SELECT 1 FROM clusters WHERE name = ?1";
     match first(connection, CLUSTER, sql, params![name], |_| Ok(()))? {
@@ -176,7 +176,7 @@ pub(super) fn check_cluster(connection: &Connection, name: &str) -> Result<()> {
     }
 }
 
-/// If one of them can't be kept, the whole write fails and nothing of it stays.
+/// If one of them can't be kept, the whole write fails, and nothing of it stays.
 pub(super) fn put_all(connection: &Connection, objects: &[Object]) -> Result<Vec<Put>> {
     let put = objects.iter().map(|object| match object {
         Object::Playbook(playbook) => put_playbook(connection, playbook),

@@ -30,7 +30,7 @@ pub(super) fn put_plugin(connection: &Connection, new: &Plugin, bytes: &[u8]) ->
         Err(StoreError::Damaged(_)) => Put::Updated,
         Err(error) => return Err(error),
     };
-    // Putting it anew is what mends one that can't be read, or of which a part is gone.
+    // A plugin that can't be read, or of which a part is missing, is mended by putting it anew.
     let sql = "INSERT INTO plugins (digest, name, version, added_at, body) \
                VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (digest) DO UPDATE SET name = excluded.name, \
                version = excluded.version, added_at = excluded.added_at, body = excluded.body";
@@ -46,7 +46,7 @@ fn is_there(connection: &Connection, digest: &str) -> Result<bool> {
     Ok(first(connection, PLUGIN, sql, params![digest], |_| Ok(()))?.is_some())
 }
 
-/// Refuses digests that are not in the store; the least one is named.
+/// Fails if a digest is not in the store, naming the lowest such digest.
 pub(super) fn check_pins(connection: &Connection, digests: &BTreeSet<&Digest>) -> Result<()> {
     for digest in digests {
         if !is_there(connection, digest.as_str())? {

@@ -1,7 +1,7 @@
-//! What keeps a data directory from others. Whoever can write to it can have any action done by the agents.
+//! Keeps a data directory from others. Whoever can write to it can make the agents do any action.
 //!
-//! A group that this process is in is trusted: a volume in a container belongs to root, and is open to the group of
-//! the process, which then has all its files.
+//! A group that this process is in is trusted: a volume in a container belongs to root and is open to the group of
+//! the process, which also has all its files.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
@@ -11,19 +11,19 @@ use super::create::{FILES, beside};
 use super::directory::{DATABASE_FILE, failed, refused};
 use crate::contract::Result;
 
-/// Permissions of the group.
+/// All permissions of the group.
 const GROUP: u32 = 0o070;
 
-/// The same to write.
+/// The group's permission to write.
 const GROUP_WRITE: u32 = 0o020;
 
-/// Permissions of all others.
+/// All permissions of others.
 const OTHERS: u32 = 0o007;
 
-/// The same to write.
+/// Others' permission to write.
 const OTHERS_WRITE: u32 = 0o002;
 
-/// Permission to enter a directory of the group and of all others.
+/// The permissions of the group and of others to enter a directory.
 const ENTER: u32 = 0o011;
 
 pub(super) fn check_directory(path: &Path) -> Result<()> {
@@ -52,8 +52,8 @@ pub(super) fn check_directory(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The database, and what SQLite has beside it. Where others can't enter the directory, a backup that was copied
-/// there with any mode is safe.
+/// Checks the permissions of the database and of the files that SQLite keeps beside it. If others can't enter the
+/// directory, a backup that was copied there is safe whatever its mode.
 pub(super) fn check_files(directory: &Path) -> Result<()> {
     let entered = directory.metadata().map_or(0, |metadata| mode(&metadata) & ENTER);
     let database = directory.join(DATABASE_FILE);
@@ -99,14 +99,14 @@ mod tests {
     use super::*;
     use crate::sqlite::directory::{Directory, LOCK_FILE};
 
-    /// A group that no process of a test is in.
+    /// A group that no process of a test belongs to.
     const STRANGERS: u32 = 4_712;
 
     fn set(path: &Path, mode: u32) {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
     }
 
-    /// Makes a file that is not there.
+    /// Creates a file.
     fn make(path: &Path) {
         std::fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
     }
@@ -151,7 +151,7 @@ mod tests {
         opens(&path);
     }
 
-    /// Kubernetes gives a volume, and at each start all that is in it, to the group of `fsGroup`.
+    /// Kubernetes gives a volume, and at each start everything in it, to the group of `fsGroup`.
     #[test]
     fn a_volume_of_a_container_is_taken_at_each_start() {
         let parent = tempfile::tempdir().unwrap();
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn other_users_and_other_groups_are_not_trusted() {
         if !rustix::process::geteuid().is_root() {
-            // Only root can give files away; tests in containers run as root.
+            // Only root can give files away; in containers, tests run as root.
             return;
         }
         let parent = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! A few connections that read, beside the one that writes.
+//! A few connections that read, in addition to the one that writes, so that reads don't wait for writes.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,18 +10,18 @@ use super::failure::{failed, unavailable};
 use super::open;
 use crate::contract::Result;
 
-/// Connections, and so reads at a time: enough that a long page does not hold up the others, and
-/// few enough that reads don't push everything else off the processors. Others wait their turn.
+/// How many connections there are, and so how many reads at a time: enough that a long page does not hold up the
+/// others, and few enough that reads don't push everything else off the processors. Further reads wait their turn.
 const READERS: usize = 4;
 
-/// The connections.
+/// A pool of connections that read.
 pub(super) struct Readers {
     idle: Arc<Mutex<Vec<Connection>>>,
     turns: Arc<Semaphore>,
 }
 
 impl Readers {
-    /// Opens them.
+    /// Opens the connections.
     pub(super) fn open(path: &Path) -> Result<Self> {
         let idle = (0..READERS).map(|_| ready(path)).collect::<Result<Vec<_>>>()?;
         Ok(Self { idle: Arc::new(Mutex::new(idle)), turns: Arc::new(Semaphore::new(READERS)) })
@@ -35,7 +35,7 @@ impl Readers {
         let stopped = || unavailable("the store is closed");
         let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| stopped())?;
         let idle = Arc::clone(&self.idle);
-        // The connection goes back from the thread itself: the caller may be gone by then.
+        // The thread itself gives the connection back, because the caller may be gone by then.
         let reading = tokio::task::spawn_blocking(move || {
             let lock = || idle.lock().unwrap_or_else(PoisonError::into_inner);
             let connection = lock().pop().ok_or_else(stopped)?;
@@ -48,7 +48,8 @@ impl Readers {
     }
 }
 
-/// A connection that has read once: SQLite opens the log with that, and later there may be no descriptor left for it.
+/// Opens a connection and reads once: only then does SQLite open the log, for which there may be no file
+/// descriptor left later.
 fn ready(path: &Path) -> Result<Connection> {
     let connection = open::reader(path)?;
     connection

@@ -1,4 +1,5 @@
-//! Between documents and rows.
+//! Between documents and rows. Documents are read and written through here, so that failures are reported alike,
+//! and damage to one document does not keep others from being read.
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Params, Row};
@@ -11,27 +12,27 @@ use crate::damage::{Damage, Found};
 use crate::finish::Finishes;
 use replibook_core::run::{CommandId, RunId, Timestamp};
 
-/// A document as text.
+/// A document as text. `what` names its kind in errors.
 pub(super) fn encode(what: &str, document: &impl Serialize) -> Result<String> {
     serde_json::to_string(document).map_err(|error| corrupt(what, error))
 }
 
-/// Why a document can't be read.
+/// A document, or why it can't be read.
 pub(super) type Decoded<T> = std::result::Result<T, String>;
 
-/// The document in a column.
+/// Reads the document in a column.
 pub(super) fn decode<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> Decoded<T> {
     let text = row.get_ref(column).and_then(|value| Ok(value.as_str()?));
     let text = text.map_err(|error| error.to_string())?;
     serde_json::from_str(text).map_err(|error| error.to_string())
 }
 
-/// The record in column 0, with the `finish_ts` in column 1.
+/// Reads the record in column 0, with its `finish_ts` from column 1.
 pub(super) fn record<T: DeserializeOwned + Finishes>(row: &Row<'_>) -> Decoded<T> {
     record_at(row, 0)
 }
 
-/// The record in a column, with the `finish_ts` in the next one.
+/// Reads the record in a column, with its `finish_ts` from the next column.
 pub(super) fn record_at<T: DeserializeOwned + Finishes>(
     row: &Row<'_>,
     column: usize,
@@ -42,7 +43,7 @@ pub(super) fn record_at<T: DeserializeOwned + Finishes>(
     Ok(record)
 }
 
-/// The values of these columns as a key for people and lists, with dots between them.
+/// The values of these columns with dots between them, as a key for lists and messages.
 pub(super) fn key_of(row: &Row<'_>, columns: &[usize]) -> String {
     let text = |column: &usize| match row.get_ref(*column) {
         Ok(ValueRef::Integer(number)) => number.to_string(),
@@ -57,7 +58,7 @@ pub(super) fn key_of(row: &Row<'_>, columns: &[usize]) -> String {
     columns.iter().map(text).collect::<Vec<_>>().join(".")
 }
 
-/// All documents of a query, in its order. One that can't be read is named by its key.
+/// All documents of a query, in its order. Damage is identified by the document's key.
 pub(super) fn found<T>(
     connection: &Connection,
     what: &str,
@@ -71,7 +72,7 @@ pub(super) fn found<T>(
     })
 }
 
-/// The first document of a query.
+/// The first document of a query. `key` identifies the damage if it can't be read.
 pub(super) fn document<T>(
     connection: &Connection,
     what: &str,
@@ -85,12 +86,12 @@ pub(super) fn document<T>(
     })
 }
 
-/// The plain value in a column of a document.
+/// The plain value in a column, or why it is not one.
 pub(super) fn value<T: rusqlite::types::FromSql>(row: &Row<'_>, column: usize) -> Decoded<T> {
     row.get(column).map_err(|error| error.to_string())
 }
 
-/// Checks that the word beside a document, by which it is found, is the one that the document says of itself.
+/// Checks that the column by which a document is found agrees with the document.
 pub(super) fn same_word(row: &Row<'_>, column: usize, name: &str, document: &str) -> Decoded<()> {
     let found: String = value(row, column)?;
     match found == document {
@@ -101,7 +102,7 @@ pub(super) fn same_word(row: &Row<'_>, column: usize, name: &str, document: &str
     }
 }
 
-/// The plain value in a column.
+/// The plain value in a column. `what` names the kind of document in errors.
 pub(super) fn column<T: rusqlite::types::FromSql>(
     what: &str,
     row: &Row<'_>,
@@ -110,7 +111,7 @@ pub(super) fn column<T: rusqlite::types::FromSql>(
     row.get(column).map_err(|error| failed(&format!("read {what}"), error))
 }
 
-/// All rows of a question.
+/// All rows of a query.
 pub(super) fn all<T>(
     connection: &Connection,
     what: &str,
@@ -126,7 +127,7 @@ pub(super) fn all<T>(
     Ok(found)
 }
 
-/// Reads all rows of a question, in its order. If it fails, those in front of the failure were read.
+/// Reads all rows of a query, in its order. If that fails, the rows before the failure have been read.
 pub(super) fn each(
     connection: &Connection,
     what: &str,
@@ -143,7 +144,7 @@ pub(super) fn each(
     Ok(())
 }
 
-/// The first row of a question.
+/// The first row of a query.
 pub(super) fn first<T>(
     connection: &Connection,
     what: &str,
@@ -157,7 +158,7 @@ pub(super) fn first<T>(
     found.transpose()
 }
 
-/// Changes rows and returns how many.
+/// Changes rows, and returns how many were changed.
 pub(super) fn change(
     connection: &Connection,
     what: &str,
@@ -169,27 +170,27 @@ pub(super) fn change(
     statement.execute(params).map_err(failed)
 }
 
-/// A run's identifier as it is kept.
+/// A run's identifier in its stored form.
 pub(super) fn run_key(id: RunId) -> [u8; 16] {
     id.0.into_bytes()
 }
 
-/// The run's identifier in a column.
+/// The identifier of a run in a column.
 pub(super) fn run_id(what: &str, row: &Row<'_>, index: usize) -> Result<RunId> {
     column(what, row, index).map(|bytes| RunId(uuid::Uuid::from_bytes(bytes)))
 }
 
-/// A command's identifier as it is kept.
+/// A command's identifier in its stored form.
 pub(super) fn command_key(id: CommandId) -> [u8; 16] {
     id.0.into_bytes()
 }
 
-/// A moment as it is kept.
+/// A moment in its stored form: milliseconds since the Unix epoch.
 pub(super) fn millis(moment: Option<Timestamp>) -> Option<i64> {
     moment.map(Timestamp::as_millis)
 }
 
-/// A number as it is kept: SQLite's integers have a sign. What is past the largest is held there.
+/// A number in its stored form. SQLite's integers have a sign; larger numbers become the largest one.
 pub(super) fn integer(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -1,5 +1,5 @@
-//! Lists of runs. Whatever is asked for, there is an index with just those runs in their order, so that a page
-//! reads no others, also where few fit.
+//! Lists of runs. For every combination of filters there is an index with just those runs in their order, so that
+//! a page reads no others, even if few runs fit.
 
 use std::collections::BTreeSet;
 
@@ -33,7 +33,7 @@ pub(super) fn newest(connection: &Connection, limit: u32, at: &Moment) -> Result
     all(connection, RUN, &ids, params_from_iter(values), |row| run_id(RUN, row, 0))
 }
 
-/// A question for the identifiers of these runs, newest first, and its values.
+/// A query for the identifiers of these runs, newest first, and its values.
 fn ids_of(
     filter: &RunFilter,
     after: Option<RunId>,
@@ -63,9 +63,10 @@ fn ids_of(
     if let Some(from) = from {
         and("id >= ?", Value::Blob(run_key(*from).to_vec()));
     }
-    // `store check` tells of one whose identifier is none; nobody can ask for it.
+    // `store check` reports runs whose identifier is damaged; nobody can ask for them.
     sql.push_str(" AND length(id) = 16");
-    // Each status is a part of its own, and SQLite merges them as it goes. It would sort them for a list of statuses.
+    // Each status gets a part of its own, and SQLite merges the parts as it goes. For a list of statuses, it would
+    // sort.
     let statuses: BTreeSet<_> = statuses.iter().map(|status| status.as_str()).collect();
     let (mut all, mut bound) = (Vec::new(), Vec::new());
     for status in &statuses {
@@ -79,7 +80,7 @@ fn ids_of(
     (format!("{} ORDER BY id DESC LIMIT ?", all.join(" UNION ALL ")), bound)
 }
 
-/// Says which index to use: without statistics SQLite would guess.
+/// Names the index to use, since SQLite would guess without statistics.
 fn index_for(filter: &RunFilter) -> &'static str {
     let RunFilter { cluster, statuses, playbook, version, from: _ } = filter;
     let (cluster, status) = (cluster.is_some(), !statuses.is_empty());
@@ -122,7 +123,7 @@ mod tests {
         filters
     }
 
-    /// No step of the plan sorts, and each looks up all that is asked for in an index.
+    /// No step of the plan sorts, and each step looks everything up in an index.
     #[test]
     fn a_page_reads_the_runs_that_fit_and_no_others() {
         let connection = Connection::open_in_memory().unwrap();
@@ -130,7 +131,7 @@ mod tests {
         let now = Timestamp::from_millis(0);
         let at = Moment { now, cutoff: now, lease_until: now, engines_since: now };
         for filter in every_filter() {
-            // A version belongs to a playbook.
+            // A version without a playbook is ignored.
             if filter.version.is_some() && filter.playbook.is_none() {
                 continue;
             }

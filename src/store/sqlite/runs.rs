@@ -1,4 +1,4 @@
-//! Runs: their creation, and reading them.
+//! Creates runs, and reads them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -73,7 +73,7 @@ pub(super) fn create_run(connection: &Connection, new: &NewRun, at: &Moment) -> 
     Ok(Created::New(id))
 }
 
-/// The unexpired run that was made with this key, or else with this identifier, and its request.
+/// The unexpired run that was created with this key, or else with this identifier, and its request.
 fn known(connection: &Connection, new: &NewRun, at: &Moment) -> Result<Option<(RunId, String)>> {
     let cutoff = at.cutoff.as_millis();
     let read = |row: &Row<'_>| Ok((run_id(RUN, row, 0)?, column(RUN, row, 1)?));
@@ -90,7 +90,7 @@ fn known(connection: &Connection, new: &NewRun, at: &Moment) -> Result<Option<(R
     first(connection, RUN, sql, params![run_key(new.run.id()), cutoff], read)
 }
 
-/// All columns that a run is read from.
+/// All columns from which a run is read.
 pub(super) const COLUMNS: &str = "body, progress, id, cluster, status, finish_ts \
                        FROM runs LEFT JOIN snapshots ON run = id";
 
@@ -130,7 +130,7 @@ pub(super) fn heads(connection: &Connection, runs: &[RunId], at: &Moment) -> Res
     for run in runs {
         let row = params![run_key(run), at.cutoff.as_millis()];
         heads.extend(first(connection, RUN, sql, row, |row| {
-            // What somebody damaged may be of any kind.
+            // A damaged column may contain anything.
             let status = row.get::<_, String>(0).ok().and_then(|word| word.parse().ok());
             let next_event = row.get::<_, i64>(1).ok().map(i64::unsigned_abs);
             Ok(Head { run, status, next_event })
@@ -139,7 +139,7 @@ pub(super) fn heads(connection: &Connection, runs: &[RunId], at: &Moment) -> Res
     Ok(heads)
 }
 
-/// Reads a run from these columns: its snapshot, its progress, its status, and its cluster.
+/// Reads a run from these columns: its snapshot, progress, status and cluster.
 pub(super) fn read_whole(
     row: &Row<'_>,
     [snapshot, progress, status, cluster]: [usize; 4],
@@ -154,7 +154,7 @@ fn read_snapshot(row: &Row<'_>, column: usize) -> Decoded<Arc<Snapshot>> {
     decode(row, column).map(Arc::new)
 }
 
-/// Reads the progress of a run. Who looks for runs finds them by the status beside it.
+/// Reads the progress of a run. Lists find runs by the status in its column, so the two must agree.
 fn read_progress(row: &Row<'_>, progress: usize, status: usize) -> Decoded<Progress> {
     let progress: Progress = decode(row, progress)?;
     same_word(row, status, "status", progress.status.as_str())?;
@@ -166,7 +166,7 @@ pub(super) fn read_run(row: &Row<'_>) -> Result<KeptRun> {
     read_run_from(row, 0)
 }
 
-/// The same with [`COLUMNS`] beginning at this one.
+/// The same, with [`COLUMNS`] beginning at column `from`.
 fn read_run_from(row: &Row<'_>, from: usize) -> Result<KeptRun> {
     let why = match read_whole(row, [from, from + 1, from + 4, from + 3]) {
         Ok(run) => return Ok(Ok(run)),

@@ -1,5 +1,5 @@
-//! Runs whose pages can't be read. An identifier, and what a list shows of its run, is in the table and in several
-//! indexes, which have pages of their own: what one of them has lost is looked for in the others.
+//! Finds runs of which some pages can't be read. A run's identifier, and what a list shows of it, is in the table
+//! and in several indexes, which have pages of their own: what one of them has lost is looked for in the others.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,12 +17,13 @@ use crate::keys::page_limit;
 use crate::options::Moment;
 use replibook_core::run::{RunId, Snapshot, Timestamp};
 
-/// The most runs that are kept in mind for one page: the newest of those that may be on it. What is known of one
-/// takes some hundred bytes, and it needs luck to have so many in a damaged file.
+/// The most runs that are kept in memory for one page: the newest of those that may be on it. Each takes some
+/// hundred bytes, and hardly any damaged file still has this many.
 const MOST: usize = 100_000;
 
-/// What is asked of each place that has all runs, and the columns that it is sorted by. An index that has all of what
-/// is asked comes first; the table is asked for what is in front of its large column, which has pages of its own.
+/// The places that have all runs: what to query there, and the columns by which the place is sorted. An index that
+/// has everything comes first. From the table only the columns before its large one are read, which has pages of
+/// its own.
 const PLACES: [(&str, &str); 3] = [
     (
         "id, cluster, status, playbook, version \
@@ -36,7 +37,7 @@ const PLACES: [(&str, &str); 3] = [
     ),
 ];
 
-/// What is known of a run without its documents. What is not known may be anything.
+/// What is known of a run without its documents. A field that is None may have any value.
 #[derive(Clone, Debug, Default)]
 struct Known {
     cluster: Option<String>,
@@ -67,7 +68,7 @@ impl Known {
         }
     }
 
-    /// Whether a run may be one of those that are asked for.
+    /// Whether the run may be one of those that are asked for.
     fn fits(&self, filter: &RunFilter) -> bool {
         let RunFilter { cluster, statuses, playbook, version, from: _ } = filter;
         let is = |known: &Option<String>, wanted: Option<&str>| {
@@ -81,17 +82,17 @@ impl Known {
     }
 }
 
-/// Runs that are known and may be on a page.
+/// Runs that were found and may be on a page.
 struct Found {
     runs: BTreeMap<RunId, Known>,
-    /// Whether one of the places was read to its end: else others may be anywhere between these.
+    /// Whether one of the places was read to its end. If not, there may be other runs anywhere between these.
     is_sure: bool,
-    /// Whether there were so many that only the newest are here.
+    /// Whether there were so many runs that only the newest are kept.
     is_cut: bool,
 }
 
-/// A page of runs, as [`run_lists::runs`](super::run_lists::runs) reads it from a sound file. Those that can't be read
-/// are on it too. It says so where it is not certain that there are no others.
+/// A page of runs, like [`run_lists::runs`](super::run_lists::runs) reads it from an intact file, including runs
+/// that can't be read. It says so if there may be others.
 pub(super) fn runs(
     connection: &Connection,
     filter: &RunFilter,
@@ -113,10 +114,10 @@ pub(super) fn runs(
     Ok(RunPage { runs: page, lost: (!are_all).then(lost) })
 }
 
-/// The identifiers of the newest runs, as [`run_lists::newest`](super::run_lists::newest) reads them.
+/// The identifiers of the newest runs, like [`run_lists::newest`](super::run_lists::newest).
 ///
 /// # Errors
-/// [`StoreError::Broken`] where there may be others: who asks for the newest run is about to do something to it.
+/// [`StoreError::Broken`] if there may be others: whoever asks for the newest run is about to do something to it.
 pub(super) fn newest(connection: &Connection, limit: u32, at: &Moment) -> Result<Vec<RunId>> {
     let RunPage { runs: page, lost } = runs(connection, &RunFilter::default(), None, limit, at)?;
     if let Some(lost) = lost {
@@ -129,12 +130,12 @@ pub(super) fn newest(connection: &Connection, limit: u32, at: &Moment) -> Result
     Ok(page.iter().map(id).collect())
 }
 
-/// One run, if there is such a run.
+/// One run. None if it certainly does not exist.
 ///
 /// # Errors
-/// [`StoreError::Broken`] where that is not certain.
+/// [`StoreError::Broken`] if that is not certain.
 pub(super) fn one(connection: &Connection, id: RunId, at: &Moment) -> Result<Option<KeptRun>> {
-    // Mostly its row is there, and what is beside it is lost.
+    // Mostly the row of the run is there, and only what belongs to it is lost.
     let sql = "SELECT 1 FROM runs WHERE id = ?1";
     if let Ok(Some(())) = first(connection, RUN, sql, params![run_key(id)], |_| Ok(())) {
         return run(connection, id, Known::default(), at);
@@ -154,7 +155,7 @@ fn lost() -> StoreError {
     StoreError::Broken { doing: "find all runs".to_owned(), source: source.into() }
 }
 
-/// Reads all places, each from both ends up to what can't be read.
+/// Reads the places, each from both ends up to what can't be read, until one of them was read completely.
 fn find(connection: &Connection, filter: &RunFilter, after: Option<RunId>) -> Result<Found> {
     let mut found = Found { runs: BTreeMap::new(), is_sure: false, is_cut: false };
     for (place, order) in PLACES {
@@ -163,7 +164,7 @@ fn find(connection: &Connection, filter: &RunFilter, after: Option<RunId>) -> Re
                 order.split(", ").map(|column| format!("{column} {direction}")).collect();
             let sql = format!("SELECT {place} ORDER BY {}", order.join(", "));
             let read = |row: &Row<'_>| {
-                // `store check` tells of one whose identifier is none; nobody can ask for it.
+                // `store check` reports runs whose identifier is damaged; nobody can ask for them.
                 let Ok(id) = run_id(RUN, row, 0) else { return Ok(()) };
                 let known = Known::read(row);
                 let is_wanted = after.is_none_or(|after| id < after)
@@ -191,7 +192,7 @@ fn find(connection: &Connection, filter: &RunFilter, after: Option<RunId>) -> Re
     Ok(found)
 }
 
-/// A run, or what is known of it; none if it has expired.
+/// A run, or what is known of it. None if it has expired.
 fn run(connection: &Connection, id: RunId, known: Known, at: &Moment) -> Result<Option<KeptRun>> {
     let error = match runs::run(connection, id, at) {
         Err(error @ StoreError::Broken { .. }) => error,

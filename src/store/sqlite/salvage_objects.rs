@@ -1,5 +1,5 @@
-//! Playbooks, clusters and plugins whose pages can't be read: their keys are in the table and in an index of it, and
-//! each is read by itself.
+//! Finds playbooks, clusters and plugins of which some pages can't be read. Their keys are in the table and in an
+//! index of it; each document is then read by itself.
 
 use rusqlite::{Connection, Row, params};
 use semver::Version;
@@ -15,7 +15,7 @@ use crate::error::StoreError;
 use crate::keys::{page_limit, version_key};
 use replibook_core::run::Digest;
 
-/// As [`objects::playbooks`](super::objects::playbooks).
+/// Like [`objects::playbooks`](super::objects::playbooks), from a damaged file.
 pub(super) fn playbooks(
     connection: &Connection,
     after: Option<(String, Version)>,
@@ -30,7 +30,7 @@ pub(super) fn playbooks(
     table.save(connection, "(name, version_key) > (?1, ?2)", &values, playbook_key, read_playbook)
 }
 
-/// As [`objects::clusters`](super::objects::clusters).
+/// Like [`objects::clusters`](super::objects::clusters), from a damaged file.
 pub(super) fn clusters(connection: &Connection, page: &Page) -> Result<Found<Cluster>> {
     let table = Table { what: CLUSTER, table: "clusters", columns: "name" };
     let after = page.after.clone().unwrap_or_default();
@@ -38,7 +38,7 @@ pub(super) fn clusters(connection: &Connection, page: &Page) -> Result<Found<Clu
     table.save(connection, "name > ?1", &values, |row| key_of(row, &[1]), read_cluster)
 }
 
-/// As [`plugins::plugins`](super::plugins::plugins).
+/// Like [`plugins::plugins`](super::plugins::plugins), from a damaged file.
 pub(super) fn plugins(
     connection: &Connection,
     after: Option<&Digest>,
@@ -59,11 +59,11 @@ struct Table {
 }
 
 impl Table {
-    /// The documents after a key, in order; what is wrong with those that can't be read. The last of `values` is how
-    /// many at most.
+    /// The documents after a key, in order, with the damage of those that can't be read. The last of `values` is
+    /// the most that are returned.
     ///
     /// # Errors
-    /// [`StoreError::Broken`] where neither the index nor the table says which there are.
+    /// [`StoreError::Broken`] if neither the index nor the table shows which documents there are.
     fn save<T>(
         &self,
         connection: &Connection,

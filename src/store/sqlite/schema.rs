@@ -1,4 +1,4 @@
-//! The schema and how a database of an earlier version gets to it.
+//! The schema, and how a database of an earlier version is brought up to date.
 
 use rusqlite::Connection;
 
@@ -6,8 +6,8 @@ use super::failure::failed;
 use crate::contract::Result;
 use crate::error::StoreError;
 
-/// The steps from each version to the next, from 0, the empty database. They are never changed
-/// once released: a new version adds one.
+/// The steps from each version to the next, beginning with 0, the empty database. A released step is never
+/// changed; a new version adds one.
 const MIGRATIONS: &[&str] = &[
     include_str!("schema_1.sql"),
     include_str!("schema_2.sql"),
@@ -17,12 +17,12 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema_6.sql"),
 ];
 
-/// Brings the database to the newest version, a step at a time, each whole or not at all.
+/// Brings the database to the newest version, one step at a time. Each step is made completely or not at all.
 pub(super) fn migrate(connection: &Connection) -> Result<()> {
     migrate_with(connection, MIGRATIONS)
 }
 
-/// Refuses a database of a newer version.
+/// Fails if the database was made by a newer version.
 pub(super) fn known(connection: &Connection) -> Result<()> {
     let known = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
     match version(connection)? {
@@ -37,8 +37,8 @@ fn version(connection: &Connection) -> Result<u32> {
         .map_err(|error| failed("read the schema version", error))
 }
 
-/// Writes the version that is there already: whoever asks whether the store works wants to know that
-/// it can be written to.
+/// Writes the version that is there already: whoever asks whether the store works wants to know that it can be
+/// written to.
 pub(super) fn touch(connection: &Connection) -> Result<()> {
     let version = version(connection)?;
     connection.pragma_update(None, "user_version", version).map_err(|error| failed("write", error))
@@ -54,7 +54,7 @@ fn migrate_with(connection: &Connection, migrations: &[&str]) -> Result<()> {
     for (version, step) in (1..).zip(migrations).skip(found as usize) {
         let step = format!("BEGIN IMMEDIATE; {step}; PRAGMA user_version = {version}; COMMIT;");
         if let Err(error) = connection.execute_batch(&step) {
-            // The first error counts; without a transaction there is nothing to roll back.
+            // The first error counts. If there is no transaction, there is nothing to roll back.
             let _ = connection.execute_batch("ROLLBACK");
             return Err(failed(error));
         }

@@ -1,4 +1,4 @@
-//! What the store keeps of its settings.
+//! The settings that are stored in the database itself, and so outlive the options of one start.
 
 use rusqlite::{Connection, params};
 
@@ -11,10 +11,10 @@ const SETTING: &str = "a setting";
 
 const RETENTION: &str = "retention";
 
-/// The retention that counts from now on, which is kept.
+/// Settles which retention counts from now on, and stores it.
 ///
 /// # Errors
-/// [`StoreError::Unfit`](crate::StoreError::Unfit) when it is shorter than what is kept.
+/// [`StoreError::Unfit`](crate::StoreError::Unfit) when the retention is shorter than the stored one.
 pub(super) fn settle_retention(connection: &Connection, options: &StoreOptions) -> Result<Millis> {
     let stored = retention(connection)?;
     let counts = options.retention_over(stored)?;
@@ -25,7 +25,7 @@ pub(super) fn settle_retention(connection: &Connection, options: &StoreOptions) 
     Ok(counts)
 }
 
-/// The retention that is kept, in a database that has one.
+/// The stored retention, if there is one.
 pub(super) fn retention(connection: &Connection) -> Result<Option<Millis>> {
     let sql = "SELECT value FROM settings WHERE name = ?1";
     let value =

@@ -1,4 +1,4 @@
-//! What is written each time that a store is opened.
+//! The first write, which is made each time that a store is opened: it voids the leases of earlier engines.
 
 use rusqlite::Connection;
 
@@ -9,11 +9,11 @@ use super::{leases, locks, schema};
 use crate::contract::Result;
 use crate::error::StoreError;
 
-/// Writes it, or returns what is to be written first once that can be done. History can be read all the same, also
-/// where the disk is full or the database is damaged.
+/// Makes the first write. If that is not possible now, returns what has to be written first once it is: history
+/// can still be read, even if the disk is full or the database is damaged.
 ///
 /// # Errors
-/// What neither more room nor a look at the history mends.
+/// An error that neither free space nor reading the history would mend.
 pub(super) fn start(connection: &Connection, directory: &Directory, met: &Met) -> Result<First> {
     match met.look(write(connection)) {
         Ok(()) => {
@@ -28,7 +28,7 @@ pub(super) fn start(connection: &Connection, directory: &Directory, met: &Met) -
     }
 }
 
-/// After it there is a log.
+/// After this there is a log.
 fn write(connection: &Connection) -> Result<()> {
     leases::void_all(connection)?;
     locks::remove_gone(connection)?;

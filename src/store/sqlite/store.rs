@@ -1,4 +1,4 @@
-//! The store itself: each call is one write or one read.
+//! The store itself: makes each call of the contract one write or one read.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -39,32 +39,32 @@ use replibook_core::run::{
 
 /// A store in one SQLite file, for one engine.
 ///
-/// Every call must be made on a tokio runtime, of any kind. Dropping the store waits for the write
-/// that is being made, and unlocks the data directory.
+/// Every call must be made on a tokio runtime, of any kind. Dropping the store waits for the write that is being
+/// made, and unlocks the data directory.
 pub struct SqliteStore {
-    // Readers close first: the last connection to close tidies up the file, and should be the writer's.
+    // Readers close first: the last connection to close cleans up the file, and that should be the writer's.
     pub(super) readers: Readers,
     pub(super) writer: Writer,
     pub(super) options: StoreOptions,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) met: Met,
-    /// Turns of those who look for what can be saved of a damaged database.
+    /// Turns for calls that salvage from a damaged database.
     pub(super) saves: Arc<Semaphore>,
 }
 
 impl SqliteStore {
-    /// Opens the store in a data directory, which is made when it is not there. Blocks while it
-    /// reads and writes files.
+    /// Opens the store in a data directory, which is created if it does not exist. Blocks while it reads and
+    /// writes files.
     ///
     /// # Guarantees
-    /// - While the store is open, no other one opens the same directory.
-    /// - Leases of engines that used the directory before are void: their runs can be claimed.
+    /// - While the store is open, nobody else can open the same directory as a store.
+    /// - The leases of engines that used the directory before are void: their runs can be claimed.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`](crate::StoreError::Unavailable) when the directory is in
-    /// use or can't be used; [`StoreError::NewerSchema`](crate::StoreError::NewerSchema);
-    /// [`StoreError::Unfit`](crate::StoreError::Unfit) when others can get at it, or a retention is asked
-    /// for that is shorter than that of the store.
+    /// [`StoreError::Unavailable`](crate::StoreError::Unavailable) when the directory is in use or can't be used;
+    /// [`StoreError::NewerSchema`](crate::StoreError::NewerSchema) when a newer version made the database;
+    /// [`StoreError::Unfit`](crate::StoreError::Unfit) when others can access the directory, when something was
+    /// lost, or when the retention that was set explicitly is shorter than that of the store.
     pub fn open(
         directory: impl AsRef<Path>,
         options: StoreOptions,
@@ -89,31 +89,31 @@ impl SqliteStore {
         Ok(Self { readers, writer, options, clock, met, saves })
     }
 
-    /// Rewrites the file of a store that an earlier version made, such that it gets smaller when documents are removed.
-    /// Whether that had to be done. Blocks while it does, and takes as much room again as the file has.
+    /// Rewrites the file of a store that an earlier version made, so that it shrinks when documents are removed.
+    /// Returns whether that had to be done. Blocks, and needs as much free space as the file takes.
     ///
     /// # Errors
-    /// As [`open`](Self::open), also if anything else has the database open.
+    /// Like [`open`](Self::open), and also if anything else has the database open.
     pub fn rebuild(directory: impl AsRef<Path>) -> Result<bool> {
         create::rebuild(&Directory::open(directory.as_ref())?)
     }
 
-    /// Reads every document of the store in a data directory, also while an engine uses it, and changes nothing.
-    /// Blocks while it does.
+    /// Reads every document of the store in a data directory, even while an engine uses it. Changes nothing.
+    /// Blocks.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`](crate::StoreError::Unavailable) when the database can't be read;
-    /// [`StoreError::NewerSchema`](crate::StoreError::NewerSchema).
+    /// [`StoreError::NewerSchema`](crate::StoreError::NewerSchema) when a newer version made it.
     pub fn check(directory: impl AsRef<Path>) -> Result<Checked> {
         check::check(directory.as_ref())
     }
 
-    /// How long the records of a run are kept.
+    /// How long the records of a run are kept after it has ended.
     pub fn retention(&self) -> Millis {
         self.options.retention
     }
 
-    /// Time is taken where the call is made: an injected clock need not work on other threads.
+    /// The time is taken where the call is made: an injected clock need not work on other threads.
     fn now(&self) -> Moment {
         self.options.at(self.clock.now())
     }
@@ -138,7 +138,7 @@ impl Store for SqliteStore {
     }
 
     async fn ping(&self) -> Result<()> {
-        // To the disk: one that takes no more is as good as no store.
+        // Write to the disk: a store on a disk that takes no more is as good as none.
         self.write(schema::touch).await
     }
 
@@ -355,8 +355,8 @@ impl Store for SqliteStore {
     }
 
     async fn forget_lines(&self, run: RunId, epoch: u64, lines: &OldLines) -> Result<u64> {
-        // The thread that writes has better things to do than to read a log: what is old stays as it is, so that
-        // it can be looked for beside.
+        // Reading a log would keep the one thread that writes from its work. Old lines don't change, so they can
+        // be looked for on another connection.
         let (lines, at) = (*lines, self.now());
         let (mut these, mut after) = (Vec::new(), None);
         loop {

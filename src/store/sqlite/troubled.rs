@@ -1,5 +1,5 @@
-//! Runs that can't go on, and how they end. Documents that can't be read are left alone: the columns
-//! beside them count.
+//! Runs that can't go on, and how they end. Documents that can't be read are left alone: the columns of the run
+//! count.
 
 use rusqlite::{Connection, Row, params};
 
@@ -16,7 +16,7 @@ use replibook_core::run::{EngineId, Progress, RunEvent, RunId, RunStatus, Timest
 
 const TROUBLE: &str = "the trouble of a run";
 
-/// The moment until which nobody may claim an abandoned run.
+/// A moment that never comes: until then nobody may claim an abandoned run.
 const NEVER: i64 = i64::MAX;
 
 pub(super) fn set_aside(
@@ -77,11 +77,11 @@ pub(super) fn rouse(connection: &Connection) -> Result<u64> {
     Ok(change(connection, TROUBLE, sql, params![FREE, NEVER])? as u64)
 }
 
-/// What is known of a run that is to end.
+/// What is known of a run that is to be ended.
 struct Kept {
     cluster: Option<String>,
     status: Option<RunStatus>,
-    /// The end of the lease that an engine has.
+    /// The end of the lease that an engine has. None if no engine has one.
     lease_until: Option<Timestamp>,
     finishing_at: Option<Timestamp>,
     finish_ts: Option<Timestamp>,
@@ -161,7 +161,7 @@ fn read(row: &Row<'_>) -> Decoded<Trouble> {
     decode(row, 0)
 }
 
-/// The trouble of a run. One that can't be read counts as none, and is written anew.
+/// The trouble of a run. A trouble that can't be read counts as none, and is written anew.
 fn trouble(connection: &Connection, run: RunId) -> Result<Option<Trouble>> {
     let sql = "SELECT body FROM troubles WHERE run = ?1";
     let found = first(connection, TROUBLE, sql, params![run_key(run)], |row| Ok(read(row).ok()))?;
@@ -175,7 +175,7 @@ fn keep(connection: &Connection, trouble: &Trouble) -> Result<()> {
     change(connection, TROUBLE, sql, row).map(drop)
 }
 
-/// Takes the run from the engine that has it; nobody may claim it before `until`.
+/// Takes the run from the engine that has it. Nobody may claim it before `until`.
 fn set_free(connection: &Connection, run: RunId, until: i64) -> Result<()> {
     let sql = "UPDATE runs SET engine = NULL, epoch = epoch + 1, lease_until = ?2, parked = 0 \
                WHERE id = ?1";
@@ -199,7 +199,7 @@ fn write(
     Ok(())
 }
 
-/// Sequence of the next event of a run, after those that are there.
+/// The sequence of the event that follows the last one of a run.
 fn next_event(connection: &Connection, run: RunId) -> Result<u64> {
     let sql = "SELECT coalesce(max(seq), 0) FROM events WHERE run = ?1";
     let last = first(connection, TROUBLE, sql, params![run_key(run)], |row| {

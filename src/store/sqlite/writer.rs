@@ -1,4 +1,5 @@
-//! The one thread that writes, and groups what waits into one transaction.
+//! The one thread that writes. It puts all writes that are waiting into one transaction, so that they share one
+//! write to the disk.
 
 use std::thread::{self, JoinHandle};
 
@@ -11,48 +12,49 @@ use super::log_bounds::{Bounds, Log};
 use crate::contract::Result;
 use crate::error::StoreError;
 
-/// Writes that may wait for the thread; who comes after waits outside. Room for several groups, so
-/// that the thread never waits for work while there is some.
+/// How many writes may wait for the thread; further callers wait to be queued. There is room for several groups,
+/// so that the thread never lacks work while there is some.
 const QUEUE: usize = 1_024;
 
-/// Writes in one transaction: past this, sharing one write to the disk among more of them gains
-/// little, and the first would wait long for its answer.
+/// The most writes in one transaction. With more, sharing one write to the disk gains little, and the first caller
+/// would wait long for its answer.
 const GROUP_WRITES: usize = 512;
 
-/// Bytes after which no further write joins a transaction, so that the log grows in steps that a
-/// checkpoint keeps up with.
+/// After this many bytes no further write joins a transaction, so that the log grows in steps that a checkpoint
+/// can keep up with.
 const GROUP_BYTES: usize = 16 * 1024 * 1024;
 
-/// Hands writes to the thread. Dropping it waits for the thread to finish what it was given.
+/// Hands writes to the thread. Dropping this waits until the thread has finished what it was given.
 pub(super) struct Writer {
     queue: Option<mpsc::Sender<Write>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// What is to be written before anything else; none if that was done.
+/// What has to be written before anything else. None if that was done.
 pub(super) type First = Option<fn(&Connection) -> Result<()>>;
 
-/// One write, and how large it is about.
+/// One write, and its approximate size in bytes.
 struct Write {
     bytes: usize,
     work: Box<dyn Work>,
 }
 
-/// What a write does. It may be made again, when the transaction that it was made in is undone.
+/// What a write does. It may be made again if its transaction was undone.
 trait Work: Send {
-    /// Makes the write and keeps its result; why it failed, if it did. Without a transaction it
-    /// writes nothing.
+    /// Makes the write and keeps its result. Returns why it failed, if it did. Without a transaction it writes
+    /// nothing.
     fn make(&mut self, open: Open<'_>) -> Option<Why>;
 
-    /// Answers who asked, once it is known what became of the transaction.
+    /// Answers the caller, once the outcome of the transaction is known.
     fn answer(self: Box<Self>, group: std::result::Result<(), &Why>);
 }
 
-/// Why a write, or the transaction that it was made in, failed. All who share it are told.
+/// Why a write or its transaction failed. All writes that share the transaction get this.
 #[derive(Clone)]
 enum Why {
     Unavailable(String),
-    /// The file is damaged, as was noticed while this was done, by this: asking again does not help.
+    /// The file is damaged: what was being done when that was noticed, and the error that showed it. Trying again
+    /// does not help.
     Broken(String, String),
 }
 
@@ -74,7 +76,7 @@ impl Why {
     }
 }
 
-/// The connection within a transaction, or why there is none.
+/// The connection within a transaction, or why there is no transaction.
 type Open<'a> = std::result::Result<&'a Connection, Why>;
 
 struct Task<T, F> {
@@ -93,7 +95,7 @@ impl<T: Send, F: FnMut(&Connection) -> Result<T> + Send> Work for Task<T, F> {
 
     fn answer(self: Box<Self>, group: std::result::Result<(), &Why>) {
         let lost = || Err(unavailable("the write was not made"));
-        // Nobody waiting is fine.
+        // An error only means that nobody waits.
         let _ = self.reply.send(match group {
             Ok(()) => self.result.unwrap_or_else(lost),
             Err(why) => Err(why.error()),
@@ -103,7 +105,7 @@ impl<T: Send, F: FnMut(&Connection) -> Result<T> + Send> Work for Task<T, F> {
 
 impl Writer {
     /// Starts the thread. It keeps `directory` locked until its connection is closed. If there is a `first` write,
-    /// nothing else is written before that one went well.
+    /// nothing else is written before that has succeeded.
     pub(super) fn start(
         connection: Connection,
         directory: Directory,
@@ -126,12 +128,11 @@ impl Writer {
         Ok(Self { queue: Some(queue), thread: Some(thread) })
     }
 
-    /// Makes a write and returns when it is on the disk. `bytes` is its size, about. A caller that
-    /// goes away does not stop it. `work` may be called again, after what it did was undone.
+    /// Makes a write, and returns once it is on the disk. `bytes` is its approximate size. If the caller goes
+    /// away, the write is still made. `work` may be called again, if what it did was undone.
     ///
     /// # Errors
-    /// What `work` returns, in which case nothing was written; [`StoreError::Unavailable`] when
-    /// the transaction failed.
+    /// The error of `work`; then nothing was written. [`StoreError::Unavailable`] when the transaction failed.
     pub(super) async fn write<T: Send + 'static>(
         &self,
         bytes: usize,
@@ -150,7 +151,7 @@ impl Drop for Writer {
     fn drop(&mut self) {
         drop(self.queue.take());
         if let Some(thread) = self.thread.take() {
-            // Its panic was reported already; there is nobody left to tell.
+            // A panic of the thread was reported already, and nobody is left to be told.
             let _ = thread.join();
         }
     }
@@ -176,8 +177,8 @@ fn serve(
     }
 }
 
-/// Makes the first write, if it was not made yet: the disk was full when the store was opened. Only now the log has
-/// something that is nowhere else.
+/// Makes the first write, if that was not possible when the store was opened, for example because the disk was
+/// full. Only from then on the log has something that is nowhere else.
 fn begin(
     connection: &Connection,
     directory: &Directory,
@@ -192,7 +193,7 @@ fn begin(
     Ok(())
 }
 
-/// Makes one transaction of `first` and of what waits behind it.
+/// Makes one transaction of `first` and of the writes that wait behind it.
 fn group(connection: &Connection, first: Write, writes: &mut mpsc::Receiver<Write>) {
     let mut made = Vec::new();
     let mut outcome = make_together(connection, first, writes, &mut made);
@@ -203,7 +204,7 @@ fn group(connection: &Connection, first: Write, writes: &mut mpsc::Receiver<Writ
     }
     let outcome = outcome.and_then(|_| statement(connection, "COMMIT"));
     if outcome.is_err() && !connection.is_autocommit() {
-        // If this fails too, so does the next BEGIN, and its callers are told.
+        // If this fails too, so does the next BEGIN, and that is reported to its callers.
         let _ = statement(connection, "ROLLBACK");
     }
     for work in made {
@@ -211,15 +212,15 @@ fn group(connection: &Connection, first: Write, writes: &mut mpsc::Receiver<Writ
     }
 }
 
-/// What became of writes that were made without savepoints.
+/// The outcome of writes that were made without savepoints.
 enum Whole {
     Made,
-    /// One failed half way, so that all have to be undone.
+    /// One of them failed half way, so all have to be undone.
     Spoilt,
 }
 
-/// Makes the writes one after another. A savepoint for each would cost several times what the write
-/// itself does, and hardly any fails after it changed something: one that is refused does not.
+/// Makes the writes one after the other. A savepoint for each would cost several times what the write itself does,
+/// and hardly any write fails after it has changed something: a refused one does not.
 fn make_together(
     connection: &Connection,
     first: Write,
@@ -238,7 +239,7 @@ fn make_together(
         open.clone()?;
         if let Some(failure) = failure {
             if connection.is_autocommit() {
-                // Some errors, a full disk among them, undo the whole transaction.
+                // Some errors, for example a full disk, undo the whole transaction.
                 return Err(failure);
             }
             if connection.total_changes() != before {
@@ -252,7 +253,7 @@ fn make_together(
     Ok(whole)
 }
 
-/// Makes writes again, each within a savepoint, so that one that fails is undone alone.
+/// Makes the writes again, each within a savepoint, so that one that fails is undone by itself.
 fn make_apart(
     connection: &Connection,
     writes: &mut [Box<dyn Work>],

@@ -22,7 +22,7 @@ fn writer_with(first: First) -> (tempfile::TempDir, Arc<Writer>) {
     let connection = open::writer(&directory.database()).unwrap();
     connection.execute_batch("CREATE TABLE t (x INTEGER, y BLOB)").unwrap();
     if first.is_some() {
-        // Who is in its way is not waited for.
+        // Don't wait for anyone who is in the way.
         connection.pragma_update(None, "busy_timeout", 0).unwrap();
     }
     (parent, Arc::new(Writer::start(connection, directory, Bounds::default(), first).unwrap()))
@@ -71,7 +71,7 @@ async fn a_database_is_noted_as_open_once_there_is_room_for_the_first_write() {
     let (parent, writer) = writer_with(first);
     let other = Connection::open(parent.path().join(super::DATABASE_FILE)).unwrap();
     other.pragma_update(None, "journal_mode", "WAL").unwrap();
-    // Others hold what the first write needs.
+    // Another connection holds the lock that the first write needs.
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     for _ in 0..2 {
         let error = writer.write(0, |connection| insert(connection, 1, 1)).await.unwrap_err();
@@ -96,7 +96,7 @@ async fn a_read_only_database_is_said() {
 #[tokio::test]
 async fn a_transaction_that_is_lost_fails_all_that_share_it_and_nothing_after() {
     let (_parent, writer) = writer();
-    // The first write holds the thread until the others wait behind it: they share its transaction.
+    // The first write holds the thread until the others wait behind it, so that they share its transaction.
     let (go, wait) = std::sync::mpsc::channel::<()>();
     let held = writer.write(0, move |connection| {
         let _ = wait.recv();
@@ -125,7 +125,7 @@ async fn a_write_that_fails_half_way_is_undone_alone() {
     // As above, all four share a transaction.
     let (go, wait) = std::sync::mpsc::channel::<()>();
     let held = writer.write(0, move |connection| {
-        // The second time nobody sends any more.
+        // The second time nobody sends any more, and this returns at once.
         let _ = wait.recv();
         insert(connection, 1, 1)
     });

@@ -1,8 +1,8 @@
-//! Why a document could not be turned into BSON, or back.
+//! The error of both directions.
 
 use std::fmt::Display;
 
-/// Why a document could not be turned into BSON, or back.
+/// Why a document could not be converted to BSON, or back, as human-readable text.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct CodecError(pub(super) String);

@@ -1,20 +1,20 @@
-//! JSON that BSON can't hold as it is.
+//! Escapes JSON that BSON can't hold as it is.
 //!
-//! - Keys: BSON has no NUL in them, and a server may take one that begins with `$` for an operator.
-//!   Both are written as `%` and two digits, and so is `%` itself.
-//! - Numbers past the largest signed one are kept as decimals.
-//! - What is nested deeper than a server allows is kept as text, under a key that no other document
-//!   has, since `%` alone never comes out of escaping.
+//! - Keys: BSON allows no NUL in a key, and a server may take a key that begins with `$` for an operator. Both
+//!   characters are written as `%` and two digits, and so is `%` itself.
+//! - Numbers: those beyond the largest signed integer are stored as decimals.
+//! - Depth: what is nested deeper than a server allows is stored as text, under a key that no other document has,
+//!   since escaping never yields a `%` like this.
 
 use std::borrow::Cow;
 
-/// Containers within each other in one document: servers promise 100. What is deeper is kept as text.
+/// How many containers may be nested in one document; servers promise 100. Anything deeper is stored as text.
 pub(super) const MAX_DEPTH: usize = 80;
 
-/// The one key of a document that stands for JSON kept as text.
+/// The only key of a document that stands for JSON that is stored as text.
 pub(super) const TEXT: &str = "%json";
 
-/// A key as it is kept.
+/// A key in its stored form.
 pub(super) fn escape(key: &str) -> Cow<'_, str> {
     if !key.starts_with('$') && !key.contains(['%', '\0']) {
         return Cow::Borrowed(key);
@@ -31,10 +31,10 @@ pub(super) fn escape(key: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// The key that [`escape`] made this of.
+/// The key that [`escape`] turned into this one.
 pub(super) fn unescape(key: String) -> String {
     if key.contains('%') {
-        // The last one first, so that it is not taken for the start of another.
+        // `%25` comes last, so that its `%` is not taken for the start of another escape.
         key.replace("%24", "$").replace("%00", "\0").replace("%25", "%")
     } else {
         key

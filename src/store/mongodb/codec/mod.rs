@@ -1,8 +1,8 @@
-//! Between our documents and BSON.
+//! Converts our documents to BSON, and back.
 //!
-//! Documents are kept as a person expects them in a shell: moments are dates, identifiers are UUIDs,
-//! words are words, and what is not there is left out. JSON that BSON can't hold as it is comes back
-//! unchanged all the same: see `escape.rs`.
+//! Documents are stored as a person expects them in a shell: moments are dates, identifiers are UUIDs, words are
+//! words, and what does not exist is left out. JSON that BSON can't hold as it is still comes back unchanged: see
+//! `escape.rs`.
 
 mod error;
 mod escape;

@@ -1,6 +1,7 @@
 //! From BSON to our documents.
 
-// What a value may be is the driver's to say; what we never write is read as what it is not.
+// The driver defines what a value may be. Types that we never write are errors, so a new one needs no arm of its
+// own.
 #![allow(clippy::wildcard_enum_match_arm)]
 
 use mongodb::bson::{Bson, Document};
@@ -14,12 +15,12 @@ use replibook_core::run::Timestamp;
 
 type Result<T> = std::result::Result<T, CodecError>;
 
-/// Reads a document; fields that it does not know are passed over.
+/// Reads a document. Unknown fields are ignored.
 pub(crate) fn from_document<T: DeserializeOwned>(document: Document) -> Result<T> {
     T::deserialize(Reader(Bson::Document(document)))
 }
 
-/// One value of BSON.
+/// Deserializes one value of BSON.
 pub(super) struct Reader(pub(super) Bson);
 
 impl<'de> Deserializer<'de> for Reader {

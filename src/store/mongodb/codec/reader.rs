@@ -1,4 +1,4 @@
-//! Lists, documents and variants while they are read.
+//! Deserializes the parts of lists, documents and variants.
 
 use mongodb::bson::{Bson, Document};
 use serde::Deserializer;
@@ -55,7 +55,7 @@ impl<'de> MapAccess<'de> for Members {
     }
 }
 
-/// A variant of an enum: its name, and its content where it has some.
+/// A variant of an enum: its name, and its content if it has any.
 pub(super) struct Variant {
     pub(super) name: String,
     pub(super) content: Option<Bson>,

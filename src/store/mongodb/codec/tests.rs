@@ -1,4 +1,4 @@
-//! Everything that goes in comes out as it was.
+//! Every document comes back as it was written.
 
 use mongodb::bson::{Bson, doc};
 use proptest::prelude::*;
@@ -138,7 +138,7 @@ fn what_agents_answer_survives() {
         let body = format!(r#"{{"node_status":"HEALTHY",{more}}}"#);
         let info: Value = serde_json::from_str(&body).unwrap();
         let document = to_document(&json!({ "answers": [info] })).unwrap();
-        // As the driver takes it to the server, and back.
+        // In the same way in which the driver sends and receives it.
         let bytes = mongodb::bson::serialize_to_vec(&document).unwrap();
         let document = mongodb::bson::deserialize_from_slice(&bytes).unwrap();
         let back: Value = from_document(document).unwrap();

@@ -12,13 +12,13 @@ use replibook_core::run::Timestamp;
 
 type Result<T> = std::result::Result<T, CodecError>;
 
-/// A document; fields without a value are left out.
+/// Converts a value to a document. Fields without a value are left out.
 pub(crate) fn to_document(value: &impl Serialize) -> Result<Document> {
     document(value, false)
 }
 
-/// The fields of a document, all of them: those without a value are null, so that writing them
-/// takes back what was there.
+/// Converts a value to a document with all its fields. Those without a value are null, so that writing them
+/// replaces an earlier value.
 pub(crate) fn to_fields(value: &impl Serialize) -> Result<Document> {
     document(value, true)
 }
@@ -30,17 +30,17 @@ fn document(value: &impl Serialize, nulls: bool) -> Result<Document> {
     }
 }
 
-/// Turns one value into BSON; none stands for an option without a value.
+/// Serializes one value to BSON. None stands for an option without a value.
 #[derive(Clone, Copy)]
 pub(super) struct Writer {
-    /// Containers around the value.
+    /// How many containers surround the value.
     pub(super) depth: usize,
-    /// Whether the fields of the outermost document that have no value are written.
+    /// Whether fields of the outermost document are written even if they have no value.
     pub(super) nulls: bool,
 }
 
 impl Writer {
-    /// Turns a value within a container into BSON.
+    /// Converts a value within a container to BSON.
     pub(super) fn inner(self, value: &(impl Serialize + ?Sized)) -> Result<Option<Bson>> {
         if self.depth < MAX_DEPTH {
             return value.serialize(Self { depth: self.depth + 1, nulls: false });
@@ -54,13 +54,13 @@ impl Writer {
         value.serialize(self)
     }
 
-    /// One entry: how variants of enums with content are kept.
+    /// A document with one field, which is how variants of enums with content are stored.
     pub(super) fn variant(name: &'static str, content: Bson) -> Option<Bson> {
         Some(Bson::Document([(name.to_owned(), content)].into_iter().collect()))
     }
 }
 
-/// An integer as a shell likes it: short where it fits.
+/// An integer in its shortest form, which a shell shows best.
 fn integer(value: i64) -> Option<Bson> {
     Some(i32::try_from(value).map_or(Bson::Int64(value), Bson::Int32))
 }
@@ -117,7 +117,7 @@ impl Serializer for Writer {
         Ok(Some(Bson::String(value.to_owned())))
     }
 
-    /// Sixteen bytes are an identifier.
+    /// A value of sixteen bytes is an identifier.
     fn serialize_bytes(self, value: &[u8]) -> Result<Option<Bson>> {
         let uuid = value.len() == 16;
         let subtype = if uuid { BinarySubtype::Uuid } else { BinarySubtype::Generic };

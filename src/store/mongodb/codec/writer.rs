@@ -1,4 +1,4 @@
-//! Lists and documents while they are written.
+//! Serializes the parts of lists and documents.
 
 use mongodb::bson::{Bson, Document};
 use serde::Serialize;
