@@ -1,4 +1,5 @@
-//! `/api/v1/clusters/{name}/agents`: the agents of a cluster as they are known now.
+//! `/api/v1/clusters/{name}/agents`: the agents of a cluster as they are known now, which for a discovered
+//! cluster only the driver's `Followers` know.
 
 use std::ops::Bound;
 

@@ -30,7 +30,7 @@ enum Command {
         #[command(flatten)]
         args: AgentArgs,
     },
-    /// Serve a file of nodes as a platform, which clusters follow that have `discovery`
+    /// Serve a file of nodes as a platform, which clusters with `discovery` can follow
     Platform {
         #[command(flatten)]
         log: LogArgs,
