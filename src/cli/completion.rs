@@ -1,4 +1,4 @@
-//! `completion`: a script for the shell.
+//! `completion`: prints a completion script for a shell.
 
 use clap::CommandFactory;
 use clap_complete::Shell;
@@ -11,7 +11,7 @@ use super::root::Cli;
 /// Arguments of `completion`.
 #[derive(Debug, clap::Args)]
 pub struct Completion {
-    /// The shell
+    /// The shell to make it for
     pub shell: Shell,
 }
 

@@ -48,8 +48,8 @@ pub(super) const LINE_BYTES: u64 = 16 << 20;
 /// Level of compression, out of 22: a higher one takes longer than it saves on lines of JSON.
 pub(super) const COMPRESSION_LEVEL: i32 = 3;
 
-/// How many bytes the decompression of an export may keep in memory, as a power of two: 64 MiB. Our own exports need
-/// 2 MiB; an export that asks for more than this limit is refused before it gets the memory.
+/// How many bytes the decompression of an export may keep in memory, as a power of two: 64 MiB. Our own exports
+/// need 2 MiB; an export that asks for more than this limit is refused before it gets the memory.
 pub(super) const WINDOW_LOG: u32 = 26;
 
 /// Differences that a report lists: nobody reads beyond the first few, and there may be one for each attempt.
