@@ -53,8 +53,8 @@ pub struct EngineView {
     /// Why it is being drained, as given by whoever asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain_reason: Option<String>,
-    /// Why it can't write to the store, for people: only of the engine of the server that is asked, since nobody else
-    /// hears of it then.
+    /// Why it can't write to the store, as human-readable text. Only for the engine of the server that is asked,
+    /// since no other server can learn of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
 }
