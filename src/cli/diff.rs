@@ -9,8 +9,8 @@ const CONTEXT: usize = 2;
 /// The most lines of a comparison that are shown: a person who changed more than that knows it.
 const SHOWN: usize = 60;
 
-/// Lines on both sides, between the first and the last that differ, of which each is compared with each: a
-/// few MiB of work. With more, all of them count as changed.
+/// The most pairs of lines, one of each text, that are compared between the first and the last difference:
+/// their table takes a few MiB. With more pairs, all these lines count as changed.
 const MOST_COMPARED: usize = 2_000_000;
 
 /// Shows blanks at the end of a line that differs.
