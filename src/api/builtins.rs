@@ -8,7 +8,8 @@ use crate::store::{Plugin, Result, Store};
 /// Puts the built-in plugins into the store. Doing this again writes nothing, so a server also starts on a
 /// store that is full. Plugins of an older binary stay.
 ///
-/// # Errors Those of the store.
+/// # Errors
+/// Those of the store.
 pub async fn install_builtins(
     store: &dyn Store,
     host: &PluginHost,

@@ -13,7 +13,8 @@ use crate::store::{Holder, Locked, Queue, Skew, StoreError};
 /// What each of `runs` waits for, as far as it could go on. The store is asked as often for all of them
 /// together as for one, and not at all if none of them needs an engine.
 ///
-/// # Errors Those of the store.
+/// # Errors
+/// Those of the store.
 pub(super) async fn waits_of(
     state: &ApiState,
     runs: &[&Run],

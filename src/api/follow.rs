@@ -26,14 +26,16 @@ use crate::web::{Memory, Share};
 /// The events of `run` after sequence `after`, in order and without gaps, then an `end` with the final view of
 /// the run.
 ///
-/// # Flow The stream sends what the store has, then waits until it is [told](super::watched) that there is
-/// more: that is asked of the store once for all streams. It reads at most [`STREAM_BYTES`], or one larger
-/// event, ahead of what the client takes. What it has read counts with `reads`, the memory of the client, until
-/// it is known to be small or has been sent.
+/// # Flow
+/// The stream sends what the store has, then waits until it is [told](super::watched) that there is more: that
+/// is asked of the store once for all streams. It reads at most [`STREAM_BYTES`], or one larger event, ahead of
+/// what the client takes. What it has read counts with `reads`, the memory of the client, until it is known to
+/// be small or has been sent.
 ///
-/// # Errors When the run expires, or the store fails [`STREAM_FAILURES`] times in a row, the stream ends with
-/// an `error` whose data is a problem document. When the server stops, the stream just ends: the client then
-/// comes back with `Last-Event-ID`.
+/// # Errors
+/// When the run expires, or the store fails [`STREAM_FAILURES`] times in a row, the stream ends with an `error`
+/// whose data is a problem document. When the server stops, the stream just ends: the client then comes back
+/// with `Last-Event-ID`.
 pub(super) fn follow(
     state: ApiState,
     run: RunId,

@@ -12,7 +12,8 @@ use crate::run::Unambiguous;
 /// Reads a list of at most `N` items. A longer list is refused at the first item beyond that, and the rest is
 /// never in memory.
 ///
-/// # Errors What was found and what was expected.
+/// # Errors
+/// What was found and what was expected.
 pub(super) fn at_most<'de, D, T, const N: usize>(from: D) -> Result<Vec<T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -23,7 +24,8 @@ where
 
 /// Reads a map in which no key occurs twice, at any depth.
 ///
-/// # Errors The key that occurs twice.
+/// # Errors
+/// The key that occurs twice.
 pub(super) fn unambiguous<'de, D: Deserializer<'de>>(
     from: D,
 ) -> Result<Map<String, Value>, D::Error> {

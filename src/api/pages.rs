@@ -93,8 +93,9 @@ where
 
 /// Fills the page. Returns where the list continues, and why it does not if the database is damaged there.
 ///
-/// # Flow It reads a few items, and then as many as fit [`PIECE_BYTES`] if none is larger than those before.
-/// Even if all are as large as they may be, they fit [`READ_BYTES`], whatever came before.
+/// # Flow
+/// It reads a few items, and then as many as fit [`PIECE_BYTES`] if none is larger than those before. Even if
+/// all are as large as they may be, they fit [`READ_BYTES`], whatever came before.
 async fn fill<C, S, T, F>(
     page: &mut Page,
     mut after: Option<C>,

@@ -13,12 +13,14 @@ use crate::web::{self, Times};
 
 /// Serves the API until `shutdown` completes, then finishes the requests in progress.
 ///
-/// # Flow After `shutdown` no new connection is accepted. Connections that wait for a request are closed, event
+/// # Flow
+/// After `shutdown` no new connection is accepted. Connections that wait for a request are closed, event
 /// streams and incomplete bodies are ended, and requests may go on for `STOP_DEADLINE`; then this returns,
 /// whatever is still in progress. A connection that passes no byte for `MAX_IDLE` is ended, and sooner if it
 /// has no request.
 ///
-/// # Errors Those of the listener, when it can't go on. A failure of one connection is not an error here.
+/// # Errors
+/// Those of the listener, when it can't go on. A failure of one connection is not an error here.
 pub async fn serve(
     listener: TcpListener,
     state: ApiState,

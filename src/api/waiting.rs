@@ -17,7 +17,8 @@ use crate::web::{self, Closed, Limits, OwnNames, Times};
 /// Serves `/healthz`, and answers everything else with 503 and the reason, until `stop` completes and the
 /// requests made by then are answered.
 ///
-/// # Errors Those of the listener, when it can't go on.
+/// # Errors
+/// Those of the listener, when it can't go on.
 pub async fn serve_waiting(
     listener: TcpListener,
     names: OwnNames,

@@ -111,8 +111,9 @@ pub(crate) async fn apply(
 
 /// Applies all documents of a file or none of them, and uploads the plugins that they refer to by path.
 ///
-/// # Errors [`CliError::Invalid`] with all problems when a document is not valid. If that can be known without
-/// the server, nothing is sent.
+/// # Errors
+/// [`CliError::Invalid`] with all problems when a document is not valid. If that can be known without the
+/// server, nothing is sent.
 pub async fn apply_file(
     client: &Client,
     path: &Path,

@@ -54,7 +54,8 @@ pub(crate) enum Repeat {
 impl Client {
     /// A client of the server at `server`: a base URL, which may have a path.
     ///
-    /// # Errors [`ClientError::Address`] when that is not a URL with http or https, or when the machine has no
+    /// # Errors
+    /// [`ClientError::Address`] when that is not a URL with http or https, or when the machine has no
     /// certificates to check an https server against. Nothing is sent yet.
     pub fn new(server: &str) -> Result<Self, ClientError> {
         let wrong = |message: String| ClientError::Address { server: server.to_owned(), message };

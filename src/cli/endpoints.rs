@@ -43,8 +43,9 @@ impl<'a> Pages<'a> {
     /// Reads at most `limit` items after `after`, page by page. `next` of the answer tells where the list goes
     /// on.
     ///
-    /// # Errors Those of every request. [`ClientError::Malformed`] also when the server names the same place to
-    /// go on twice.
+    /// # Errors
+    /// Those of every request. [`ClientError::Malformed`] also when the server names the same place to go on
+    /// twice.
     pub async fn read<T: DeserializeOwned>(
         &self,
         after: Option<String>,
@@ -114,7 +115,8 @@ impl Client {
 
     /// Uploads a plugin. The server checks the digest, and that the bytes are a plugin.
     ///
-    /// # Errors [`ClientError::Refused`] also when the bytes are not a plugin.
+    /// # Errors
+    /// [`ClientError::Refused`] also when the bytes are not a plugin.
     pub async fn upload_plugin(&self, digest: &Digest, bytes: Bytes) -> Result<PluginView> {
         let request = self.request(Method::PUT, &["plugins"]);
         let request = request.query(&[("digest", digest.as_str())]);
@@ -129,7 +131,8 @@ impl Client {
 
     /// The bytes of a plugin.
     ///
-    /// # Errors [`ClientError::Malformed`] also when the bytes have another digest.
+    /// # Errors
+    /// [`ClientError::Malformed`] also when the bytes have another digest.
     pub async fn plugin_bytes(&self, digest: &Digest) -> Result<Bytes> {
         let request = self.get(&["plugins", digest.as_str(), "bytes"]).timeout(UPLOAD_TIMEOUT);
         let bytes = self.bytes(request, Repeat::Always).await?;

@@ -32,7 +32,8 @@ pub(crate) struct Document {
 
 /// Reads the documents of a file, or of standard input for `-`.
 ///
-/// # Errors The file can't be read, is not UTF-8, is too large, or has no document or too many.
+/// # Errors
+/// The file can't be read, is not UTF-8, is too large, or has no document or too many.
 pub(crate) fn read_documents(path: &Path) -> Result<Vec<Document>, CliError> {
     let (file, bytes) = if path.as_os_str() == "-" {
         let file = "standard input".to_owned();

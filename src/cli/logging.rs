@@ -44,7 +44,8 @@ impl LogArgs {
     /// Writes log lines to standard error from now on. The filter is a level (`info`) or levels by part
     /// (`warn,replibook::driver=debug`).
     ///
-    /// # Errors The filter can't be read, or the process already has a log.
+    /// # Errors
+    /// The filter can't be read, or the process already has a log.
     pub fn start(&self) -> anyhow::Result<()> {
         let filter = read_filter(&self.log)?;
         let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);

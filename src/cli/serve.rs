@@ -71,8 +71,9 @@ pub struct ServeArgs {
 /// once it serves, and returns after SIGINT or SIGTERM, or, if that was asked for, after the end of standard
 /// input.
 ///
-/// # Errors It can't start, or can't serve the socket any more. The store is released in any case, and runs go
-/// on with the next server.
+/// # Errors
+/// It can't start, or can't serve the socket any more. The store is released in any case, and runs go on with
+/// the next server.
 pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     // Signals are caught before the address is printed, so that one that follows at once is not missed.
     let mut asked = StopAsked::listen(args.until_stdin_closes)?;

@@ -47,7 +47,8 @@ pub(crate) struct Parser {
 impl Parser {
     /// Takes the next bytes of the stream, and returns the messages that they complete.
     ///
-    /// # Errors A limit is exceeded, or the text is not UTF-8. The rest of the stream can't be read after that.
+    /// # Errors
+    /// A limit is exceeded, or the text is not UTF-8. The rest of the stream can't be read after that.
     pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<Vec<Message>, SseError> {
         let mut messages = Vec::new();
         for &byte in bytes {

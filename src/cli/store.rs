@@ -105,7 +105,8 @@ fn parse_place(text: &str) -> Result<Place, String> {
 impl StoreArgs {
     /// Opens the store.
     ///
-    /// # Errors The store can't be used; the error names it without any password.
+    /// # Errors
+    /// The store can't be used; the error names it without any password.
     pub(super) async fn open(&self, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<dyn Store>> {
         Ok(self.open_keeping(Keeping::Asked, clock).await?.0)
     }
@@ -165,7 +166,8 @@ pub enum StoreCommand {
 
 /// Runs a command of `replibook store`, and returns its exit code: 1 when a check found something to correct.
 ///
-/// # Errors The store can't be used.
+/// # Errors
+/// The store can't be used.
 pub async fn look_after(command: StoreCommand) -> anyhow::Result<u8> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     match command {

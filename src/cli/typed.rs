@@ -22,7 +22,8 @@ const LEAST_REPLACED: usize = 3;
 /// Reads arguments, the first of which is the program's own name. Prints what is wrong with them, or the help
 /// that was asked for; the error then is the exit code.
 ///
-/// # Errors The exit code of the process.
+/// # Errors
+/// The exit code of the process.
 pub fn parse<P: Parser>(args: &[OsString]) -> Result<P, ExitCode> {
     let error = match P::try_parse_from(args) {
         Ok(parsed) => return Ok(parsed),

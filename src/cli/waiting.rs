@@ -28,7 +28,8 @@ const LAST: Duration = Duration::from_millis(500);
 /// Opens a store, with as many tries as it takes, and meanwhile answers that the server is not ready. `None` if
 /// the server is asked to stop first.
 ///
-/// # Errors Another try would not help, or requests can't be answered.
+/// # Errors
+/// Another try would not help, or requests can't be answered.
 pub(super) async fn opened<T, F>(
     open: impl Fn() -> F,
     listener: TcpListener,

@@ -18,7 +18,8 @@ use super::member::{FORMAT, Manifest, Member, MemberName};
 /// Packs the members that the manifest lists, from `folder`, into the file at `to`. An existing file is
 /// replaced once the new one is complete.
 ///
-/// # Errors A file can't be read or written.
+/// # Errors
+/// A file can't be read or written.
 pub fn pack(folder: &Path, manifest: &Manifest, to: &Path) -> Result<(), ReplayError> {
     let failed = |source| ReplayError::file("write", to, source);
     let beside = to.parent().filter(|parent| !parent.as_os_str().is_empty());
@@ -47,8 +48,9 @@ fn write(folder: &Path, manifest: &Manifest, to: &mut File) -> io::Result<()> {
 /// Returned with the manifest are the names of the members whose bytes do not match its checksums: those were
 /// changed after the export.
 ///
-/// # Errors [`ReplayError::NotAnExport`] when the file is no export, [`ReplayError::TooLarge`] past one of the
-/// limits, which is noticed before that much is written.
+/// # Errors
+/// [`ReplayError::NotAnExport`] when the file is no export, [`ReplayError::TooLarge`] past one of the limits,
+/// which is noticed before that much is written.
 pub fn unpack(
     from: &Path,
     folder: &Path,

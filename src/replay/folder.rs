@@ -28,7 +28,8 @@ pub struct FolderWriter {
 impl FolderWriter {
     /// Begins an export in `folder`, which exists and is empty.
     ///
-    /// # Errors A folder for the plugins can't be made in it.
+    /// # Errors
+    /// A folder for the plugins can't be made in it.
     pub fn new(folder: impl Into<PathBuf>) -> Result<Self, ReplayError> {
         let folder = folder.into();
         let plugins = folder.join("plugins");
@@ -39,14 +40,16 @@ impl FolderWriter {
 
     /// Begins a member.
     ///
-    /// # Errors Its file can't be made, or exists already.
+    /// # Errors
+    /// Its file can't be made, or exists already.
     pub fn begin(&self, name: MemberName) -> Result<MemberWriter, ReplayError> {
         MemberWriter::create(&self.folder, name)
     }
 
     /// Takes a complete member into the manifest.
     ///
-    /// # Errors The rest of its bytes can't be written.
+    /// # Errors
+    /// The rest of its bytes can't be written.
     pub fn end(&mut self, member: MemberWriter) -> Result<(), ReplayError> {
         self.members.push(member.finish()?);
         Ok(())
@@ -54,7 +57,8 @@ impl FolderWriter {
 
     /// Writes a whole member at once.
     ///
-    /// # Errors It can't be written.
+    /// # Errors
+    /// It can't be written.
     pub fn whole(&mut self, name: MemberName, bytes: &[u8]) -> Result<(), ReplayError> {
         let mut member = self.begin(name)?;
         member.add(bytes)?;
@@ -63,7 +67,8 @@ impl FolderWriter {
 
     /// Writes the manifest, which ends the export.
     ///
-    /// # Errors It can't be written.
+    /// # Errors
+    /// It can't be written.
     pub fn finish(self, run: RunId, made_at: Timestamp) -> Result<Manifest, ReplayError> {
         let made_by = concat!("replictl ", env!("CARGO_PKG_VERSION")).to_owned();
         let manifest = Manifest { format: FORMAT, run, made_at, made_by, members: self.members };
@@ -97,7 +102,8 @@ impl MemberWriter {
 
     /// Adds bytes to the member.
     ///
-    /// # Errors They can't be written.
+    /// # Errors
+    /// They can't be written.
     pub fn add(&mut self, bytes: &[u8]) -> Result<(), ReplayError> {
         self.sum.update(bytes);
         self.bytes += bytes.len() as u64;
@@ -106,7 +112,8 @@ impl MemberWriter {
 
     /// Adds a document as a line of JSON, and returns how many bytes that took.
     ///
-    /// # Errors The document can't be written.
+    /// # Errors
+    /// The document can't be written.
     pub fn line(&mut self, document: &impl Serialize) -> Result<usize, ReplayError> {
         let mut line = serde_json::to_vec(document)
             .map_err(|error| ReplayError::malformed(&self.name, error))?;

@@ -17,11 +17,13 @@ use crate::run::{AgentId, AgentRecord, AgentSeq, AttemptKey, Digest, Journal, Sn
 
 /// Plays a recorded run again.
 ///
-/// # Flow The history is folded from its first event on. At each decision the fold gives the roster that the
-/// strategy saw, and the strategy is asked again. What the history says about attempts is kept. Then each
-/// attempt is repeated, activation by activation, each with as much of its journal as there was at that time.
+/// # Flow
+/// The history is folded from its first event on. At each decision the fold gives the roster that the strategy
+/// saw, and the strategy is asked again. What the history says about attempts is kept. Then each attempt is
+/// repeated, activation by activation, each with as much of its journal as there was at that time.
 ///
-/// # Guarantees The result depends on nothing but the recording: no server, agent or clock is asked.
+/// # Guarantees
+/// The result depends on nothing but the recording: no server, agent or clock is asked.
 pub struct Player<'a> {
     pub(super) host: &'a PluginHost,
     pub(super) recording: &'a Recording,
@@ -58,7 +60,8 @@ impl<'a> Player<'a> {
 
     /// Replays only what was done on this agent, and no decisions.
     ///
-    /// # Errors The run has no such agent.
+    /// # Errors
+    /// The run has no such agent.
     pub fn only(mut self, agent: AgentId) -> Result<Self, ReplayError> {
         for record in self.recording.records()? {
             if record?.agent == agent {
@@ -72,7 +75,8 @@ impl<'a> Player<'a> {
 
     /// Repeats every decision and every activation.
     ///
-    /// # Errors The recording can't be read. Differences are no errors: the report lists them.
+    /// # Errors
+    /// The recording can't be read. Differences are no errors: the report lists them.
     pub async fn replay(&self) -> Result<Report, ReplayError> {
         let mut report = Report::new(self.recording.snapshot().id);
         let mut history = History::new(self, None)?;
@@ -87,7 +91,8 @@ impl<'a> Player<'a> {
 
     /// Asks another strategy on each occasion on which the run's own one was asked.
     ///
-    /// # Errors The recording can't be read, is not the history of this run, or has too many decisions.
+    /// # Errors
+    /// The recording can't be read, is not the history of this run, or has too many decisions.
     pub async fn compare(&self, other: Other) -> Result<Vec<Compared>, ReplayError> {
         let mut report = Report::new(self.recording.snapshot().id);
         let mut history = History::new(self, Some(other))?;

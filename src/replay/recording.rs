@@ -26,7 +26,8 @@ pub struct Recording {
 impl Recording {
     /// Opens the recording in `folder`.
     ///
-    /// # Errors The snapshot can't be read.
+    /// # Errors
+    /// The snapshot can't be read.
     pub fn open(folder: impl Into<PathBuf>) -> Result<Self, ReplayError> {
         let folder = folder.into();
         let text = read_whole(&folder, &MemberName::Snapshot, OBJECT_BYTES)?;
@@ -42,7 +43,8 @@ impl Recording {
 
     /// The agent records, ordered by sequence.
     ///
-    /// # Errors The file can't be opened. Each line may be an error of its own.
+    /// # Errors
+    /// The file can't be opened. Each line may be an error of its own.
     pub fn records(&self) -> Result<Lines<AgentRecord>, ReplayError> {
         Lines::open(&self.folder, MemberName::Records)
     }

@@ -151,8 +151,8 @@ struct Member {
 }
 
 impl Fleet {
-    /// Starts an agent for each of `nodes` with the binary `program` (`replibook`); each keeps its
-    /// files in a directory of its own in `dir`.
+    /// Starts an agent for each of `nodes` with the binary `program` (`replibook`). Each keeps its files in a
+    /// directory of its own in `dir`.
     pub async fn start(program: &Path, dir: &Path, nodes: Vec<Node>) -> Result<Self, FleetError> {
         let starting = nodes.into_iter().map(|node| {
             let own = dir.join(&node.id);

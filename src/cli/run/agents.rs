@@ -64,7 +64,8 @@ async fn plan_for(client: &Client, run: RunId, console: &Console) -> Plan {
 /// Writes the table of a run's agents and a line that sums it up, such as `10 done, 2 failed`. Formats other
 /// than tables write the run itself.
 ///
-/// # Errors Those of every request, and when the output can't be written.
+/// # Errors
+/// Those of every request, and when the output can't be written.
 pub async fn print_agents(
     client: &Client,
     run: &RunView,

@@ -19,8 +19,9 @@ const KIND: &str = "run/";
 
 /// The run that `text` names: a whole identifier, a part of exactly one, or `last`; each may follow `run/`.
 ///
-/// # Errors [`CliError::Usage`] when the text can't be a part of an identifier; [`CliError::NotFound`] when no
-/// run matches it, or more than one.
+/// # Errors
+/// [`CliError::Usage`] when the text can't be a part of an identifier; [`CliError::NotFound`] when no run
+/// matches it, or more than one.
 pub(crate) async fn find_run(client: &Client, text: &str) -> Result<RunId, CliError> {
     let named = text.strip_prefix(KIND).unwrap_or(text);
     if let Ok(id) = named.parse() {

@@ -33,7 +33,8 @@ pub struct ParamArgs {
 impl ParamArgs {
     /// Whether the schema of the parameters is needed.
     ///
-    /// # Errors [`CliError::Usage`] for a `--set` that is wrong whatever the schema is.
+    /// # Errors
+    /// [`CliError::Usage`] for a `--set` that is wrong whatever the schema is.
     pub(crate) fn need_schema(&self) -> Result<bool, CliError> {
         for set in &self.sets {
             keys_of("--set", set)?;
@@ -44,7 +45,8 @@ impl ParamArgs {
     /// The parameters: those of the file, overridden by each `--set` in order, and then by each `--set-string`.
     /// `schema` is that of the playbook's parameters; null if it is not known.
     ///
-    /// # Errors [`CliError::Invalid`] for the file, [`CliError::Usage`] for a `--set`.
+    /// # Errors
+    /// [`CliError::Invalid`] for the file, [`CliError::Usage`] for a `--set`.
     pub(crate) fn read(&self, schema: &Value) -> Result<Map<String, Value>, CliError> {
         let mut params = match &self.params {
             Some(path) => read_params(path)?,

@@ -61,7 +61,8 @@ pub(crate) async fn start(
 /// The schema of a playbook's parameters. Null, which allows anything, if it can't be had: the start itself
 /// then says what is wrong.
 ///
-/// # Errors The server can't be reached.
+/// # Errors
+/// The server can't be reached.
 async fn schema_of(client: &Client, playbook: &str) -> Result<Value, ClientError> {
     let (name, version) = split_version(playbook);
     let text = match client.playbook(name, version).await {

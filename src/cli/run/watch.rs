@@ -149,7 +149,8 @@ pub(crate) async fn watch_command(
 /// Lost connections are made anew, for at most [`MAX_AWAY`](crate::cli::MAX_AWAY). When nobody reads the output
 /// any more, the watch ends.
 ///
-/// # Errors Those of every request.
+/// # Errors
+/// Those of every request.
 pub async fn watch(client: &Client, run: RunId, console: &Console) -> Result<Watched, CliError> {
     let stay = Stay { until_pause: true, until_end: false };
     watch_until(client, run, stay, None, console).await

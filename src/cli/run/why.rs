@@ -10,7 +10,8 @@ use crate::run::{Explanation, RunId};
 
 /// The explanation of a run; `None` from a server that is too old to give one.
 ///
-/// # Errors Those of every request.
+/// # Errors
+/// Those of every request.
 pub(crate) async fn explain(
     client: &Client,
     run: RunId,
