@@ -10,7 +10,7 @@ use crate::run::{Datastore, JsonText, NodeInfo, Timestamp, Wanted, WrongNode};
 
 pub use replibook_core::door::{ActionPhase, ActionStatus, QueuedAction};
 
-/// An action to schedule.
+/// An action to schedule, as the agent is asked to perform it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ActionRequest {
     /// Chosen by the engine: a UUIDv5 of where the call stands in the run, so that the same call has the same
@@ -20,13 +20,13 @@ pub struct ActionRequest {
     pub kind: String,
     /// Arguments of the action: a JSON text.
     pub args: JsonText,
-    /// When the engine decided on it.
+    /// When the engine decided on the action.
     pub created_time: Timestamp,
-    /// Labels that the agent keeps with it.
+    /// Labels that the agent keeps with the action.
     pub metadata: Map<String, Value>,
 }
 
-/// The answer to a request to schedule.
+/// The agent's answer to a request to schedule an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheduled {
     /// The agent accepted the action.
@@ -68,9 +68,9 @@ pub enum AgentError {
     Broken {
         /// Base URL of the agent.
         address: String,
-        /// HTTP status.
+        /// The status of the answer.
         status: u16,
-        /// The agent's message.
+        /// What the agent said, as human-readable text.
         message: String,
     },
     /// The request was refused (4xx, or a redirect) and had no effect; the same request will be refused
@@ -79,9 +79,9 @@ pub enum AgentError {
     Refused {
         /// Base URL of the agent.
         address: String,
-        /// HTTP status.
+        /// The status of the answer.
         status: u16,
-        /// The agent's message.
+        /// What the agent said, as human-readable text.
         message: String,
     },
     /// Another node answers at the address.
@@ -126,7 +126,7 @@ impl AgentError {
     pub const fn may_have_taken_effect(&self) -> bool {
         match self {
             Self::NoAnswer { .. } | Self::Malformed { .. } => true,
-            // 425 and 429 pass, but are refusals.
+            // These two pass (425 and 429), but are refusals.
             Self::Broken { status, .. } => !matches!(*status, 425 | 429),
             Self::Connect { .. }
             | Self::Short { .. }
@@ -163,7 +163,7 @@ pub trait AgentClient: Send + Sync + 'static {
     async fn shards(&self, address: &str) -> Result<Value, AgentError>;
 }
 
-/// What an agent says about itself.
+/// What an agent said about itself.
 #[derive(Debug)]
 pub struct Said {
     /// The answer: the node, and as much of its store and shards as was wanted and could be had.

@@ -64,7 +64,7 @@ pub struct Short {
 }
 
 impl Shortage {
-    /// What this process is short of now.
+    /// What this process is short of at the moment; `None` if it is short of nothing.
     pub fn now(&self) -> Option<Short> {
         let met = self.lock();
         let last = met.last.as_ref().filter(|last| last.at.elapsed() < REMEMBERED)?;

@@ -19,8 +19,8 @@ use super::fake_script::{Asked, FakeQueue, Fault, KnownId, Script, When, garbled
 use crate::clock::Clock;
 use crate::run::{Datastore, Millis, NodeInfo, Timestamp};
 
-/// Requests that are remembered of each agent; the oldest go first, so that a simulation of days
-/// does not fill the memory.
+/// Requests that are remembered for each agent; the oldest go first, so that a simulation of days does not fill
+/// the memory.
 const MAX_REMEMBERED: usize = 10_000;
 
 /// Agents in memory, named by address. Cheap to clone; clones are the same agents.

@@ -69,7 +69,7 @@ pub enum Fault {
 /// What an agent does with a POST of an action that it already knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KnownId {
-    /// Answers that it knows the action.
+    /// Answers that it knows the action (409).
     #[default]
     Conflict,
     /// Runs it again, as older agents do.
@@ -128,11 +128,11 @@ pub enum Asked {
     Look(Uuid),
     /// For the queue of actions.
     Queue,
-    /// About the node.
+    /// For the node.
     Node,
-    /// About the store.
+    /// For the store.
     Store,
-    /// About the shards.
+    /// For the shards.
     Shards,
 }
 

@@ -55,7 +55,7 @@ const IDLE_CONNECTIONS: usize = 1_024;
 /// Connections open at once, unless the caller knows how many descriptors there are for them.
 const CONNECTIONS: usize = 512;
 
-/// Settings of [`HttpAgents`].
+/// Settings of [`HttpAgents`]; the default is for real agents.
 #[derive(Clone, Debug)]
 pub struct AgentHttpConfig {
     /// Time within which a connection must be established.
@@ -309,7 +309,7 @@ enum Told {
 enum Meaning {
     /// The same request may succeed later.
     Broken,
-    /// It will be refused again, and had no effect.
+    /// The same request will be refused again; this one had no effect.
     Refused,
     /// The specification does not define this status.
     Nothing,
@@ -318,11 +318,11 @@ enum Meaning {
 impl Meaning {
     fn of(status: StatusCode) -> Self {
         match status {
-            // By number these are refusals, but they say that the same request may succeed later.
+            // By number these are refusals, but they mean that the same request may succeed later.
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
                 Self::Broken
             }
-            // This says that the agent is elsewhere: the request did nothing here.
+            // The agent is elsewhere: the request did nothing here.
             StatusCode::MOVED_PERMANENTLY
             | StatusCode::FOUND
             | StatusCode::TEMPORARY_REDIRECT

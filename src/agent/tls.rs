@@ -33,7 +33,7 @@ pub enum AgentHttpError {
         #[source]
         source: Option<rustls::pki_types::pem::Error>,
     },
-    /// Certificates and keys do not go together.
+    /// Certificates and keys do not fit together.
     #[error("failed to set up TLS")]
     Tls(#[from] rustls::Error),
     /// A certificate without its key, or a key without its certificate.

@@ -85,7 +85,7 @@ async fn list(
     Ok(Weighed(answer, share))
 }
 
-/// Leaves as many as fit a page, but one at least; `next` says where it goes on.
+/// Keeps as many items as fit a page, but at least one, and sets `next` to where the list goes on.
 fn fit<T>(items: &mut Vec<T>, next: &mut Option<String>, view: impl Fn(&T) -> &ClusterAgentView) {
     let mut bytes = 0;
     let fits = items.iter().take_while(|item| {

@@ -111,7 +111,7 @@ impl Endpoint {
         }
     }
 
-    /// A part of the path.
+    /// A parameter in the path.
     pub(super) fn path<T: JsonSchema>(self, name: &'static str, description: &'static str) -> Self {
         self.parameter::<T>(name, "path", true, description)
     }

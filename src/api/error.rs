@@ -60,7 +60,7 @@ pub enum Code {
 }
 
 impl Code {
-    /// Every code.
+    /// All codes, in the order of the documentation.
     pub const ALL: [Self; 40] = [
         Self::BadParameter,
         Self::BadHeader,

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-/// The largest body with a playbook in it, in bytes. A playbook may be 1 MiB of text; written as a
-/// JSON string it grows, since line ends and quotes take two bytes each.
+/// The largest body with a playbook in it, in bytes. A playbook may be 1 MiB of text, which grows when it is
+/// written as a JSON string, since line ends and quotes take two bytes each.
 pub const MAX_PLAYBOOK_BODY: usize = 4 * 1024 * 1024;
 
 /// The largest body with a cluster in it, in bytes: a cluster may be 16 MiB of text, which is some
@@ -114,7 +114,7 @@ pub(super) const COMMAND_POLL: Duration = Duration::from_millis(50);
 /// The longest `Idempotency-Key` in bytes.
 pub(super) const MAX_IDEMPOTENCY_KEY: usize = 255;
 
-/// The longest name of a person in bytes: it is in every event that the person caused.
+/// The longest name of a person in bytes: every event that the person caused contains it.
 pub(super) const MAX_ACTOR: usize = 256;
 
 /// The longest identifier of an agent in bytes: a cluster may have identifiers of 256 characters.

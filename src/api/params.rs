@@ -64,7 +64,7 @@ impl InQuery {
         }
     }
 
-    /// The values of a parameter that may be given several times or as a list with commas.
+    /// The values of a parameter that may be given several times or as a list separated by commas.
     pub(super) fn take_list<T: FromStr<Err: Display>>(
         &mut self,
         name: &'static str,

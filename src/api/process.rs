@@ -21,7 +21,7 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Of this process.
+    /// Collects the numbers of the process that calls it.
     pub(super) fn new() -> Self {
         let now = SystemClock.now().as_millis() as f64 / 1_000.0;
         Self { started: now - age().unwrap_or(0.0) }

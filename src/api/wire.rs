@@ -41,7 +41,7 @@ pub struct Listing<T> {
 pub struct DamagedView {
     /// Which document, for people: its kind and its key.
     pub what: String,
-    /// What is wrong with it.
+    /// Why it can't be read.
     pub why: String,
 }
 
@@ -98,13 +98,13 @@ pub struct AppliedDocuments {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum AppliedDocument {
-    /// A playbook.
+    /// What happened to a playbook.
     Playbook(PlaybookView),
-    /// A cluster.
+    /// What happened to a cluster.
     Cluster(ClusterView),
 }
 
-/// A playbook in answers.
+/// A playbook in answers: what the document resolves to.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct PlaybookView {
     /// Name of the playbook.
@@ -113,7 +113,7 @@ pub struct PlaybookView {
     pub version: String,
     /// One line that describes it.
     pub summary: Option<String>,
-    /// Where it is kept under version control.
+    /// Where the playbook is kept under version control; null if the document does not say.
     pub vcs: Option<Vcs>,
     /// Names of the stages, in order.
     pub stages: Vec<String>,
@@ -283,13 +283,13 @@ pub struct RunView {
     pub playbook: String,
     /// Version of the playbook.
     pub version: String,
-    /// Where the playbook is kept under version control.
+    /// Where the playbook is kept under version control; null if its document does not say.
     pub vcs: Option<Vcs>,
     /// Name of the cluster.
     pub cluster: String,
     /// Status of the run.
     pub status: RunStatus,
-    /// Why it has that status.
+    /// Why it has that status, if there is a reason to tell.
     pub reason: Option<StatusReason>,
     /// The engine that drives it now; only in the view of a single run, and missing while no engine drives it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -343,7 +343,7 @@ pub struct RunView {
     pub dropped_lines: BTreeMap<LogLevel, u64>,
     /// The parameters, with defaults filled in.
     pub params: Map<String, Value>,
-    /// The plugins that the run pins.
+    /// The plugins that the run pins, by the name in the playbook.
     pub plugins: BTreeMap<String, PluginPin>,
     /// For a retry: the finished run whose agents it works on again, and which of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -378,7 +378,7 @@ impl JournalView {
 /// Why an engine can't load or commit a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TroubleView {
-    /// The kind of trouble.
+    /// The kind of trouble, for programs.
     pub code: TroubleCode,
     /// What happened, for people.
     pub message: String,
@@ -423,7 +423,7 @@ pub struct SubmitCommand {
     /// goes on with their results.
     #[serde(default)]
     pub again: bool,
-    /// Who asks.
+    /// Who asks, for the history of the run.
     #[serde(default)]
     #[schemars(length(max = MAX_ACTOR))]
     pub actor: Option<String>,
@@ -453,7 +453,7 @@ pub struct AbandonRun {
 /// 409 and code `command-refused`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct CommandView {
-    /// Identifier.
+    /// Identifier of the command: submitting it again with this asks for the outcome.
     pub id: CommandId,
     /// The run that was asked.
     pub run: RunId,
@@ -494,6 +494,6 @@ pub struct ProblemDetails {
 pub struct DocumentProblems {
     /// Its index in the request, from 0.
     pub document: u32,
-    /// Its problems.
+    /// Its problems, as for a single document.
     pub problems: Vec<Problem>,
 }

@@ -36,7 +36,7 @@ pub struct EngineView {
     pub version: String,
     /// Name of its machine.
     pub host: String,
-    /// Base URL of its server.
+    /// Base URL of its server, if it is known.
     pub address: Option<String>,
     /// How many milliseconds its clock is ahead of the store's; negative if it is behind.
     pub clock_ahead: i64,
@@ -98,7 +98,7 @@ pub struct DrainEngine {
     #[serde(default)]
     #[schemars(length(max = MAX_ACTOR))]
     pub actor: Option<String>,
-    /// Why.
+    /// Why, for all who look at the engines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = MAX_REASON))]
     pub reason: Option<String>,

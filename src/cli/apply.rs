@@ -98,7 +98,6 @@ impl Row for Applied {
     }
 }
 
-/// Runs `apply`.
 pub(crate) async fn apply(
     client: &Client,
     args: &Apply,

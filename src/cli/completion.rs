@@ -15,7 +15,6 @@ pub struct Completion {
     pub shell: Shell,
 }
 
-/// Runs `completion`.
 pub(crate) fn completion(args: &Completion, console: &Console) -> Result<Exit, CliError> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "replictl", &mut script);

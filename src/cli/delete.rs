@@ -1,4 +1,5 @@
-//! `delete`: removes a playbook, a cluster or a plugin from the server.
+//! `delete`: removes a playbook, a cluster or a plugin from the server. The server refuses what a run or a
+//! playbook still needs.
 
 use clap::Subcommand;
 
@@ -29,7 +30,6 @@ pub enum Delete {
     },
 }
 
-/// Runs `delete`.
 pub(crate) async fn delete(
     client: &Client,
     what: &Delete,

@@ -30,7 +30,7 @@ const SHOWN_FAILED: usize = 20;
 pub enum Describe {
     /// A run: how far it is and why, and what it was started with
     Run {
-        /// Its identifier, any 6 or more digits in a row of it, or `last`
+        /// Identifier of the run, 6 or more consecutive digits of it, or `last`
         id: String,
     },
     /// A playbook, with its document
@@ -41,12 +41,12 @@ pub enum Describe {
     },
     /// A cluster: its agents, how its platform answered, its active runs, and its document
     Cluster {
-        /// The cluster
+        /// Name of the cluster
         name: String,
     },
     /// A plugin: what it says about itself, its arguments, and the playbooks that use it
     Plugin {
-        /// Its digest, at least 6 digits of it, or NAME@VERSION
+        /// Digest of the plugin, at least 6 digits of it, or NAME@VERSION
         name: String,
     },
     /// An agent of a cluster, asked just now, and how it fared in the latest runs
@@ -59,7 +59,6 @@ pub enum Describe {
     },
 }
 
-/// Runs `describe`.
 pub(crate) async fn describe(
     client: &Client,
     what: &Describe,

@@ -23,7 +23,7 @@ pub enum EngineCommand {
     ///
     /// `get engines` shows how many runs it still drives, according to its last report, at most 4 s ago.
     Drain {
-        /// Its name, or the first digits of its identifier
+        /// Name of the engine, or the first digits of its identifier
         #[arg(value_name = "NAME|ID")]
         engine: String,
         /// Why, for everybody who looks at the engines
@@ -32,7 +32,7 @@ pub enum EngineCommand {
     },
     /// Let an engine take runs again
     Undrain {
-        /// Its name, or the first digits of its identifier
+        /// Name of the engine, or the first digits of its identifier
         #[arg(value_name = "NAME|ID")]
         engine: String,
     },

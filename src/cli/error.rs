@@ -73,7 +73,7 @@ pub enum ClientError {
     Address {
         /// The address that was given.
         server: String,
-        /// What is wrong with it.
+        /// What is wrong with that address.
         message: String,
     },
     /// No connection, or no complete answer in time.

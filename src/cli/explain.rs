@@ -14,7 +14,7 @@ pub struct Explain {
     /// Kind of document, and path to one of its fields: playbook.spec.stages.steps.retry
     #[arg(value_name = "KIND[.PATH]")]
     pub path: String,
-    /// Show the fields below it at every level
+    /// Show the fields below it on every level
     #[arg(short, long)]
     pub recursive: bool,
     /// Write the JSON Schema of the kind, for editors
@@ -22,7 +22,6 @@ pub struct Explain {
     pub schema: bool,
 }
 
-/// Runs `explain`.
 pub(crate) fn explain(args: &Explain, console: &Console) -> Result<Exit, CliError> {
     let field = explain_field(&args.path, args.recursive)
         .map_err(|unknown| CliError::NotFound(unknown.to_string()))?;

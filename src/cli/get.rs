@@ -45,7 +45,7 @@ pub struct Get {
     pub things: Things,
     /// Only the thing with this name
     pub name: Option<String>,
-    /// The cluster whose agents are shown
+    /// The cluster whose agents to show
     #[arg(long, value_name = "CLUSTER", required_if_eq_any([("things", "agents"), ("things", "agent")]))]
     pub cluster: Option<String>,
     #[command(flatten)]
@@ -55,7 +55,6 @@ pub struct Get {
 /// Characters of a digest that are enough to name a plugin.
 const MIN_DIGEST_PREFIX: usize = 6;
 
-/// Runs `get`.
 pub(crate) async fn get(client: &Client, args: &Get, console: &Console) -> Result<Exit, CliError> {
     let cluster = args.cluster.as_deref();
     if cluster.is_some() && args.things != Things::Agents {

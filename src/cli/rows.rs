@@ -231,7 +231,7 @@ fn agents_or_why(run: &RunView) -> String {
     }
 }
 
-/// What a run waits for, or why it has its status.
+/// What a run waits for, or else why it has its status.
 pub(crate) fn why_of(run: &RunView) -> Option<&str> {
     run.waits.as_deref().or(run.reason.as_ref().map(|reason| reason.message.as_str()))
 }

@@ -81,7 +81,6 @@ impl Row for Valid {
     }
 }
 
-/// Runs `validate`.
 pub(crate) async fn validate(args: &Validate, console: &Console) -> Result<Exit, CliError> {
     let mut wrong = Wrong::new(console.look());
     let prepared = prepare(&args.files, &mut wrong);

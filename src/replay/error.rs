@@ -49,7 +49,7 @@ pub enum ReplayError {
     /// Something that was asked for is not in the recording.
     #[error("{0}")]
     NotFound(String),
-    /// A plugin could not be used.
+    /// The other strategy could not be loaded.
     #[error("failed to use the strategy: {0}")]
     Plugin(#[source] PluginError),
 }

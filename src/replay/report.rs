@@ -59,7 +59,7 @@ pub struct NotReplayed {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Place {
-    /// In an attempt.
+    /// A call, or the end, of an attempt.
     Attempt {
         /// Identifier of the agent.
         agent: AgentId,
@@ -73,7 +73,7 @@ pub enum Place {
         /// attempt ended.
         call: u32,
     },
-    /// At an event of the history.
+    /// An event of the history.
     Event {
         /// Sequence of the event.
         event: u64,

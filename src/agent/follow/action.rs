@@ -167,7 +167,7 @@ struct Follow<'a, A> {
     patience: Patience,
     /// Hash of what the last look showed.
     seen: Option<u64>,
-    /// Who has to be at the address.
+    /// Who has to be at the address; `None` if anybody may.
     expected: Option<Expected<'a>>,
     /// Nobody has yet checked who is at the address, and nothing was sent.
     unidentified: bool,

@@ -166,7 +166,7 @@ async fn who_is_there_is_seen_again_after_a_silence_or_a_wait() {
         agents.set_unreachable_until(AT, away);
         let end = run(&ctx, seen).await;
         assert_eq!((end.is_ok(), posts(&agents)), (sent == 1, sent), "{end:?}");
-        // And after the lease could not be renewed for a while.
+        // The same after a while in which the lease could not be renewed.
         let (agents, ctx) = world(says);
         let (request, agent, clock) = (request(), AgentId::from("web-3"), &ctx.clock);
         let expected = Some(Expected { agent: &agent, cluster_id: None });

@@ -35,7 +35,7 @@ fn healthy() -> Vec<String> {
     vec!["HEALTHY".to_owned(), "DEGRADED".to_owned()]
 }
 
-/// What the agent is asked to do.
+/// The action that the agent is asked to perform.
 pub(super) fn request() -> ActionRequest {
     ActionRequest {
         id: Uuid::from_u128(7),
@@ -100,7 +100,7 @@ impl World {
 }
 
 impl World {
-    /// When each POST reached the agent, from the start.
+    /// When each POST reached the agent, counted from the start.
     fn posts(&self) -> Vec<Millis> {
         let asked = self.agents.asked(AT);
         let posts = asked.iter().filter(|(_, asked)| matches!(asked, Asked::Post(_)));

@@ -36,9 +36,9 @@ pub enum PlatformError {
     Status {
         /// Base URL of the platform.
         url: String,
-        /// HTTP status.
+        /// The status of the answer.
         status: u16,
-        /// The beginning of the body.
+        /// The beginning of the body, as text.
         message: String,
     },
     /// The answer is larger than may be read.

@@ -11,8 +11,8 @@ use crate::agent::door::Coming;
 use crate::clock::Clock;
 use crate::run::{Millis, PlatformNode, Timestamp};
 
-/// Questions that are remembered of each platform; the oldest go first, so that a simulation of days
-/// does not fill the memory.
+/// Questions that are remembered for each platform; the oldest go first, so that a simulation of days does not
+/// fill the memory.
 const MAX_REMEMBERED: usize = 10_000;
 
 /// Platforms in memory, named by their base URL. Cheap to clone; clones are the same platforms.

@@ -51,7 +51,7 @@ const LARGE_BYTES: usize = 2 * MAX_RESPONSE_BYTES;
 /// longer than a millisecond or so.
 const INLINE_BYTES: usize = 128 * 1024;
 
-/// Bytes of the body of an error that are shown.
+/// Bytes of the body that are shown if the answer is an error.
 const SHOWN_BYTES: usize = 1_024;
 
 /// Settings of [`HttpPlatforms`].
@@ -89,10 +89,10 @@ pub struct HttpPlatforms {
 }
 
 impl HttpPlatforms {
-    /// Makes a client.
+    /// Makes a client; it connects when it is first used.
     ///
     /// # Errors
-    /// [`PlatformError::Client`].
+    /// [`PlatformError::Client`]: the HTTP client could not be made.
     pub fn new(config: PlatformHttpConfig) -> Result<Self, PlatformError> {
         // Another part of the process may have installed the provider before; the first one stays, and it is
         // the same.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::config::read_length;
 use crate::web::HostName;
 
-/// What the help text says of commands.
+/// What the help text says about commands.
 const ABOUT_COMMANDS: &str = "\
 A command gets the arguments of its action as JSON on stdin. One that ends with 0 has done its work: JSON \
 that it printed is the result, any other text is {\"stdout\": \"…\"}, nothing is null. Any other end fails \

@@ -1,4 +1,4 @@
-//! Performs an action that is a command.
+//! Performs an action that is a command, so that it begins at most once whenever the agent dies.
 //!
 //! Every command is written down before it runs. The agent first starts a shell, which waits on standard input
 //! for a word from the agent and then becomes the command: it stays the same process. Its number is written to
@@ -42,7 +42,7 @@ const GATE: &str = "IFS= read -r go || exit 125; unset go PWD OLDPWD SHLVL; exec
 /// The word that lets the command begin.
 const GO: &[u8] = b"go\n";
 
-/// A command to perform.
+/// A command to perform, for one action.
 pub(super) struct Job<'a> {
     pub(super) spec: &'a CommandSpec,
     /// Arguments of the action, in JSON.
@@ -51,7 +51,7 @@ pub(super) struct Job<'a> {
     pub(super) env: Vec<(&'static str, String)>,
 }
 
-/// How a command ended.
+/// The result of a command.
 #[derive(Debug, PartialEq)]
 pub(super) enum CommandEnd {
     /// It ended with status 0; the payload is JSON.
@@ -387,7 +387,7 @@ mod tests {
         let args = json!("x".repeat(500_000));
         let end = perform_within("cat", Duration::from_secs(30), &args).await;
         assert_eq!(payload(end), args);
-        // A command that reads nothing.
+        // The command reads nothing.
         let end = perform_within("echo 1", Duration::from_secs(30), &args).await;
         assert_eq!(payload(end), json!(1));
     }

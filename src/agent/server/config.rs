@@ -1,4 +1,5 @@
-//! The configuration of the reference agent: what its node is, and which commands are actions.
+//! The configuration of the reference agent: what its node is, and which commands are actions. It is checked
+//! when the agent starts, so that a mistake never waits for the first action.
 //!
 //! ```yaml
 //! node_id: node-1
@@ -40,11 +41,11 @@ use crate::web::HostName;
 /// Bytes of a configuration: a larger file is something else.
 const MAX_CONFIG_BYTES: u64 = 1024 * 1024;
 
-/// How many bytes of JSON the attributes of a node may have together. Engines take 256 KiB about a node, with
+/// How many bytes of JSON the attributes of a node may have together. Engines accept 256 KiB about a node, with
 /// texts of up to 64 KiB.
 const MAX_ATTRIBUTES_BYTES: usize = 64 * 1024;
 
-/// How many attributes there may be: engines take 4,000 values about a node, including the other fields.
+/// The most attributes of a node: engines accept 4,000 values about a node, including the other fields.
 const MAX_ATTRIBUTES: usize = 3_000;
 
 /// Kinds with this prefix are the agent's own.
@@ -69,11 +70,11 @@ pub struct AgentConfig {
     /// Identifier of the cluster, as the store names it. Empty: the agent names no cluster, and nobody compares
     /// it.
     pub cluster_id: String,
-    /// Attributes of the cluster.
+    /// Attributes of the cluster, which `info/store` gives.
     pub cluster_attributes: Map<String, Value>,
     /// Where the store can be reached.
     pub address: NodeAddress,
-    /// Shards on the node.
+    /// Shards on the node, which `info/shards` gives.
     pub shards: Vec<Shard>,
     /// Host names under which the agent may be reached, besides `localhost` and IP addresses: those in the
     /// addresses that clusters have for it. `*` allows every name.

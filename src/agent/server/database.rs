@@ -17,7 +17,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::store::StoreError;
 
-/// Version of the tables, kept in the database.
+/// Version of the tables, which the database keeps too. Later versions are refused.
 pub(super) const VERSION: i64 = 3;
 
 /// How long to wait for a database that another agent is about to close.

@@ -174,7 +174,7 @@ mod tests {
         let found = payload(more.as_bytes());
         let kept = &more[..MAX_TEXT_BYTES - 1];
         assert_eq!(found, json!({ "stdout": kept, "cut": true, "bytes": MAX_TEXT_BYTES + 1 }));
-        // Bytes that never were a character are not half of one.
+        // Bytes that never were part of a character are not half of one.
         let found = payload(&vec![0xFF; MAX_TEXT_BYTES + 1]);
         assert_eq!(found["stdout"], "\u{fffd}".repeat(MAX_TEXT_BYTES));
         // Whatever is written becomes a payload that engines accept.

@@ -55,7 +55,7 @@ impl ProcessId {
         }
         let first = Stat::read(self.pid).ok();
         if first.as_ref().is_some_and(|first| first.start != self.start) {
-            // The number was given to another process, which can't happen while the group has members.
+            // The number belongs to another process, which can't happen while the group has members.
             return Ok(true);
         }
         // Usually nothing is left, and then not all processes need to be read.

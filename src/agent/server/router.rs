@@ -50,7 +50,7 @@ const COPIES: usize = 2;
 /// than engines wait.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Characters of the name of a kind: what the interface of steps promises.
+/// The most characters in the name of a kind, as the interface of steps promises.
 pub(super) const MAX_KIND_CHARS: usize = 256;
 
 /// What the handlers share.

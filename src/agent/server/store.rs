@@ -309,7 +309,7 @@ impl ActionStore {
         .await
     }
 
-    /// Ends an action.
+    /// Writes the end of an action.
     pub(super) async fn finish(
         &self,
         id: Uuid,

@@ -194,7 +194,7 @@ async fn watch_and_change(
     Ok(code)
 }
 
-/// The name that the playbook gives itself.
+/// The name in a playbook's own document.
 fn playbook_name(path: &std::path::Path) -> anyhow::Result<String> {
     let failed = || format!("failed to read {}", path.display());
     let text = std::fs::read_to_string(path).with_context(failed)?;

@@ -25,7 +25,6 @@ pub struct AbandonArgs {
     pub force: bool,
 }
 
-/// Runs `run abandon`.
 pub(crate) async fn abandon(
     client: &Client,
     args: &AbandonArgs,

@@ -1,4 +1,4 @@
-//! `run agents`, and the table of agents at the end of a run.
+//! `run agents`, and the table of agents at the end of a run. Both are limited: a run may have 100,000 agents.
 
 use std::collections::BTreeMap;
 
@@ -32,7 +32,6 @@ pub struct Agents {
     pub page: PageArgs,
 }
 
-/// Runs `run agents`.
 pub(crate) async fn agents(
     client: &Client,
     args: &Agents,

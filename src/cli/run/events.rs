@@ -61,7 +61,6 @@ impl Row for RunEvent {
     }
 }
 
-/// Runs `run events`.
 pub(crate) async fn events(
     client: &Client,
     args: &Events,

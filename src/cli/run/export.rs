@@ -52,7 +52,6 @@ impl Row for Exported {
     }
 }
 
-/// Runs `run export`.
 pub(crate) async fn export(
     client: &Client,
     args: &Export,

@@ -78,7 +78,6 @@ fn parse_since(text: &str) -> Result<Timestamp, String> {
     })
 }
 
-/// Runs `run list`.
 pub(crate) async fn list(
     client: &Client,
     args: &List,

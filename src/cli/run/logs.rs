@@ -68,7 +68,6 @@ fn level(level: LogLevel) -> (&'static str, Paint) {
     }
 }
 
-/// Runs `run logs`.
 pub(crate) async fn logs(
     client: &Client,
     args: &Logs,

@@ -56,7 +56,6 @@ pub struct Retry {
     pub idempotency_key: Option<String>,
 }
 
-/// Runs `run retry`.
 pub(crate) async fn retry(
     client: &Client,
     args: &Retry,

@@ -44,7 +44,7 @@ fn is_quoted(text: &str) -> bool {
 fn read(text: &str) -> Result<Value, String> {
     let value = plain(text)?;
     if text.contains('#') {
-        // If part of it was a comment, other characters in its place change what is read.
+        // If a part of the text was a comment, other characters in place of the # change what is read.
         let other = plain(&text.replace('#', STAND_IN));
         if other.map(back) != Ok(value.clone()) {
             return Err("YAML takes what follows the # as a comment".to_owned());

@@ -36,7 +36,6 @@ pub struct Start {
     pub idempotency_key: Option<String>,
 }
 
-/// Runs `run start`.
 pub(crate) async fn start(
     client: &Client,
     args: &Start,

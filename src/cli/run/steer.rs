@@ -159,7 +159,6 @@ pub(crate) async fn steer(
     tell(view, console)
 }
 
-/// Runs `run pause`.
 pub(crate) async fn pause(
     client: &Client,
     args: &Pause,
@@ -191,7 +190,6 @@ pub(crate) async fn go_on(
     tell(view, console)
 }
 
-/// Runs `run cancel`.
 pub(crate) async fn cancel(
     client: &Client,
     args: &Cancel,

@@ -20,7 +20,7 @@ pub(super) struct Nodes {
     pub(super) nodes: usize,
 }
 
-/// Reads a file.
+/// Reads and checks the content of a file.
 ///
 /// # Errors
 /// Everything that is wrong with it, each problem with path, line and column.
