@@ -138,7 +138,7 @@ struct Open {
     looked: Option<Instant>,
 }
 
-/// The right of one request to use a connection. Dropping it lets the next request go on.
+/// The right of one request to use a connection, until it is dropped.
 #[derive(Debug)]
 pub(in crate::agent) struct Turn {
     connections: Connections,

@@ -60,7 +60,7 @@ pub enum Code {
 }
 
 impl Code {
-    /// All codes, in the order of the documentation.
+    /// Every code, once.
     pub const ALL: [Self; 40] = [
         Self::BadParameter,
         Self::BadHeader,

@@ -1,5 +1,5 @@
-//! Lists and maps in bodies of requests, checked while they are read, so that what is refused never takes
-//! memory as values.
+//! Lists and maps in bodies of requests, checked while they are read, so that a list that is too long never
+//! gets into memory.
 
 use std::fmt;
 use std::marker::PhantomData;

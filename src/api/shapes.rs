@@ -1,5 +1,5 @@
-//! The schemas of parameters, for the description of the API. They are types without values, since the handlers
-//! read parameters as text and make better errors than a schema would.
+//! The schemas of parameters, for the description of the API. They are types without values: the handlers read
+//! parameters as text, and check them themselves.
 
 use std::borrow::Cow;
 

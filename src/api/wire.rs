@@ -199,7 +199,7 @@ pub struct ClusterAgents {
     pub followed: bool,
     /// The platform that the Cluster object names; null if it names none.
     pub platform: Option<PlatformView>,
-    /// Present when so many members are absent at once that they do not count as gone.
+    /// Set when so many members are absent at once that they do not count as gone; otherwise null.
     pub mass_absence: Option<MassAbsence>,
 }
 

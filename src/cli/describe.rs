@@ -1,5 +1,5 @@
-//! `describe`: everything about one thing, for people. JSON and YAML give the thing itself, as `get` does,
-//! since the text here may change.
+//! `describe`: everything about one thing. The text is only for people; JSON and YAML give the thing itself, as
+//! `get` does.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

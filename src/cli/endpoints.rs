@@ -1,5 +1,5 @@
-//! The requests to the server: a method for each endpoint. Here each request is told whether it is safe to
-//! repeat; how it is repeated is in `client.rs`.
+//! The requests to the server: a method for each endpoint, which decides whether the request is safe to repeat.
+//! How it is repeated is in `client.rs`.
 
 use bytes::Bytes;
 use reqwest::{Method, RequestBuilder};

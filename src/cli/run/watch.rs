@@ -98,7 +98,7 @@ pub(crate) struct Patience {
     pub troubled: Duration,
     /// For the last events: [`MAX_LAST_EVENTS`].
     pub last_events: Duration,
-    /// For the server to come back.
+    /// For a silent stream, and for the server to come back.
     pub feed: FeedLimits,
 }
 
