@@ -1,4 +1,4 @@
-//! What a test tells an agent in memory to do: its script and its faults. Apart from `fake`, so that the
+//! What a test tells an agent in memory to do: its script and its faults. Kept apart from `fake`, so that the
 //! vocabulary of tests is one short page.
 
 use serde_json::Value;

@@ -1,5 +1,5 @@
-//! `/api/v1/runs/{id}/explanation`: why a run is as it is, for people. This only gathers what the store knows;
-//! the core works out the explanation, for all who ask.
+//! `/api/v1/runs/{id}/explanation`: why a run is as it is, for people. This only gathers what is known; the
+//! core works out the explanation, for all who ask.
 
 use axum::Json;
 use axum::extract::State;

@@ -1,5 +1,5 @@
-//! Writes data to standard output in the format that was asked for, and everything else to standard error. All
-//! output goes through here, so that no text of an agent, plugin or other person can control the terminal.
+//! Writes data to standard output in the format that was asked for, and everything else to standard error.
+//! Commands print through here, so that no text of an agent, plugin or other person can control the terminal.
 
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal, Write};

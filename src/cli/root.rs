@@ -1,5 +1,5 @@
 //! `replictl` as a whole: its arguments, and the way from an error to a message and an exit code. Commands
-//! return errors and never print them, so all errors look the same.
+//! return errors, and this prints them, so that all errors look the same.
 
 use std::error::Error;
 use std::ffi::OsString;

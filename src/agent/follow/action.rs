@@ -1,5 +1,5 @@
-//! Has an agent perform an action exactly once, and follows the action to its end. All decisions about sending
-//! a POST (again) are in this file, because one wrong branch performs an action twice.
+//! Has an agent perform an action, once, and follows the action to its end. All decisions about sending a POST
+//! (again) are in this file, because one wrong branch performs an action twice.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
