@@ -7,21 +7,22 @@
 //! and resolves it into a [`Playbook`] that is valid by construction, with each plugin pinned by its
 //! digest. The [`store`] keeps it.
 //!
-//! A person starts a run. [`run`] makes a snapshot of all that it needs, and from then on turns one
-//! input after another into transitions: what to write, and what to perform once it is written. It is
-//! pure; the [`driver`] gives it time, commits what it writes, and performs its effects:
+//! A person starts a run. [`run`] makes a snapshot of everything that the run needs, and from then on turns one
+//! input after another into transitions: what to write, and what to perform once it is written. It is pure; the
+//! [`driver`] gives it time, commits what it writes, and performs its effects:
 //!
 //! - it asks a strategy for a decision, and activates steps, through the [`plugin`] host;
 //! - it has agents perform actions, through a client of [`agent`];
 //! - it waits, by the [`clock`] that it was given.
 //!
-//! What comes of an effect is the next input. When nothing is left, everything that belongs to the run
+//! The result of an effect is the next input. When nothing is left to do, everything that belongs to the run
 //! gets one `finish_ts`, the run last.
 //!
-//! From what was kept of a finished run, [`replay`] makes all its decisions and activations again.
+//! [`replay`] repeats all decisions and activations of a finished run from what was kept of it.
 //!
-//! [`api`] is the way in from outside, and [`cli`] has the two programs: `replibook`, which serves all
-//! of this, and `replictl`, which knows the API alone.
+//! [`api`] is the way in from outside, and [`cli`] has the two programs: `replibook`, which serves all of this,
+//! and `replictl`, which knows only the API. [`web`] is what all HTTP servers here share, and [`descriptors`]
+//! counts the files and connections that a process may have.
 
 pub mod agent;
 pub mod api;

@@ -1,4 +1,6 @@
-//! What the engine needs of an agent, whatever carries it there.
+//! What the engine needs from an agent, whatever the transport. Clients implement [`AgentClient`] and sort
+//! every failure into an [`AgentError`], so that the code that follows calls decides by the kind of a failure
+//! and never by HTTP details.
 
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
@@ -8,25 +10,26 @@ use crate::run::{Datastore, JsonText, NodeInfo, Timestamp, Wanted, WrongNode};
 
 pub use replibook_core::door::{ActionPhase, ActionStatus, QueuedAction};
 
-/// An action to schedule.
+/// An action to schedule, as the agent is asked to perform it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ActionRequest {
-    /// Identifier, made by the engine.
+    /// Chosen by the engine: a UUIDv5 of where the call stands in the run, so that the same call has the same
+    /// identifier after a crash.
     pub id: Uuid,
-    /// Kind of the action.
+    /// Kind of the action, which the agent has to know.
     pub kind: String,
-    /// Its arguments.
+    /// Arguments of the action: a JSON text.
     pub args: JsonText,
-    /// When the engine decided on it.
+    /// When the engine decided on the action.
     pub created_time: Timestamp,
-    /// Labels that the agent keeps with it.
+    /// Labels that the agent keeps with the action.
     pub metadata: Map<String, Value>,
 }
 
-/// The answer to a request to schedule.
+/// The agent's answer to a request to schedule an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheduled {
-    /// The agent accepted it.
+    /// The agent accepted the action.
     Accepted,
     /// The agent knew the identifier already (409).
     Known,
@@ -40,24 +43,24 @@ pub enum AgentError {
     Connect {
         /// Base URL of the agent.
         address: String,
-        /// What happened.
+        /// What happened, as human-readable text.
         message: String,
     },
-    /// This process or its system has too little of something to make a connection: the request was not sent, and
-    /// this says nothing about the agent.
+    /// This process or its system lacks a resource that a connection needs. The request was not sent, and this
+    /// says nothing about the agent.
     #[error("{message}, so nothing was sent to {address}")]
     Short {
         /// Base URL of the agent.
         address: String,
-        /// What there is too little of.
+        /// What is short, as human-readable text.
         message: String,
     },
-    /// The request may have been sent, and no whole answer came.
+    /// The request may have been sent, and no complete answer came.
     #[error("failed to get an answer from {address}: {message}")]
     NoAnswer {
         /// Base URL of the agent.
         address: String,
-        /// What happened.
+        /// What happened, as human-readable text.
         message: String,
     },
     /// The agent answered with an error of its own (5xx) that may pass.
@@ -65,9 +68,9 @@ pub enum AgentError {
     Broken {
         /// Base URL of the agent.
         address: String,
-        /// HTTP status.
+        /// The status of the answer.
         status: u16,
-        /// The agent's message.
+        /// What the agent said, as human-readable text.
         message: String,
     },
     /// The request was refused (4xx, or a redirect) and had no effect; the same request will be refused
@@ -76,16 +79,16 @@ pub enum AgentError {
     Refused {
         /// Base URL of the agent.
         address: String,
-        /// HTTP status.
+        /// The status of the answer.
         status: u16,
-        /// The agent's message.
+        /// What the agent said, as human-readable text.
         message: String,
     },
-    /// Another node answers there.
+    /// Another node answers at the address.
     #[error(transparent)]
     WrongNode(WrongNode),
-    /// The answer does not follow the specification, or is more than may come in. Asking again would give
-    /// the same.
+    /// The answer does not follow the specification, or exceeds what may come in. Asking again would give the
+    /// same answer.
     #[error("{address} answered something unexpected: {message}")]
     Malformed {
         /// Base URL of the agent.
@@ -96,7 +99,7 @@ pub enum AgentError {
 }
 
 impl AgentError {
-    /// Whether the same request may go well later.
+    /// Whether the same request may succeed later.
     pub const fn retryable(&self) -> bool {
         match self {
             Self::Connect { .. }
@@ -108,13 +111,13 @@ impl AgentError {
         }
     }
 
-    /// Whether whoever answers does not let us in (401, 403). No restart of a node mends that: what stands
-    /// before one answers otherwise meanwhile.
+    /// Whether whoever answers denies us access (401, 403). A restart of the node does not change that: while a
+    /// node restarts, what stands before it answers with other statuses.
     pub const fn is_denial(&self) -> bool {
         matches!(self, Self::Refused { status: 401 | 403, .. })
     }
 
-    /// Whether it is for want of something of our own, and so nothing that counts against the agent.
+    /// Whether the cause is a shortage on our side, which must not count against the agent.
     pub const fn is_ours(&self) -> bool {
         matches!(self, Self::Short { .. })
     }
@@ -123,7 +126,7 @@ impl AgentError {
     pub const fn may_have_taken_effect(&self) -> bool {
         match self {
             Self::NoAnswer { .. } | Self::Malformed { .. } => true,
-            // 425 and 429 pass, but are refusals.
+            // These two pass (425 and 429), but are refusals.
             Self::Broken { status, .. } => !matches!(*status, 425 | 429),
             Self::Connect { .. }
             | Self::Short { .. }
@@ -133,46 +136,46 @@ impl AgentError {
     }
 }
 
-/// Speaks to agents. One client serves all of them; an agent is named by the base URL of its API.
+/// Sends requests to agents. One client serves all agents; the base URL of its API names an agent.
 #[async_trait]
 pub trait AgentClient: Send + Sync + 'static {
-    /// Asks the agent to perform an action. Never repeated by the client itself.
+    /// Asks the agent to perform an action. The client itself never repeats this request.
     async fn schedule(
         &self,
         address: &str,
         request: &ActionRequest,
     ) -> Result<Scheduled, AgentError>;
 
-    /// How far an action is; none when the agent does not know it.
+    /// How far an action is; `None` when the agent does not know the action.
     async fn action(&self, address: &str, id: Uuid) -> Result<Option<ActionStatus>, AgentError>;
 
-    /// The actions that have not ended, in the order in which the agent works on them. Only for telling
-    /// people what is waited for: an agent may have no answer to it.
+    /// The actions that have not ended, in the order in which the agent works on them. It only serves to tell
+    /// people what an action waits for: an agent may not support this request.
     async fn queue(&self, address: &str) -> Result<Vec<QueuedAction>, AgentError>;
 
     /// What the agent says about its node.
     async fn node(&self, address: &str) -> Result<NodeInfo, AgentError>;
 
-    /// What the agent says about its store: an object.
+    /// What the agent says about its store: a JSON object.
     async fn store(&self, address: &str) -> Result<Value, AgentError>;
 
     /// The shards that the agent has: a list of objects with `id`, `role`, `commit_offset` and `lag`.
     async fn shards(&self, address: &str) -> Result<Value, AgentError>;
 }
 
-/// What an agent says about itself.
+/// What an agent said about itself.
 #[derive(Debug)]
 pub struct Said {
-    /// What it answered.
+    /// The answer: the node, and as much of its store and shards as was wanted and could be had.
     pub info: NodeInfo,
-    /// Why some of what was wanted is not in it.
+    /// Why something that was wanted is missing from `info`; `None` if nothing is missing.
     pub missing: Option<AgentError>,
 }
 
-/// What the agent says about its node, and of the rest what is wanted.
+/// Asks an agent about its node, and about as much of its store and shards as `wanted` says.
 ///
 /// # Errors
-/// It said nothing about its node.
+/// The agent said nothing about its node.
 pub async fn ask(
     client: &dyn AgentClient,
     address: &str,
@@ -183,7 +186,8 @@ pub async fn ask(
     Ok(Said { info, missing })
 }
 
-/// What the agent says about its store, as far as it is wanted, and why some of that is missing.
+/// Asks about the store and the shards, as far as `wanted` says, and fills in `datastore`. Returns why
+/// something that was wanted is missing.
 pub async fn ask_store(
     client: &dyn AgentClient,
     address: &str,
@@ -195,7 +199,7 @@ pub async fn ask_store(
         match client.store(address).await {
             Ok(store) => datastore.store = store,
             Err(error) if has_no_such_call(&error) => datastore.store = json!({}),
-            // What says nothing contradicts nobody.
+            // An agent that says nothing about its cluster contradicts nobody.
             Err(error) => missing = Some(error).filter(|_| wanted.store),
         }
     }
@@ -209,8 +213,8 @@ pub async fn ask_store(
     missing
 }
 
-/// Whether it says that the agent does not know what it was asked for. It was told so by who just said
-/// what its node is, so it is no wrong address.
+/// Whether the error says that the agent has no such call. The agent has just described its node at the same
+/// address, so a 404 does not mean a wrong address.
 fn has_no_such_call(error: &AgentError) -> bool {
     matches!(error, AgentError::Refused { status: 404 | 405, .. })
         || matches!(error, AgentError::Broken { status: 501, .. })

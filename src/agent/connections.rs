@@ -1,5 +1,5 @@
-//! The connections to agents and platforms: never more than this process has descriptors for, and a word about it
-//! when it has too few. That is never an agent's fault.
+//! The connections to agents and platforms. Their number stays below the file descriptors of this process, and
+//! a shortage is logged and reported as our own, because it must never count against an agent.
 
 use std::collections::HashMap;
 use std::io;
@@ -11,28 +11,30 @@ use rustix::io::Errno;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
-/// How long a request waits for a connection to become free, until its run hears of it. Nearly all are free
-/// sooner, and an agent that is looked at in passing has three seconds for all of it.
+/// How long a request waits for a free connection before its run is told of the shortage. Nearly all requests
+/// get one sooner, and a quick look at an agent has only three seconds altogether.
 const TURN_WAIT: Duration = Duration::from_secs(1);
 
-/// How often it is looked whether unused connections were closed: nobody tells, and to look at all of them takes time.
+/// How often unused connections are checked for having been closed: nobody reports that, and checking all of
+/// them takes time.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// The least time between two lines in the log that say the same.
+/// The shortest time between two equal lines in the log.
 const SAID_AGAIN: Duration = Duration::from_secs(10);
 
-/// How long it is said of a shortage that it is there, after it was met last. Those who met it ask again within a
-/// few seconds.
+/// How long a shortage counts as present after it was last met. Requests that met it are repeated within a few
+/// seconds.
 const REMEMBERED: Duration = Duration::from_secs(15);
 
-/// For how long it counts as our shortage that the system has no address or port to connect from. What it has too few of
-/// is there again after a minute; an address of a kind that it does not have at all never is.
+/// For how long it counts as our shortage that the system has no address or port to connect from. If they ran
+/// out, some are free again after a minute; an address of a kind that the system does not have at all never
+/// appears.
 const NO_ADDRESS_FOR: Duration = Duration::from_secs(5 * 60);
 
-/// How long it is remembered to whom that happened. Agents are asked again sooner.
+/// How long a host is remembered for which there was no local address. Agents are asked again sooner.
 const NO_ADDRESS_REMEMBERED: Duration = Duration::from_secs(2 * 60);
 
-/// What this process is short of, as far as its agents meet it. Cheap to clone.
+/// What this process is short of, as seen by its requests to agents. Cheap to clone; clones share one state.
 #[derive(Clone, Debug, Default)]
 pub struct Shortage(Arc<Mutex<Met>>);
 
@@ -41,7 +43,7 @@ struct Met {
     times: u64,
     last: Option<Last>,
     said: Option<Instant>,
-    /// To whom there was no address to connect from: since when, and when last.
+    /// The hosts for which there was no local address to connect from: since when, and when last.
     no_address: HashMap<String, (Instant, Instant)>,
 }
 
@@ -52,29 +54,29 @@ struct Last {
     message: String,
 }
 
-/// A shortage that is there now.
+/// A shortage that exists now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Short {
-    /// For how long.
+    /// For how long it has existed without a pause.
     pub since: Duration,
-    /// What there is too little of.
+    /// What is short, as human-readable text.
     pub message: String,
 }
 
 impl Shortage {
-    /// What this process is short of now.
+    /// What this process is short of at the moment; `None` if it is short of nothing.
     pub fn now(&self) -> Option<Short> {
         let met = self.lock();
         let last = met.last.as_ref().filter(|last| last.at.elapsed() < REMEMBERED)?;
         Some(Short { since: last.since.elapsed(), message: last.message.clone() })
     }
 
-    /// How often a request had to wait for it.
+    /// How often a request had to wait for something that is short, since the process started.
     pub fn times(&self) -> u64 {
         self.lock().times
     }
 
-    /// Notes it, and says it in the log.
+    /// Notes a shortage, and logs it.
     fn met(&self, message: String) -> TooLittle {
         let now = Instant::now();
         let mut met = self.lock();
@@ -90,7 +92,7 @@ impl Shortage {
         TooLittle(message)
     }
 
-    /// Whether it is still taken for our shortage that there is no address from which `host` could be reached.
+    /// Whether the lack of a local address from which to reach `host` still counts as our shortage.
     fn has_no_address_for_now(&self, host: &str) -> bool {
         let (now, mut met) = (Instant::now(), self.lock());
         met.no_address.retain(|_, (_, last)| now - *last < NO_ADDRESS_REMEMBERED);
@@ -104,18 +106,18 @@ impl Shortage {
     }
 }
 
-/// What this process has too little of to make a connection, for people.
+/// What this process is short of when it can't make a connection, as human-readable text.
 #[derive(Debug)]
 pub(in crate::agent) struct TooLittle(pub(in crate::agent) String);
 
-/// The connections. Cheap to clone.
+/// Limits the connections that are open at once. Cheap to clone; clones share the limit.
 #[derive(Clone, Debug)]
 pub(in crate::agent) struct Connections(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
     most: usize,
-    /// How long an unused one is kept.
+    /// How long an unused connection is kept.
     kept_for: Duration,
     open: Mutex<Open>,
     freed: Notify,
@@ -124,18 +126,19 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Open {
-    /// Requests that go on.
+    /// Requests in progress.
     going: usize,
-    /// Until when unused ones are kept, by whom they lead to. There may be fewer: the other side may close them.
+    /// For each host, until when its unused connections are kept. There may be fewer: the other side may close
+    /// them.
     kept: HashMap<String, Vec<Instant>>,
     kept_in_all: usize,
-    /// Of the requests that go on, those whose connection will be kept.
+    /// How many of the requests in progress will leave a connection that is kept.
     to_be_kept: usize,
-    /// When it was looked last which unused ones were closed.
+    /// When unused connections were last checked for having been closed.
     looked: Option<Instant>,
 }
 
-/// A request's turn to have a connection.
+/// The right of one request to use a connection, until it is dropped.
 #[derive(Debug)]
 pub(in crate::agent) struct Turn {
     connections: Connections,
@@ -153,10 +156,10 @@ impl Connections {
         &self.0.shortage
     }
 
-    /// A turn, once there is one.
+    /// Waits for a turn.
     ///
     /// # Errors
-    /// It takes too long.
+    /// No connection became free within `TURN_WAIT`.
     pub(in crate::agent) async fn turn(&self, address: &str) -> Result<Turn, TooLittle> {
         let host = host_of(address);
         let turn = async {
@@ -165,7 +168,7 @@ impl Connections {
                 if let Some(turn) = self.try_turn(host) {
                     return turn;
                 }
-                // The end of an unused connection comes unsaid.
+                // Nobody reports that an unused connection has been closed.
                 let _ = timeout(LOOK_AGAIN, freed).await;
             }
         };
@@ -188,7 +191,8 @@ impl Connections {
             return None;
         }
         open.going += 1;
-        // Of those that lead elsewhere none can be closed, so half are never kept.
+        // Kept connections to other hosts can't be closed from here, so at most half of all connections are
+        // kept.
         let keeps = open.kept_in_all + open.to_be_kept < half;
         open.to_be_kept += usize::from(keeps);
         drop(open);
@@ -249,7 +253,7 @@ impl Drop for Turn {
     }
 }
 
-/// Whom a connection leads to: scheme, name and port.
+/// Where a connection leads: scheme, name and port.
 fn host_of(address: &str) -> &str {
     let start = address.find("://").map_or(0, |at| at + "://".len());
     let rest = address.get(start..).unwrap_or_default();
@@ -257,8 +261,8 @@ fn host_of(address: &str) -> &str {
     address.get(..length).unwrap_or(address)
 }
 
-/// Why no connection could be made, if that says nothing about the other side: this process or its system has
-/// too little of something.
+/// Why no connection could be made, if the reason is a shortage of this process or its system, which says
+/// nothing about the other side.
 fn of_our_own(error: &(dyn std::error::Error + 'static)) -> Option<Ours> {
     let mut cause = Some(error);
     let mut number = None;
@@ -268,21 +272,22 @@ fn of_our_own(error: &(dyn std::error::Error + 'static)) -> Option<Ours> {
     }
     match number {
         Some(number) => what_is_short(number),
-        // The address of a name is looked up with descriptors too, and the error does not say so.
+        // Resolving a name needs descriptors too, and its error does not say that they ran out.
         None => what_is_short(std::fs::File::open("/dev/null").err()?.raw_os_error()?),
     }
 }
 
-/// What may be our own shortage.
+/// What may be a shortage of our own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ours {
-    /// It is, of this.
+    /// A resource has run out; this text names it.
     Short(&'static str),
     /// There is no free port or address to connect from: too few, or none of that kind at all.
     NoAddress,
 }
 
-/// The system's number of an error, also of one within another, which is not among its sources.
+/// The system's number of an error. An `io::Error` that wraps another one does not name it as its source, so
+/// this looks inside.
 fn number_of(error: &io::Error) -> Option<i32> {
     let within = || error.get_ref()?.downcast_ref::<io::Error>().and_then(number_of);
     error.raw_os_error().or_else(within)
@@ -301,8 +306,8 @@ fn what_is_short(number: i32) -> Option<Ours> {
 }
 
 impl Shortage {
-    /// Notes that no connection could be made to `address`, if that is not the fault of who is there. None if it is;
-    /// then [`NO_ADDRESS`] may say why.
+    /// Notes a failure to connect to `address` if the reason is a shortage of our own. `None` if it is not;
+    /// then [`why_no_address`] may say why.
     pub(in crate::agent) fn notice(
         &self,
         address: &str,
@@ -319,7 +324,8 @@ impl Shortage {
     }
 }
 
-/// Why there is no address from which another could be reached, and never will be. Empty if that is not so.
+/// Why this machine can never have a local address from which to reach another one. Empty if that is not the
+/// reason of the error.
 pub(in crate::agent) fn why_no_address(error: &(dyn std::error::Error + 'static)) -> &'static str {
     match of_our_own(error) {
         Some(Ours::NoAddress) => {
@@ -329,7 +335,7 @@ pub(in crate::agent) fn why_no_address(error: &(dyn std::error::Error + 'static)
     }
 }
 
-/// Whether this machine has an address of the kind that `host` has, as far as that can be told.
+/// Whether this machine has an address of the same kind (IPv4, IPv6) as `host`, as far as that can be told.
 fn may_be_reached(host: &str) -> bool {
     let name = host.split_once("://").map_or(host, |(_, name)| name);
     let is_v4 = name.split(':').next().is_some_and(|ip| ip.parse::<Ipv4Addr>().is_ok());
@@ -377,7 +383,7 @@ mod tests {
         ];
         assert!(others.iter().all(|turn| !turn.keeps()));
         assert!(connections.turn("http://b:3").await.is_err(), "the unused ones take their room");
-        // One that leads there is used again.
+        // A kept connection to the same host is used again.
         assert!(connections.turn("http://a:1/base").await.unwrap().keeps());
         assert!(connections.turn("http://b:3").await.is_err());
         tokio::time::advance(Duration::from_secs(30)).await;
@@ -411,10 +417,10 @@ mod tests {
         assert!(notice("http://10.0.0.1:1/a").is_none());
         assert!(notice("http://10.0.0.2:1").is_some(), "another one's time begins now");
         assert!(why_no_address(&error).contains("is IPv6 switched off?"));
-        // It was well in between.
+        // There was no shortage in between.
         tokio::time::advance(NO_ADDRESS_REMEMBERED).await;
         assert!(notice("http://10.0.0.1:1/a").is_some());
-        // Where there is no IPv6 at all it says nothing about us.
+        // On a machine without any IPv6 it says nothing about a shortage.
         let has_v6 = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
         assert_eq!(notice("http://[2001:db8::1]:1").is_some(), has_v6);
     }
@@ -427,7 +433,7 @@ mod tests {
             open.kept.insert(number.to_string(), vec![now, now + LOOK_AGAIN * 2]);
         }
         open.kept_in_all = 6;
-        // Of one host only what is its own is looked at.
+        // For one host only its own connections are checked.
         assert!(open.take_kept("1", now));
         assert_eq!((open.kept_in_all, open.kept.len()), (4, 2));
         open.forget_closed(now);

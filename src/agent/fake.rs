@@ -1,8 +1,8 @@
 //! Agents in memory that follow a script: for tests of the engine and for the simulator.
 //!
-//! They are deterministic: what they do depends on the script, the requests and the clock. And they
-//! keep account: each execution of an action is counted, and two POSTs of one action at once are
-//! noticed, so that a test can prove what the engine promises.
+//! They are deterministic: what they do depends only on the script, the requests and the clock. They also keep
+//! account: they count each execution of an action and notice two simultaneous POSTs of one action, so that a
+//! test can prove what the engine promises.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,8 +19,8 @@ use super::fake_script::{Asked, FakeQueue, Fault, KnownId, Script, When, garbled
 use crate::clock::Clock;
 use crate::run::{Datastore, Millis, NodeInfo, Timestamp};
 
-/// Requests that are remembered of each agent; the oldest go first, so that a simulation of days
-/// does not fill the memory.
+/// Requests that are remembered for each agent; the oldest go first, so that a simulation of days does not fill
+/// the memory.
 const MAX_REMEMBERED: usize = 10_000;
 
 /// Agents in memory, named by address. Cheap to clone; clones are the same agents.
@@ -55,7 +55,7 @@ struct FakeAgent {
 }
 
 struct FakeAction {
-    /// Not known to anybody before this moment.
+    /// Nobody knows the action before this moment.
     from: Timestamp,
     looks: u32,
     end: Option<ActionStatus>,
@@ -95,32 +95,32 @@ impl FakeAgents {
         self.lock().insert(address.to_owned(), agent);
     }
 
-    /// Changes what an agent does with its actions, also with those that have not ended.
+    /// Changes what an agent does with its actions, including those that have not ended.
     pub fn set_script(&self, address: &str, script: Script) {
         self.change(address, |agent| agent.script = script);
     }
 
-    /// Changes what an agent does with a POST of an action that it knows.
+    /// Changes what an agent does with a POST of an action that it already knows.
     pub fn set_known_id(&self, address: &str, known_id: KnownId) {
         self.change(address, |agent| agent.known_id = known_id);
     }
 
-    /// Makes each request take this long, half of it before it arrives.
+    /// Makes each request take this long; half of it passes before the request arrives.
     pub fn set_latency(&self, address: &str, latency: Millis) {
         self.change(address, |agent| agent.latency = latency);
     }
 
-    /// Makes each answer take this long from its beginning to its end.
+    /// Makes each answer take this long from its first byte to its last.
     pub fn set_slow(&self, address: &str, slow: Millis) {
         self.change(address, |agent| agent.slow = slow);
     }
 
-    /// Lets no connection through until then.
+    /// Lets no connection through until that moment.
     pub fn set_unreachable_until(&self, address: &str, until: Timestamp) {
         self.change(address, |agent| agent.unreachable_until = Some(until));
     }
 
-    /// Keeps the agent from beginning any action before that moment: they stay NEW.
+    /// Keeps the agent from beginning any action before that moment: its actions stay NEW.
     pub fn set_busy_until(&self, address: &str, until: Timestamp) {
         self.change(address, |agent| agent.busy_until = Some(until));
     }
@@ -130,22 +130,22 @@ impl FakeAgents {
         self.change(address, |agent| agent.queue = queue);
     }
 
-    /// Until then, answers to looks, and about the node, can't be read.
+    /// Until that moment, answers to looks and about the node can't be read.
     pub fn set_garbled_until(&self, address: &str, until: Timestamp) {
         self.change(address, |agent| agent.garbled_until = Some(until));
     }
 
-    /// Refuses to say anything about the node, with this HTTP status; none: says it.
+    /// Refuses to say anything about the node, with this HTTP status; `None` ends the refusal.
     pub fn set_refuses(&self, address: &str, status: Option<u16>) {
         self.change(address, |agent| agent.refuses = status);
     }
 
-    /// Lets a proxy that has lost its way to the agent answer 404 to everything until then.
+    /// Until that moment, a proxy that has lost its way to the agent answers 404 to everything.
     pub fn set_proxied_until(&self, address: &str, until: Timestamp) {
         self.change(address, |agent| agent.proxied_until = Some(until));
     }
 
-    /// Changes which node it says that it is; it says none before that.
+    /// Changes which node the agent says it is; without this it names no node.
     pub fn set_node_id(&self, address: &str, id: &str) {
         self.change(address, |agent| agent.node_id = Some(id.to_owned()));
     }
@@ -160,17 +160,17 @@ impl FakeAgents {
         self.change(address, |agent| agent.attributes = attributes);
     }
 
-    /// Changes what the agent says about its store; it has no such call before that.
+    /// Changes what the agent says about its store; without this it has no such call.
     pub fn set_store(&self, address: &str, store: Value) {
         self.change(address, |agent| agent.store = Some(store));
     }
 
-    /// Changes which shards the agent says that it has; it has no such call before that.
+    /// Changes which shards the agent says it has; without this it has no such call.
     pub fn set_shards(&self, address: &str, shards: Value) {
         self.change(address, |agent| agent.shards = Some(shards));
     }
 
-    /// Lets the next POST that has no fault yet go wrong.
+    /// Adds a fault. Each fault spoils one POST, in the order in which they were added.
     pub fn add_fault(&self, address: &str, fault: Fault) {
         self.change(address, |agent| agent.faults.push_back(fault));
     }
@@ -186,12 +186,12 @@ impl FakeAgents {
         agents.values().flat_map(|agent| agent.executions.values()).max().copied().unwrap_or(0)
     }
 
-    /// How often a POST arrived while another of the same action was on its way, over all agents.
+    /// How often a POST arrived while another one of the same action was on its way, over all agents.
     pub fn overlaps(&self) -> u32 {
         self.lock().values().map(|agent| agent.overlaps).sum()
     }
 
-    /// The requests that reached an agent, the last ones if they were many.
+    /// The requests that reached an agent, oldest first; only the last ones if there were many.
     pub fn asked(&self, address: &str) -> Vec<(Timestamp, Asked)> {
         self.lock()
             .get(address)
@@ -246,14 +246,14 @@ impl FakeAgents {
         Ok(())
     }
 
-    /// Whether what the agent answers to a look can be read.
+    /// Fails while the answers of the agent to looks can't be read.
     fn readable(&self, address: &str) -> Result<(), AgentError> {
         let now = self.clock.now();
         let until = self.ask(address, |agent| agent.garbled_until)?;
         if until.is_some_and(|until| now < until) { Err(garbled(address)) } else { Ok(()) }
     }
 
-    /// What the agent says where it has such a call; null: it fails.
+    /// What the agent says to a call that it may not have (`None`: 404); null makes the call fail.
     async fn said(
         &self,
         address: &str,
@@ -272,7 +272,7 @@ impl FakeAgents {
         }
     }
 
-    /// Whether what is asked of the agent comes to it.
+    /// Fails while a proxy answers in place of the agent.
     fn through_proxy(&self, address: &str) -> Result<(), AgentError> {
         let now = self.clock.now();
         let until = self.ask(address, |agent| agent.proxied_until)?;
@@ -283,7 +283,7 @@ impl FakeAgents {
         Err(AgentError::Refused { address, status: 404, message })
     }
 
-    /// Runs `ask` on an agent that was reached.
+    /// Runs `ask` on the agent at `address`.
     fn ask<T>(
         &self,
         address: &str,
@@ -370,7 +370,7 @@ impl AgentClient for FakeAgents {
     }
 }
 
-/// Notes the end of a POST, also when its future is dropped.
+/// Notes the end of a POST, even when its future is dropped.
 struct PostEnds<'a> {
     agents: &'a FakeAgents,
     address: &'a str,
@@ -445,7 +445,7 @@ impl FakeAgent {
         Ok(Scheduled::Accepted)
     }
 
-    /// What it says of its queue; none if it says nothing.
+    /// What the agent says of its queue; `None` if it never answers.
     fn queue(&self, address: &str) -> Option<Result<Vec<QueuedAction>, AgentError>> {
         let open = self.actions.iter().filter(|(_, action)| action.end.is_none());
         self.queue.says(address, open.map(|(id, _)| *id))

@@ -1,4 +1,5 @@
-//! What tests tell agents in memory to do.
+//! What a test tells an agent in memory to do: its script and its faults. Kept apart from `fake`, so that the
+//! vocabulary of tests is one short page.
 
 use serde_json::Value;
 use uuid::Uuid;
@@ -11,28 +12,28 @@ use crate::run::Millis;
 pub enum Script {
     /// They end in DONE.
     Succeed {
-        /// When.
+        /// When they end.
         when: When,
-        /// With this payload.
+        /// The payload of their answer.
         payload: Value,
     },
     /// They end in FAILED.
     Fail {
-        /// When.
+        /// When they end.
         when: When,
-        /// With this message.
+        /// The message of their answer.
         message: String,
     },
     /// They stay RUNNING. A later script may end them.
     Stall,
     /// They are refused.
     Refuse {
-        /// With this message.
+        /// The message of the refusal.
         message: String,
     },
-    /// They are accepted, and later no longer known.
+    /// They are accepted, and later the agent no longer knows them.
     Forget {
-        /// When.
+        /// When the agent forgets them.
         when: When,
     },
 }
@@ -40,36 +41,35 @@ pub enum Script {
 /// When an action ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
-    /// At the first look after so many looks that found it still running.
+    /// At the look that follows so many looks that found it still running.
     Looks(u32),
-    /// So long after it was scheduled.
+    /// So long after the action was scheduled.
     After(Millis),
 }
 
 /// What goes wrong with one POST.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It takes effect; its answer is lost.
+    /// The POST takes effect; its answer is lost.
     DropAnswer,
-    /// It takes effect this long after its sender gave up.
+    /// The POST takes effect this long after its sender gave up.
     LateEffect(Millis),
-    /// Something holds it for this long before the agent gets it, even if its sender dies
-    /// meanwhile.
+    /// Something holds the POST for this long before the agent gets it, even if the sender dies meanwhile.
     Hold(Millis),
-    /// It is lost on its way, and its sender can't know that.
+    /// The POST is lost on its way, and its sender can't know that.
     DropRequest,
-    /// The agent answers 503; no effect.
+    /// The agent answers 503, and the POST has no effect.
     Break,
-    /// It takes effect; its answer can't be read.
+    /// The POST takes effect; its answer can't be read.
     GarbleAnswer,
-    /// It is lost on its way, and somebody else answers what can't be read.
+    /// The POST is lost on its way, and something else sends an answer that can't be read.
     GarbleRequest,
 }
 
-/// What an agent does with a POST of an action that it knows.
+/// What an agent does with a POST of an action that it already knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KnownId {
-    /// Answers that it knows the action.
+    /// Answers that it knows the action (409).
     #[default]
     Conflict,
     /// Runs it again, as older agents do.
@@ -79,20 +79,20 @@ pub enum KnownId {
 /// What an agent says when it is asked for its queue.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum FakeQueue {
-    /// Its actions that have not ended. Before them are others of these kinds, the first of which
-    /// is RUNNING.
+    /// The agent's actions that have not ended, after other actions of these kinds, the first of which is
+    /// RUNNING.
     After(Vec<String>),
-    /// It has no such route.
+    /// The agent has no such route.
     #[default]
     Missing,
-    /// It answers something that is not a queue.
+    /// The answer is not a queue.
     Garbage,
-    /// It does not answer for a long time.
+    /// No answer comes for a long time.
     Hangs,
 }
 
 impl FakeQueue {
-    /// What an agent says whose actions of these identifiers have not ended; none if it says nothing.
+    /// What an agent says whose unfinished actions have the identifiers `open`; `None` if it does not answer.
     pub(super) fn says(
         &self,
         address: &str,
@@ -119,20 +119,20 @@ impl FakeQueue {
     }
 }
 
-/// A request that reached an agent.
+/// A request that reached an agent, by what it asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asked {
-    /// To schedule the action.
+    /// To schedule this action.
     Post(Uuid),
-    /// How far the action is.
+    /// How far this action is.
     Look(Uuid),
-    /// For the queue.
+    /// For the queue of actions.
     Queue,
-    /// About the node.
+    /// For the node.
     Node,
-    /// About the store.
+    /// For the store.
     Store,
-    /// About the shards.
+    /// For the shards.
     Shards,
 }
 

@@ -1,4 +1,5 @@
-//! Speaks to agents over HTTP.
+//! Sends requests to agents over HTTP. All that is particular to HTTP (statuses, time-outs, bodies,
+//! connections) ends here: what leaves is an answer or an [`AgentError`].
 
 use std::time::Duration;
 
@@ -26,47 +27,46 @@ use super::wire;
 use crate::playbook::Tls;
 use crate::run::NodeInfo;
 
-/// Until a connection must stand. Shorter than [`REQUEST_TIMEOUT`], so that a node that is down is
-/// told apart from one that does not answer.
+/// Time within which a connection must be established. Shorter than [`REQUEST_TIMEOUT`], so that a node that is
+/// down can be told from one that does not answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Time within which the answer must begin. Agents answer from memory or their own store.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Time within which the next piece of an answer must be there.
+/// Time within which the next piece of an answer must arrive.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// The fewest bytes of an answer a second. The slowest lines to nodes carry several times that. At this
-/// pace the largest answer about an action takes at most four and a half hours, and the one about a node 17
-/// minutes.
+/// The fewest bytes per second of an answer. The slowest lines to nodes carry several times that. At this pace
+/// the largest answer about an action takes at most four and a half hours, and the one about a node 17 minutes.
 const MIN_RATE: u32 = 256;
 
-/// How long a large answer keeps its place while others wait for one, the first time. Nearly all arrive sooner.
+/// How long a large answer keeps its place the first time while others wait for one. Nearly all arrive sooner.
 const TURN: Duration = Duration::from_secs(30);
 
-/// How long an unused connection is kept: longer than the longest wait between two looks at an
-/// action, so that following one uses one connection.
+/// How long an unused connection is kept. Longer than the longest wait between two looks at an action, so that
+/// one connection is enough to follow the action.
 const CONNECTION_KEPT: Duration = Duration::from_secs(30);
 
-/// Unused connections kept for each host. An agent has one call in flight in a run, but many agents may
-/// be behind one address, and a connection that is not kept is made anew for each call.
+/// Unused connections kept for each host. An agent has one call in flight per run, but many agents may be
+/// behind one address, and without a kept connection each call has to make a new one.
 const IDLE_CONNECTIONS: usize = 1_024;
 
-/// Connections that are open at once, where nobody says how many descriptors there are for them.
+/// Connections open at once, unless the caller knows how many descriptors there are for them.
 const CONNECTIONS: usize = 512;
 
-/// Settings of [`HttpAgents`].
+/// Settings of [`HttpAgents`]; the default is for real agents.
 #[derive(Clone, Debug)]
 pub struct AgentHttpConfig {
-    /// Until a connection must stand.
+    /// Time within which a connection must be established.
     pub connect_timeout: Duration,
     /// Time from the start of the request until the answer must begin; longer for a large request.
     pub request_timeout: Duration,
-    /// How slowly the rest of it may come.
+    /// How slowly the rest of an answer may come.
     pub pace: Pace,
-    /// Connections that are open at once; requests past that wait.
+    /// Connections open at once; requests beyond that wait.
     pub connections: usize,
-    /// How connections to `https` addresses are secured. Without it none of those can be reached.
+    /// How connections to `https` addresses are secured. If it is `None`, no such address can be reached.
     pub tls: Option<Tls>,
 }
 
@@ -113,12 +113,12 @@ impl HttpAgents {
         })
     }
 
-    /// The connections that it makes, which others may share.
+    /// The connections of this client, which other clients may share.
     pub(super) fn connections(&self) -> &Connections {
         &self.connections
     }
 
-    /// What its requests are short of.
+    /// What the requests of this client are short of.
     pub fn shortage(&self) -> Shortage {
         self.connections.shortage().clone()
     }
@@ -127,7 +127,7 @@ impl HttpAgents {
         self.connections.turn(address).await.map_err(|short| too_little(address, short))
     }
 
-    /// Sends a request whose body has so many bytes, and waits until the answer begins.
+    /// Sends a request whose body has `bytes` bytes, and waits until the answer begins.
     async fn send(
         &self,
         address: &str,
@@ -147,7 +147,7 @@ impl HttpAgents {
         }
     }
 
-    /// What a request without an answer says.
+    /// The error of a request that got no answer.
     fn not_sent(&self, address: &str, error: &reqwest::Error) -> AgentError {
         let ours = error.is_connect().then(|| self.connections.shortage().notice(address, error));
         ours.flatten().map_or_else(|| transport(address, error), |short| too_little(address, short))
@@ -157,8 +157,8 @@ impl HttpAgents {
         self.send(address, turn, self.client.get(url(address, path)), 0).await
     }
 
-    /// What is said at `path`, at most `limit` bytes. It is asked for again as long as its answer fails because of
-    /// us. It gets more time with each of these, so there are few.
+    /// Asks for what is at `path`, at most `limit` bytes. Repeats the request as long as reading the answer
+    /// fails because of us. The answer gets more time with each repetition, so there are few.
     async fn ask(
         &self,
         address: &str,
@@ -179,7 +179,7 @@ impl HttpAgents {
         }
     }
 
-    /// The same, where there is no answer but a success.
+    /// Like `ask`, but an answer without success is an error.
     async fn said(&self, address: &str, path: &str, limit: usize) -> Result<Body, AgentError> {
         let turn = self.turn(address).await?;
         match self.ask(address, &turn, path, limit).await? {
@@ -207,12 +207,12 @@ impl HttpAgents {
         Ok(self.bodies.read(seat, response, limit).await)
     }
 
-    /// Ends an answer of which the status is enough; one that does not end soon goes with its connection.
+    /// Ends an answer whose status is enough. If the rest does not come soon, the connection is closed.
     async fn pass_over(&self, response: Response) {
         self.bodies.beginning(response, PASSED_OVER_BYTES, PASSED_OVER_TIME).await;
     }
 
-    /// What an answer without success means.
+    /// The error that an answer without success means.
     async fn failure(&self, address: &str, response: Response) -> AgentError {
         let status = response.status();
         let location = response.headers().get(LOCATION).cloned();
@@ -298,31 +298,31 @@ impl AgentClient for HttpAgents {
     }
 }
 
-/// What came of a question.
+/// The answer to a question.
 enum Told {
     Body(Body),
-    /// An answer without success.
+    /// The status says no success; the body is unread.
     Not(Response),
 }
 
-/// What a status without success says.
+/// What a status other than success means for the request.
 enum Meaning {
     /// The same request may succeed later.
     Broken,
-    /// It will be refused again, and had no effect.
+    /// The same request will be refused again; this one had no effect.
     Refused,
-    /// The specification does not know this answer.
+    /// The specification does not define this status.
     Nothing,
 }
 
 impl Meaning {
     fn of(status: StatusCode) -> Self {
         match status {
-            // By number these are refusals, but they say that the same request may succeed later.
+            // By number these are refusals, but they mean that the same request may succeed later.
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
                 Self::Broken
             }
-            // This says that the agent is elsewhere: the request did nothing here.
+            // The agent is elsewhere: the request did nothing here.
             StatusCode::MOVED_PERMANENTLY
             | StatusCode::FOUND
             | StatusCode::TEMPORARY_REDIRECT
@@ -334,12 +334,12 @@ impl Meaning {
     }
 }
 
-/// The agents answer 404 to paths with a slash at their end.
+/// The address of a path of the API. Agents answer 404 to paths with a slash at their end.
 fn url(address: &str, path: &str) -> String {
     format!("{}/api/unstable/{path}", address.trim_end_matches('/'))
 }
 
-/// Tells apart a request that was never sent, one that may have been, and one that was answered by
+/// Distinguishes a request that was never sent, one that may have been sent, and one that was answered by
 /// something that does not speak HTTP.
 fn transport(address: &str, error: &reqwest::Error) -> AgentError {
     let message = describe(error);

@@ -1,11 +1,12 @@
-//! Agents: what the engine needs of them, the HTTP client, how one call is followed to its end, and
-//! the reference agent.
+//! Agents: what the engine needs from them, the HTTP client, how one call is followed to its end, and the
+//! reference agent.
 //!
-//! [`AgentClient`] is one request and its answer. [`HttpAgents`] sends it over HTTP, [`FakeAgents`]
-//! answers it from a script. [`run_action`], [`wait_status`] and [`info`] make whole calls of a step
-//! from such requests: they decide what is sent when, and what a failure means. [`server`] is the other
-//! side: an agent that runs commands. [`platform`] is about those who know which agents there are.
-//! [`door`] is where their answers come in and are bounded.
+//! [`AgentClient`] is one request and its answer. [`HttpAgents`] sends the request over HTTP, [`FakeAgents`]
+//! answers it from a script. [`run_action`], [`wait_status`] and [`info`] build the calls of a step from such
+//! requests: they decide what is sent when, and what a failure means. This is apart from the clients so that
+//! both kinds of client are followed by the same code. [`server`] is the other side: an agent that runs
+//! commands. [`platform`] is about the platforms, which know which agents exist. [`door`] is where the answers
+//! of both come in and are bounded.
 
 mod client;
 mod connections;

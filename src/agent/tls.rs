@@ -1,4 +1,5 @@
-//! How connections to agents are secured.
+//! How connections to agents are secured: which certificates are trusted, and how the client identifies itself.
+//! Agents are checked against the certificates that their owner names, and never against those of the system.
 
 use std::fs;
 use std::sync::Arc;
@@ -9,36 +10,36 @@ use rustls::{ClientConfig, RootCertStore};
 
 use crate::playbook::Tls;
 
-/// Why no client could be made.
+/// Why the HTTP client could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentHttpError {
     /// A file could not be read.
     #[error("failed to read {path}")]
     File {
-        /// The file.
+        /// Path of the file.
         path: String,
-        /// What happened.
+        /// The error of the system.
         #[source]
         source: std::io::Error,
     },
-    /// A file does not hold what it should.
+    /// A file does not hold what is expected.
     #[error("failed to use {path}: expected {expected} in PEM")]
     Pem {
-        /// The file.
+        /// Path of the file.
         path: String,
-        /// What it should hold.
+        /// What the file should hold.
         expected: &'static str,
-        /// What happened.
+        /// The error of the parser; `None` if the file holds nothing of the kind.
         #[source]
         source: Option<rustls::pki_types::pem::Error>,
     },
-    /// Certificates and keys do not go together.
+    /// Certificates and keys do not fit together.
     #[error("failed to set up TLS")]
     Tls(#[from] rustls::Error),
-    /// One of the two is missing.
+    /// A certificate without its key, or a key without its certificate.
     #[error("failed to set up TLS: found {found} without {missing}, expected both or none")]
     HalfIdentity {
-        /// What is there.
+        /// The name of what is given.
         found: &'static str,
         /// What is missing.
         missing: &'static str,
@@ -48,11 +49,11 @@ pub enum AgentHttpError {
     Client(#[from] reqwest::Error),
 }
 
-/// What rustls needs to speak to agents.
+/// The configuration with which rustls connects to agents.
 ///
-/// Agents are checked against the certificates of `ca` and nothing else: agents have certificates of
-/// their owner, and the roots of the system would let any public authority vouch for one. So without
-/// `ca` no agent with an `https` address can be reached.
+/// Agents are checked against the certificates of `ca` and nothing else: agents have certificates of their
+/// owner, and the roots of the system would let any public authority vouch for one. So without `ca` no agent
+/// with an `https` address can be reached.
 pub(super) fn client_config(tls: Option<&Tls>) -> Result<ClientConfig, AgentHttpError> {
     let mut roots = RootCertStore::empty();
     if let Some(path) = tls.and_then(|tls| tls.ca.as_deref()) {

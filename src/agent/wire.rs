@@ -1,5 +1,5 @@
-//! The JSON that is sent to agents. What is understood of their answers is decided at the
-//! [door](super::door).
+//! The JSON that is sent to agents, and how long sending it may take. How their answers are read is decided at
+//! the [door](super::door).
 
 use std::time::Duration;
 
@@ -10,23 +10,23 @@ use uuid::Uuid;
 use super::client::ActionRequest;
 use crate::run::{JsonText, Timestamp};
 
-/// Bytes in a second at which a request is taken to be sent at least. Only arguments of actions are large,
-/// up to 1 MiB: a minute.
+/// The lowest rate, in bytes per second, at which a request is assumed to be sent. Only arguments of actions
+/// are large, up to 1 MiB: that takes a minute.
 const SEND_RATE: usize = 16 * 1024;
 
-/// How long it may take to send a body of so many bytes, whoever sends it: ourselves, what is between us and
-/// the agent, or the system, which goes on with what it took from a process that has died. The second of a
-/// small one is in every limit already.
+/// How long it may take to send a body of `bytes` bytes, whoever sends it: ourselves, something between us and
+/// the agent, or the system, which goes on sending what it took from a process that has died. Every limit
+/// already includes the second that a small body takes.
 pub(super) fn sending_time(bytes: usize) -> Duration {
     Duration::from_secs_f64(bytes.saturating_sub(SEND_RATE) as f64 / SEND_RATE as f64)
 }
 
-/// The same for a request to schedule.
+/// How long it may take to send a request to schedule.
 pub(super) fn schedule_time(request: &ActionRequest) -> Duration {
     sending_time(schedule_body(request).len())
 }
 
-/// The same if it had arguments of so many bytes.
+/// How long it may take to send the request if it had arguments of `arguments` bytes.
 pub(super) fn schedule_time_with(request: &ActionRequest, arguments: usize) -> Duration {
     let others = schedule_body(request).len().saturating_sub(request.args.bytes());
     sending_time(others.saturating_add(arguments))
@@ -45,7 +45,7 @@ struct Scheduling<'a> {
 pub(super) fn schedule_body(request: &ActionRequest) -> String {
     let ActionRequest { id, kind, args, created_time, metadata } = request;
     let body = Scheduling { kind, args, id: *id, created_time: *created_time, metadata };
-    // What is made of JSON values always has a text.
+    // A value made of JSON values can always be serialized.
     serde_json::to_string(&body).unwrap_or_default()
 }
 

@@ -1,7 +1,7 @@
 //! `/api/v1/runs/{id}/abandon`: the way out for a run that can't go on.
 //!
-//! It is done in the store itself, since the run's own documents may be unreadable. Engines finish
-//! what this request leaves undone.
+//! The store itself abandons the run, since the run's own documents may be unreadable. Engines finish what this
+//! request leaves undone.
 
 use axum::Json;
 use axum::extract::State;
@@ -66,7 +66,7 @@ async fn abandon(
         }
     }
     state.signals.changed(id);
-    // It is given up whatever comes of this; engines do the rest.
+    // The run is abandoned whatever the result of this; engines do the rest.
     let status = match end(&state, id).await {
         Ok(true) => StatusCode::OK,
         Ok(false) => StatusCode::ACCEPTED,
@@ -84,7 +84,7 @@ async fn abandon(
 async fn end(state: &ApiState, id: RunId) -> Result<bool, StoreError> {
     let from = state.clock.now();
     let in_time = || state.clock.now().since(from) < Millis(COMMAND_WAIT.as_millis() as u64);
-    // What is left of it an engine does.
+    // An engine does what is left after this time.
     while in_time() && !state.stopping.is_cancelled() {
         match state.store.end_abandoned(id).await? {
             Ending::Ended => return Ok(true),

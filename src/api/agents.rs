@@ -1,4 +1,4 @@
-//! `/api/v1/runs/{id}/agents`: the agent records of a run.
+//! `/api/v1/runs/{id}/agents`: the agent records of a run, page by page, since a run may have 100,000.
 
 use axum::Json;
 use axum::extract::State;
@@ -73,7 +73,7 @@ async fn get(
     Err(not_found(run, &agent))
 }
 
-/// A record with its last action, even if an early version wrote it.
+/// A record with its last action, also if an early version wrote the record without it.
 fn view(record: AgentRecord) -> AgentRecord {
     AgentRecord { action: record.last_action(), ..record }
 }

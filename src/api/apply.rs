@@ -1,4 +1,5 @@
-//! Applying a playbook: from the document's text to a playbook in the store, every plugin pinned.
+//! Applies a playbook: from the document's text to a playbook in the store, with every plugin pinned. A dry run
+//! goes the same way and stops before the store is written, so it finds what applying would.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +22,7 @@ use crate::playbook::{
 use crate::run::{Digest, canonical};
 use crate::store::{MAX_PAGE, Page, Plugin, Put, StoreError, StoredPlaybook};
 
-/// The errors of applying a playbook.
+/// The errors that applying a playbook can have.
 pub(super) const FAILS: [Code; 3] = [Code::InvalidDocument, Code::Conflict, Code::PluginMissing];
 
 pub(super) async fn playbook(
@@ -37,7 +38,7 @@ pub(super) async fn playbook(
     }
     let (status, change) = match state.store.put_playbook(&stored).await? {
         Put::Created => (StatusCode::CREATED, "created"),
-        // One that could not be read any more.
+        // It existed, but could not be read any more.
         Put::Updated => (StatusCode::OK, "updated"),
         Put::Unchanged => {
             keep_moment(&state, &mut stored).await;
@@ -50,8 +51,8 @@ pub(super) async fn playbook(
     Ok((status, [(header::LOCATION, location)], Json(body)).into_response())
 }
 
-/// What was already there keeps the moment at which it was first applied. It is applied by now, so what can't
-/// be read does not fail the request.
+/// If the playbook existed already, it keeps the time at which it was first applied. At this point it is
+/// applied, so a failure to read it does not fail the request.
 pub(super) async fn keep_moment(state: &ApiState, stored: &mut StoredPlaybook) {
     let (name, version) = (&stored.playbook.name, &stored.playbook.version);
     match state.store.playbook(name, Some(version)).await {
@@ -61,7 +62,7 @@ pub(super) async fn keep_moment(state: &ApiState, stored: &mut StoredPlaybook) {
     }
 }
 
-/// Ends a dry run: says also what only the store knows.
+/// Ends a dry run with the checks that need the store.
 async fn check(
     state: &ApiState,
     stored: StoredPlaybook,
@@ -84,13 +85,13 @@ pub(super) async fn check_content(
                 format!("playbook {name} version {version} already exists with different content");
             Err(ApiError::new(Code::Conflict, detail))
         }
-        // Applying it mends one that can't be read.
+        // Applying a playbook repairs one that can't be read.
         Ok(Some(_) | None) | Err(StoreError::Damaged(_)) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Reads, pins and resolves the document; all its problems are reported at once. What comes with it are warnings.
+/// Reads, pins and resolves the document, and reports all its problems at once. Also returns the warnings.
 pub(super) async fn read(
     state: &ApiState,
     request: ApplyPlaybook,
@@ -115,9 +116,9 @@ pub(super) async fn read(
     Ok((StoredPlaybook { text, playbook, content, applied_at }, warned))
 }
 
-/// The digest of what the playbook does: neither comments and layout nor the moment count, and the
-/// digests of its plugins do. Those of built-in plugins don't: a newer binary brings others, and a
-/// playbook that nobody changed must not be in conflict with itself.
+/// The digest of what the playbook does. Comments, layout and time do not count; the digests of its plugins do,
+/// except those of built-in plugins: a newer binary brings other ones, and a playbook that nobody changed must
+/// not conflict with itself.
 fn content_digest(document: &PlaybookDocument, playbook: &Playbook) -> Digest {
     let own = playbook.plugins.iter().filter(|(_, pin)| !pin.source.starts_with("builtin:"));
     let pins = own.map(|(name, pin)| (name.as_str(), pin.digest.as_str()));
@@ -126,7 +127,7 @@ fn content_digest(document: &PlaybookDocument, playbook: &Playbook) -> Digest {
     Digest::of(canonical(&content).as_bytes())
 }
 
-/// What the store knows of the plugins of a document.
+/// The plugins of a document that were found, and what is wrong with the others.
 #[derive(Default)]
 struct Found {
     plugins: BTreeMap<String, PluginInfo>,
@@ -158,7 +159,7 @@ async fn find_plugins(
     Ok(found)
 }
 
-/// A code and a message for people.
+/// A problem code and a message for people.
 type Missing = (&'static str, String);
 
 async fn find_plugin(
@@ -184,7 +185,7 @@ async fn find_plugin(
                 Some(digest) => state.store.plugin(digest).await?,
                 None => None,
             };
-            // The pinned bytes are still found after others were uploaded under the same name.
+            // The pinned bytes are still found after other bytes were uploaded under the same name.
             let named = |info: &PluginInfo| info.name == *name && info.version == *version;
             match pinned.filter(|plugin| named(&plugin.info)) {
                 Some(plugin) => Ok(plugin),
@@ -199,13 +200,13 @@ async fn find_plugin(
     Ok(found.map(|plugin| plugin.info))
 }
 
-/// All plugins that give themselves this name and version.
+/// All plugins that declare this name and version.
 async fn all_named(state: &ApiState, name: &str, version: &str) -> Result<Vec<Plugin>, ApiError> {
     let mut named = Vec::new();
     let mut after = None;
     loop {
         let found = state.store.read_plugins(&Page { after, limit: MAX_PAGE }).await?;
-        // One that can't be read may have the name; the others are found all the same.
+        // A plugin that can't be read may have this name; the others are found all the same.
         let page = listing(found, MAX_PAGE, |one| one.info.digest.to_string(), |one| one);
         let is_named = |one: &Plugin| one.info.name == name && one.info.version == version;
         named.extend(page.items.into_iter().filter(is_named));
@@ -216,8 +217,8 @@ async fn all_named(state: &ApiState, name: &str, version: &str) -> Result<Vec<Pl
     }
 }
 
-/// The plugin that a name stands for. Of two nobody could say which one is meant: plugins of one name and
-/// version are the same only to those who wrote them.
+/// The one plugin that a name stands for. If there are several, nobody could say which one is meant: only their
+/// authors know whether plugins with the same name and version are the same.
 fn only_one(mut named: Vec<Plugin>, name: &str, version: &str) -> Result<Plugin, Missing> {
     match named.len() {
         0 => {
@@ -240,11 +241,11 @@ fn only_one(mut named: Vec<Plugin>, name: &str, version: &str) -> Result<Plugin,
     }
 }
 
-/// Digests of plugins of one name that are listed: nobody compares more.
+/// Digests of plugins with the same name that a message lists: nobody compares more.
 const NAMED_DIGESTS: usize = 10;
 
-/// Puts problems of both kinds into one list. A plugin that was not found has its problem already;
-/// that it is missing when the document is resolved says nothing more.
+/// Merges the problems of finding plugins with those of resolving. A plugin that was not found has its problem
+/// already, so the one about its absence when the document is resolved is left out.
 fn merge(
     resolved: Result<Playbook, Problems>,
     mut problems: Vec<Problem>,

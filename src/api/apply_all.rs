@@ -1,4 +1,5 @@
-//! `POST /api/v1/apply`: several documents, all of them or none.
+//! `POST /api/v1/apply`: applies several documents, all or none of them. They are written in one transaction,
+//! so nobody sees a part of them.
 
 use std::collections::BTreeMap;
 
@@ -54,7 +55,7 @@ async fn apply_all(
     Ok(Json(AppliedDocuments { items }))
 }
 
-/// Reads all documents, with the warnings of each; the problems of all of them are reported at once.
+/// Reads all documents, with the warnings of each, and reports the problems of all of them at once.
 async fn read_all(
     state: &ApiState,
     documents: Vec<ApplyDocument>,
@@ -99,7 +100,7 @@ async fn read(
     }
 }
 
-/// Refuses a playbook that is in the request twice, with different content.
+/// Refuses a playbook that is twice in the request with different content.
 fn check_together(objects: &[Object]) -> Result<(), ApiError> {
     let mut contents: BTreeMap<_, &Digest> = BTreeMap::new();
     for object in objects {
@@ -117,7 +118,7 @@ fn check_together(objects: &[Object]) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Ends a dry run: also says what only the store knows.
+/// Ends a dry run with the checks that need the store.
 async fn check_all(
     state: &ApiState,
     objects: Vec<Object>,
@@ -155,7 +156,7 @@ async fn put_all(
     Ok(applied)
 }
 
-/// What was already there keeps the moment at which it was applied.
+/// If a document existed already, it keeps the time at which it was first applied.
 async fn keep_moment(state: &ApiState, object: &mut Object) {
     match object {
         Object::Playbook(stored) => apply::keep_moment(state, stored).await,
@@ -163,7 +164,7 @@ async fn keep_moment(state: &ApiState, object: &mut Object) {
     }
 }
 
-/// The store's error names the document. That the others were not kept either has to be added.
+/// The store's error names only one document, so this adds that the others were not kept either.
 fn refused(error: StoreError) -> ApiError {
     let none = match &error {
         StoreError::Conflict { .. } | StoreError::MissingPlugin { .. } => "; nothing was applied",

@@ -1,4 +1,5 @@
-//! Agents of a cluster, asked how they are: for people who look at it.
+//! Asks agents of a cluster how they are, for people who look at it. This is the only place where the API sends
+//! requests to agents, and all of them only ask.
 
 use std::time::Duration;
 
@@ -12,13 +13,14 @@ use crate::agent::AgentClient;
 use crate::playbook::Identity;
 use crate::run::{Millis, NodeInfo, Timestamp};
 
-/// How long an agent is waited for: the same as when a stage begins.
+/// How long to wait for an agent: as long as at the beginning of a stage.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Agents that one request asks at most. If none of them answers, asking them all takes less than a client waits.
+/// How many agents one request asks at most. Even if none of them answers, asking them all takes less time than
+/// a client waits.
 pub(super) const MAX_ASKED_PAGE: u32 = 200;
 
-/// Asks each agent, in order, and adds what it says.
+/// Asks each agent, and adds its answer in `now`. The order stays.
 pub(super) async fn ask_all(
     state: &ApiState,
     agents: Vec<(ClusterAgentView, Identity)>,
@@ -28,7 +30,7 @@ pub(super) async fn ask_all(
     };
     let client = client.as_ref();
     let asked = stream::iter(agents).map(|(agent, identity)| async move {
-        // Never closed.
+        // The semaphore is never closed.
         let _turn = state.asking.acquire().await;
         let now = ask(state, client, &agent, identity).await;
         ClusterAgentView { now: Some(now), ..agent }
@@ -59,7 +61,7 @@ async fn ask(
     }
 }
 
-/// How a node calls itself that is not the agent.
+/// The name that the node gives itself, if the agent's identity is checked and the name is not the agent's.
 fn other_name<'n>(node: &'n NodeInfo, id: &str, identity: &Identity) -> Option<&'n str> {
     let name = node.raw.get("node_id").and_then(Value::as_str);
     match identity {

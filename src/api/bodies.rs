@@ -1,4 +1,5 @@
-//! Reading the bodies of requests, within limits.
+//! Reads the bodies of requests within limits of size, pace and memory, so that no client can fill the memory
+//! of the server or hold its places with slow bodies.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,9 +30,9 @@ use super::wire::{
 use crate::run::integer_beyond_64_bits;
 use crate::web::{Client, Memory, Share, is_json};
 
-/// The memory that bodies may take, all together, but for small ones. It is taken as bytes come, and one client has half
-/// at most. When all is taken, one body at a time goes on beyond it: if each waited for the others, none would end.
-/// Cheap to clone.
+/// The memory that all bodies together may take; small ones do not count. It is taken as bytes arrive, and one
+/// client gets half of it at most. When all is taken, one body at a time may exceed it: if every body waited
+/// for the others, none would end. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Budget {
     memory: Memory,
@@ -40,7 +41,7 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    /// A budget of bodies that end when the server stops.
+    /// A budget whose bodies are given up when the server stops.
     pub(super) fn new(stopping: &CancellationToken) -> Self {
         Self {
             memory: Memory::new(MAX_BODIES - LARGEST_BODY),
@@ -50,21 +51,21 @@ impl Budget {
     }
 }
 
-/// A whole body, with its part of the budget.
+/// A complete body, with its share of the budget.
 pub(super) struct Received {
     pub(super) bytes: Bytes,
     _part: Part,
 }
 
-/// What a body has of its budget.
+/// The share that a body has of its budget.
 struct Part {
     share: Share,
-    /// It goes on beyond the memory.
+    /// The permission to exceed the memory, if this body has it.
     beyond: Option<OwnedSemaphorePermit>,
 }
 
 impl Part {
-    /// Makes it large enough for so many bytes, once there is room.
+    /// Makes the share large enough for `bytes` bytes, once there is room.
     async fn grow_to(&mut self, bytes: usize, budget: &Budget) {
         if self.beyond.is_some() || self.share.try_grow_to(bytes) {
             return;
@@ -78,9 +79,9 @@ impl Part {
     }
 }
 
-/// A type that comes as the body of a request.
+/// A type that is read from the body of a request.
 pub(super) trait RequestBody: DeserializeOwned {
-    /// The most bytes that it may have.
+    /// The most bytes that the body may have.
     const LIMIT: usize;
 }
 
@@ -116,7 +117,7 @@ impl RequestBody for SubmitCommand {
     const LIMIT: usize = MAX_STEERING_BODY;
 }
 
-/// A body in JSON.
+/// The value of a body in JSON.
 pub(super) struct InJson<T>(pub(super) T);
 
 impl<T: RequestBody + Send + 'static> FromRequest<ApiState> for InJson<T> {
@@ -131,7 +132,7 @@ async fn read_json<T: RequestBody + Send + 'static>(
     request: Request,
     budget: &Budget,
 ) -> Result<T, ApiError> {
-    // A web page can send other types to any server without being asked; this one it can't.
+    // A web page can send other types to any server without the browser asking first, but not this one.
     check_json(request.headers())?;
     let Received { bytes, _part } = read(request, T::LIMIT, budget).await?;
     match bytes.len() {
@@ -145,7 +146,7 @@ fn parse<T: RequestBody>(bytes: &[u8]) -> Result<T, ApiError> {
         let detail = format!("failed to read the body as JSON: {error}");
         ApiError::new(Code::BadBody, detail)
     })?;
-    // It was read as another number.
+    // The number was read as another one.
     match std::str::from_utf8(bytes).ok().and_then(integer_beyond_64_bits) {
         Some(number) => {
             let number: String = number.chars().take(SHOWN_DIGITS).collect();
@@ -157,7 +158,7 @@ fn parse<T: RequestBody>(bytes: &[u8]) -> Result<T, ApiError> {
     }
 }
 
-/// Characters of a number that is too large which are shown.
+/// How many characters of a number that is too large are shown.
 const SHOWN_DIGITS: usize = 80;
 
 fn check_json(headers: &HeaderMap) -> Result<(), ApiError> {
@@ -169,8 +170,8 @@ fn check_json(headers: &HeaderMap) -> Result<(), ApiError> {
     Err(ApiError::new(Code::UnsupportedMediaType, detail))
 }
 
-/// Reads the body of a request that steers a run, before the request has a share of anything. Returns the same
-/// request, whose body is there.
+/// Reads the body of a request that steers a run before the request gets a share of anything. Returns the same
+/// request, with the complete body.
 pub(super) async fn arrive(request: Request, budget: &Budget) -> Result<Request, ApiError> {
     let (head, body) = request.into_parts();
     let paced = Paced { limit: MAX_STEERING_BODY, grace: STEERING_GRACE };
@@ -178,15 +179,15 @@ pub(super) async fn arrive(request: Request, budget: &Budget) -> Result<Request,
     Ok(Request::from_parts(head, Body::from(bytes)))
 }
 
-/// How large a body may be, and how slow to begin.
+/// How large a body may be, and how late it may begin.
 #[derive(Clone, Copy)]
 struct Paced {
     limit: usize,
     grace: Duration,
 }
 
-/// Reads the whole body. One that declares too much is refused before any of it is read, one that comes too
-/// slowly is left.
+/// Reads a whole body. A body that declares too many bytes is refused before any of it is read, and one that
+/// comes too slowly is given up.
 pub(super) async fn read(
     request: Request,
     limit: usize,
@@ -240,7 +241,7 @@ async fn collect(
             return Err(too_large(paced.limit));
         }
         if length > SMALL_BODY {
-            // That it waits for room is not the fault of whoever sends it.
+            // The wait for room is not the fault of whoever sends the body.
             let waits = Instant::now();
             part.grow_to(length, budget).await;
             began += waits.elapsed();
@@ -250,7 +251,7 @@ async fn collect(
     Ok(Received { bytes: bytes.freeze(), _part: part })
 }
 
-/// When the next piece of a body must be there, after so many bytes of it.
+/// When the next piece of a body must arrive, after `received` bytes of it.
 fn due(began: Instant, received: usize, grace: Duration) -> Instant {
     began + grace + Duration::from_secs_f64(received as f64 / f64::from(BODY_RATE))
 }
@@ -278,7 +279,7 @@ pub(super) fn check_length(name: &str, text: Option<&str>, limit: usize) -> Resu
     }
 }
 
-/// Does work that needs the processor for long beside the event loop.
+/// Does work that needs the processor for long on a blocking thread.
 pub(super) async fn off_loop<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ApiError> {
@@ -353,12 +354,12 @@ mod tests {
         assert_eq!(error.code, Code::BodyTooLarge);
     }
 
-    /// A budget of which each client has so many bytes.
+    /// A budget in which each client may have `bytes` bytes.
     fn small(bytes: usize) -> Budget {
         Budget { memory: Memory::new(2 * bytes), ..budget() }
     }
 
-    /// A body that has begun, and the sender of the rest of it.
+    /// A body that has begun, and a sender for the rest of it.
     fn begun() -> (Request, tokio::sync::mpsc::UnboundedSender<Bytes>) {
         let (sender, mut pieces) = tokio::sync::mpsc::unbounded_channel::<Bytes>();
         let next = move |cx: &mut std::task::Context<'_>| pieces.poll_recv(cx).map(|p| p.map(Ok));
@@ -367,7 +368,7 @@ mod tests {
         (request.body(Body::from_stream(stream)).unwrap(), sender)
     }
 
-    /// No small body any more.
+    /// Bytes of one piece, which is larger than a small body.
     const PART: usize = 2 * SMALL_BODY;
 
     fn part() -> Bytes {
@@ -382,7 +383,7 @@ mod tests {
         assert!(futures::poll!(&mut quiet).is_pending());
         let whole = |parts: usize| Request::new(Body::from(vec![b'x'; parts * PART]));
         let first = read(whole(2), 64 * PART, &budget).await.unwrap();
-        // The memory is taken; one goes on beyond it, and the next waits.
+        // The memory is taken; one body exceeds it, and the next one waits.
         let second = read(whole(8), 64 * PART, &budget).await.unwrap();
         let mut third = Box::pin(read(whole(1), 64 * PART, &budget));
         assert!(futures::poll!(&mut third).is_pending());
@@ -434,7 +435,7 @@ mod tests {
         let budget = small(4 * PART);
         let whole = |parts: usize| Request::new(Body::from(vec![b'x'; parts * PART]));
         let _first = read(from(1, whole(4)), 64 * PART, &budget).await.unwrap();
-        // It goes on beyond what one client has, and keeps the turn for that.
+        // The body exceeds the share of its client, and keeps the permission for that.
         let _second = read(from(1, whole(1)), 64 * PART, &budget).await.unwrap();
         let mut third = Box::pin(read(from(1, whole(1)), 64 * PART, &budget));
         assert!(futures::poll!(&mut third).is_pending());

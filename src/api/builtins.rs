@@ -1,15 +1,15 @@
-//! The built-in plugins are kept in the store like everybody's, so that a run that pins one still
-//! finds its bytes after the binary was replaced by a newer one.
+//! Keeps the built-in plugins in the store like all others, so that a run that pins one still finds its bytes
+//! after a newer binary replaced the old one.
 
 use crate::clock::Clock;
 use crate::plugin::{Builtin, PluginHost};
 use crate::store::{Plugin, Result, Store};
 
-/// Puts the built-in plugins into the store. Repeating it writes nothing, so that a server starts on a store that is
-/// full; plugins that an older binary brought stay.
+/// Puts the built-in plugins into the store. Doing this again writes nothing, so a server also starts on a
+/// store that is full. Plugins of an older binary stay.
 ///
 /// # Errors
-/// What the store says.
+/// Those of the store.
 pub async fn install_builtins(
     store: &dyn Store,
     host: &PluginHost,
@@ -25,7 +25,7 @@ pub async fn install_builtins(
     Ok(())
 }
 
-/// Whether the store has all of the plugin. What can't be read is put there again.
+/// Whether the store has the whole plugin. One that can't be read is put there again.
 async fn is_kept(store: &dyn Store, builtin: &Builtin) -> bool {
     let digest = &builtin.info.digest;
     let info = store.plugin(digest).await;

@@ -1,4 +1,5 @@
-//! `/api/v1/clusters/{name}/agents`: the agents of a cluster as they are known now.
+//! `/api/v1/clusters/{name}/agents`: the agents of a cluster as they are known now, which for a discovered
+//! cluster only the driver's `Followers` know.
 
 use std::ops::Bound;
 
@@ -84,7 +85,7 @@ async fn list(
     Ok(Weighed(answer, share))
 }
 
-/// Leaves as many as fit a page, but one at least; `next` says where it goes on.
+/// Keeps as many items as fit a page, but at least one, and sets `next` to where the list goes on.
 fn fit<T>(items: &mut Vec<T>, next: &mut Option<String>, view: impl Fn(&T) -> &ClusterAgentView) {
     let mut bytes = 0;
     let fits = items.iter().take_while(|item| {

@@ -1,4 +1,4 @@
-//! `/api/v1/clusters`
+//! `/api/v1/clusters`: applying, listing, reading and deleting clusters.
 
 use axum::Json;
 use axum::extract::State;
@@ -72,8 +72,8 @@ async fn apply(
     Ok((status, [(header::LOCATION, location)], Json(body)).into_response())
 }
 
-/// What was already there keeps the moment at which it was applied. It is applied by now, so what can't be
-/// read does not fail the request.
+/// If the cluster existed already, it keeps the time at which it was first applied. At this point it is
+/// applied, so a failure to read it does not fail the request.
 pub(super) async fn keep_moment(state: &ApiState, cluster: &mut Cluster) {
     let name = &cluster.spec.name;
     match state.store.cluster(name).await {
@@ -83,7 +83,7 @@ pub(super) async fn keep_moment(state: &ApiState, cluster: &mut Cluster) {
     }
 }
 
-/// Reads the document; all its problems are reported at once.
+/// Reads the document, and reports all its problems at once.
 pub(super) async fn read(state: &ApiState, text: String) -> Result<Cluster, ApiError> {
     let (text, spec) = off_loop(move || {
         let spec = parse_cluster(text.as_bytes());
@@ -107,7 +107,7 @@ async fn list(
             Ok(store.read_clusters(&Page { after, limit }).await?)
         },
         key: |one: &Cluster| one.spec.name.clone(),
-        // What is read of a text takes several times as much.
+        // The values that are read from a text take several times its memory.
         view: |one| (view(&one), 4 * one.text.len()),
         heaviest: CLUSTER_BYTES,
     };

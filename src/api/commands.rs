@@ -1,7 +1,7 @@
-//! `/api/v1/runs/{id}/commands`: asking something of a run.
+//! `/api/v1/runs/{id}/commands`: asking a run to do something.
 //!
-//! A command is kept as a document and is applied by whoever drives the run. The answer is held
-//! back for its outcome, for a while.
+//! A command is kept as a document, and whoever drives the run applies it. The answer waits for its outcome for
+//! a while, so that most clients need not ask again.
 
 use axum::Json;
 use axum::extract::State;
@@ -87,9 +87,9 @@ async fn get(
     }
 }
 
-/// The command that was submitted with this identifier before, if it is the same one.
+/// The command that was submitted with this identifier before, if it is the same one; an error if it is not.
 async fn known(state: &ApiState, command: &Command) -> Result<Option<Command>, ApiError> {
-    // Where nobody can tell, the store itself refuses what it can't keep.
+    // If the store can't tell, it will itself refuse a command that it can't keep.
     let known = unless_broken(state.store.command(command.id).await)?;
     let Some(known) = known else { return Ok(None) };
     let is_same =
@@ -115,13 +115,13 @@ async fn wait(state: &ApiState, mut command: Command) -> Result<Command, ApiErro
     let from = state.clock.now();
     while command.outcome.is_none() {
         if state.clock.now().since(from) >= Millis(COMMAND_WAIT.as_millis() as u64) {
-            // A run that ended in the meantime applies no command any more.
+            // A run that has ended in the meantime applies no more commands.
             refuse_ended(&runs::look(state, command.run).await?)?;
             break;
         }
         tokio::select! {
             biased;
-            // It is kept, and the next server applies it.
+            // The command is kept, and the next server applies it.
             () = state.stopping.cancelled() => break,
             () = state.clock.sleep(COMMAND_POLL) => {}
         }

@@ -1,4 +1,5 @@
-//! Who drives a run, and what a run waits for that nobody drives, or that has no place where it is driven.
+//! Which engine drives a run, and what a run waits for that no engine drives, or that has no place in the
+//! engine that drives it. All of it is read from the store, so any server can tell it of any run.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -9,8 +10,8 @@ use super::wire::{EngineRef, EngineState, EngineView};
 use crate::run::{OnEngine, Run, RunId, RunStatus, WaitsFor};
 use crate::store::{Holder, Locked, Queue, Skew, StoreError};
 
-/// What those of some runs wait for that could go on. For all of them together the store is asked as often as for
-/// one, and not at all where no engine is needed.
+/// What each of `runs` waits for, as far as it could go on. The store is asked as often for all of them
+/// together as for one, and not at all if none of them needs an engine.
 ///
 /// # Errors
 /// Those of the store.
@@ -26,7 +27,8 @@ pub(super) async fn waits_of(
     Drivers::of(state, &ids).await?.waits_of(state, &runs).await
 }
 
-/// Whether the run would go on if an engine took it up. Those that wait for a person need none until one asks.
+/// Whether the run would go on if an engine took it up. A run that waits for a person needs no engine until the
+/// person acts.
 pub(super) fn wants_engine(run: &Run) -> bool {
     match run.progress.status {
         RunStatus::Pending
@@ -42,11 +44,11 @@ pub(super) fn wants_engine(run: &Run) -> bool {
     }
 }
 
-/// Who drives some runs at the moment, and all engines.
+/// Which engines drive some runs at the moment, and all engines.
 pub(super) struct Drivers {
     holders: HashMap<RunId, Holder>,
     engines: Vec<EngineView>,
-    /// Whether all of it could be read. If not, nothing follows from what is missing.
+    /// Whether everything could be read. If not, nothing may be concluded from what is missing.
     are_known: bool,
 }
 
@@ -68,12 +70,12 @@ impl Drivers {
         Some(EngineRef { id: holder.engine.clone(), name, since: holder.since })
     }
 
-    /// What an engine says of itself, if that is known.
+    /// What the engine of a holder says about itself, if that is known.
     fn known(&self, holder: &Holder) -> Option<&EngineView> {
         self.engines.iter().find(|engine| engine.id == holder.engine)
     }
 
-    /// What each of these runs waits for, all of which need an engine.
+    /// What each of `runs` waits for. All of them must need an engine.
     ///
     /// # Errors
     /// Those of the store.
@@ -111,7 +113,7 @@ impl Drivers {
         if !unclaimed.is_empty()
             && let Some(why) = self.why_unclaimed(state).await?
         {
-            // A run is left alone while others come first on its cluster.
+            // A run is not claimed while others come first on its cluster.
             let waiting =
                 unclaimed.iter().filter(|run| !why.is_for_place() || may_start(run, &queues));
             waits.extend(waiting.map(|run| (run.id(), why.clone())));
@@ -119,7 +121,7 @@ impl Drivers {
         Ok(waits)
     }
 
-    /// Why no engine takes up a run that could go on; none when one should at any moment.
+    /// Why no engine takes up a run that could go on; `None` when one should do so at any moment.
     async fn why_unclaimed(&self, state: &ApiState) -> Result<Option<WaitsFor>, StoreError> {
         let in_state = |state| self.engines.iter().filter(move |engine| engine.state == state);
         let active: Vec<OnEngine> = in_state(EngineState::Active).map(on_engine).collect();
@@ -128,12 +130,12 @@ impl Drivers {
         }
         let waiting = state.store.unclaimed().await?;
         let is_full = active.iter().all(OnEngine::is_full);
-        // Those that are claimed at any moment wait for nothing.
+        // A single run is claimed at any moment, so it waits for nothing.
         let is_held_back = is_full || waiting > 1;
         Ok(is_held_back.then_some(WaitsFor::AnyPlace { engines: active, waiting }))
     }
 
-    /// Why no engine takes runs: what a person can mend first.
+    /// Why no engine takes runs: the cause that a person can repair comes first.
     fn why_none_is_active(&self) -> WaitsFor {
         let in_state = |state| self.engines.iter().filter(move |engine| engine.state == state);
         if let Some(full) = in_state(EngineState::CantWrite).next() {
@@ -159,8 +161,8 @@ fn on_engine(engine: &EngineView) -> OnEngine {
     OnEngine { name: name.clone(), runs: *runs, max_runs: *max_runs }
 }
 
-/// Whether an engine may be without a place for a run. Others beside it on its cluster may have the share of that one;
-/// a run that locks its cluster is the only one there.
+/// Whether an engine may have no place for a run. Other runs on its cluster may have taken the cluster's share,
+/// unless the run locks its cluster and so is the only one there.
 fn has_no_place(engine: &OnEngine, run: &Run) -> bool {
     engine.is_full() || (!run.snapshot.locks_cluster() && engine.runs >= engine.cluster_share())
 }
@@ -180,12 +182,12 @@ async fn queues_of(state: &ApiState, runs: &[&Run]) -> Result<HashMap<String, Qu
     Ok(clusters.into_iter().zip(queues).collect())
 }
 
-/// Whether a run takes its turn on its cluster.
+/// Whether a run takes turns with others on its cluster.
 fn queues(run: &Run) -> bool {
     run.progress.status == RunStatus::Pending && run.snapshot.locks_cluster()
 }
 
-/// Whether it is the turn of a run: none comes before it on its cluster, or it goes beside others.
+/// Whether it is the run's turn: no run comes before it on its cluster, or it takes no turns.
 fn may_start(run: &Run, of_clusters: &HashMap<String, Queue>) -> bool {
     let queue = of_clusters.get(&run.snapshot.cluster);
     !queues(run) || queue.and_then(|queue| queue.place_of(run.id())) == Some(Locked::Held)

@@ -1,4 +1,5 @@
-//! An endpoint: a handler together with its description.
+//! An endpoint: a handler together with its description. Routes and `/openapi.json` are made from the same
+//! value, so a handler can't be described wrongly by being forgotten.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -17,7 +18,7 @@ use super::state::ApiState;
 /// Makes the schema of one type, or a reference to it.
 pub(super) type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 
-/// One handler, with all that a person or a program has to know of it.
+/// A handler, with everything that a person or a program has to know about it.
 pub(super) struct Endpoint {
     pub(super) method: &'static str,
     pub(super) path: &'static str,
@@ -29,7 +30,7 @@ pub(super) struct Endpoint {
     pub(super) answers: Vec<Answer>,
     pub(super) timeout: Duration,
     pub(super) class: Class,
-    /// The errors that are its own; the others follow from what it takes.
+    /// The errors that are particular to it; the others follow from its parameters and body.
     pub(super) fails: Vec<Code>,
     pub(super) handler: MethodRouter<ApiState>,
 }
@@ -43,7 +44,7 @@ pub(super) struct Parameter {
     pub(super) schema: SchemaOf,
 }
 
-/// What a body is.
+/// The type of a body.
 pub(super) struct Content {
     pub(super) media_type: &'static str,
     pub(super) schema: Option<SchemaOf>,
@@ -66,7 +67,7 @@ fn json<T: JsonSchema>() -> Content {
 
 macro_rules! method {
     ($name:ident) => {
-        /// An endpoint of this method.
+        /// An endpoint with this HTTP method.
         pub(super) fn $name<H, T>(
             path: &'static str,
             id: &'static str,
@@ -110,12 +111,12 @@ impl Endpoint {
         }
     }
 
-    /// A part of the path.
+    /// A parameter in the path.
     pub(super) fn path<T: JsonSchema>(self, name: &'static str, description: &'static str) -> Self {
         self.parameter::<T>(name, "path", true, description)
     }
 
-    /// A parameter of the query that may be left out.
+    /// A parameter of the query that may be omitted.
     pub(super) fn query<T: JsonSchema>(
         self,
         name: &'static str,
@@ -124,7 +125,7 @@ impl Endpoint {
         self.parameter::<T>(name, "query", false, description)
     }
 
-    /// A parameter of the query that must be there.
+    /// A parameter of the query that is required.
     pub(super) fn required_query<T: JsonSchema>(
         self,
         name: &'static str,
@@ -133,7 +134,7 @@ impl Endpoint {
         self.parameter::<T>(name, "query", true, description)
     }
 
-    /// A header that may be left out.
+    /// A header that may be omitted.
     pub(super) fn header<T: JsonSchema>(
         self,
         name: &'static str,
@@ -142,25 +143,25 @@ impl Endpoint {
         self.parameter::<T>(name, "header", false, description)
     }
 
-    /// `after` and `limit`.
+    /// The parameters of a list: `after` and `limit`.
     pub(super) fn paged(self) -> Self {
         self.paged_by::<After>()
     }
 
-    /// The same, where `after` is no text of any kind.
+    /// The parameters of a list whose `after` is of type `T` rather than any text.
     pub(super) fn paged_by<T: JsonSchema>(self) -> Self {
         let limit = "How many items at most; large items make it fewer.";
         self.query::<T>("after", "Only what comes after this: the `next` of the page before.")
             .query::<Limit>("limit", limit)
     }
 
-    /// The body that the request has, in JSON.
+    /// The request has a body in JSON.
     pub(super) fn takes<T: JsonSchema>(mut self) -> Self {
         self.body = Some(json::<T>());
         self
     }
 
-    /// The body that the request has, as bytes.
+    /// The request has a body of bytes.
     pub(super) fn takes_bytes(mut self, media_type: &'static str) -> Self {
         self.body = Some(Content { media_type, schema: None });
         self
@@ -171,7 +172,7 @@ impl Endpoint {
         self.answer(status, description, vec![json::<T>()])
     }
 
-    /// An answer of another type.
+    /// An answer with another media type.
     pub(super) fn answers_other(
         self,
         status: u16,
@@ -181,7 +182,7 @@ impl Endpoint {
         self.answer(status, description, vec![Content { media_type, schema: None }])
     }
 
-    /// A further type of the last answer.
+    /// A further media type of the last answer.
     pub(super) fn or_as(mut self, media_type: &'static str) -> Self {
         if let Some(answer) = self.answers.last_mut() {
             answer.content.push(Content { media_type, schema: None });
@@ -194,19 +195,19 @@ impl Endpoint {
         self.answer(status, description, Vec::new())
     }
 
-    /// How long it may take until its answer begins.
+    /// How long the request may take until its answer begins.
     pub(super) fn within(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Errors that it may end in, beside those that all of its kind have.
+    /// Errors that it may end in, in addition to those that follow from its parameters and body.
     pub(super) fn fails(mut self, codes: &[Code]) -> Self {
         self.fails.extend_from_slice(codes);
         self
     }
 
-    /// All the errors that it may end in.
+    /// All errors that it may end in.
     pub(super) fn codes(&self) -> BTreeSet<Code> {
         let mut codes: BTreeSet<Code> = self.fails.iter().copied().collect();
         codes.extend([Code::HostRefused, Code::Internal, Code::StoreDamaged]);
@@ -223,7 +224,7 @@ impl Endpoint {
                 Code::BadBody,
                 Code::BodyTooSlow,
                 Code::BodyTooLarge,
-                // The server stops.
+                // The server is stopping.
                 Code::NotReady,
             ]);
             if body.schema.is_some() {
@@ -236,12 +237,12 @@ impl Endpoint {
         codes
     }
 
-    /// It steers a run: it has a share of its own.
+    /// The request steers a run, so it is in the class that has a share of its own.
     pub(super) fn urgent(self) -> Self {
         self.of_class(Class::Urgent)
     }
 
-    /// Its share is that of this class.
+    /// The request takes its share from this class.
     pub(super) fn of_class(mut self, class: Class) -> Self {
         self.class = class;
         self

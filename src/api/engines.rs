@@ -1,4 +1,5 @@
-//! `/api/v1/engines`: the engines that share the store.
+//! `/api/v1/engines`: the engines that share the store, as they describe themselves there, and making one hand
+//! over its runs.
 
 use axum::Json;
 use axum::extract::State;
@@ -18,7 +19,7 @@ const ALL: &str = "/api/v1/engines";
 
 const DRAIN: &str = "/api/v1/engines/{id}/drain";
 
-/// An engine that said nothing for so long has lost its runs, or will at any moment.
+/// An engine that has reported nothing for this long has lost its runs, or will at any moment.
 const SILENT: Millis = DEFAULT_LEASE;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
@@ -50,8 +51,8 @@ async fn list(
     Ok(Json(Listing { items, next: None, damaged: Vec::new() }))
 }
 
-/// All engines that are known. That the one of this server is there is known here best, also if it can't say so in the
-/// store.
+/// All engines that are known. This server's own engine is known here best, even when it can't write its report
+/// to the store.
 pub(super) async fn views(state: &ApiState) -> Result<Vec<EngineView>, StoreError> {
     let now = state.store.time();
     let engines = state.store.engines().await?;
@@ -66,7 +67,7 @@ pub(super) async fn views(state: &ApiState) -> Result<Vec<EngineView>, StoreErro
     Ok(views)
 }
 
-/// An engine that can't write: what it says now, and what the store knows of it beside.
+/// An engine that can't write: what it says now, combined with what only the store knows about it.
 fn unwritten(own: EngineView, before: Option<EngineView>, why: String) -> EngineView {
     let EngineView { seen, draining_since, drained_by, drain_reason, .. } =
         before.unwrap_or_else(|| own.clone());

@@ -1,4 +1,5 @@
-//! The one error of the API: a problem document (RFC 9457) with a stable code.
+//! The one error of the API: a problem document (RFC 9457) with a stable code. All codes are in one table with
+//! status and meaning, from which the answers and the description of the API are made.
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -59,7 +60,7 @@ pub enum Code {
 }
 
 impl Code {
-    /// Every code.
+    /// Every code, once.
     pub const ALL: [Self; 40] = [
         Self::BadParameter,
         Self::BadHeader,
@@ -103,7 +104,7 @@ impl Code {
         Self::TimedOut,
     ];
 
-    /// The words of all of them, in the same order.
+    /// The words of all codes, in the order of [`ALL`](Self::ALL).
     pub fn words() -> Vec<&'static str> {
         Self::ALL.map(Self::as_str).to_vec()
     }
@@ -182,22 +183,22 @@ impl Code {
         }
     }
 
-    /// The word in `code`.
+    /// The word in the field `code` of a problem document.
     pub const fn as_str(self) -> &'static str {
         self.entry().0
     }
 
-    /// What it means.
+    /// What the code means, for readers of the description of the API.
     pub const fn meaning(self) -> &'static str {
         self.entry().2
     }
 
-    /// The HTTP status that it goes with.
+    /// The HTTP status of answers with this code.
     pub fn status(self) -> StatusCode {
         StatusCode::from_u16(self.entry().1).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    /// Whether the same request may go well later.
+    /// Whether the same request may succeed later.
     pub const fn retryable(self) -> bool {
         self.entry().1 == 503
     }
@@ -207,19 +208,19 @@ impl Code {
 #[derive(Debug, thiserror::Error)]
 #[error("{detail}")]
 pub struct ApiError {
-    /// The kind.
+    /// The kind of error, for programs.
     pub code: Code,
-    /// What happened, what was found and what was expected.
+    /// What happened, what was found and what was expected, for people.
     pub detail: String,
-    /// What is wrong with a document, where that is the cause.
+    /// What is wrong with a document, if that is the cause; otherwise empty.
     pub problems: Vec<Problem>,
-    /// What is wrong with which of several documents, where that is the cause.
+    /// What is wrong with which of several documents, if that is the cause; otherwise empty.
     pub documents: Vec<DocumentProblems>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 impl ApiError {
-    /// An error of this kind.
+    /// An error of this kind, without problems of documents.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
         Self {
             code,
@@ -230,12 +231,12 @@ impl ApiError {
         }
     }
 
-    /// Whether the same request may go well later.
+    /// Whether the same request may succeed later.
     pub const fn retryable(&self) -> bool {
         self.code.retryable()
     }
 
-    /// The problem document.
+    /// The problem document that is sent.
     pub fn details(&self) -> ProblemDetails {
         let status = self.code.status();
         ProblemDetails {
@@ -261,7 +262,7 @@ impl ApiError {
         Self::new(Code::Internal, "the server failed; its log says more").caused_by(source)
     }
 
-    /// A wrong `place`, for example ``query parameter `limit` ``.
+    /// A wrong part of a request; `place` names it, for example ``query parameter `limit` ``.
     pub(super) fn bad_parameter(place: &str, found: &str, expected: &str) -> Self {
         let detail = format!("{place}: found {found:?}, expected {expected}");
         Self::new(Code::BadParameter, detail)
@@ -299,7 +300,7 @@ impl From<PluginError> for ApiError {
             found: None,
             expected: None,
         };
-        // What is worth another try says nothing about the plugin.
+        // An error that is worth another try says nothing about the plugin.
         let code = match error.retryable() {
             true => Code::PluginsUnavailable,
             false => Code::InvalidPlugin,
@@ -334,8 +335,8 @@ impl From<StoreError> for ApiError {
     }
 }
 
-/// What stands beside that which was asked for: nothing where the database is damaged there. What was asked for can be
-/// shown all the same, and `/readyz` says that something is damaged.
+/// For information beside what was asked for: an empty value if the database is damaged there. What was asked
+/// for can be shown without it, and `/readyz` says that something is damaged.
 pub(super) fn unless_broken<T: Default>(found: Result<T, StoreError>) -> Result<T, ApiError> {
     match found {
         Err(StoreError::Broken { .. }) => Ok(T::default()),
@@ -346,13 +347,13 @@ pub(super) fn unless_broken<T: Default>(found: Result<T, StoreError>) -> Result<
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = self.code.status();
-        // Those are counted, and said together.
+        // Refused requests are counted, and logged together.
         let refused = matches!(self.code, Code::TooBusy | Code::TooManyStreams);
         if status.is_server_error() && !refused {
             let cause = self.source.as_deref().map(chain).unwrap_or_default();
             let (code, detail) = (self.code.as_str(), &self.detail);
             match self.code == Code::NotReady {
-                // Who asks whether it is ready asks every second, and is told.
+                // Whoever asks for readiness asks every second, and reads the answer.
                 true => tracing::debug!(code, %detail, %cause, "not ready"),
                 false => tracing::error!(code, %detail, %cause, "a request failed"),
             }

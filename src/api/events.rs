@@ -1,4 +1,4 @@
-//! `/api/v1/runs/{id}/events`: the history of a run, as pages or as a stream that goes on.
+//! `/api/v1/runs/{id}/events`: the history of a run, as pages or as a stream that follows the run.
 
 use axum::Extension;
 use axum::extract::State;
@@ -102,7 +102,7 @@ fn wants_stream(headers: &HeaderMap) -> bool {
     })
 }
 
-/// A client that lost its stream says which event it saw last; that counts over `after`.
+/// The last event that a client saw before it lost its stream; it takes precedence over `after`.
 fn last_event(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
     let Some(text) = params::header(headers, LAST_EVENT_ID)? else { return Ok(None) };
     if text.is_empty() {
@@ -154,12 +154,12 @@ mod tests {
         assert_eq!(last_event(&headers(LAST_EVENT_ID, "x")).unwrap_err().code, Code::BadHeader);
     }
 
-    /// A server with one run that waits.
+    /// A server with one run, which waits.
     async fn one_run(clock: Arc<dyn Clock>) -> (ApiState, Arc<MemoryStore>, RunId) {
         run_with(clock, &[]).await
     }
 
-    /// The same; the run has events of so many bytes after the first.
+    /// A server with one run whose later events have `sizes` bytes.
     async fn run_with(
         clock: Arc<dyn Clock>,
         sizes: &[usize],
@@ -215,7 +215,7 @@ mod tests {
 
     const KIB: usize = 1024;
 
-    /// What it has read and not sent is little, or counts.
+    /// What a stream has read and not sent yet is either small or counted.
     #[tokio::test]
     async fn large_events_that_a_stream_has_not_sent_count_with_what_is_read() {
         let sizes = [vec![100; 60], vec![400 * KIB; 9], vec![100; 3]].concat();
@@ -233,7 +233,7 @@ mod tests {
             small.push(stream);
         }
         assert!(is_free(MAX_READS), "small ones are not counted");
-        // Each waits for its client with a large one, and has read no other.
+        // Each stream waits for its client with a large event, and has read no other.
         let mut large = Vec::new();
         for _ in 0..100 {
             let mut stream = open(61);
@@ -244,7 +244,7 @@ mod tests {
         assert!(!is_free(MAX_READS - 100 * 390 * KIB));
         drop((small, large));
         assert!(is_free(MAX_READS));
-        // None is lost where fewer were kept than were read.
+        // No event is lost where a stream kept fewer than it had read.
         let all = open(0).take(1 + sizes.len());
         let body = Sse::new(all).into_response().into_body();
         let text = axum::body::to_bytes(body, usize::MAX).await.unwrap();
@@ -252,7 +252,7 @@ mod tests {
         let seqs: Vec<usize> =
             text.lines().filter_map(|l| l.strip_prefix("id: ")?.parse().ok()).collect();
         assert_eq!(seqs, (1..=sizes.len() + 1).collect::<Vec<_>>());
-        // Who waits for memory that others have is not in the way of a server that stops.
+        // A stream that waits for memory does not hold up a server that stops.
         let _all = state.reads.take(MAX_READS).await;
         let mut waiting = open(0);
         assert!(waiting.next().now_or_never().is_none());
@@ -260,7 +260,7 @@ mod tests {
         assert!(waiting.next().await.is_none());
     }
 
-    /// The store is asked for all that follow, and not by each.
+    /// The store is asked once for all streams that follow the run.
     #[tokio::test(start_paused = true)]
     async fn those_who_follow_a_run_ask_no_more_however_many_they_are() {
         let now = Timestamp::from_millis(1_763_802_000_000);

@@ -1,4 +1,5 @@
-//! `/api/v1/runs/{id}/explanation`: why a run is as it is, for people.
+//! `/api/v1/runs/{id}/explanation`: why a run is as it is, for people. This only gathers what is known; the
+//! core works out the explanation, for all who ask.
 
 use axum::Json;
 use axum::extract::State;
@@ -78,7 +79,7 @@ async fn get(
     Ok(Json(explanation))
 }
 
-/// Why a run that can be read is as it is. `asked` says whether a command waits for it.
+/// Explains a run that can be read. `asked` says whether a command waits for it.
 async fn of_run(
     state: &ApiState,
     reads: &Reads,
@@ -88,7 +89,7 @@ async fn of_run(
 ) -> Result<Explanation, ApiError> {
     let known = known(state, reads, run).await?;
     let goes_on = driven::wants_engine(run);
-    // Those that wait for a person need an engine once one asks, and no place.
+    // A run that waits for a person needs an engine when a command arrives, but no place.
     let needs_engine = goes_on || asked && !run.progress.status.is_final();
     let waits = match needs_engine {
         true => {
@@ -125,7 +126,7 @@ fn asks_agents(run: &Run) -> bool {
     }
 }
 
-/// The trouble of the run that a queued run waits for, if that run can't go on.
+/// The trouble of the run ahead in the queue of the cluster, if that run can't go on.
 async fn before(state: &ApiState, run: &Run) -> Result<Option<Trouble>, ApiError> {
     let Some(StatusReason { code: ReasonCode::ClusterBusy, message }) = &run.progress.reason else {
         return Ok(None);
@@ -137,7 +138,7 @@ async fn before(state: &ApiState, run: &Run) -> Result<Option<Trouble>, ApiError
     Ok(trouble.filter(|trouble| trouble.finish_ts.is_none()))
 }
 
-/// Whether the run locks its cluster; if that can't be read, it is taken to do so.
+/// Whether the run locks its cluster; if that can't be read, it is assumed to.
 fn locks_cluster(run: &KeptRun) -> bool {
     match run {
         Ok(run) => run.snapshot.locks_cluster(),
@@ -147,8 +148,8 @@ fn locks_cluster(run: &KeptRun) -> bool {
     }
 }
 
-/// A few of the run's agents: a page of those in flight, of which the most telling are looked at more
-/// closely, and a few that failed.
+/// What is known of a few of the run's agents: those in flight that tell most, with their attempts, some that
+/// failed, and some that are silent.
 async fn known(state: &ApiState, reads: &Reads, run: &Run) -> Result<Known, ApiError> {
     let (id, store) = (run.id(), &state.store);
     let _share = reads.large().await;
@@ -164,14 +165,15 @@ async fn known(state: &ApiState, reads: &Reads, run: &Run) -> Result<Known, ApiE
             known.running.push(InFlight { record, attempt });
         }
     }
-    // The run names only a few, however many there are.
+    // The run names only a few, however many are silent.
     for agent in &run.progress.silent.some {
         known.silent.extend(unless_broken(store.record(id, agent).await)?);
     }
     Ok(known)
 }
 
-/// Those of the agents in flight that tell most. A few are read at a time, since each may have results of a megabyte.
+/// The agents in flight that tell most. A few records are read at a time, since each may have results of a
+/// megabyte.
 async fn running(state: &ApiState, run: RunId) -> Result<Vec<AgentRecord>, ApiError> {
     let (mut telling, mut after) = (Vec::new(), None);
     for _ in 0..EXPLAINED_RUNNING / FEW_RECORDS {
@@ -190,7 +192,7 @@ async fn running(state: &ApiState, run: RunId) -> Result<Vec<AgentRecord>, ApiEr
     Ok(telling)
 }
 
-/// The attempt that goes on, as far as the store knows of it already.
+/// The attempt that is open, as far as the store knows it.
 async fn attempt(state: &ApiState, record: &AgentRecord) -> Result<Option<OpenAttempt>, ApiError> {
     let key = record.present_attempt();
     let Some(before) = key.attempt.checked_sub(1) else { return Ok(None) };

@@ -1,17 +1,18 @@
-//! The formats in which numbers are told: OpenMetrics, and the plain text that every monitoring system reads.
+//! The formats of the metrics: OpenMetrics, and the plain text that every monitoring system reads. The numbers
+//! are encoded once, as OpenMetrics, and rewritten for clients that want plain text.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use axum::http::{HeaderMap, header};
 
-/// What a client gets that asks for it.
+/// Media type for a client that asks for OpenMetrics.
 pub(super) const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// What all others get.
+/// Media type for all other clients.
 pub(super) const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Whether the client asks for OpenMetrics, and likes plain text no better.
+/// Whether the client accepts OpenMetrics, and does not prefer plain text.
 pub(super) fn wants_open_metrics(headers: &HeaderMap) -> bool {
     let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let ranges: Vec<(String, f64)> = accepted.flat_map(|text| text.split(',')).map(range).collect();
@@ -23,7 +24,7 @@ pub(super) fn wants_open_metrics(headers: &HeaderMap) -> bool {
     quality("application/openmetrics-text").is_some_and(|open| open > 0.0 && open >= plain)
 }
 
-/// What a client accepts, and how much it likes that, from 0 to 1.
+/// A media range that a client accepts, and its quality from 0 to 1.
 fn range(text: &str) -> (String, f64) {
     let mut parts = text.split(';').map(str::trim);
     let named = parts.next().unwrap_or_default().to_ascii_lowercase();
@@ -31,7 +32,7 @@ fn range(text: &str) -> (String, f64) {
     (named, quality.and_then(|quality| quality.parse().ok()).unwrap_or(1.0))
 }
 
-/// The same numbers as plain text. There a family has the name of its samples, and there are fewer types.
+/// The same numbers as plain text, where a family is named like its samples, and there are fewer types.
 pub(super) fn plain(open_metrics: &str) -> String {
     let types: BTreeMap<&str, &str> = open_metrics
         .lines()
@@ -110,8 +111,8 @@ mod tests {
         assert_eq!(plain(open), expected);
     }
 
-    /// What promtool looks at; that all samples of a family stand together, and that each family has some; and that
-    /// the buckets of a histogram are in order and add up.
+    /// Checks what promtool checks, and that all samples of a family stand together, that each family has some,
+    /// and that the buckets of a histogram are in order and add up.
     fn check_strictly(text: &str) {
         let mut seen = std::collections::BTreeMap::new();
         let mut family: Option<(&str, &str)> = None;
@@ -135,7 +136,7 @@ mod tests {
                 let of = sample.strip_prefix(name).unwrap_or_else(|| panic!("{line}"));
                 let value: f64 = line.rsplit(' ').next().unwrap().parse().unwrap();
                 match (kind, of) {
-                    // Of each series it comes first.
+                    // The sum begins each series.
                     ("histogram", "_sum") => (count, bucket) = (None, (f64::NEG_INFINITY, 0.0)),
                     ("histogram", "_count") => count = Some(value),
                     ("histogram", "_bucket") => {

@@ -1,5 +1,5 @@
-//! `/api/v1/runs/find`: which run is meant. Who steers a run begins with this, so it belongs to the same share: it
-//! reads no run, and its answer is tiny.
+//! `/api/v1/runs/find`: finds the run that a person means. Steering a run begins with this, so it has the same
+//! share of requests as steering: it reads no run, and its answer is tiny.
 
 use axum::Json;
 use axum::extract::State;
@@ -15,17 +15,17 @@ use crate::store::MAX_PAGE;
 
 const FIND: &str = "/api/v1/runs/find";
 
-/// The newest runs among which a part is looked for: one page of identifiers, which are 16 bytes each.
+/// Number of newest runs that are searched: one page of identifiers of 16 bytes each.
 const LOOKED_AT: u32 = MAX_PAGE;
 
-/// Identifiers in an answer: whoever meant one run can't do anything with more.
+/// Identifiers in an answer: more are no use to a person who meant one run.
 const MAX_FOUND: usize = 10;
 
-/// The fewest digits of a part: with fewer, a run that is started meanwhile could take the place of the one that was
-/// meant.
+/// The fewest digits of a part: with fewer, a run that is started meanwhile could match instead of the one that
+/// was meant.
 pub const MIN_DIGITS: usize = 6;
 
-/// Digits of a whole identifier.
+/// Digits of a complete identifier.
 pub const MAX_DIGITS: usize = 32;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {

@@ -1,4 +1,5 @@
-//! Following a run: its events as server-sent events, until it has ended.
+//! Follows a run: sends its events as server-sent events until the run has ended. The state of a stream is one
+//! [`Follower`], so that what is read ahead of a slow client is bounded in one place.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -22,19 +23,19 @@ use crate::run::{RunEvent, RunId, RunStatus};
 use crate::store::Head;
 use crate::web::{Memory, Share};
 
-/// The events of `run` after sequence `after`, in order and without gaps, then an `end` with the
-/// run as it ended.
+/// The events of `run` after sequence `after`, in order and without gaps, then an `end` with the final view of
+/// the run.
 ///
 /// # Flow
-/// It sends what the store has, then waits until it is [told](super::watched) that there is more: the store
-/// is asked for that once for all streams. It reads at most [`STREAM_BYTES`], or one larger event, ahead of what the
-/// client takes. What is read counts with `reads`, the memory of the client, until it is known to be small or has
-/// been sent.
+/// The stream sends what the store has, then waits until it is [told](super::watched) that there is more: that
+/// is asked of the store once for all streams. It reads at most [`STREAM_BYTES`], or one larger event, ahead of
+/// what the client takes. What it has read counts with `reads`, the memory of the client, until it is known to
+/// be small or has been sent.
 ///
 /// # Errors
-/// The stream ends with an `error` whose data is a problem, when the run expires or the store fails
-/// [`STREAM_FAILURES`] times in a row. It just ends when the server stops: a client comes back with
-/// `Last-Event-ID` then.
+/// When the run expires, or the store fails [`STREAM_FAILURES`] times in a row, the stream ends with an `error`
+/// whose data is a problem document. When the server stops, the stream just ends: the client then comes back
+/// with `Last-Event-ID`.
 pub(super) fn follow(
     state: ApiState,
     run: RunId,
@@ -42,7 +43,7 @@ pub(super) fn follow(
     place: Going,
     reads: Memory,
 ) -> impl Stream<Item = Result<Event, Infallible>> {
-    // Before the first read, so that no commit falls between the two.
+    // It joins before the first read, so that no commit is missed between the two.
     let watching = state.watched.join(&state, run);
     state.metrics.stream_opened();
     let follower = Follower {
@@ -70,13 +71,13 @@ pub(super) fn follow(
 struct Follower {
     state: ApiState,
     run: RunId,
-    /// Sequence of the last event in the queue, or of the last that was sent.
+    /// Sequence of the last event in the queue, or else of the last event sent.
     after: u64,
     watching: Watching,
     queue: VecDeque<RunEvent>,
-    /// How many events are read next time.
+    /// How many events to read next time.
     piece: u32,
-    /// The memory that a large event takes, which is in the queue or was sent last.
+    /// The memory of a large event that is in the queue or was sent last.
     share: Option<Share>,
     reads: Memory,
     failures: u32,
@@ -101,7 +102,7 @@ impl Follower {
             if let Some(event) = self.queue.pop_front() {
                 return frame(&event).map_or_else(give_up, Next::Send);
             }
-            // The client takes more: what was sent last is gone.
+            // The client asks for more, so the event that was sent last is gone.
             self.share = None;
             let stopping = self.state.stopping.clone();
             let found = tokio::select! {
@@ -141,14 +142,14 @@ impl Follower {
         if !run.status.is_final() {
             return Ok(Found::Nothing);
         }
-        // The last events may have come between the two reads.
+        // The last events may have been written between the two reads.
         match self.fill().await? {
             true => Ok(Found::Events),
             false => Ok(Found::End(Box::new(run))),
         }
     }
 
-    /// Whether there were further events.
+    /// Fills the queue, and returns whether there were further events.
     async fn fill(&mut self) -> Result<bool, ApiError> {
         loop {
             let mut share = self.reads.take(self.piece as usize * EVENT_BYTES).await;
@@ -157,13 +158,13 @@ impl Follower {
             if found.is_empty() {
                 return Ok(false);
             }
-            // A stream that has caught up only reads what is new, which is little.
+            // A stream that has caught up only reads new events, which are few.
             let most = if found.len() < self.piece as usize { FIRST_PIECE } else { STREAM_PAGE };
             let (mut bytes, mut largest) = (0, 1);
             for event in found {
                 let event = match event {
                     Ok(event) => event,
-                    // An event that can't be read leaves a gap; if the stream ended there, it would never get
+                    // An event that can't be read leaves a gap; if the stream ended there, it could never get
                     // past it.
                     Err(damage) => {
                         self.after = damage.key.parse().unwrap_or(self.after.saturating_add(1));
@@ -198,8 +199,8 @@ impl Drop for Follower {
     }
 }
 
-/// Returns when there may be more than the event `after`: another one, the end of the run, or that this can't
-/// be told.
+/// Returns when there may be something after the event `after`: another event, or the end of the run. Also
+/// returns when that can't be known.
 async fn more(watching: &mut Watching, after: u64) {
     while is_nothing_new(&watching.news().await, after) {}
 }
@@ -213,7 +214,7 @@ fn is_nothing_new(news: &News, after: u64) -> bool {
     }
 }
 
-/// One event as it is sent: `id` its sequence, `event` its kind, `data` all of it in JSON.
+/// One event as it is sent: `id` is its sequence, `event` its kind, `data` the whole event in JSON.
 fn frame(event: &RunEvent) -> Result<Event, ApiError> {
     let value = serde_json::to_value(event).map_err(ApiError::internal)?;
     let kind = value["event"].as_str().unwrap_or("message").to_owned();

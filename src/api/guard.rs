@@ -1,4 +1,6 @@
-//! What holds for every request: a time limit, a panic that stays its own, and a known host.
+//! What holds for every request: a time limit, a known host name, a share of the requests in progress, and a
+//! panic that ends only its own request. The router puts these around each endpoint, so that no handler can
+//! forget one.
 
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
@@ -21,7 +23,7 @@ use crate::web::{Arrival, OwnNames, hold};
 #[derive(Clone, Copy)]
 pub(super) struct Timeout(pub(super) Duration);
 
-/// Ends a request that takes too long, or that panics, with a problem.
+/// Ends a request that takes too long or panics with a problem document.
 pub(super) async fn limit(
     Extension(Timeout(timeout)): Extension<Timeout>,
     request: Request,
@@ -38,8 +40,8 @@ pub(super) async fn limit(
     }
 }
 
-/// Has all of the body of a request that steers a run before the request has a share: who only announces one keeps
-/// nobody out. Until then its connection is one that waits.
+/// Receives the whole body of a request that steers a run before the request takes a share: a client that only
+/// announces a body keeps nobody out. Until then its connection counts as one that waits.
 pub(super) async fn arrive(State(budget): State<Budget>, request: Request, next: Next) -> Response {
     let arrival = request.extensions().get::<Arrival>().cloned();
     if let Some(arrival) = &arrival {
@@ -49,13 +51,14 @@ pub(super) async fn arrive(State(budget): State<Budget>, request: Request, next:
     let goes_on = arrival.is_none_or(|arrival| arrival.is_whole());
     match arrived {
         Ok(request) if goes_on => next.run(request).await,
-        // Nobody hears this.
+        // The connection is closing, so nobody receives this.
         Ok(_) => ApiError::new(Code::TooBusy, "the connection gave up its place").into_response(),
         Err(error) => error.into_response(),
     }
 }
 
-/// Refuses a request when too many of its class go on, until the last bytes of their answers are with the system.
+/// Refuses a request when too many of its class are in progress. A request is in progress until the system has
+/// the last bytes of its answer.
 pub(super) async fn share(
     State((shares, class)): State<(Arc<Shares>, Class)>,
     request: Request,
@@ -75,7 +78,7 @@ pub(super) async fn share(
     }
 }
 
-/// Sees to it that no endpoint ends in an error that its description does not name.
+/// Checks that no endpoint ends in an error that its description does not name.
 pub(super) async fn described(
     State(codes): State<Arc<BTreeSet<Code>>>,
     request: Request,
@@ -92,8 +95,8 @@ pub(super) async fn described(
     response
 }
 
-/// Refuses requests for a host name that this server does not have. A web page of a stranger may
-/// let its own name point to loopback; a browser then takes this server for a part of that page.
+/// Refuses requests for a host name that is not this server's. A web page of a stranger may let its own name
+/// point to loopback; a browser then takes this server for a part of that page.
 pub(super) async fn check_host(
     State(names): State<OwnNames>,
     request: Request,

@@ -1,4 +1,5 @@
-//! Answers in fewer bytes, for clients that accept that.
+//! Compresses answers for clients that accept gzip. Only answers whose length is known: streams have to be sent
+//! at once.
 
 use std::io::Write as _;
 
@@ -14,13 +15,13 @@ use super::bodies::off_loop;
 use super::error::ApiError;
 use super::limits::{INLINE_JSON, LARGEST_BODY};
 
-/// Answers with fewer bytes go as they are: they fit one packet, and would hardly become smaller.
+/// Shorter answers are not compressed: they fit one packet, and would hardly become smaller.
 const WORTH_IT: u64 = 1_024;
 
-/// How hard it is tried, of 9: more takes several times as long, and JSON becomes hardly any smaller.
+/// Level of compression, out of 9: a higher one takes several times as long and makes JSON hardly any smaller.
 const LEVEL: Compression = Compression::new(2);
 
-/// Compresses an answer whose length is known. Streams go on without end, so they stay as they are.
+/// Compresses an answer whose length is known. Streams have no known end, so they stay as they are.
 pub(super) async fn compress(request: Request, next: Next) -> Response {
     let accepted = accepts_gzip(request.headers());
     let mut response = next.run(request).await;
@@ -49,7 +50,7 @@ pub(super) async fn compress(request: Request, next: Next) -> Response {
     }
 }
 
-/// Whether the client takes gzip: it names it, or everything, and does not refuse it.
+/// Whether the client accepts gzip: it names gzip, or everything, and does not refuse it.
 fn accepts_gzip(headers: &HeaderMap) -> bool {
     let accepted = headers.get_all(header::ACCEPT_ENCODING).iter();
     let texts = accepted.filter_map(|value| value.to_str().ok());

@@ -1,4 +1,5 @@
-//! `/healthz` and `/readyz`
+//! `/healthz` says that the process is alive, and asks nobody. `/readyz` says whether it can do its work, for
+//! which it asks the store.
 
 use axum::Json;
 use axum::extract::State;
@@ -14,36 +15,36 @@ use crate::agent::Short;
 use crate::run::RunId;
 use crate::store::{MAX_PAGE, Skew};
 
-/// That the server is there.
+/// The state of the server.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub(super) struct Health {
-    /// `ok`, or `ready`.
+    /// `ok` from `/healthz`, `ready` from `/readyz`.
     pub(super) status: String,
     /// Version of the server.
     pub(super) version: String,
-    /// The store's back end; only of a server that is ready.
+    /// The store's back end; only from `/readyz`.
     pub(super) store: Option<String>,
-    /// Runs that can't go on; only of a server that is ready. They do not make it unready.
+    /// Runs that can't go on; only from `/readyz`. They do not make the server unready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) troubled: Option<Troubled>,
-    /// What the server has too little of to ask its agents; only of a server that is ready. Its runs wait for it, and
-    /// no agent fails because of it.
+    /// The resource that the server lacks to send requests to its agents; only from `/readyz`. Its runs wait
+    /// for it, and no agent fails because of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) short: Option<TooLittle>,
-    /// That the machine's clock is more than 5 s off the store's; only of a server that is ready. Time in runs
-    /// is the store's, so they don't suffer from it.
+    /// Present when the machine's clock is more than 5 s off the store's; only from `/readyz`. Time in runs is
+    /// the store's, so they don't suffer from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) clock: Option<ClockOff>,
 }
 
-/// That the machine's clock is off.
+/// How far the machine's clock is off.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub(super) struct ClockOff {
-    /// How far, for people.
+    /// How far, as a sentence for people.
     pub(super) message: String,
-    /// By how many milliseconds the machine's clock is ahead of the store's; below zero it is behind.
+    /// By how many milliseconds the machine's clock is ahead of the store's; a negative number means behind.
     pub(super) ahead_ms: i64,
-    /// Whether the server takes up runs all the same: not past 60 s.
+    /// Whether the server takes up runs nevertheless: it does not beyond 60 s.
     pub(super) takes_up_runs: bool,
 }
 
@@ -57,25 +58,25 @@ impl ClockOff {
     }
 }
 
-/// What the server has too little of.
+/// A resource that the server lacks.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub(super) struct TooLittle {
-    /// What it is, for people.
+    /// Which resource, as a sentence for people.
     pub(super) message: String,
-    /// For how many seconds.
+    /// For how many seconds it has been lacking.
     pub(super) seconds: u64,
 }
 
 /// Runs that can't go on.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub(super) struct Troubled {
-    /// How many there are; 1,000 stands for so many or more.
+    /// Their number; 1,000 stands for 1,000 or more.
     pub(super) runs: u32,
-    /// The oldest of them.
+    /// The oldest of them, at most ten.
     pub(super) first: Vec<RunId>,
 }
 
-/// How many runs in trouble are named: the list of runs has the others.
+/// How many runs in trouble are named; the list of runs has the others.
 const NAMED: usize = 10;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
@@ -90,7 +91,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-/// Says that the process is alive.
+/// Answers without asking the store, so that it says something about the process alone.
 pub(super) async fn healthz() -> Json<Health> {
     Json(health("ok", None))
 }
@@ -99,7 +100,7 @@ async fn readyz(State(state): State<ApiState>) -> Result<Json<Health>, ApiError>
     let not_ready = |why: String| ApiError::new(Code::NotReady, why);
     let answered = tokio::time::timeout(READY_TIMEOUT, state.store.ping()).await;
     if let Some(broken) = state.store.broken() {
-        // A part of the runs may be lost, which no later try brings back.
+        // Some runs may be lost, and no later try brings them back.
         return Err(not_ready(broken));
     }
     match answered {
@@ -122,7 +123,7 @@ async fn readyz(State(state): State<ApiState>) -> Result<Json<Health>, ApiError>
 
 async fn troubled(state: &ApiState) -> Result<Option<Troubled>, ApiError> {
     let asked = state.store.troubles(None, MAX_PAGE);
-    // A problem with this does not make the server unready.
+    // A failure of this read does not make the server unready.
     let Ok(troubles) = tokio::time::timeout(READY_TIMEOUT, asked).await else { return Ok(None) };
     let troubles = troubles?;
     let first = troubles.iter().take(NAMED).map(|trouble| trouble.run).collect();

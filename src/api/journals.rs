@@ -1,4 +1,4 @@
-//! `/api/v1/runs/{id}/journals`: the journals of a run's attempts.
+//! `/api/v1/runs/{id}/journals`: the journals of a run's attempts, page by page.
 
 use std::fmt;
 use std::str::FromStr;
@@ -91,7 +91,7 @@ impl FromStr for Cursor {
     }
 }
 
-/// The text names no place in a list.
+/// The text is not a place in the list.
 #[derive(Debug)]
 pub(super) struct NotACursor;
 

@@ -1,4 +1,5 @@
-//! Lists and maps in bodies of requests, checked while they are read.
+//! Lists and maps in bodies of requests, checked while they are read, so that a list that is too long never
+//! gets into memory.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -8,8 +9,8 @@ use serde_json::{Map, Value};
 
 use crate::run::Unambiguous;
 
-/// Reads a list of at most `N` items. One with more is refused at the first of those: the others are never in
-/// memory.
+/// Reads a list of at most `N` items. A longer list is refused at the first item beyond that, and the rest is
+/// never in memory.
 ///
 /// # Errors
 /// What was found and what was expected.
@@ -21,10 +22,10 @@ where
     from.deserialize_seq(AtMost::<T, N>(PhantomData))
 }
 
-/// Reads a map in which no key is there twice, at any depth.
+/// Reads a map in which no key occurs twice, at any depth.
 ///
 /// # Errors
-/// The key.
+/// The key that occurs twice.
 pub(super) fn unambiguous<'de, D: Deserializer<'de>>(
     from: D,
 ) -> Result<Map<String, Value>, D::Error> {
@@ -76,7 +77,7 @@ mod tests {
     fn a_list_is_refused_at_the_first_item_that_is_too_many() {
         assert_eq!(read(0, ""), Ok(0));
         assert_eq!(read(MAX_PUT, ""), Ok(MAX_PUT));
-        // What comes after it is not even looked at.
+        // What comes after the surplus item is not even looked at.
         let error = read(MAX_PUT + 1, ",\0").unwrap_err();
         let expected =
             format!("found more than {MAX_PUT}, expected at most that at line 1 column ");

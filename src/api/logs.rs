@@ -1,4 +1,4 @@
-//! `/api/v1/runs/{id}/logs`: what the plugins of a run wrote.
+//! `/api/v1/runs/{id}/logs`: what the plugins of a run logged, page by page.
 
 use axum::extract::State;
 
@@ -52,7 +52,7 @@ async fn list(
     Ok(page)
 }
 
-/// The place of a line as text: `EVENT.LINE.AGENT`; the agent comes last since it may hold dots.
+/// The place of a line as text: `EVENT.LINE.AGENT`. The agent comes last since it may contain dots.
 fn write(line: &LogLine) -> String {
     let agent = line.agent.as_ref().map(AgentId::as_str).unwrap_or_default();
     format!("{}.{}.{agent}", line.event, line.line)

@@ -1,4 +1,5 @@
-//! `/metrics`: numbers for a monitoring system.
+//! `/metrics`: numbers for a monitoring system. Most are counted where things happen; those about the store and
+//! the driver are fetched when somebody asks.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,7 +33,7 @@ use crate::plugin::PluginCounts;
 use crate::run::{RunStatus, Verb};
 use crate::store::{MAX_PAGE, Page, RunFilter, StoreError};
 
-/// Seconds: from an answer out of memory to one that waited for a command's outcome.
+/// In seconds: from an answer out of memory to one that waited for the outcome of a command.
 const BUCKETS: [f64; 9] = [0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 2.5, 5.0, 30.0];
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
@@ -71,7 +72,7 @@ struct StatusLabels {
     status: &'static str,
 }
 
-/// Of a number that is not there while it is not known.
+/// The labels of a number that is absent while it is not known.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct NoLabels {}
 
@@ -85,7 +86,7 @@ struct HandoverLabels {
     kind: &'static str,
 }
 
-/// The numbers.
+/// All numbers of a server.
 pub(super) struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
@@ -106,7 +107,7 @@ pub(super) struct Metrics {
     loaded: Counter,
     skew: Gauge<f64, AtomicU64>,
     damaged: Gauge,
-    /// When the unfinished runs were counted last.
+    /// When the unfinished runs were last counted.
     counted: Mutex<Option<Instant>>,
 }
 
@@ -115,7 +116,7 @@ impl Metrics {
         Self::with_store_calls(&StoreCalls::default())
     }
 
-    /// With the numbers of a store's calls, which are counted elsewhere.
+    /// Includes the numbers of the store's calls, which are counted elsewhere.
     pub(super) fn with_store_calls(calls: &StoreCalls) -> Self {
         let metrics = Self {
             registry: Registry::default(),
@@ -201,7 +202,7 @@ impl Metrics {
         self.streams.dec();
     }
 
-    /// Numbers of which each has been counted once.
+    /// Metrics in which everything was counted at least once.
     #[cfg(test)]
     pub(super) fn with_some_of_all() -> Self {
         use crate::store::CallsHeard as _;
@@ -220,7 +221,7 @@ impl Metrics {
         metrics
     }
 
-    /// All numbers, as OpenMetrics.
+    /// All numbers, in the format of OpenMetrics.
     pub(super) fn text(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
@@ -265,8 +266,8 @@ impl Metrics {
     }
 }
 
-/// Counts every request under the route that it matched, so that there are as many series as
-/// routes, whatever is asked for.
+/// Counts every request under the route that it matched, so that there are only as many series as routes,
+/// whatever clients ask for.
 pub(super) async fn observe(
     State(state): State<ApiState>,
     request: Request,
@@ -283,7 +284,7 @@ pub(super) async fn observe(
     response
 }
 
-/// A client may make up methods; those are one.
+/// A client may make up methods; all unknown ones count as one.
 fn known_method(method: &str) -> &'static str {
     const KNOWN: [&str; 7] = ["GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS"];
     KNOWN.into_iter().find(|known| *known == method).unwrap_or("other")
@@ -306,8 +307,9 @@ async fn get(State(state): State<ApiState>, headers: HeaderMap) -> Result<Respon
     Ok(([(header::CONTENT_TYPE, kind), (header::VARY, "accept")], text).into_response())
 }
 
-/// Counts the unfinished runs, at most once in [`METRICS_AGE`], and by one request at a time. The other numbers are
-/// worth having also while the store does not answer, so a failure is left to `/readyz`; these are not there then.
+/// Counts the unfinished runs, at most once per [`METRICS_AGE`] and by one request at a time. The other numbers
+/// are useful even while the store does not answer, so a failure only leaves these out, and `/readyz` reports
+/// it.
 async fn count_runs(state: &ApiState) {
     let Ok(mut counted) = state.metrics.counted.try_lock() else { return };
     if counted.is_some_and(|at| at.elapsed() < METRICS_AGE) {
@@ -338,7 +340,8 @@ async fn look_at_runs(state: &ApiState) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The newest [`MAX_PAGE`] runs that fit, by status. They are read a few at a time, since each has its whole snapshot.
+/// Counts the newest [`MAX_PAGE`] runs that match, by status. A few are read at a time, since each has its
+/// whole snapshot.
 async fn count_by_status(
     state: &ApiState,
     filter: &RunFilter,

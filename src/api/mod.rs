@@ -1,15 +1,14 @@
-//! The HTTP API: playbooks, plugins, clusters and runs under `/api/v1`, and what operations need
-//! beside it.
+//! The HTTP API: playbooks, plugins, clusters and runs under `/api/v1`, and what operators need beside it.
 //!
-//! Each resource is one file that ends in a list of `Endpoint`s: a handler
-//! together with its description. [`router()`] and `/openapi.json` are both made from these lists,
-//! so neither can have what the other lacks. What goes over the wire is in [`wire`]; every error
-//! is a problem document with one of the codes of [`Code`].
+//! Each resource is one file that ends in a list of `Endpoint`s: a handler together with its description.
+//! [`router()`] and `/openapi.json` are both made from these lists, so neither can have what the other lacks.
+//! The types of requests and answers are in [`wire`]; every error is a problem document with one of the codes
+//! of [`Code`].
 //!
-//! The API reads and writes the store and never talks to an agent: whoever drives the runs finds
-//! new runs and commands in the store, and is only woken through [`Signals`](crate::driver::Signals).
-//! The one thing that no store has is who the members of a cluster are at the moment: that is asked of
-//! the driver's [`Followers`](crate::driver::Followers).
+//! The API reads and writes the store. Whoever drives the runs finds new runs and commands there, and is only
+//! woken through [`Signals`](crate::driver::Signals). Two things are in no store: the present members of a
+//! cluster, for which it asks the driver's [`Followers`](crate::driver::Followers), and how agents are, for
+//! which it asks the agents themselves, to show it to people. It never has an agent do anything.
 
 mod abandon;
 mod agents;

@@ -1,4 +1,4 @@
-//! `/openapi.json`: what the API offers, made from the endpoints and the types on the wire.
+//! `/openapi.json`: the description of the API, made from the endpoints and the types of requests and answers.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -94,7 +94,7 @@ fn by_status(endpoint: &Endpoint) -> BTreeMap<u16, Vec<Code>> {
     found
 }
 
-/// The errors of one status.
+/// The answer for all errors with one status.
 fn failure(codes: &[Code], generator: &mut SchemaGenerator) -> Value {
     let meaning = |code: &Code| format!("`{}`: {}", code.as_str(), code.meaning());
     let words: Vec<_> = codes.iter().map(|code| code.as_str()).collect();
@@ -106,7 +106,7 @@ fn failure(codes: &[Code], generator: &mut SchemaGenerator) -> Value {
     })
 }
 
-/// The resource that a path is about; all that is not under `/api/v1` is for operations.
+/// The resource that a path is about; everything outside `/api/v1` belongs to `operations`.
 fn tag(path: &str) -> &str {
     let rest = path.strip_prefix("/api/v1/").unwrap_or("operations");
     rest.split('/').next().unwrap_or(rest)
@@ -123,7 +123,7 @@ fn parameter(parameter: &Parameter, generator: &mut SchemaGenerator) -> Value {
         "schema": schema,
     });
     if is_list {
-        // With commas.
+        // The values are separated by commas.
         described["style"] = json!("form");
         described["explode"] = json!(false);
     }

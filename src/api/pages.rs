@@ -1,4 +1,5 @@
-//! Pages of lists: bounded in number and in bytes, and so is the memory of all that are read at once.
+//! Pages of lists: their items and bytes are bounded, and so is the memory of all pages that are read at once.
+//! All lists of large items go through here.
 
 use std::convert::Infallible;
 use std::fmt::Display;
@@ -15,11 +16,11 @@ use super::wire::{DamagedView, PART_OF_LIST};
 use crate::store::{Damage, Found};
 use crate::web::{Memory, Share};
 
-/// A page, as it goes over the wire: a [`Listing`](super::wire::Listing).
+/// A page in JSON: a [`Listing`](super::wire::Listing), with the memory that it takes until it is sent.
 pub(super) struct Paged {
     body: Vec<u8>,
     share: Share,
-    /// Whether there is nothing on it.
+    /// Whether it has neither items nor damaged ones.
     pub(super) is_empty: bool,
 }
 
@@ -30,22 +31,22 @@ impl IntoResponse for Paged {
     }
 }
 
-/// What a list is made of.
+/// How to read and show the items of a list.
 pub(super) struct List<R, K, V> {
-    /// Reads at most so many items after a key.
+    /// Reads at most the given number of items after a key.
     pub(super) read: R,
     /// The key of an item.
     pub(super) key: K,
-    /// An item as it is shown, and how many bytes it has in memory beside those.
+    /// Gives an item as it is shown, and how many bytes it takes in memory in addition to those.
     pub(super) view: V,
     /// The most bytes that an item may have in memory.
     pub(super) heaviest: usize,
 }
 
-/// Reads a page after `after`, with at most `limit` items: fewer if more would have more than [`PAGE_BYTES`], but one
-/// at least. A full page has a `next`, even if it happens to be the last one: the page after it is empty then. Items
-/// that can't be read are named beside the others. If the database is damaged where the list goes on, what is in front
-/// of that place is on the page, and the list ends there.
+/// Reads a page after `after`, with at most `limit` items. It has fewer if more would exceed [`PAGE_BYTES`],
+/// but at least one. A full page has a `next`, even if it happens to be the last one: the page after it is
+/// empty then. Items that can't be read are named beside the others. If the database is damaged at some place
+/// of the list, the page has what comes before that place, and the list ends there.
 pub(super) async fn page<C, S, T, F>(
     reads: &Memory,
     after: Option<C>,
@@ -60,8 +61,8 @@ where
     page_of_known(reads, after, limit, list, || None).await
 }
 
-/// The same of a list that may lack items: `lost` says why once that was met. Then the page says so, wherever they may
-/// be.
+/// Reads a page of a list from which items may be missing: after the read, `lost` says why, if that was found.
+/// The page then says so, wherever they may be.
 pub(super) async fn page_of_known<C, S, T, F>(
     reads: &Memory,
     after: Option<C>,
@@ -90,11 +91,11 @@ where
     Ok(Paged { body, share, is_empty })
 }
 
-/// Reads what the page gets. Returns where the list goes on, and why it does not if the database is damaged there.
+/// Fills the page. Returns where the list continues, and why it does not if the database is damaged there.
 ///
 /// # Flow
-/// It reads a few items, and then as many as fit [`PIECE_BYTES`] if none is larger than those before. If all are as
-/// large as they may be they still fit [`READ_BYTES`], whatever came before.
+/// It reads a few items, and then as many as fit [`PIECE_BYTES`] if none is larger than those before. Even if
+/// all are as large as they may be, they fit [`READ_BYTES`], whatever came before.
 async fn fill<C, S, T, F>(
     page: &mut Page,
     mut after: Option<C>,
@@ -110,11 +111,12 @@ where
     let mut piece = FIRST_PIECE.min(limit).min(most);
     loop {
         let found = match (list.read)(after.clone(), piece).await {
-            // The key of an item that can't be read may be no key: what is before it is read all the same.
+            // The key of an item that can't be read may not be a valid one; the items before it are read all
+            // the same.
             Err(error) if error.code == Code::BadParameter && page.count > 0 => {
                 return Ok((page.last.clone(), None));
             }
-            // What is in front of the damage can be read in smaller pieces.
+            // What comes before the damage can be read in smaller pieces.
             Err(error) if error.code == Code::StoreDamaged && piece > 1 => {
                 most = piece / 2;
                 piece = most;
@@ -155,14 +157,14 @@ where
     }
 }
 
-/// A page that grows.
+/// A page while items are added to it.
 struct Page {
     body: Vec<u8>,
     damaged: Vec<DamagedView>,
     count: u32,
-    /// Bytes of the largest item.
+    /// Bytes of the largest item so far.
     largest: usize,
-    /// Key of the last item.
+    /// Key of the last item so far.
     last: Option<String>,
 }
 
@@ -173,7 +175,7 @@ impl Page {
         Self { body: BEGIN.to_vec(), damaged: Vec::new(), count: 0, largest: 0, last: None }
     }
 
-    /// Adds an item, if there is room for it.
+    /// Adds an item, and returns whether there was room for it.
     fn add(&mut self, item: &impl Serialize, beside: usize) -> Result<bool, ApiError> {
         let before = self.body.len();
         if before > BEGIN.len() {
@@ -205,7 +207,7 @@ fn finish(
     Ok(body)
 }
 
-/// How many bytes a value has as JSON.
+/// How many bytes a value takes as JSON.
 pub(super) fn json_bytes(value: &impl Serialize) -> usize {
     struct Count(usize);
     impl std::io::Write for Count {
@@ -219,12 +221,12 @@ pub(super) fn json_bytes(value: &impl Serialize) -> usize {
         }
     }
     let mut count = Count(0);
-    // What can't be written is found out when it is.
+    // A value that can't be serialized fails when it is really written.
     let _ = serde_json::to_writer(&mut count, value);
     count.0
 }
 
-/// A key that is any text.
+/// A key that may be any text.
 #[derive(Clone, Debug)]
 pub(super) struct Key(pub(super) String);
 

@@ -1,4 +1,4 @@
-//! Pages, over lists that are made up.
+//! Pages of made-up lists.
 
 use std::sync::Mutex;
 
@@ -8,8 +8,8 @@ use super::*;
 use crate::api::limits::MAX_READS;
 use crate::api::wire::Listing;
 
-/// Reads all of a list whose items have so many bytes, page by page. Returns the number of items on each page, and the
-/// most bytes that were read at once.
+/// Reads a whole list whose items have `items` bytes, page by page. Returns the number of items on each page,
+/// and the most bytes that were read at once.
 async fn pages_of(items: &[usize], limit: u32) -> (Vec<usize>, usize) {
     let reads = Memory::new(MAX_READS);
     let most = Mutex::new(0);
@@ -63,15 +63,15 @@ async fn a_page_of_large_items_is_short_and_no_page_takes_much_memory() {
     let (pages, most) = pages_of(&[MIB; 50], 1_000).await;
     assert!(pages.iter().all(|items| *items <= 4), "{pages:?}");
     assert!(most <= 8 * MIB, "{most}");
-    // One that is larger than a page comes alone.
+    // An item that is larger than a page has a page to itself.
     let (pages, _) = pages_of(&[5 * MIB, 10, 5 * MIB, 5 * MIB, 10], 1_000).await;
     assert_eq!(pages, [1, 1, 1, 1, 1]);
-    // Some that are large among many that are small.
+    // Some large items among many small ones.
     let mut mixed = vec![100; 300];
     mixed[150..160].fill(MIB);
     let (pages, most) = pages_of(&mixed, 1_000).await;
     assert!(pages.len() <= 5 && most <= 12 * MIB, "{pages:?}, {most}");
-    // So many small ones that nobody expects a large one.
+    // So many small items that nobody expects a large one.
     let mut late = vec![100; 200];
     late.resize(600, MIB);
     let (_, most) = pages_of(&late, 1_000).await;
@@ -116,7 +116,7 @@ async fn what_can_be_read_is_shown_though_nothing_can_be_read_after_it() {
     assert_eq!((read.items.len(), read.next.as_deref()), (8, Some("7")));
 }
 
-/// A list of 50 items in a damaged database: who reads as far as one of these, or begins after it, fails.
+/// A list of 50 items in a damaged database: reading the item `at` fails.
 async fn broken_at(at: u64, after: Option<u64>) -> Result<Listing<u64>, ApiError> {
     let reads = Memory::new(MAX_READS);
     let list = List {
@@ -147,7 +147,7 @@ async fn what_is_in_front_of_a_damage_of_the_database_is_shown_and_the_damage_is
     }
     let read = broken_at(30, Some(29)).await.unwrap();
     assert_eq!((read.items.len(), read.damaged.len(), read.next), (0, 1, None));
-    // Where nothing can be read, there is nothing to show.
+    // If nothing can be read, there is nothing to show.
     assert_eq!(broken_at(0, None).await.unwrap_err().code, Code::StoreDamaged);
 }
 
@@ -188,7 +188,7 @@ async fn pages_wait_for_memory_and_keep_of_it_what_they_have() {
     assert!(futures::poll!(&mut second).is_pending());
     drop(all);
     let second = second.await.unwrap();
-    // All but what it has itself is free again.
+    // Everything but its own share is free again.
     let mut rest = reads.nothing();
     assert!(rest.try_grow_to(READ_BYTES - 1024) && !rest.try_grow_to(READ_BYTES));
     drop(second);

@@ -1,4 +1,5 @@
-//! What requests say outside of their bodies: path, query, headers.
+//! Reads what a request says outside of its body: path, query and headers. Every mistake becomes a problem
+//! document that says where, what was found and what was expected.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -13,7 +14,7 @@ use super::limits::DEFAULT_PAGE;
 use super::wire::{DamagedView, Listing};
 use crate::store::{Damage, Found, MAX_PAGE, Page};
 
-/// Parts of the path, percent-decoded.
+/// The parameters in the path, percent-decoded.
 pub(super) struct InPath<T>(pub(super) T);
 
 impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for InPath<T> {
@@ -27,7 +28,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for InPath<
     }
 }
 
-/// The query: what a handler does not take is an error, so that a misspelt filter is not ignored.
+/// The query. A parameter that the handler does not take is an error, so that a misspelt filter is not ignored.
 #[derive(Debug)]
 pub(super) struct InQuery {
     left: Vec<(String, String)>,
@@ -46,7 +47,7 @@ impl<S: Send + Sync> FromRequestParts<S> for InQuery {
 }
 
 impl InQuery {
-    /// The parameter, which may be given once.
+    /// A parameter that may be given once; `None` if it is not given.
     pub(super) fn take<T: FromStr>(
         &mut self,
         name: &'static str,
@@ -63,7 +64,7 @@ impl InQuery {
         }
     }
 
-    /// The values of a parameter that may be given several times or as a list with commas.
+    /// The values of a parameter that may be given several times or as a list separated by commas.
     pub(super) fn take_list<T: FromStr<Err: Display>>(
         &mut self,
         name: &'static str,
@@ -77,7 +78,7 @@ impl InQuery {
         words.map(read).collect()
     }
 
-    /// `limit`: how many items a page may have.
+    /// The parameter `limit`: how many items a page may have.
     pub(super) fn limit(&mut self) -> Result<u32, ApiError> {
         let expected = format!("a whole number from 1 to {MAX_PAGE}");
         let limit = self.take("limit", &expected)?.unwrap_or(DEFAULT_PAGE);
@@ -87,12 +88,12 @@ impl InQuery {
         Err(ApiError::bad_parameter(&place("limit"), &limit.to_string(), &expected))
     }
 
-    /// `after` and `limit` for a list whose keys are text.
+    /// The parameters `after` and `limit` of a list whose keys are text.
     pub(super) fn page(&mut self) -> Result<Page, ApiError> {
         Ok(Page { after: self.take("after", "a key")?, limit: self.limit()? })
     }
 
-    /// Refuses what was not taken.
+    /// Refuses parameters that were not taken.
     pub(super) fn finish(self) -> Result<(), ApiError> {
         let Some((name, _)) = self.left.first() else { return Ok(()) };
         let expected = match self.known.is_empty() {
@@ -115,7 +116,7 @@ fn place(name: &str) -> String {
     format!("query parameter `{name}`")
 }
 
-/// A header that may be given once, as text.
+/// A header that may be given once, as text; `None` if it is not given.
 pub(super) fn header<'h>(
     headers: &'h HeaderMap,
     name: &'static str,
@@ -131,8 +132,8 @@ pub(super) fn header<'h>(
     }
 }
 
-/// One page of a list. A full page has a `next`, even if it happens to be the last one: the page
-/// after it is empty then. Items that can't be read are named beside the others.
+/// One page of a list. A full page has a `next`, even if it happens to be the last one: the page after it is
+/// empty then. Items that can't be read are named beside the others.
 pub(super) fn listing<S, T>(
     found: Found<S>,
     limit: u32,

@@ -1,4 +1,4 @@
-//! `/api/v1/playbooks`
+//! `/api/v1/playbooks`: listing, reading and removing playbooks. Applying one is in `apply`.
 
 use axum::Json;
 use axum::extract::State;
@@ -62,7 +62,7 @@ async fn list(
             Ok(store.read_playbooks(&Page { after, limit }).await?)
         },
         key: |one: &StoredPlaybook| format!("{}@{}", one.playbook.name, one.playbook.version),
-        // What a playbook is resolved to takes about as much as its text.
+        // The resolved playbook takes about as much memory as its text.
         view: |one| (view(&one), 2 * one.text.len()),
         heaviest: PLAYBOOK_BYTES,
     };
@@ -104,7 +104,7 @@ fn take_version(query: &mut InQuery) -> Result<Option<Version>, ApiError> {
     query.take("version", "a semantic version, for example 1.4.0")
 }
 
-/// The playbook; without a version the highest one.
+/// The playbook of that name and version; without a version, the one with the highest.
 pub(super) async fn find(
     state: &ApiState,
     name: &str,
@@ -119,7 +119,7 @@ fn not_found(name: &str, version: Option<&Version>) -> ApiError {
     ApiError::new(Code::PlaybookNotFound, format!("there is no playbook {name:?}{version}"))
 }
 
-/// The playbook as it is shown, without its document.
+/// The playbook as the API shows it, without its document.
 pub(super) fn view(stored: &StoredPlaybook) -> PlaybookView {
     let playbook = &stored.playbook;
     PlaybookView {

@@ -1,4 +1,5 @@
-//! `/api/v1/plugins`
+//! `/api/v1/plugins`: uploading, listing, reading and removing plugins. A plugin is named by its digest, so an
+//! upload can be repeated safely.
 
 use axum::Json;
 use axum::extract::{Request, State};
@@ -67,10 +68,10 @@ async fn put(
         let detail = format!("the bytes have digest {digest}, expected {expected}");
         return Err(ApiError::new(Code::DigestMismatch, detail));
     }
-    // Compiling takes long, and a plugin never changes under its digest.
+    // Compiling takes long, and the plugin of a digest never changes.
     match state.store.plugin(&digest).await {
         Ok(Some(known)) => return Ok(answer(StatusCode::OK, "unchanged", known)),
-        // Putting it mends one that can't be read.
+        // Putting a plugin repairs one that can't be read.
         Ok(None) | Err(StoreError::Damaged(_)) => {}
         Err(error) => return Err(error.into()),
     }

@@ -1,4 +1,5 @@
-//! Numbers about this process, under the names that every monitoring system knows.
+//! Numbers about this process, under the names that every monitoring system knows, so that ready-made
+//! dashboards show them.
 
 use std::fmt;
 
@@ -12,15 +13,15 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::clock::{Clock as _, SystemClock};
 
-/// Numbers about this process. What the system does not tell is left out.
+/// Collects numbers about this process. Those that the system does not give are left out.
 #[derive(Debug)]
 pub(super) struct Process {
-    /// Seconds since 1970.
+    /// When the process started, in seconds since 1970.
     started: f64,
 }
 
 impl Process {
-    /// Of this process.
+    /// Collects the numbers of the process that calls it.
     pub(super) fn new() -> Self {
         let now = SystemClock.now().as_millis() as f64 / 1_000.0;
         Self { started: now - age().unwrap_or(0.0) }
@@ -55,17 +56,17 @@ impl Collector for Process {
     }
 }
 
-/// For how many seconds this process has been there.
+/// The age of this process in seconds.
 fn age() -> Option<f64> {
     let uptime = std::fs::read_to_string("/proc/uptime").ok()?;
     let uptime: f64 = uptime.split_whitespace().next()?.parse().ok()?;
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    // Its name, in brackets, may have spaces. The start is the 20th number after that.
+    // The name, in parentheses, may contain spaces. The start time is the 20th field after it.
     let ticks: f64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
     Some((uptime - ticks / TICKS).max(0.0))
 }
 
-/// Ticks a second in what Linux tells of processes, on each of its systems.
+/// Ticks per second in what Linux says about processes, on all its architectures.
 const TICKS: f64 = 100.0;
 
 fn resident() -> Option<i64> {
@@ -75,7 +76,7 @@ fn resident() -> Option<i64> {
     Some(kilobytes * 1_024)
 }
 
-/// Without the one that it takes to look.
+/// The number of open descriptors, without the one that it takes to look.
 fn open_descriptors() -> Option<i64> {
     let open = std::fs::read_dir("/proc/self/fd").ok()?.count();
     i64::try_from(open.saturating_sub(1)).ok()

@@ -1,4 +1,5 @@
-//! `POST /api/v1/runs/{id}/retry`: going over agents of a finished run again, in a run of its own.
+//! `POST /api/v1/runs/{id}/retry`: works on agents of a finished run again, in a new run of their own. The old
+//! run stays as it ended.
 
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -78,7 +79,7 @@ async fn retry(
     let (run, events) = new_retry(id, snapshot, retry, started_by, reason.as_deref(), now);
     let new = NewRun { run, events, idempotency_key: key, request: asked };
     match start::create(&state, new).await {
-        // The cluster was removed meanwhile.
+        // The cluster was removed in the meantime.
         Err(error) if error.code == Code::ClusterNotFound => {
             Err(cluster_gone(of, &finished.snapshot.cluster))
         }
@@ -86,8 +87,8 @@ async fn retry(
     }
 }
 
-/// What the new run begins with instead of the old run's snapshot: another playbook, which the old run's
-/// parameters must fit.
+/// The snapshot that the new run begins with when a repaired playbook is given; the parameters of the old run
+/// have to fit that playbook.
 async fn mended(
     state: &ApiState,
     run: &Run,
@@ -117,8 +118,8 @@ fn chosen(run: RunId, request: &RetryRun) -> RetryOf {
     RetryOf { run, failed: *failed || none, skipped: *skipped, unfinished: *unfinished }
 }
 
-/// Refuses a run that has not finished, whose cluster is gone, or that has no such agents. That its
-/// plugins are there is checked when the new one is created.
+/// Refuses a run that has not finished, whose cluster is gone, or that has no agent to retry. Whether its
+/// plugins exist is checked when the new run is created.
 async fn check(
     state: &ApiState,
     run: &Run,
@@ -152,14 +153,14 @@ fn cluster_gone(run: RunId, cluster: &str) -> ApiError {
     ApiError::new(Code::ClusterGone, detail)
 }
 
-/// Whether the run has an agent that is gone over again. It looks at [`RETRY_PAGES`] of them; where
-/// those don't tell, whoever drives the new run finds out.
+/// Whether the run has an agent to retry. At most [`RETRY_PAGES`] pages are searched; if those don't tell,
+/// whoever drives the new run finds out.
 async fn has_such(state: &ApiState, run: &Run, retry: &RetryOf) -> Result<bool, ApiError> {
     let progress = &run.progress;
     let takes_failed = retry.failed;
     let but_failed = RetryOf { failed: false, ..*retry };
     let worth_a_look = |state: AgentState| {
-        // Without a failure none was skipped because of one.
+        // If nothing failed, no agent was skipped because of a failure.
         let may_have_failed = state != AgentState::Skipped || progress.failures > 0;
         let looks = but_failed.may_take(state, progress) || takes_failed && may_have_failed;
         retry.may_take(state, progress) && progress.count(state) > 0 && looks

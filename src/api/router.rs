@@ -1,4 +1,4 @@
-//! The router: the endpoints, and around them what holds for every request.
+//! The router: all endpoints, and around each of them what holds for every request, in an order that matters.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     .collect()
 }
 
-/// The whole API over `state`.
+/// The router of the whole API, over `state`.
 pub fn router(state: ApiState) -> Router {
     let mut router = Router::new();
     for endpoint in endpoints() {

@@ -1,4 +1,5 @@
-//! `/api/v1/runs`: looking at runs. Starting one is in `start`.
+//! `/api/v1/runs`: listing and reading runs. Starting one is in `start`. A run whose documents can't be read is
+//! shown all the same, in the form that all runs have, since people have to find it to abandon it.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -87,7 +88,7 @@ async fn list(
     pages::page_of_known(&reads.0, page.after.map(Key), page.limit, list, lost).await
 }
 
-/// A playbook's name, and the version where one is meant.
+/// A playbook's name, and its version if one is given.
 fn read_playbook(text: &str) -> Result<(String, Option<Version>), ApiError> {
     let Some((name, version)) = text.split_once('@') else { return Ok((text.to_owned(), None)) };
     let version = version.parse().map_err(|_| {
@@ -100,14 +101,15 @@ fn read_playbook(text: &str) -> Result<(String, Option<Version>), ApiError> {
     Ok((name.to_owned(), Some(version)))
 }
 
-/// The first identifier that a run can have which was created at this moment.
+/// The smallest identifier of a run created at this time.
 fn first_of(moment: Timestamp) -> RunId {
-    // Identifiers begin with their moment, in 48 bits.
+    // Identifiers begin with the time of creation, in 48 bits.
     let millis = u128::try_from(moment.as_millis()).unwrap_or(0);
     RunId(Uuid::from_u128(millis << 80))
 }
 
-/// Runs as they are shown, and how many bytes their snapshots have. Keeps why there may be others.
+/// Reads runs in the form in which they are shown, with the bytes of their snapshots. Stores in `lost` why
+/// others may be missing.
 async fn read_views(
     state: &ApiState,
     filter: &RunFilter,
@@ -163,7 +165,7 @@ fn read_id(place: &str, text: &str) -> Result<RunId, ApiError> {
     text.parse().map_err(|_| ApiError::bad_parameter(place, text, "the identifier of a run"))
 }
 
-/// The run as it is shown, even if its documents can't be read.
+/// A run as the API shows it, even if its documents can't be read.
 pub(super) async fn look(state: &ApiState, id: RunId) -> Result<RunView, ApiError> {
     let run = state.store.read_run(id).await?.ok_or_else(|| not_found(id))?;
     let mut view = shown(&run);
@@ -177,7 +179,7 @@ pub(super) async fn look(state: &ApiState, id: RunId) -> Result<RunView, ApiErro
     view.engine = drivers.engine_of(id);
     if let (Ok(run), None) = (&run, &view.trouble)
         && driven::wants_engine(run)
-        // Where the store does not tell, the run is shown all the same.
+        // If the store can't tell what the run waits for, the run is shown without that.
         && let Ok(waits) = drivers.waits_of(state, &[run]).await
     {
         show_waits(&mut view, waits.get(&id));
@@ -185,10 +187,10 @@ pub(super) async fn look(state: &ApiState, id: RunId) -> Result<RunView, ApiErro
     Ok(view)
 }
 
-/// Shows what keeps a run waiting that could go on otherwise.
+/// Shows what a run waits for that could go on otherwise.
 fn show_waits(view: &mut RunView, waits: Option<&WaitsFor>) {
     match waits {
-        // What it waited for last is over.
+        // What the run waited for before is over.
         Some(WaitsFor::Place(_)) => view.reason = None,
         None
         | Some(
@@ -202,7 +204,7 @@ fn show_waits(view: &mut RunView, waits: Option<&WaitsFor>) {
     view.waits = waits.map(waits_in_words);
 }
 
-/// Why a run can't go on, or could not.
+/// Why a run can't go on, or could not; `None` if it has never been in trouble.
 pub(super) async fn trouble(state: &ApiState, id: RunId) -> Result<Option<Trouble>, ApiError> {
     Ok(unless_broken(state.store.troubles_of(&[id]).await)?.pop())
 }
@@ -211,12 +213,13 @@ pub(super) fn not_found(id: RunId) -> ApiError {
     ApiError::new(Code::RunNotFound, format!("there is no run {id}, or it has expired"))
 }
 
-/// The run.
+/// A run with its snapshot, which must be readable.
 pub(super) async fn find(state: &ApiState, id: RunId) -> Result<Run, ApiError> {
     state.store.run(id).await?.ok_or_else(|| not_found(id))
 }
 
-/// An empty list of a run that is not there is an error; a list with items needs no second look.
+/// Tells an empty list of a run from a run that does not exist, which is an error. A list with items needs no
+/// second look.
 pub(super) async fn check_known(
     state: &ApiState,
     id: RunId,
@@ -238,7 +241,7 @@ fn view_of_trouble(trouble: &Trouble) -> TroubleView {
     }
 }
 
-/// The run as it is shown, whether its documents can be read or not.
+/// A run as the API shows it, whether its documents can be read or not.
 pub(super) fn shown(run: &KeptRun) -> RunView {
     match run {
         Ok(run) => view(run),
@@ -246,8 +249,8 @@ pub(super) fn shown(run: &KeptRun) -> RunView {
     }
 }
 
-/// What is known of a run that can't be read, in the form that all runs have. If we don't know its
-/// status, it is shown as PAUSED, since it does nothing.
+/// What is known of a run that can't be read, in the form that all runs have. If its status is not known, it is
+/// shown as PAUSED, since the run does nothing.
 fn view_of_damaged(damaged: &DamagedRun) -> RunView {
     let DamagedRun { glance, damage } = damaged;
     let created_at = created_at(glance.id);
@@ -302,17 +305,17 @@ fn view_of_damaged(damaged: &DamagedRun) -> RunView {
     RunView { trouble: Some(trouble), ..known }
 }
 
-/// Stands for a name that can't be read.
+/// Shown in place of a name that can't be read.
 const UNKNOWN: &str = "?";
 
-/// The moment that is in an identifier.
+/// The time that an identifier contains.
 fn created_at(id: RunId) -> Timestamp {
     let (seconds, nanos) = id.0.get_timestamp().map_or((0, 0), |moment| moment.to_unix());
     let millis = seconds.saturating_mul(1_000).saturating_add(u64::from(nanos) / 1_000_000);
     Timestamp::from_millis(i64::try_from(millis).unwrap_or(i64::MAX))
 }
 
-/// The run as it is shown.
+/// A run that can be read, as the API shows it; what only the store knows is not filled in.
 pub(super) fn view(run: &Run) -> RunView {
     let (snapshot, progress) = (&run.snapshot, &run.progress);
     let playbook = &snapshot.playbook;

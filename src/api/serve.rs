@@ -1,4 +1,5 @@
-//! Serving the API on a socket, and stopping again.
+//! Serves the API on a socket, and stops in an orderly way within a known time, so that a restart neither cuts
+//! off answers nor waits for clients.
 
 use std::future::Future;
 use std::io;
@@ -10,15 +11,16 @@ use super::router::router;
 use super::state::ApiState;
 use crate::web::{self, Times};
 
-/// Serves the API until `shutdown` is over, then finishes what goes on.
+/// Serves the API until `shutdown` completes, then finishes the requests in progress.
 ///
 /// # Flow
-/// On `shutdown` no new connection is accepted, those that wait for a request are closed, event streams and
-/// bodies that are half there end, and requests may go on for `STOP_DEADLINE`; then this returns whatever still
-/// goes on. A connection that passes no byte for `MAX_IDLE` is ended, and sooner if it is at no request.
+/// After `shutdown` no new connection is accepted. Connections that wait for a request are closed, event
+/// streams and incomplete bodies are ended, and requests may go on for `STOP_DEADLINE`; then this returns,
+/// whatever is still in progress. A connection that passes no byte for `MAX_IDLE` is ended, and sooner if it
+/// has no request.
 ///
 /// # Errors
-/// What the listener says, when it can't go on. A connection that fails is its own matter.
+/// Those of the listener, when it can't go on. A failure of one connection is not an error here.
 pub async fn serve(
     listener: TcpListener,
     state: ApiState,
@@ -27,7 +29,7 @@ pub async fn serve(
     serve_patiently(listener, state, shutdown, Times::silent_for(MAX_IDLE)).await
 }
 
-/// The same with clients that may be so slow.
+/// Like `serve`, with other limits on slow clients.
 async fn serve_patiently(
     listener: TcpListener,
     state: ApiState,
@@ -90,7 +92,7 @@ mod tests {
         let times = Times { head: short, idle: short, ..Times::silent_for(MAX_IDLE) };
         let served = serve_patiently(listener, state(), std::future::pending(), times);
         let served = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(served));
-        // One that never speaks, one that stops in the middle, and one whose request is over.
+        // A client that sends nothing, one that stops in the middle, and one whose request is answered.
         for (says, hears) in [
             ("", ""),
             ("GET /healthz HTTP/1.1\r\nhost: loc", ""),

@@ -1,4 +1,5 @@
-//! What parameters look like, for the description of the API.
+//! The schemas of parameters, for the description of the API. They are types without values: the handlers read
+//! parameters as text, and check them themselves.
 
 use std::borrow::Cow;
 
@@ -9,7 +10,7 @@ use super::limits::{DEFAULT_PAGE, MAX_IDEMPOTENCY_KEY};
 use crate::run::RunStatus;
 use crate::store::MAX_PAGE;
 
-/// A shape that is written where it is used, and has no name.
+/// Defines a schema that is written where it is used, and has no name in the document.
 macro_rules! shape {
     ($(#[$what:meta])* $name:ident, $schema:expr) => {
         $(#[$what])*
@@ -33,19 +34,19 @@ macro_rules! shape {
 }
 
 shape!(
-    /// How many items a page has.
+    /// How many items a page has at most.
     Limit,
     |_| json_schema!({ "type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": DEFAULT_PAGE })
 );
 
 shape!(
-    /// A key in a list: any text but none.
+    /// A key in a list: any text that is not empty.
     After,
     |_| json_schema!({ "type": "string", "minLength": 1 })
 );
 
 shape!(
-    /// A part of an identifier.
+    /// Some consecutive digits of an identifier.
     PartOfId,
     |_| json_schema!({
         "type": "string", "pattern": "^[0-9A-Fa-f]+$", "minLength": MIN_DIGITS, "maxLength": MAX_DIGITS,
@@ -53,13 +54,13 @@ shape!(
 );
 
 shape!(
-    /// The place of an agent record in its run.
+    /// The sequence of an agent record in its run.
     Seq,
     |_| json_schema!({ "type": "integer", "minimum": 0, "maximum": u32::MAX })
 );
 
 shape!(
-    /// A version, as semantic versioning writes it.
+    /// A version in the form of semantic versioning.
     VersionText,
     |_| json_schema!({
         "type": "string",
@@ -76,7 +77,7 @@ shape!(
 );
 
 shape!(
-    /// Several statuses of runs, with commas between them.
+    /// Several statuses of runs, separated by commas.
     Statuses,
     |generator| {
         let one = generator.subschema_for::<RunStatus>();

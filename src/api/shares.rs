@@ -1,5 +1,5 @@
-//! How many requests go on at once. Those that steer a run have a share of their own, and those that ask how the
-//! server is another, so that they are answered when everything else is taken.
+//! Limits how many requests are in progress. Requests that steer a run have a share of their own, and so have
+//! those that ask how the server is: they are answered even when everything else is taken.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,23 +9,23 @@ use tokio::time::Instant;
 use super::limits::{LOBBY, MAX_PROBES, MAX_STREAMS, MAX_URGENT, REFUSALS_SAID};
 use crate::web::{Client, Closed, Limits, Times};
 
-/// To whose share a request belongs.
+/// Which share a request takes a part of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
-    /// It is answered at once, out of memory, and needs no share.
+    /// Answered at once, out of memory; needs no share.
     AtOnce,
-    /// It asks how the server is.
+    /// Asks how the server is.
     Probe,
-    /// It steers a run.
+    /// Steers a run.
     Urgent,
-    /// Any other.
+    /// Any other request.
     Ordinary,
-    /// An ordinary one whose answer goes on until the run ends.
+    /// An ordinary request whose answer goes on until the run ends.
     Stream,
 }
 
 impl Class {
-    /// Whether its answer waits for memory: others have small answers, and come through always.
+    /// Whether the answer waits for memory. Other classes have small answers, which must always get through.
     pub(super) const fn waits_for_memory(self) -> bool {
         match self {
             Self::AtOnce | Self::Probe | Self::Urgent => false,
@@ -34,7 +34,7 @@ impl Class {
     }
 }
 
-/// How many requests go on, of which class and of whom.
+/// How many requests are in progress, by class and by client.
 #[derive(Debug)]
 pub(super) struct Shares {
     connections: usize,
@@ -47,9 +47,9 @@ struct Now {
     urgent: Count,
     ordinary: Count,
     streams: Count,
-    /// That were refused.
+    /// How many requests were refused.
     refused: u64,
-    /// When that was said in the log last.
+    /// When the log last said so.
     said: Option<Instant>,
 }
 
@@ -59,7 +59,7 @@ struct Count {
     of: HashMap<Client, usize>,
 }
 
-/// A request's part, given back when dropped.
+/// A request in progress; its part of the share is given back when this is dropped.
 #[derive(Debug)]
 pub(super) struct Going {
     shares: Arc<Shares>,
@@ -68,20 +68,20 @@ pub(super) struct Going {
 }
 
 impl Shares {
-    /// The shares of a server with so many connections.
+    /// The shares of a server with `connections` connections.
     pub(super) fn new(connections: usize) -> Arc<Self> {
         Arc::new(Self { connections: connections.max(FEWEST), now: Mutex::default() })
     }
 
-    /// How many connections the server takes. One client alone never has all of them.
+    /// The limits on connections. One client alone never gets all of them.
     pub(super) fn limits(&self, times: Times, closed: Closed) -> Limits {
         let lobby = (self.connections / 16).clamp(1, LOBBY);
         let per_client = self.connections - self.connections / 8;
         Limits { places: self.connections - lobby, per_client, lobby, times, closed }
     }
 
-    /// Requests of this class that go on at once. Together they are fewer than the connections: some are left on
-    /// which a request can come at all.
+    /// The most requests of this class that are in progress. All classes together have fewer than there are
+    /// connections, so some connections are left to receive a request.
     fn most(&self, class: Class) -> usize {
         let eighth = self.connections / 8;
         let (urgent, probes) = (eighth.min(MAX_URGENT), eighth.min(MAX_PROBES));
@@ -94,10 +94,11 @@ impl Shares {
         }
     }
 
-    /// A part for a request of this client; none if too many go on, of this client or of all.
+    /// A part of the share for a request of this client; `None` if too many are in progress, of this client or
+    /// of all.
     pub(super) fn take(self: &Arc<Self>, class: Class, client: Client) -> Option<Going> {
         let most = self.most(class);
-        // Behind a proxy all are one client, so one may have most.
+        // Behind a proxy all clients look like one, so one client may have most of the share.
         let per_client = most - most.div_ceil(4);
         let mut now = self.lock();
         let Some(count) = now.count(class) else {
@@ -112,7 +113,7 @@ impl Shares {
         Some(Going { shares: Arc::clone(self), class, client })
     }
 
-    /// Notes that a request was refused, and says it in the log from time to time.
+    /// Notes that a request was refused, and logs that from time to time.
     pub(super) fn refuse(&self, class: Class, client: Client) {
         let mut now = self.lock();
         now.refused += 1;
@@ -129,7 +130,7 @@ impl Shares {
         }
     }
 
-    /// How many requests were refused.
+    /// How many requests were refused since the server started.
     pub(super) fn refused(&self) -> u64 {
         self.lock().refused
     }
@@ -139,7 +140,7 @@ impl Shares {
     }
 }
 
-/// The fewest connections of a server: with those each share has room.
+/// The fewest connections of a server: enough to leave room in each share.
 const FEWEST: usize = 16;
 
 impl Now {

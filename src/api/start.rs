@@ -1,6 +1,7 @@
-//! Starting a run: `POST /api/v1/runs`.
+//! Starts a run: `POST /api/v1/runs`.
 //!
-//! Nothing here depends on the number of agents: their records are made by whoever drives the run.
+//! Nothing here depends on the number of agents: whoever drives the run makes their records, so a request on a
+//! large cluster takes no longer.
 
 use axum::Json;
 use axum::extract::State;
@@ -26,11 +27,11 @@ use crate::store::{Created, NewRun, StoreError, StoredPlaybook};
 /// The header that names a request, so that it can be repeated.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
-/// What it means, for the document of the API.
+/// What the header means, for the description of the API.
 pub(super) const KEY_MEANS: &str = "Names the request: repeating it returns the run that it started, whatever became of the playbook and \
      the cluster since. With another request it is refused.";
 
-/// The errors of starting a run in any way.
+/// The errors that starting a run can have, whichever way it is started.
 pub(super) const FAILS: [Code; 6] = [
     Code::PlaybookNotFound,
     Code::InvalidParams,
@@ -84,8 +85,8 @@ async fn start(
     create(&state, NewRun { run, events, idempotency_key: key, request: asked }).await
 }
 
-/// The answer to a request whose key is known: the run that it created before. Nothing else is looked at,
-/// since the playbook and the cluster may have been removed or changed by now.
+/// The answer to a request whose key is known: the run that it created before. Nothing else is checked, since
+/// the playbook and the cluster may have been removed or changed since.
 pub(super) async fn before(
     state: &ApiState,
     key: Option<&str>,
@@ -99,7 +100,7 @@ pub(super) async fn before(
     }
 }
 
-/// Creates the run and answers with it, or with the one that the same request had created before.
+/// Creates the run and answers with it, or with the run that the same request created before.
 pub(super) async fn create(state: &ApiState, new: NewRun) -> Result<Response, ApiError> {
     let created = state.store.create_run(&new).await;
     answer(state, new, created).await
@@ -138,7 +139,7 @@ fn reused(key: &str) -> ApiError {
     ApiError::new(Code::IdempotencyKeyReused, detail)
 }
 
-/// A cluster that is held or queued for by `run`, and a playbook that rejects that.
+/// The error when `run` holds the cluster or is queued for it, and the playbook does not want to queue.
 async fn busy(state: &ApiState, cluster: &str, run: RunId) -> ApiError {
     let detail = match state.store.run(run).await {
         Ok(Some(found)) => {
@@ -148,13 +149,13 @@ async fn busy(state: &ApiState, cluster: &str, run: RunId) -> ApiError {
                 "cluster {cluster:?} is {does} by run {run} of playbook {playbook}, which is {status}"
             )
         }
-        // It is over by now, which the caller may find out.
+        // That run has ended by now, which the caller may find out.
         Ok(None) | Err(_) => format!("cluster {cluster:?} is held by run {run}"),
     };
     ApiError::new(Code::ClusterBusy, detail)
 }
 
-/// The identifier of a new run: it sorts by the moment.
+/// The identifier of a new run; identifiers sort by time of creation.
 pub(super) fn new_id(now: Timestamp) -> RunId {
     let millis = u64::try_from(now.as_millis()).unwrap_or(0);
     RunId(Builder::from_unix_timestamp_millis(millis, &rand::random()).into_uuid())
@@ -172,7 +173,7 @@ pub(super) fn read_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> 
     Ok(Some(key.to_owned()))
 }
 
-/// `NAME` or `NAME@VERSION`.
+/// Reads `NAME` or `NAME@VERSION`.
 pub(super) fn read_reference(text: &str) -> Result<(&str, Option<Version>), ApiError> {
     let Some((name, version)) = text.split_once('@') else { return Ok((text, None)) };
     match version.parse() {

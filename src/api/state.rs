@@ -1,4 +1,5 @@
-//! What every handler works with.
+//! What every handler works with: the parts that the API shares with the driver of the same process, and its
+//! own limits and counts.
 
 use std::sync::Arc;
 
@@ -18,41 +19,41 @@ use crate::plugin::PluginHost;
 use crate::store::{Skew, Store, StoreClock};
 use crate::web::{Closed, Memory, OwnNames};
 
-/// What every handler works with. Cheap to clone.
+/// The state of the API. Cheap to clone; clones share everything.
 #[derive(Clone)]
 pub struct ApiState {
     pub(super) store: Arc<dyn Store>,
     pub(super) plugins: PluginHost,
     pub(super) signals: Signals,
     pub(super) followers: Followers,
-    /// The store's clock: what is kept has its time from there.
+    /// The store's clock: times that are kept come from it.
     pub(super) clock: Arc<dyn Clock>,
-    /// The machine's.
+    /// The machine's clock.
     pub(super) own_clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) bodies: Budget,
     pub(super) shares: Arc<Shares>,
-    /// Runs that are followed.
+    /// The runs that clients follow.
     pub(super) watched: Watched,
     pub(super) shortage: Shortage,
-    /// What the engine of this process did; none where there is none.
+    /// What the engine of this process did; `None` if it has no engine.
     pub(super) activity: Option<Arc<Activity>>,
-    /// Memory for what is read to be sent.
+    /// The memory for what is read in order to be sent.
     pub(super) reads: Memory,
-    /// Connections for which there was no place.
+    /// Counts connections that were closed for want of a place.
     pub(super) closed: Closed,
     /// Ends the event streams, which would never end by themselves.
     pub(super) stopping: CancellationToken,
     pub(super) names: OwnNames,
-    /// Asks agents how they are, for people; none where nobody can be asked.
+    /// Asks agents how they are, for people; `None` if nobody can be asked.
     pub(super) agents: Option<Arc<dyn AgentClient>>,
-    /// Agents that are asked at a time.
+    /// Limits how many agents are asked at a time.
     pub(super) asking: Arc<Semaphore>,
 }
 
 impl ApiState {
-    /// State over these parts, which the driver of the same process shares; `clock` is the machine's, which
-    /// the store was given.
+    /// The state over these parts, which the driver of the same process shares. `clock` is the machine's clock,
+    /// which the store was given too.
     pub fn new(
         store: Arc<dyn Store>,
         plugins: PluginHost,
@@ -89,41 +90,41 @@ impl ApiState {
         Skew::of(self.store.as_ref(), self.own_clock.as_ref())
     }
 
-    /// Has this many connections at most, and shares them out accordingly.
+    /// Takes at most this many connections, and divides them into shares accordingly.
     #[must_use]
     pub fn with_connections(mut self, connections: usize) -> Self {
         self.shares = Shares::new(connections.min(MAX_CONNECTIONS));
         self
     }
 
-    /// Asks agents with this client how they are, for people who want to know.
+    /// Lets clients ask through this client how agents are.
     #[must_use]
     pub fn with_agents(self, agents: Arc<dyn AgentClient>) -> Self {
         Self { agents: Some(agents), ..self }
     }
 
-    /// Says what the client of the agents is short of.
+    /// Reports what the client of the agents is short of.
     #[must_use]
     pub fn with_shortage(mut self, shortage: Shortage) -> Self {
         self.shortage = shortage;
         self
     }
 
-    /// Shows the numbers of the store's calls too. All that was counted before is forgotten.
+    /// Includes the numbers of the store's calls in the metrics. Everything counted before is forgotten.
     #[must_use]
     pub fn with_store_calls(self, calls: &StoreCalls) -> Self {
         Self { metrics: Arc::new(Metrics::with_store_calls(calls)), ..self }
     }
 
-    /// Tells what this engine did.
+    /// Includes what this process's engine did in the metrics and in the list of engines.
     #[must_use]
     pub fn with_activity(self, activity: Arc<Activity>) -> Self {
         Self { activity: Some(activity), ..self }
     }
 
-    /// Answers requests for any host name: for a server that listens on more than loopback. Without
-    /// this only `localhost` and addresses are answered, so that a web page that a person looks at
-    /// can't reach the server through a name of its own.
+    /// Answers requests for any host name: for a server that listens on more than loopback. Without this only
+    /// `localhost` and IP addresses are answered, so that a web page in somebody's browser can't reach the
+    /// server through a name of its own.
     #[must_use]
     pub fn with_any_host(mut self) -> Self {
         self.names = OwnNames::any();

@@ -1,4 +1,5 @@
-//! Numbers about the calls of the store.
+//! Numbers about the calls of the store. They are collected outside of the store, so that every back end is
+//! measured in the same way.
 
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::store::CallsHeard;
 
-/// Seconds: from an answer out of a cache to one for which a back end takes all the time that it gives itself.
+/// In seconds: from an answer out of a cache to one for which a back end takes all the time that it allows
+/// itself.
 const BUCKETS: [f64; 9] = [0.000_5, 0.002, 0.005, 0.02, 0.1, 0.5, 1.0, 5.0, 20.0];
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -24,8 +26,9 @@ struct FailureLabels {
     kind: &'static str,
 }
 
-/// Numbers about the calls of a store, which a [`HeardStore`](crate::store::HeardStore) tells. Operations and kinds
-/// of failures are words of ours, so there are only so many series. Cheap to clone; clones are the same.
+/// Numbers about the calls of a store, which a [`HeardStore`](crate::store::HeardStore) reports. Operations and
+/// kinds of failure are words of ours, so the number of series is limited. Cheap to clone; clones share the
+/// numbers.
 #[derive(Clone, Debug)]
 pub struct StoreCalls {
     durations: Family<OperationLabels, Histogram>,

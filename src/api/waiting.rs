@@ -1,4 +1,5 @@
-//! What a server answers that waits for its store: it is alive, and not ready.
+//! How a server answers while it waits for its store: it is alive, and not ready. This needs no `ApiState`,
+//! which only exists once there is a store.
 
 use std::io;
 
@@ -13,11 +14,11 @@ use super::limits::{MAX_IDLE, MAX_URGENT};
 use super::{guard, health};
 use crate::web::{self, Closed, Limits, OwnNames, Times};
 
-/// Serves `/healthz`, and answers everything else with 503 and the reason, until `stop` is over and the requests
-/// by then are answered.
+/// Serves `/healthz`, and answers everything else with 503 and the reason, until `stop` completes and the
+/// requests made by then are answered.
 ///
 /// # Errors
-/// What the listener says, when it can't go on.
+/// Those of the listener, when it can't go on.
 pub async fn serve_waiting(
     listener: TcpListener,
     names: OwnNames,
@@ -32,7 +33,7 @@ pub async fn serve_waiting(
         .route("/healthz", get(health::healthz))
         .fallback(waits)
         .layer(from_fn_with_state(names, guard::check_host));
-    // Only those ask who look whether it is there.
+    // Only clients that check whether the server is up send requests now.
     let times = Times::silent_for(MAX_IDLE);
     let (places, per_client, closed) = (MAX_URGENT, MAX_URGENT, Closed::default());
     let limits = Limits { places, per_client, lobby: 1, times, closed };

@@ -1,4 +1,5 @@
-//! Runs that somebody follows: one question to the store for all of them, however many follow.
+//! The runs that clients follow. One task asks the store about all of them, so that the number of clients does
+//! not matter to the store.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,11 +14,11 @@ use crate::clock::Clock;
 use crate::run::RunId;
 use crate::store::{Head, MAX_PAGE};
 
-/// The shortest time between two questions: commits within it are one reason to ask, and nobody who looks at
-/// a run notices the wait.
+/// The shortest time between two questions to the store: all commits within it are one reason to ask, and
+/// nobody who looks at a run notices the wait.
 const GAP: Duration = Duration::from_millis(20);
 
-/// The runs that somebody follows. Cheap to clone; clones are the same.
+/// The runs that clients follow. Cheap to clone; clones share them.
 #[derive(Clone, Default)]
 pub(super) struct Watched(Arc<Shared>);
 
@@ -30,7 +31,7 @@ struct Shared {
 #[derive(Default)]
 struct Now {
     runs: BTreeMap<RunId, Entry>,
-    /// Whether the task that asks goes on.
+    /// Whether the task that asks is running.
     asking: bool,
 }
 
@@ -39,10 +40,10 @@ struct Entry {
     news: watch::Sender<News>,
 }
 
-/// What was found out about a run.
+/// What is known about a run that is followed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct News {
-    /// How far it is; none before the first answer, and if it is not there.
+    /// How far the run is; `None` before the first answer, and if the run does not exist.
     pub(super) head: Option<Head>,
     /// Whether the store did not answer the last question.
     pub(super) silent: bool,
@@ -56,7 +57,7 @@ pub(super) struct Watching {
 }
 
 impl Watched {
-    /// Follows a run with the others.
+    /// Follows a run, together with all others.
     pub(super) fn join(&self, state: &ApiState, run: RunId) -> Watching {
         let watching = self.follow(run);
         if !std::mem::replace(&mut self.now().asking, true) {
@@ -85,15 +86,15 @@ impl Watched {
         self.0.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The runs; none once nobody follows any, and then nobody asks any more.
+    /// The followed runs; `None` when there are none, and then the task that asks ends.
     fn runs(&self) -> Option<Vec<RunId>> {
         let mut now = self.now();
         now.asking = !now.runs.is_empty();
         now.asking.then(|| now.runs.keys().copied().collect())
     }
 
-    /// Keeps a task asking for as long as anybody follows a run, even after a panic: otherwise nobody would ever ask
-    /// for those who follow one now.
+    /// Keeps a task asking for as long as any run is followed, even after a panic: otherwise nobody would ever
+    /// ask for those who follow a run now.
     async fn keep_asking<F>(&self, clock: &dyn Clock, ask: impl Fn() -> F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -105,16 +106,16 @@ impl Watched {
         }
     }
 
-    /// Lets all who follow a run look for themselves.
+    /// Makes all who follow a run look for themselves.
     fn cannot_tell(&self) {
         let runs: Vec<_> = self.now().runs.keys().copied().collect();
         self.tell(&runs, None);
     }
 
-    /// Asks the store how far the runs are, until nobody follows one: now and then, since engines in other
-    /// processes tell nothing, and at once when one of them was committed to here.
+    /// Asks the store how far the runs are, until none is followed: at regular intervals, since engines in
+    /// other processes can't notify this one, and at once when this process commits to one of them.
     async fn ask(&self, state: &ApiState) {
-        // Before the first question: a commit after an answer is heard.
+        // It listens before the first question, so that a commit after an answer is noticed.
         let mut changes = state.signals.listen();
         while let Some(runs) = self.runs() {
             for some in runs.chunks(MAX_PAGE as usize) {
@@ -136,8 +137,8 @@ impl Watched {
         }
     }
 
-    /// Tells those who follow these runs what the answer was, or, each time, that there was none: then they look for
-    /// themselves, since other questions may be answered.
+    /// Passes the answer to those who follow these runs. If there was no answer, they are told each time, and
+    /// then look for themselves, since other questions may be answered.
     fn tell(&self, runs: &[RunId], heads: Option<BTreeMap<RunId, Head>>) {
         let now = self.now();
         for run in runs {
@@ -155,13 +156,13 @@ impl Watched {
         }
     }
 
-    /// Returns when a run that somebody follows was committed to, or may have been.
+    /// Returns when a followed run was committed to, or may have been.
     async fn changed(&self, changes: &mut broadcast::Receiver<RunId>) {
         loop {
             match changes.recv().await {
                 Ok(run) if !self.now().runs.contains_key(&run) => {}
                 Ok(_) | Err(RecvError::Lagged(_)) => return,
-                // Nobody will ever say so again.
+                // No commit will ever be reported again.
                 Err(RecvError::Closed) => std::future::pending().await,
             }
         }
@@ -169,7 +170,7 @@ impl Watched {
 }
 
 impl Watching {
-    /// Waits for something that was found out since this was called last, or since the run is followed.
+    /// Waits for something new since the last call, or since the run is followed.
     pub(super) async fn news(&mut self) -> News {
         if self.news.changed().await.is_err() {
             // The entry stays as long as somebody follows the run.

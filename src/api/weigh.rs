@@ -1,4 +1,5 @@
-//! The memory that an answer takes is counted until it is sent, however large it is.
+//! Counts the memory that an answer takes until it is sent, so that slow clients with large answers can't fill
+//! the memory of the server.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,7 +14,7 @@ use super::limits::{LIGHT, READ_BYTES};
 use super::state::ApiState;
 use crate::web::{Client, Memory, Share, hold};
 
-/// The memory for reads that the client of a request may have.
+/// The memory for reads that the client of a request may use.
 pub(super) struct Reads(pub(super) Memory);
 
 impl FromRequestParts<ApiState> for Reads {
@@ -24,13 +25,13 @@ impl FromRequestParts<ApiState> for Reads {
     }
 }
 
-/// Who sent a request.
+/// The client that sent a request.
 pub(super) fn client_of(extensions: &axum::http::Extensions) -> Client {
     extensions.get().copied().unwrap_or(Client::unknown())
 }
 
 impl Reads {
-    /// Memory for what a handler reads, if that may be large.
+    /// Waits for memory for what a handler is about to read, if that may be large.
     pub(super) async fn large(&self) -> Share {
         self.0.take(READ_BYTES).await
     }
@@ -39,7 +40,7 @@ impl Reads {
 /// An answer, with the memory that was taken for it.
 pub(super) struct Weighed<T>(pub(super) T, pub(super) Share);
 
-/// Goes with an answer as an extension, which has to be cloneable.
+/// Carries the memory along with an answer as an extension, which has to be cloneable.
 #[derive(Clone)]
 struct Weight(Arc<Mutex<Option<Share>>>);
 
@@ -51,8 +52,8 @@ impl<T: IntoResponse> IntoResponse for Weighed<T> {
     }
 }
 
-/// Has each answer keep as much memory as it has bytes until they are sent. Those that are small and those that
-/// steer a run wait for nobody.
+/// Makes each answer keep as much memory as it has bytes until they are sent. Small answers, and those of
+/// requests that steer a run, do not wait for memory.
 pub(super) async fn weigh(
     State((reads, waits)): State<(Memory, bool)>,
     request: Request,

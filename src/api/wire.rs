@@ -1,6 +1,7 @@
-//! What goes over the wire, shared by the server and `replictl`.
+//! The types of requests and answers, shared by the server and `replictl`, and described by their comments in
+//! `/openapi.json`.
 //!
-//! Agent records, journals, log lines and events go as they are in [`crate::run`].
+//! Agent records, journals, log lines and events are sent in the form that they have in [`crate::run`].
 
 use std::collections::BTreeMap;
 
@@ -26,11 +27,11 @@ pub use super::wire_found::{FoundRuns, PART_OF_LIST};
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "{T}Listing")]
 pub struct Listing<T> {
-    /// The items.
+    /// The items, in the order of the list.
     pub items: Vec<T>,
-    /// Pass this as `after` for the next page; none: this was the last.
+    /// Pass this as `after` to get the next page; null: this was the last one.
     pub next: Option<String>,
-    /// What would be among the items and can't be read: `a part of the list` if nobody knows which items are missing.
+    /// Items that can't be read. `a part of the list` stands for an unknown number of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub damaged: Vec<DamagedView>,
 }
@@ -38,9 +39,9 @@ pub struct Listing<T> {
 /// A document in the store that can't be read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DamagedView {
-    /// Which, for people: its kind and its key.
+    /// Which document, for people: its kind and its key.
     pub what: String,
-    /// What is wrong with it.
+    /// Why it can't be read.
     pub why: String,
 }
 
@@ -63,12 +64,12 @@ pub struct ApplyCluster {
     pub document: String,
 }
 
-/// Applies several documents, all of them or none: `POST /api/v1/apply`. With `?dry_run=true` they are
-/// only validated.
+/// Applies several documents, all or none of them: `POST /api/v1/apply`. With `?dry_run=true` they are only
+/// validated.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApplyDocuments {
-    /// The documents, at most 100. Of two clusters of one name the later one counts.
+    /// The documents, at most 100. If two clusters have the same name, the later one counts.
     #[serde(deserialize_with = "at_most::<_, _, MAX_PUT>")]
     #[schemars(extend("maxItems" = MAX_PUT))]
     pub documents: Vec<ApplyDocument>,
@@ -78,55 +79,55 @@ pub struct ApplyDocuments {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApplyDocument {
-    /// The document's text, YAML or JSON, a playbook or a cluster.
+    /// The document's text, YAML or JSON: a playbook or a cluster.
     pub document: String,
-    /// Of a playbook: digests of the plugins that were uploaded for `file:` sources, by the name in the
+    /// For a playbook: digests of the plugins that were uploaded for `file:` sources, by the name in the
     /// document.
     #[serde(default)]
     pub uploads: BTreeMap<String, Digest>,
 }
 
-/// What became of several documents: all of them are applied.
+/// The result of applying several documents: all of them are applied.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct AppliedDocuments {
-    /// Each, in the order of the request.
+    /// One item for each document, in the order of the request.
     pub items: Vec<AppliedDocument>,
 }
 
-/// What became of one of several documents.
+/// The result of applying one of several documents.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum AppliedDocument {
-    /// A playbook.
+    /// What happened to a playbook.
     Playbook(PlaybookView),
-    /// A cluster.
+    /// What happened to a cluster.
     Cluster(ClusterView),
 }
 
-/// A playbook in answers.
+/// A playbook in answers: what the document resolves to.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct PlaybookView {
-    /// Name.
+    /// Name of the playbook.
     pub name: String,
-    /// Version.
+    /// Version of the playbook.
     pub version: String,
-    /// One line for people.
+    /// One line that describes it.
     pub summary: Option<String>,
-    /// Where it is kept under version control.
+    /// Where the playbook is kept under version control; null if the document does not say.
     pub vcs: Option<Vcs>,
-    /// Names of the stages.
+    /// Names of the stages, in order.
     pub stages: Vec<String>,
-    /// The plugins with the digests that they are pinned to.
+    /// The plugins, with the digests that they are pinned to, by the name in the document.
     pub plugins: BTreeMap<String, PluginPin>,
     /// When it was first applied.
     pub applied_at: Timestamp,
-    /// What the request did: `created`, `updated` (it could not be read any more) or `unchanged`; `valid` for a dry run;
-    /// none in a read.
+    /// What the request did: `created`, `updated` (it could not be read any more) or `unchanged`; `valid` for a
+    /// dry run; null in a read.
     #[schemars(extend("enum" = ["created", "updated", "unchanged", "valid", null]))]
     pub change: Option<String>,
     /// The document's text; only in a read of one playbook.
     pub document: Option<String>,
-    /// Warnings: valid, but probably not intended; only where it is applied.
+    /// Warnings: valid, but probably not intended. Only in the answer to applying it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Problem>,
 }
@@ -134,13 +135,13 @@ pub struct PlaybookView {
 /// A cluster in answers.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ClusterView {
-    /// Name.
+    /// Name of the cluster.
     pub name: String,
     /// Number of agents that the document lists.
     pub agents: u32,
     /// When it was last changed.
     pub applied_at: Timestamp,
-    /// What the request did: `created`, `updated` or `unchanged`; `valid` for a dry run; none in a read.
+    /// What the request did: `created`, `updated` or `unchanged`; `valid` for a dry run; null in a read.
     #[schemars(extend("enum" = ["created", "updated", "unchanged", "valid", null]))]
     pub change: Option<String>,
     /// The document's text; only in a read of one cluster.
@@ -150,80 +151,80 @@ pub struct ClusterView {
 /// One agent of a cluster.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ClusterAgentView {
-    /// Identifier.
+    /// Identifier of the agent.
     pub id: AgentId,
     /// Base URL of its API.
     pub address: String,
-    /// Where the knowledge of it comes from.
+    /// Who named the agent: the Cluster object, or the platform.
     pub source: Source,
-    /// Attributes of the Cluster object; of a discovered agent `node_class` and `node_group`, where the
-    /// platform tells them. What the agent says about itself is in the records of runs.
+    /// Attributes of the Cluster object; for a discovered agent `node_class` and `node_group`, if the platform
+    /// gives them. What the agent says about itself is in the records of runs.
     pub attributes: Map<String, Value>,
-    /// Since when it is known from there: of an agent that the Cluster object lists, since it was
-    /// applied; of a discovered one, since this server saw it first.
+    /// Since when it is known from that source: a listed agent since the Cluster object was applied, a
+    /// discovered one since this server first saw it.
     pub since: Timestamp,
-    /// What it says about itself, if it was asked for this answer.
+    /// What the agent says about itself, if it was asked for this answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub now: Option<AgentNow>,
 }
 
-/// What an agent says about itself, asked now.
+/// What an agent said about itself when it was asked just now.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct AgentNow {
-    /// When its answer arrived, or waiting for it ended.
+    /// When its answer arrived, or the wait for it ended.
     pub asked_at: Timestamp,
-    /// Age of that when this response was made, in milliseconds.
+    /// Age of the answer when this response was made, in milliseconds.
     pub age: Millis,
-    /// The status of its node, a word in capitals; none if it gave no good answer.
+    /// The status of its node, a word in capitals; null if it gave no good answer.
     pub status: Option<String>,
     /// Version of the agent.
     pub agent_version: Option<String>,
     /// Its store, with the version.
     pub store: Option<String>,
-    /// Attributes that it reports.
+    /// Attributes that the agent reports.
     pub attributes: Map<String, Value>,
-    /// Why there is no good answer.
+    /// Why there is no good answer; null if there is one.
     pub error: Option<String>,
 }
 
-/// The agents of a cluster as they are known now, a page of them: `GET /api/v1/clusters/{name}/agents`.
+/// The agents of a cluster as they are known now, one page: `GET /api/v1/clusters/{name}/agents`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ClusterAgents {
     /// The agents, by identifier.
     pub items: Vec<ClusterAgentView>,
-    /// Pass this as `after` for the next page; none: this was the last.
+    /// Pass this as `after` to get the next page; null: this was the last one.
     pub next: Option<String>,
-    /// Whether this server follows the cluster, because it drives a run of it. Otherwise the platform
-    /// was asked for this answer, or some seconds before.
+    /// Whether this server follows the cluster, because it drives a run on it. Otherwise the platform was asked
+    /// for this answer, or some seconds before.
     pub followed: bool,
-    /// The platform that the Cluster object names.
+    /// The platform that the Cluster object names; null if it names none.
     pub platform: Option<PlatformView>,
-    /// So many members are absent at once that they do not count as gone.
+    /// Set when so many members are absent at once that they do not count as gone; otherwise null.
     pub mass_absence: Option<MassAbsence>,
 }
 
-/// A platform that knows members of a cluster.
+/// The platform that knows the members of a cluster.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct PlatformView {
-    /// Base URL.
+    /// Base URL of the platform.
     pub url: String,
-    /// Identifier of the cluster there.
+    /// Identifier that the cluster has there.
     pub cluster: String,
     /// Milliseconds from one question to the next.
     pub interval: Millis,
-    /// What came of the last question; none before the first one has ended.
+    /// The result of the last question; null before the first one has ended.
     pub last_answer: Option<LastAnswer>,
 }
 
 /// A plugin in answers.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct PluginView {
-    /// What it says about itself.
+    /// What the plugin says about itself.
     #[serde(flatten)]
     pub info: PluginInfo,
     /// When it was first uploaded.
     pub added_at: Timestamp,
-    /// What the request did: `created`, `updated` or `unchanged`; none in a read.
+    /// What the request did: `created`, `updated` or `unchanged`; null in a read.
     #[schemars(extend("enum" = ["created", "updated", "unchanged", null]))]
     pub change: Option<String>,
 }
@@ -236,34 +237,34 @@ pub struct StartRun {
     pub playbook: String,
     /// Name of the cluster.
     pub cluster: String,
-    /// Parameters; defaults are filled in.
+    /// Parameters of the playbook; defaults are filled in.
     #[serde(default, deserialize_with = "unambiguous")]
     pub params: Map<String, Value>,
-    /// Who starts it.
+    /// Who starts the run.
     #[serde(default)]
     #[schemars(length(max = MAX_ACTOR))]
     pub started_by: Option<String>,
 }
 
-/// Goes over agents of a finished run again: `POST /api/v1/runs/{id}/retry`, with an
-/// `Idempotency-Key` header if it may be repeated. Where no kind is chosen it is those that failed.
+/// Works on agents of a finished run again: `POST /api/v1/runs/{id}/retry`, with an `Idempotency-Key` header if
+/// it may be repeated. If no kind is chosen, those that failed.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RetryRun {
-    /// Those that failed in any of its stages.
+    /// Agents that failed in any of its stages.
     #[serde(default)]
     pub failed: bool,
-    /// Those that were skipped in its last stage.
+    /// Agents that were skipped in its last stage.
     #[serde(default)]
     pub skipped: bool,
-    /// Those that were not started, or were cut off.
+    /// Agents that were not started, or were cut off.
     #[serde(default)]
     pub unfinished: bool,
-    /// `NAME@VERSION`, or `NAME` for the highest version: the new run goes with this playbook, as one that
-    /// was mended, and not with the playbook of the old run. The parameters of that have to fit it.
+    /// `NAME@VERSION`, or `NAME` for the highest version: the new run uses this playbook, for example a
+    /// repaired one, instead of that of the old run. The parameters of the old run have to fit it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub playbook: Option<String>,
-    /// Who starts it.
+    /// Who starts the new run.
     #[serde(default)]
     #[schemars(length(max = MAX_ACTOR))]
     pub started_by: Option<String>,
@@ -276,34 +277,34 @@ pub struct RetryRun {
 /// A run in answers.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct RunView {
-    /// Identifier.
+    /// Identifier of the run.
     pub id: RunId,
     /// Name of the playbook.
     pub playbook: String,
-    /// Its version.
+    /// Version of the playbook.
     pub version: String,
-    /// Where the playbook is kept under version control.
+    /// Where the playbook is kept under version control; null if its document does not say.
     pub vcs: Option<Vcs>,
     /// Name of the cluster.
     pub cluster: String,
-    /// The status.
+    /// Status of the run.
     pub status: RunStatus,
-    /// Why it has that status.
+    /// Why it has that status, if there is a reason to tell.
     pub reason: Option<StatusReason>,
-    /// The engine that drives it now; only in the view of a single run, and none while no engine does.
+    /// The engine that drives it now; only in the view of a single run, and missing while no engine drives it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine: Option<EngineRef>,
-    /// What keeps it waiting if it could go on otherwise: a place on an engine, or an engine. Then `reason` may be missing.
+    /// What a run that could go on waits for: an engine, or a place in one. Then `reason` may be missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits: Option<String>,
-    /// Why it can't go on at all: it does nothing while it is in trouble.
+    /// Why the run can't go on at all: it does nothing while it is in trouble.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<TroubleView>,
-    /// Since when.
+    /// Since when it has that status.
     pub since: Timestamp,
     /// Name of the present stage.
     pub stage: String,
-    /// Its index in the playbook, from 0.
+    /// Index of the present stage in the playbook, from 0.
     #[serde(default)]
     pub stage_index: u16,
     /// Names of the playbook's stages, in order.
@@ -312,7 +313,7 @@ pub struct RunView {
     /// Whether agents that have started stop after their present call (`pause-now`).
     #[serde(default)]
     pub hold: bool,
-    /// Agents that were selected when the stage started.
+    /// Number of agents that were selected when the stage started.
     pub selected: u32,
     /// Number of agent records by state.
     pub counts: BTreeMap<AgentState, u32>,
@@ -321,45 +322,46 @@ pub struct RunView {
     pub silent: Silent,
     /// Failures in the present stage that counted for the budget.
     pub failures: u32,
-    /// The same of the whole run.
+    /// Failures in the whole run that counted for the budget.
     #[serde(default)]
     pub all_failures: u32,
     /// Failures of steps that were passed over (`on_error: continue`), in all stages.
     #[serde(default)]
     pub passed_over: PassedOver,
-    /// Number of agents by the worst that became of them in any stage; empty while the run goes.
+    /// Number of agents by their worst result in any stage; empty until the run has ended.
     #[serde(default)]
     pub outcomes: BTreeMap<AgentState, u32>,
-    /// Whether the run is done and no stage of it selected anybody.
+    /// Whether the run is done and none of its stages selected any agent.
     #[serde(default)]
     pub nobody: bool,
-    /// Of the agents that the run goes over again, those that had left when it began.
+    /// For a retry: those of its agents that had left when it began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gone: Option<Gone>,
-    /// Lines that were removed from its full log, by level: the oldest of the least severe go first.
+    /// Lines that were removed from its log because it was full, by level: the oldest of the least severe go
+    /// first.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub dropped_lines: BTreeMap<LogLevel, u64>,
-    /// The parameters.
+    /// The parameters, with defaults filled in.
     pub params: Map<String, Value>,
-    /// The plugins that the run pins.
+    /// The plugins that the run pins, by the name in the playbook.
     pub plugins: BTreeMap<String, PluginPin>,
-    /// The finished run whose agents this one goes over again, and which of them.
+    /// For a retry: the finished run whose agents it works on again, and which of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<RetryOf>,
     /// Who started it.
     pub started_by: Option<String>,
     /// When it was created.
     pub created_at: Timestamp,
-    /// When it began to go.
+    /// When it began to go; null before that.
     pub started_at: Option<Timestamp>,
-    /// When it finished.
+    /// When it finished; null before that.
     pub finish_ts: Option<Timestamp>,
 }
 
-/// A journal in answers.
+/// A journal in answers, with the actions that follow from it.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct JournalView {
-    /// The journal.
+    /// The journal, as it is kept.
     #[serde(flatten)]
     pub journal: Journal,
     /// The actions that the attempt had the agent perform.
@@ -373,59 +375,59 @@ impl JournalView {
     }
 }
 
-/// Why a run can't be loaded or committed.
+/// Why an engine can't load or commit a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TroubleView {
-    /// The kind of trouble.
+    /// The kind of trouble, for programs.
     pub code: TroubleCode,
     /// What happened, for people.
     pub message: String,
-    /// Since when; none where no engine has tried the run yet.
+    /// Since when; missing while no engine has tried the run yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
-    /// How often an engine failed at it since then.
+    /// How often an engine has failed at it since then.
     #[serde(default)]
     pub tries: u32,
-    /// That a person gave the run up: who, why and when.
+    /// Present when a person gave the run up: who, why and when.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub abandoned: Option<Abandoned>,
 }
 
 impl RunView {
-    /// What keeps a run from going on that has not ended and that nobody gave up.
+    /// What keeps the run from going on, if it has not ended and nobody gave it up.
     pub fn set_aside(&self) -> Option<&TroubleView> {
         let trouble = self.trouble.as_ref().filter(|trouble| trouble.abandoned.is_none());
         trouble.filter(|_| self.finish_ts.is_none())
     }
 
-    /// Whether a person gave the run up that has not ended yet: it is about to, by itself.
+    /// Whether a person gave the run up and it has not ended yet: it will soon do so by itself.
     pub fn is_given_up(&self) -> bool {
         let abandoned = self.trouble.as_ref().is_some_and(|trouble| trouble.abandoned.is_some());
         abandoned && self.finish_ts.is_none()
     }
 }
 
-/// Asks something of a run: `POST /api/v1/runs/{id}/commands`.
+/// Asks a run to do something: `POST /api/v1/runs/{id}/commands`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SubmitCommand {
-    /// Identifier, so that it can be repeated; none: the server makes one.
+    /// Identifier, so that the request can be repeated; without it the server makes one.
     #[serde(default)]
     pub id: Option<CommandId>,
-    /// What is asked.
+    /// What the run is asked to do.
     pub command: Verb,
-    /// The agent that it is about: needed for `give-up`, and for `retry` of one agent only.
+    /// The agent that the command is about: required for `give-up`, and for `retry` of one agent.
     #[serde(default)]
     pub agent: Option<AgentId>,
-    /// For `retry` alone: do actions again that ended well after the time of their step was over. Without it
-    /// the agent goes on with their results.
+    /// Only for `retry`: repeat actions that succeeded after their step had timed out. Without it the agent
+    /// goes on with their results.
     #[serde(default)]
     pub again: bool,
-    /// Who asks.
+    /// Who asks, for the history of the run.
     #[serde(default)]
     #[schemars(length(max = MAX_ACTOR))]
     pub actor: Option<String>,
-    /// Why.
+    /// Why, for the history of the run.
     #[serde(default)]
     #[schemars(length(max = MAX_REASON))]
     pub reason: Option<String>,
@@ -442,35 +444,35 @@ pub struct AbandonRun {
     #[serde(default)]
     #[schemars(length(max = MAX_ACTOR))]
     pub actor: Option<String>,
-    /// Also a run that is in no trouble; `cancel` is better then, which waits for what is out.
+    /// Give up even a run that is in no trouble; `cancel` is better then, as it waits for actions in flight.
     #[serde(default)]
     pub force: bool,
 }
 
-/// What became of a command. 200 when it was applied, 202 while it waits; a refused one is a
-/// problem with status 409 and code `command-refused`.
+/// A command in answers. 200 when it was applied, 202 while it waits; a refused one is a problem with status
+/// 409 and code `command-refused`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct CommandView {
-    /// Identifier.
+    /// Identifier of the command: submitting it again with this asks for the outcome.
     pub id: CommandId,
-    /// The run.
+    /// The run that was asked.
     pub run: RunId,
-    /// What was asked.
+    /// What the run was asked to do.
     pub command: Verb,
-    /// The agent that it is about, where it is about one.
+    /// The agent that the command is about, if it is about one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<AgentId>,
-    /// What became of it; none while it waits.
+    /// The result of the command; null while it waits.
     pub outcome: Option<CommandOutcome>,
 }
 
 /// An error (RFC 9457, `application/problem+json`).
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ProblemDetails {
-    /// Always `about:blank`: `code` tells the kind.
+    /// Always `about:blank`: the kind is in `code`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// The HTTP status in words.
+    /// The name of the HTTP status.
     pub title: String,
     /// The HTTP status.
     pub status: u16,
@@ -479,10 +481,10 @@ pub struct ProblemDetails {
     /// Stable code, for programs.
     #[schemars(extend("enum" = Code::words()))]
     pub code: String,
-    /// What is wrong with a document, where that is the cause.
+    /// What is wrong with a document, if that is the cause.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<Problem>,
-    /// What is wrong with which of several documents, where that is the cause.
+    /// What is wrong with which of several documents, if that is the cause.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub documents: Vec<DocumentProblems>,
 }
@@ -490,8 +492,8 @@ pub struct ProblemDetails {
 /// What is wrong with one of several documents.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DocumentProblems {
-    /// Which of them, from 0.
+    /// Its index in the request, from 0.
     pub document: u32,
-    /// Its problems.
+    /// Its problems, as for a single document.
     pub problems: Vec<Problem>,
 }

@@ -1,18 +1,19 @@
-//! What goes over the wire of a run that is looked for.
+//! The answer to a search for runs, and a word that lists and their readers share.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::run::RunId;
 
-/// What a [`DamagedView`](super::wire::DamagedView) is about if a list may lack items, and nobody knows which.
+/// What a [`DamagedView`](super::wire::DamagedView) names when items may be missing from a list and nobody
+/// knows which.
 pub const PART_OF_LIST: &str = "a part of the list";
 
-/// Which runs go by something.
+/// The runs that were found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FoundRuns {
-    /// Their identifiers, newest first: the first few.
+    /// The first few of their identifiers, newest first.
     pub ids: Vec<RunId>,
-    /// How many there are.
+    /// How many runs match in all.
     pub count: u32,
 }

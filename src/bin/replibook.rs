@@ -1,4 +1,5 @@
-//! `replibook`: the server, the reference agent, a platform and the demonstration.
+//! `replibook`: the server, the reference agent, a platform and the demonstration. The commands are in the
+//! library; here is only the way from arguments to an exit code.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -30,14 +31,14 @@ enum Command {
         #[command(flatten)]
         args: AgentArgs,
     },
-    /// Serve a file of nodes as a platform, which clusters follow that have `discovery`
+    /// Serve a file of nodes as a platform, which clusters with `discovery` can follow
     Platform {
         #[command(flatten)]
         log: LogArgs,
         #[command(flatten)]
         args: PlatformArgs,
     },
-    /// Look after the store
+    /// Check or migrate the store
     #[command(subcommand)]
     Store(StoreCommand),
     /// Show a whole run: start a server and a dozen agents, and restart them zone by zone

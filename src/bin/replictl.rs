@@ -1,4 +1,4 @@
-//! `replictl`: steers a Replibook server from the command line.
+//! `replictl`: steers a Replibook server from the command line. The commands are in `replibook::cli`.
 
 use std::process::ExitCode;
 

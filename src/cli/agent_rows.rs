@@ -1,4 +1,5 @@
-//! How the agents of a run look in tables.
+//! How the agents of a run look in tables. Records only have the numbers of stages and steps, so their names
+//! come from the run's snapshot.
 
 use std::sync::Arc;
 
@@ -12,10 +13,10 @@ use super::text::{Paint, clean, length, moment, plural, shorten, time_of_day};
 use crate::playbook::Playbook;
 use crate::run::{AgentRecord, AgentState, Notice, PastStage, RunId, StepPhase};
 
-/// Heading of the column that says who joined or left. A wide table has the moments themselves.
+/// Heading of the column that says who joined or left. A wide table has the full times instead.
 const MEMBER: &str = "MEMBER";
 
-/// What the playbook of a run says about its stages, as far as a table of its agents needs it.
+/// What the playbook of a run says about its stages, as far as a table of agents needs it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Plan {
     stages: Vec<PlannedStage>,
@@ -24,12 +25,12 @@ pub(crate) struct Plan {
 #[derive(Clone, Debug)]
 struct PlannedStage {
     name: String,
-    /// Each step with how often it is tried at most.
+    /// Each step, with the most attempts that it may have.
     steps: Vec<(String, u32)>,
 }
 
 impl Plan {
-    /// What a playbook says.
+    /// Takes it from a playbook.
     pub(crate) fn of(playbook: &Playbook) -> Self {
         let stages = playbook.stages.iter().map(|stage| PlannedStage {
             name: stage.name.clone(),
@@ -38,7 +39,7 @@ impl Plan {
         Self { stages: stages.collect() }
     }
 
-    /// What the playbook of a run says. Without an answer a table shows less, and nothing wrong.
+    /// Fetches it for a run. Without an answer a table shows less, but nothing wrong.
     pub(crate) async fn of_run(client: &Client, run: RunId) -> Self {
         match client.snapshot(run).await {
             Ok(snapshot) => Self::of(&snapshot.playbook),
@@ -58,7 +59,7 @@ impl Plan {
         self.stage(record.stage)?.steps.get(usize::from(record.step))
     }
 
-    /// The place of a step in the order in which they go; those of later stages, and unknown ones, last.
+    /// The place of a step in the order of execution. Steps of later stages, and unknown ones, come last.
     fn place_of(&self, stage: u16, step: &str) -> usize {
         let until = self.stages.iter().take(usize::from(stage) + 1);
         let steps = until.flat_map(|stage| &stage.steps).enumerate();
@@ -66,7 +67,7 @@ impl Plan {
         places.last().unwrap_or(usize::MAX)
     }
 
-    /// Writes agents as a list, with the stage of each where there are several.
+    /// Writes a list of agents, with the stage of each if there are several stages.
     pub(crate) fn list(self, agents: Vec<AgentRecord>, console: &Console) -> Result<(), CliError> {
         match self.rows(agents) {
             Rows::OneStage(rows) => console.list(&rows),
@@ -82,7 +83,7 @@ impl Plan {
         }
     }
 
-    /// The table of agents: wide, where that was asked for.
+    /// The table of agents, wide if that was asked for.
     pub(crate) fn table(self, agents: Vec<AgentRecord>, console: &Console) -> String {
         match (self.rows(agents), console.format) {
             (Rows::OneStage(rows), Format::Wide) => console.wide_table(&rows),
@@ -115,7 +116,7 @@ enum Rows {
     Stages(Vec<AgentRow<true>>),
 }
 
-/// An agent of a run, with a column for the stage or without.
+/// A row for an agent of a run, with or without a column for the stage.
 #[derive(Serialize)]
 #[serde(transparent)]
 struct AgentRow<const STAGES: bool> {
@@ -184,7 +185,7 @@ impl<const STAGES: bool> Row for AgentRow<STAGES> {
     }
 }
 
-/// Whether the agent joined or left while the run went, and when: `ADDED 09:00:04`.
+/// Whether the agent joined or left during the run, and when: `ADDED 09:00:04`.
 fn member_of(record: &AgentRecord) -> String {
     let joined = record.joined_at.map(|at| (at, AgentState::Added));
     let left = record.left_at.map(|at| (at, AgentState::Removed));
@@ -200,15 +201,15 @@ fn batch_of(record: &AgentRecord) -> String {
     labelled(batch.to_string(), telling_label(batch, record.batch_label.as_deref()))
 }
 
-/// How the agent came through the stages before: `secondaries DONE, checks SKIPPED`.
+/// How the agent did in the earlier stages: `secondaries DONE, checks SKIPPED`.
 fn past_of(past: &[PastStage], plan: &Plan) -> String {
     let words = past.iter().map(|past| format!("{} {}", plan.name(past.stage), past.state));
     let words: Vec<_> = words.collect();
     if words.is_empty() { "-".to_owned() } else { words.join(", ") }
 }
 
-/// What came of an agent, in one line: why it failed or was left out, what it does just now, or the
-/// results of its steps.
+/// The result of an agent in one line: why it failed or was skipped, what it does just now, or the results of
+/// its steps.
 fn result_of(record: &AgentRecord, plan: &Plan) -> String {
     let mut results: Vec<_> = record.results.iter().filter(|(_, value)| !value.is_null()).collect();
     results.sort_by_key(|(step, _)| plan.place_of(record.stage, step));
@@ -237,7 +238,7 @@ fn result_of(record: &AgentRecord, plan: &Plan) -> String {
     }
 }
 
-/// The same, after what is noticed about the call in flight, if there is one.
+/// Puts what is noticed about the call in flight, if anything, before `what`.
 fn noticed(record: &AgentRecord, what: &str) -> String {
     let is_in_flight = record.state == AgentState::Running || record.outstanding.is_some();
     let notice = record.notice.as_ref().filter(|_| is_in_flight);
@@ -254,7 +255,7 @@ fn noticed(record: &AgentRecord, what: &str) -> String {
     }
 }
 
-/// How many failures of steps were passed over, and what went wrong last.
+/// How many failures of steps were passed over, and what went wrong last; `None` if there were none.
 fn passed_over(record: &AgentRecord) -> Option<String> {
     let count = (record.passed_over > 0).then(|| plural(record.passed_over.into(), "failure"))?;
     let last = record.error.as_ref().map(|failure| {
@@ -263,7 +264,7 @@ fn passed_over(record: &AgentRecord) -> Option<String> {
     Some(format!("{count} passed over{}", last.unwrap_or_default()))
 }
 
-/// That an action may still be running although its attempt is over.
+/// Says that an action may still be running although its attempt is over.
 fn still_out(record: &AgentRecord) -> Option<String> {
     let action = record.outstanding.as_ref()?;
     Some(format!("action still out since {}", time_of_day(action.since)))
@@ -434,7 +435,7 @@ node-5  primary  1      ADDED    joined, waits to be taken in                   
         ] {
             let text = result_of(&running(notice.clone()), &plan(&["all"]));
             assert!(text.starts_with(expected), "{text}");
-            // Of an agent that is done nothing is noticed any more.
+            // A notice about an agent that is done is not shown any more.
             let done = AgentRecord { notice, ..record(1, AgentState::Done) };
             assert_eq!(result_of(&done, &plan(&["all"])), "drain: {\"moved\":3}");
         }

@@ -1,4 +1,5 @@
-//! `apply`: plugins are uploaded, then playbooks and clusters are applied, all of them or none.
+//! `apply`: uploads plugins, then applies playbooks and clusters, all or none of them. What can be checked
+//! without the server is checked first, so a mistake in one file changes nothing.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,29 +26,29 @@ use crate::run::Digest;
 /// Arguments of `apply`.
 #[derive(Debug, clap::Args)]
 pub struct Apply {
-    /// File of playbooks and clusters, in YAML or JSON; `-` is standard input. All documents of all files
-    /// are applied, or none is
+    /// File of playbooks and clusters, in YAML or JSON; `-` is standard input. Either all documents of all
+    /// files are applied, or none
     #[arg(short = 'f', long = "file", required = true, num_args = 1.., value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// Have everything validated, but change nothing (plugins are uploaded all the same)
+    /// Validate everything, but change nothing (plugins are uploaded all the same)
     #[arg(long)]
     pub dry_run: bool,
 }
 
-/// One thing that was applied.
+/// Something that was applied: one row of the output.
 #[derive(Clone, Debug, Serialize)]
 pub struct Applied {
     /// `plugin`, `playbook` or `cluster`.
     pub kind: &'static str,
-    /// Its name; of a plugin the name in the playbook.
+    /// Its name; for a plugin, the name in the playbook.
     pub name: String,
-    /// The version of a playbook, or that a plugin gives itself.
+    /// The version of a playbook, or the one that a plugin declares; `None` for a cluster.
     pub version: Option<String>,
-    /// Where a plugin came from.
+    /// The source of a plugin, as in the playbook; `None` for others.
     pub source: Option<String>,
-    /// The digest that a plugin is pinned to.
+    /// The digest that a plugin is pinned to; `None` for others.
     pub digest: Option<Digest>,
-    /// What became of it: `created`, `updated`, `unchanged`, `uploaded`, `pinned` or `valid`.
+    /// What was done: `created`, `updated`, `unchanged`, `uploaded`, `pinned` or `valid`.
     pub change: String,
 }
 
@@ -97,7 +98,6 @@ impl Row for Applied {
     }
 }
 
-/// Runs `apply`.
 pub(crate) async fn apply(
     client: &Client,
     args: &Apply,
@@ -108,11 +108,11 @@ pub(crate) async fn apply(
     Ok(Exit::Ok)
 }
 
-/// Applies all documents of a file, or none of them, and uploads the plugins beside it.
+/// Applies all documents of a file or none of them, and uploads the plugins that they refer to by path.
 ///
 /// # Errors
-/// [`CliError::Invalid`] with all problems when a document is not valid, before anything is sent if
-/// that can be known without the server.
+/// [`CliError::Invalid`] with all problems when a document is not valid. If that can be known without the
+/// server, nothing is sent.
 pub async fn apply_file(
     client: &Client,
     path: &Path,
@@ -121,8 +121,8 @@ pub async fn apply_file(
     apply_files(client, &[path.to_owned()], false, console).await
 }
 
-/// Applies the documents in one request: all of them are kept, or none. Plugins are uploaded before that;
-/// if their documents are not kept, they stay in the store and do no harm.
+/// Applies the documents in one request: all or none of them are kept. Plugins are uploaded before that; if
+/// their documents are not kept, the plugins stay in the store and do no harm.
 async fn apply_files(
     client: &Client,
     files: &[PathBuf],
@@ -144,7 +144,7 @@ async fn apply_files(
     for one in &prepared {
         sent.push(upload(client, one).await?);
     }
-    // What is wrong with the rest is reported too.
+    // If an upload was refused, this is a dry run, to report what is wrong with the rest too.
     let refused = sent.iter().any(|one| !one.refused.is_empty());
     let request =
         ApplyDocuments { documents: sent.iter().map(|one| one.request.clone()).collect() };
@@ -171,19 +171,19 @@ async fn apply_files(
     wrong.none_or_error().map(|()| Vec::new())
 }
 
-/// The code of a refusal of a version that exists with different content.
+/// The code of the refusal when the version exists with different content.
 const CONFLICT: &str = "conflict";
 
-/// A document on its way to the server.
+/// A document whose plugins have been uploaded.
 struct Sent {
     request: ApplyDocument,
-    /// What became of the plugins beside it, by the names that the document gives them.
+    /// What was done with its plugin files, by the names that the document gives them.
     uploaded: BTreeMap<String, &'static str>,
-    /// What the server found wrong with them.
+    /// What the server found wrong with these files.
     refused: Vec<Problem>,
 }
 
-/// Uploads the plugins beside a document.
+/// Uploads the plugin files of a document.
 async fn upload(client: &Client, prepared: &Prepared) -> Result<Sent, CliError> {
     let document = prepared.document.text.clone();
     let request = ApplyDocument { document, uploads: BTreeMap::new() };
@@ -201,7 +201,7 @@ async fn upload(client: &Client, prepared: &Prepared) -> Result<Sent, CliError> 
     Ok(sent)
 }
 
-/// Sends a plugin unless the server already has it: plugins are large, and known by their digest.
+/// Uploads a plugin unless the server has it: plugins are large, and identified by their digest.
 async fn upload_one(
     client: &Client,
     playbook: &PlaybookDocument,
@@ -221,8 +221,7 @@ async fn upload_one(
     }
 }
 
-/// Adds the problems that the server found, after those of refused uploads, at their places in the
-/// documents.
+/// Adds the problems that the server found, after those of refused uploads, at their places in the documents.
 fn tell_problems(
     prepared: &[Prepared],
     sent: &[Sent],
@@ -233,7 +232,7 @@ fn tell_problems(
         found.into_iter().map(|one| (one.document, one.problems)).collect();
     for (number, (prepared, sent)) in (0..).zip(prepared.iter().zip(sent)) {
         let mut problems = sent.refused.clone();
-        // After a refused upload, nobody needs to be told that its bytes are missing.
+        // After a refused upload, it is no news that the bytes of the plugin are missing.
         let said = |problem: &Problem| sent.refused.iter().any(|one| one.path == problem.path);
         let further = found.remove(&number).unwrap_or_default();
         problems.extend(further.into_iter().filter(|problem| !said(problem)));
@@ -243,7 +242,7 @@ fn tell_problems(
     }
 }
 
-/// Says what is valid in a playbook, but probably not intended.
+/// Prints warnings about playbooks: valid, but probably not intended.
 fn say_warnings(prepared: &[Prepared], answer: &AppliedDocuments, console: &Console) {
     for (Prepared { document, .. }, item) in prepared.iter().zip(&answer.items) {
         let warnings: &[Problem] = match item {
@@ -257,7 +256,7 @@ fn say_warnings(prepared: &[Prepared], answer: &AppliedDocuments, console: &Cons
     }
 }
 
-/// What was applied: each document after its plugins.
+/// The rows of what was applied: each document after its plugins.
 fn rows(
     client: &Client,
     sent: &[Sent],

@@ -1,5 +1,5 @@
-//! HTTP to the server: time limits, repeats, and errors told apart. What can be asked is in
-//! `endpoints.rs`.
+//! HTTP to the server: time limits, repetitions, and errors told apart. The individual requests are in
+//! `endpoints.rs`; how each may fail and be repeated is decided here.
 
 use std::time::Duration;
 
@@ -10,52 +10,52 @@ use serde::de::DeserializeOwned;
 use super::error::{ClientError, is_passing};
 use crate::api::wire::ProblemDetails;
 
-/// Where the server is when nobody says otherwise.
+/// The server that is used unless another one is named.
 pub const DEFAULT_SERVER: &str = "http://127.0.0.1:8900";
 
-/// How long a connection may take to be made: a server that is there accepts at once.
+/// How long establishing a connection may take: a server that is running accepts at once.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long an ordinary request may take, answer included: the slowest is a page of 1,000 records.
+/// How long an ordinary request may take, including its answer: the slowest is a page of 1,000 records.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long the upload of a plugin may take: tens of MiB over a slow line, then its compilation.
 pub const UPLOAD_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// How often a request is made in all, where it may be repeated: enough for a server that is just
-/// being started again, and little enough that a wrong address is reported within a second.
+/// How often a repeatable request is tried in all: enough for a server that is just restarting, and few enough
+/// that a wrong address is reported within a second.
 pub const MAX_TRIES: u32 = 3;
 
 /// The wait before the second try; each further one is twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 
-/// The largest answer in bytes that is read: a page of 1,000 agent records of 64 KiB each.
+/// The largest answer that is read, in bytes: a page of 1,000 agent records of 64 KiB each.
 pub const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
 
-/// Characters of an answer that was not understood that are shown.
+/// How many characters of an unexpected answer an error shows.
 const SHOWN_ANSWER_CHARS: usize = 200;
 
-/// Speaks to a server. Cheap to clone; clones share their connections.
+/// Sends requests to a server. Cheap to clone; clones share their connections.
 #[derive(Clone, Debug)]
 pub struct Client {
     base: Url,
     http: reqwest::Client,
 }
 
-/// When a request may be made again.
+/// When a request may be repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Repeat {
-    /// Whenever the answer got lost: a second time changes nothing.
+    /// Whenever its answer was lost: a second one changes nothing.
     Always,
-    /// Only when the first one was surely not sent.
+    /// Only if the first one was certainly not sent.
     Unsent,
 }
 
 impl Client {
-    /// A client of the server at `server`: a base URL, which may carry a path.
+    /// A client of the server at `server`: a base URL, which may have a path.
     ///
     /// # Errors
-    /// [`ClientError::Address`] when that is no URL of http or https, or when the machine has no
+    /// [`ClientError::Address`] when that is not a URL with http or https, or when the machine has no
     /// certificates to check an https server against. Nothing is sent yet.
     pub fn new(server: &str) -> Result<Self, ClientError> {
         let wrong = |message: String| ClientError::Address { server: server.to_owned(), message };
@@ -63,13 +63,14 @@ impl Client {
         if !matches!(base.scheme(), "http" | "https") || base.host().is_none() {
             return Err(wrong(format!("expected a URL such as {DEFAULT_SERVER}")));
         }
-        // Two parts of a process may both do this; the first one counts, and it is the same.
+        // Another part of the process may have installed the provider before; the first one stays, and it is
+        // the same.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut builder = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .user_agent(concat!("replictl/", env!("CARGO_PKG_VERSION")));
         if base.scheme() == "http" {
-            // No certificate is needed, so that a machine without any is no obstacle.
+            // Plain HTTP needs no certificates, so a machine that has none is no obstacle.
             builder = builder.tls_certs_only([]);
         }
         if is_loopback(&base) {
@@ -84,7 +85,7 @@ impl Client {
         self.base.as_str().trim_end_matches('/')
     }
 
-    /// A request to `/api/v1/…`; each segment is escaped, also a slash in it.
+    /// A request to `/api/v1/…`. Each segment is escaped, including slashes in it.
     pub(crate) fn request(&self, method: Method, segments: &[&str]) -> RequestBuilder {
         let mut url = self.base.clone();
         if let Ok(mut path) = url.path_segments_mut() {
@@ -93,7 +94,7 @@ impl Client {
         self.http.request(method, url)
     }
 
-    /// Whether the server is up and says that it can work.
+    /// Whether the server is up and says that it is ready.
     pub async fn is_ready(&self) -> bool {
         let mut url = self.base.clone();
         if let Ok(mut path) = url.path_segments_mut() {
@@ -103,7 +104,7 @@ impl Client {
         answer.is_ok_and(|answer| answer.status().is_success())
     }
 
-    /// Makes a request within [`REQUEST_TIMEOUT`] and reads its answer as JSON.
+    /// Sends a request and reads its answer as JSON, all within [`REQUEST_TIMEOUT`].
     pub(crate) async fn json<T: DeserializeOwned>(
         &self,
         request: RequestBuilder,
@@ -127,7 +128,7 @@ impl Client {
         })
     }
 
-    /// Makes a request and reads its answer, trying again as `repeat` allows.
+    /// Sends a request and reads its answer, and tries again as `repeat` allows.
     pub(crate) async fn bytes(
         &self,
         request: RequestBuilder,
@@ -135,7 +136,7 @@ impl Client {
     ) -> Result<Bytes, ClientError> {
         let mut wait = FIRST_WAIT;
         for _ in 1..MAX_TRIES {
-            // Bodies are kept in memory whole, so every request can be copied.
+            // Bodies are entirely in memory, so every request can be copied.
             let Some(copy) = request.try_clone() else { break };
             match self.try_bytes(copy).await {
                 Ok(body) => return Ok(body),
@@ -155,7 +156,7 @@ impl Client {
         self.read(answer, &name).await
     }
 
-    /// Turns an answer that is no success into an error.
+    /// Turns an answer without success into an error.
     pub(crate) async fn check(
         &self,
         answer: Response,
@@ -168,7 +169,7 @@ impl Client {
         let body = self.read(answer, name).await.map_err(|failure| failure.error)?;
         match serde_json::from_slice::<ProblemDetails>(&body) {
             Ok(problem) => Err(ClientError::Refused(Box::new(ProblemDetails {
-                // The status line is what counted on the way here, also for anything in between.
+                // The status line counts, also for everything between here and the server.
                 status: status.as_u16(),
                 ..problem
             }))),
@@ -208,7 +209,7 @@ impl Client {
         Failure {
             error: ClientError::Unreachable { server: self.server().to_owned(), message },
             unsent: error.is_connect(),
-            // A server that takes so long will not be faster the next time.
+            // A server that takes so long will not be faster next time.
             hopeless: error.is_timeout(),
         }
     }
@@ -251,7 +252,7 @@ pub(crate) fn name_of(request: &RequestBuilder) -> String {
     })
 }
 
-/// What is at the bottom of an error: the layers above it say nothing to a person.
+/// The innermost cause of an error: the layers around it tell a person nothing.
 fn root_message(error: &dyn std::error::Error) -> String {
     let mut root = error;
     while let Some(source) = root.source() {

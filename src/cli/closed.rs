@@ -1,4 +1,5 @@
-//! Standard output or standard error whose reader went away: who follows a run for hours should not do so for nobody.
+//! Notices that nobody reads standard output or standard error any more, so that a command that follows a run
+//! for hours does not go on for nobody.
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -8,8 +9,8 @@ use tokio::sync::oneshot;
 
 use super::error::CliError;
 
-/// Goes on with what is followed until nobody reads standard output or standard error any longer; none then, as how
-/// it ends was not told to anybody.
+/// Waits for `followed` for as long as somebody reads standard output and standard error. `None` when that has
+/// ended, since the result was not told to anybody.
 pub(crate) async fn while_read<T>(
     followed: impl Future<Output = Result<T, CliError>>,
 ) -> Result<Option<T>, CliError> {
@@ -18,36 +19,37 @@ pub(crate) async fn while_read<T>(
         () = reader_gone() => return Ok(None),
     };
     match done {
-        // The next line was faster.
+        // The next write noticed it first.
         Err(CliError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(None),
         done => done.map(Some),
     }
 }
 
-/// Waits until nobody reads them, which a write would tell only with the next line. It never comes of a file.
+/// Waits until a stream has no reader, which a write would only notice with the next line. Never returns for
+/// files.
 async fn reader_gone() {
     let (told, gone) = oneshot::channel();
     let watching = std::thread::Builder::new().name("readers".to_owned()).spawn(move || {
         let (out, err) = (io::stdout(), io::stderr());
         if is_gone(&[out.as_fd(), err.as_fd()]) {
-            // Whoever asked may have gone on meanwhile.
+            // The caller may not wait any more.
             let _ = told.send(());
         }
     });
-    // Where this can't be watched, the next line that is written tells.
+    // If this can't be watched, the next write notices it.
     if watching.is_err() || gone.await.is_err() {
         std::future::pending::<()>().await;
     }
 }
 
-/// Blocks until one of these streams has no reader any longer; false if that can't be told.
+/// Blocks until one of these streams has no reader any more; false if that can't be known.
 fn is_gone(streams: &[BorrowedFd<'_>]) -> bool {
-    // What is asked for is nothing: an error or an end is told always.
+    // No event is asked for: errors and hang-ups are always reported.
     let all = streams.iter().map(|it| PollFd::from_borrowed_fd(*it, PollFlags::empty()));
     let mut all: Vec<PollFd<'_>> = all.collect();
     loop {
         match poll(&mut all, None) {
-            // Some systems can't watch terminals, and say so here.
+            // Some systems can't watch terminals, and report that here.
             Ok(_) => {
                 let gone = PollFlags::HUP | PollFlags::ERR;
                 return all.iter().any(|it| it.revents().intersects(gone));

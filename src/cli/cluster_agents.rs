@@ -1,4 +1,5 @@
-//! `get agents --cluster C`: the agents of a cluster as they are known now.
+//! `get agents --cluster C`: the agents of a cluster as they are known now. The server asks each of them how it
+//! is, so this shows what no record of a run has.
 
 use serde_json::{Map, Value};
 
@@ -12,13 +13,13 @@ use super::text::{Paint, clean, length, moment, plural, shorten};
 use crate::api::wire::{AgentNow, ClusterAgentView, ClusterAgents, PlatformView};
 use crate::run::Outcome;
 
-/// Characters of the attributes in a table.
+/// The most characters of the attributes in a table.
 const MAX_ATTRIBUTES: usize = 60;
 
-/// The same in a wide table.
+/// The most characters of the attributes in a wide table.
 const MAX_WIDE_ATTRIBUTES: usize = 300;
 
-/// Characters of an attribute where it has a line of its own.
+/// The most characters of an attribute that has a line of its own.
 pub(super) const MAX_ATTRIBUTES_SHOWN: usize = 300;
 
 impl Row for ClusterAgentView {
@@ -81,11 +82,11 @@ impl Row for ClusterAgentView {
     }
 }
 
-/// Headings of what agents say when they are asked.
+/// Headings of the columns for what agents say when they are asked.
 const HEALTH: &str = "HEALTH";
 const AGE: &str = "AGE";
 
-/// What an HTTP client says around the cause of an error.
+/// What the HTTP client puts around the cause of an error.
 const AROUND: [&str; 4] = [
     "client error (Connect): ",
     "client error (SendRequest): ",
@@ -93,10 +94,10 @@ const AROUND: [&str; 4] = [
     "connection error: ",
 ];
 
-/// What stands in the place of a status that nobody told.
+/// Shown in place of a status when there was no answer.
 const NO_ANSWER: &str = "no answer";
 
-/// The status of a node, or why there is none. The address has a column of its own.
+/// The status of a node, or why it is not known. The address is left out, as it has a column of its own.
 fn health(now: &AgentNow, address: &str) -> String {
     match (&now.status, &now.error) {
         (Some(status), _) => status.clone(),
@@ -121,7 +122,7 @@ fn attributes(attributes: &Map<String, Value>, most: usize) -> String {
     if attributes.is_empty() { EMPTY.to_owned() } else { shorten(&attributes, most) }
 }
 
-/// Shows the agents after `after`, at most `limit`; where to go on.
+/// Shows the agents after `after`, at most `limit`. Returns where the list goes on.
 pub(crate) async fn get_agents(
     client: &Client,
     cluster: Option<&str>,
@@ -130,20 +131,20 @@ pub(crate) async fn get_agents(
     console: &Console,
 ) -> Result<Option<String>, CliError> {
     let cluster = named(cluster)?;
-    // For names alone nobody has to be asked.
+    // If only names are shown, no agent needs to be asked.
     let ask = console.format != Format::Name;
     let mut all =
         client.cluster_agents(cluster, after.as_deref(), limit.min(MAX_PAGE), ask).await?;
     while let Some(after) = all.next.clone().filter(|_| all.items.len() < limit) {
         let wanted = (limit - all.items.len()).min(MAX_PAGE);
         let page = client.cluster_agents(cluster, Some(&after), wanted, ask).await?;
-        // Agents are in order of their identifiers, so that a page that leads nowhere is the last.
+        // Agents are ordered by identifier, so a page that leads no further is the last one.
         let leads_on = page.items.last().is_some_and(|last| last.id.as_str() > after.as_str());
         all.items.extend(page.items);
         all.next = page.next.filter(|_| leads_on);
     }
     if let Some(after) = &all.next {
-        // A full page has a `next` also where it is the last.
+        // A full page has a `next` even if it is the last one.
         let further = client.cluster_agents(cluster, Some(after), 1, false).await?;
         all.next = all.next.filter(|_| !further.items.is_empty());
     }
@@ -165,14 +166,14 @@ pub(crate) async fn get_agent(
     Ok(())
 }
 
-/// The agent, asked now, and what else is known of its cluster.
+/// The agent, asked just now, and what else is known of its cluster.
 pub(super) async fn find_agent(
     client: &Client,
     cluster: &str,
     agent: &str,
 ) -> Result<(ClusterAgentView, ClusterAgents), CliError> {
-    // The page begins before it. What comes just before an identifier is not known, so all are looked through;
-    // the one is asked then.
+    // A page begins after an identifier. The identifier before this agent is not known, so the list is searched
+    // without asking anybody, and then only this agent is asked.
     let mut after: Option<String> = None;
     let mut before: Option<String> = None;
     loop {

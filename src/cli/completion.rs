@@ -1,4 +1,4 @@
-//! `completion`: a script for the shell.
+//! `completion`: prints a completion script for a shell.
 
 use clap::CommandFactory;
 use clap_complete::Shell;
@@ -11,11 +11,10 @@ use super::root::Cli;
 /// Arguments of `completion`.
 #[derive(Debug, clap::Args)]
 pub struct Completion {
-    /// The shell
+    /// The shell to make it for
     pub shell: Shell,
 }
 
-/// Runs `completion`.
 pub(crate) fn completion(args: &Completion, console: &Console) -> Result<Exit, CliError> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "replictl", &mut script);

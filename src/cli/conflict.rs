@@ -1,4 +1,5 @@
-//! A version of a playbook that exists with different content: what differs.
+//! Shows what differs when a version of a playbook already exists with different content: the refusal alone
+//! does not say.
 
 use super::client::Client;
 use super::diff::diff;
@@ -7,8 +8,8 @@ use super::prepare::{PluginFile, Prepared, What};
 use crate::api::wire::PlaybookView;
 use crate::playbook::{PlaybookDocument, parse_playbook};
 
-/// Shows how playbooks differ from each other, and from those that the server has under the same name and version.
-/// What the server does not say, it does not show: the refusal itself follows.
+/// Shows how playbooks differ from each other, and from those that the server has under the same name and
+/// version. What the server does not answer is not shown: the refusal itself follows in any case.
 pub(super) async fn show_differences(client: &Client, prepared: &[Prepared], console: &Console) {
     for (at, one) in prepared.iter().enumerate() {
         let What::Playbook { playbook, files, .. } = &one.what else { continue };
@@ -45,7 +46,7 @@ fn against_known(
         ));
         show(text, &one.document.text, console);
     }
-    // The document may be the same and what it names another one.
+    // The document may be the same while a plugin file that it names differs.
     for file in files {
         let Some(pin) = known.plugins.get(&file.name) else { continue };
         if pin.digest != file.digest {
@@ -74,7 +75,7 @@ fn named(playbook: &PlaybookDocument) -> String {
     format!("playbook {} version {}", playbook.name(), playbook.version())
 }
 
-/// Whether a document is of this name and version, with different content.
+/// Whether `other` has the same name and version, but different content.
 fn differs(other: &Prepared, playbook: &PlaybookDocument) -> bool {
     match &other.what {
         What::Playbook { playbook: other, .. } => {

@@ -1,4 +1,5 @@
-//! `delete`: removes a playbook, a cluster or a plugin from the server.
+//! `delete`: removes a playbook, a cluster or a plugin from the server. The server refuses what a run or a
+//! playbook still needs.
 
 use clap::Subcommand;
 
@@ -8,28 +9,27 @@ use super::exit::Exit;
 use super::get::{find_plugins, split_version};
 use super::output::Console;
 
-/// What to remove. Runs hold whole snapshots, but need their cluster until they end.
+/// What to remove. Runs contain whole snapshots, but need their cluster until they end.
 #[derive(Debug, Subcommand)]
 pub enum Delete {
     /// Remove one version of a playbook
     Playbook {
-        /// The playbook
+        /// The version to remove
         #[arg(value_name = "NAME@VERSION")]
         name: String,
     },
     /// Remove a cluster; refused while a run on it has not ended
     Cluster {
-        /// Its name
+        /// Name of the cluster
         name: String,
     },
     /// Remove a plugin that no playbook and no run pins
     Plugin {
-        /// Its digest, at least 6 digits of it, or NAME@VERSION
+        /// Digest of the plugin, at least 6 digits of it, or NAME@VERSION
         name: String,
     },
 }
 
-/// Runs `delete`.
 pub(crate) async fn delete(
     client: &Client,
     what: &Delete,

@@ -1,4 +1,5 @@
-//! `describe`: all about one thing, for people.
+//! `describe`: everything about one thing. The text is only for people; JSON and YAML give the thing itself, as
+//! `get` does.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -21,44 +22,43 @@ use crate::playbook::{PluginPin, Vcs};
 use crate::run::{AgentRecord, AgentState, Digest, dropped_in_words};
 use crate::shown::clean_lines;
 
-/// Agents that failed which are shown with a run: the first ones tell what is wrong.
+/// Failed agents that are shown with a run: the first ones tell what is wrong.
 const SHOWN_FAILED: usize = 20;
 
 /// What to describe.
 #[derive(Debug, Subcommand)]
 pub enum Describe {
-    /// A run: how far it is and why, with what it was started with
+    /// A run: how far it is and why, and what it was started with
     Run {
-        /// Its identifier, any 6 or more digits in a row of it, or `last`
+        /// Identifier of the run, 6 or more consecutive digits of it, or `last`
         id: String,
     },
     /// A playbook, with its document
     Playbook {
-        /// The playbook; without a version the highest one
+        /// The playbook; without a version, the highest one
         #[arg(value_name = "NAME[@VERSION]")]
         name: String,
     },
     /// A cluster: its agents, how its platform answered, its active runs, and its document
     Cluster {
-        /// The cluster
+        /// Name of the cluster
         name: String,
     },
     /// A plugin: what it says about itself, its arguments, and the playbooks that use it
     Plugin {
-        /// Its digest, at least 6 digits of it, or NAME@VERSION
+        /// Digest of the plugin, at least 6 digits of it, or NAME@VERSION
         name: String,
     },
-    /// An agent of a cluster, asked now, and how it fared in the last runs
+    /// An agent of a cluster, asked just now, and how it fared in the latest runs
     Agent {
-        /// The agent
+        /// Identifier of the agent
         id: String,
-        /// The cluster
+        /// Name of the cluster
         #[arg(long, value_name = "CLUSTER")]
         cluster: String,
     },
 }
 
-/// Runs `describe`.
 pub(crate) async fn describe(
     client: &Client,
     what: &Describe,
@@ -106,18 +106,18 @@ pub(super) fn for_people(console: &Console) -> bool {
     }
 }
 
-/// Columns of the labels, and of the space after them.
+/// Columns that a label and the space after it take.
 const LABELS: usize = 12;
 
-/// Lines of a label and a text, and what is below them.
+/// Lines with a label and a text each, and a document below them.
 pub(super) struct Lines {
     pub(super) text: String,
-    /// Columns of the terminal.
+    /// Columns of the terminal; `None` if lines are not wrapped.
     room: Option<usize>,
 }
 
 impl Lines {
-    /// None yet, for data that has so much room.
+    /// No lines yet, with the given room.
     pub(super) fn within(room: Room) -> Self {
         Self { text: String::new(), room: room.line }
     }
@@ -134,7 +134,7 @@ impl Lines {
         }
     }
 
-    /// A digest, or its first digits where the whole one fits no line.
+    /// A digest, shortened if no line can hold the whole one.
     pub(super) fn digest(&self, digest: &Digest) -> String {
         match self.room {
             Some(room) if room < digest.as_str().len() => format!("sha256:{}", digest.short()),
@@ -142,7 +142,7 @@ impl Lines {
         }
     }
 
-    /// The text of a document below the lines.
+    /// Adds the text of a document below the lines.
     pub(super) fn document(&mut self, document: Option<&str>) {
         if let Some(document) = document {
             let _ = write!(self.text, "\n{}\n", clean_lines(document));
@@ -157,7 +157,7 @@ impl Lines {
     }
 }
 
-/// All about a run; `why` is its explanation, and `failed` a table of agents, or nothing.
+/// Everything about a run. `why` is its explanation, and `failed` a table of agents; each may be empty.
 fn describe_run(run: &RunView, why: &str, failed: &str, room: Room) -> String {
     let mut lines = Lines::within(room);
     lines.line("Run", &run.id.to_string());
@@ -170,7 +170,8 @@ fn describe_run(run: &RunView, why: &str, failed: &str, room: Room) -> String {
     lines.line_if("Engine", run.engine.as_ref().map(engine));
     lines.line_if("Trouble", run.trouble.as_ref().map(trouble));
     lines.line("Stage", &stage_of(run));
-    // For a run that has ended all stages are counted, and each may have selected different agents.
+    // When a run has ended, the agents of all its stages are counted, and each stage may have selected
+    // different ones.
     let of_stage = run.outcomes.is_empty() || run.stages.len() <= 1;
     let selected = if of_stage { format!(" ({} selected)", run.selected) } else { String::new() };
     lines.line("Agents", &format!("{}{selected}", agents_of(run)));
@@ -192,7 +193,7 @@ fn describe_run(run: &RunView, why: &str, failed: &str, room: Room) -> String {
     text
 }
 
-/// What a run waits for, after the label.
+/// What a run waits for, without the word that the label already says.
 fn waits(waits: &str) -> String {
     waits.strip_prefix("waits ").unwrap_or(waits).to_owned()
 }

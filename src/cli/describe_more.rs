@@ -1,4 +1,5 @@
-//! `describe cluster`, `plugin` and `agent`.
+//! `describe cluster`, `describe plugin` and `describe agent`. Each description is put together from several
+//! requests.
 
 use std::fmt::Write as _;
 
@@ -17,19 +18,19 @@ use crate::api::wire::{
 };
 use crate::run::{AgentId, RunStatus};
 
-/// Agents of a cluster that are shown with it; `get agents` shows all.
+/// Agents that are shown with a cluster; `get agents` shows all.
 const SHOWN_AGENTS: usize = 20;
 
-/// Runs of a cluster that are shown with it, or in which an agent is looked for.
+/// Runs that are shown with a cluster, and runs in which an agent is looked up.
 const SHOWN_RUNS: usize = 5;
 
-/// Playbooks that use a plugin which are named.
+/// How many of the playbooks that use a plugin are named.
 const SHOWN_PLAYBOOKS: usize = 20;
 
-/// The most playbooks among which those that use a plugin are looked for: ten full pages.
+/// The most playbooks that are searched for those that use a plugin: ten full pages.
 const MAX_PLAYBOOKS: usize = 10 * MAX_PAGE;
 
-/// Shows all about a cluster.
+/// Shows everything about a cluster.
 pub(super) async fn describe_cluster(
     client: &Client,
     name: &str,
@@ -55,11 +56,11 @@ pub(super) async fn describe_cluster(
 
 /// The runs of a cluster that have not ended.
 struct Going {
-    /// Those that hold the cluster, then those that wait for it, in the order in which they go.
+    /// The runs that hold the cluster, then those that wait for it, in the order of their turns.
     shown: Vec<RunView>,
-    /// How many more there are.
+    /// How many more runs there are.
     more: usize,
-    /// Whether there are even more than that.
+    /// Whether there may be even more than `more`.
     at_least: bool,
 }
 
@@ -104,7 +105,7 @@ fn cluster_text(
     lines.text
 }
 
-/// Shows all about a plugin.
+/// Shows everything about a plugin.
 pub(super) async fn describe_plugin(
     client: &Client,
     name: &str,
@@ -162,7 +163,7 @@ fn plugin_text(
     Ok(lines.text)
 }
 
-/// Shows all about an agent of a cluster.
+/// Shows everything about an agent of a cluster.
 pub(super) async fn describe_agent(
     client: &Client,
     cluster: &str,
@@ -179,7 +180,7 @@ pub(super) async fn describe_agent(
     for run in &runs.items {
         let record = match client.agent(run.id, &AgentId(agent.to_owned())).await {
             Ok(record) => record,
-            // It was no member then, or the run has expired since.
+            // The agent was not a member then, or the run has expired in the meantime.
             Err(ClientError::Refused(problem)) if problem.status == 404 => continue,
             Err(error) => return Err(error.into()),
         };
@@ -233,13 +234,13 @@ mod tests {
             run.id = RunId(uuid::Uuid::from_u128(number));
             run
         };
-        // As the server gives them: the newest one first.
+        // In the order of the server: the newest one first.
         let mut runs: Vec<_> = (2..9).rev().map(|n| run(n, RunStatus::Pending)).collect();
         runs.push(run(1, RunStatus::Running));
         let going = Going::of(runs, false);
         let ids: Vec<u128> = going.shown.iter().map(|run| run.id.0.as_u128()).collect();
         assert_eq!((ids, going.more), (vec![1, 2, 3, 4, 5], 3));
-        // One with `concurrency: allow` may hold it beside others.
+        // A run with `concurrency: allow` may hold the cluster beside others.
         let runs = vec![run(3, RunStatus::Paused), run(2, RunStatus::Pending)];
         let first = Going::of(runs, false).shown[0].status;
         assert_eq!(first, RunStatus::Paused);

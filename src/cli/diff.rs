@@ -1,18 +1,19 @@
-//! What differs between two texts, as people know it from version control.
+//! What differs between two texts, in the form that people know from version control. The work and the output
+//! are bounded, since documents may have very many lines.
 
 use super::text::{Paint, plural};
 
-/// Lines around what differs that are shown.
+/// Unchanged lines that are shown around a change.
 const CONTEXT: usize = 2;
 
-/// Lines of a comparison that are shown: who changed more than that knows it.
+/// The most lines of a comparison that are shown: a person who changed more than that knows it.
 const SHOWN: usize = 60;
 
-/// Lines on both sides, between the first and the last that differ, of which each is compared with each: a
-/// few MiB of work. With more, all of them count as changed.
+/// The most pairs of lines, one of each text, that are compared between the first and the last difference:
+/// their table takes a few MiB. With more pairs, all these lines count as changed.
 const MOST_COMPARED: usize = 2_000_000;
 
-/// Shows a blank at the end of a line that differs.
+/// Shows blanks at the end of a line that differs.
 const BLANK: &str = "·";
 
 /// One line of a comparison.
@@ -23,7 +24,7 @@ enum Line<'t> {
     New(&'t str),
 }
 
-/// The lines that differ with some around them, at most [`SHOWN`]; nothing where none does.
+/// The lines that differ with some around them, at most [`SHOWN`]; empty if no line differs.
 pub(super) fn diff(old: &str, new: &str, colour: bool) -> String {
     let lines = compare(&old.lines().collect::<Vec<_>>(), &new.lines().collect::<Vec<_>>());
     let changed: Vec<usize> = (0..)
@@ -52,7 +53,7 @@ pub(super) fn diff(old: &str, new: &str, colour: bool) -> String {
             };
             let line = super::text::clean(line);
             let kept = line.trim_end();
-            // They may be all that differs.
+            // The blanks may be the only difference.
             let blanks = if sign == ' ' { 0 } else { line.chars().count() - kept.chars().count() };
             let line = format!("{sign}{kept}{}", BLANK.repeat(blanks));
             text.push_str(&(paint.on(line.trim_end(), colour) + "\n"));
@@ -69,7 +70,7 @@ pub(super) fn diff(old: &str, new: &str, colour: bool) -> String {
     text
 }
 
-/// All lines of both, in order.
+/// All lines of both texts, in order.
 fn compare<'t>(old: &[&'t str], new: &[&'t str]) -> Vec<Line<'t>> {
     let before = old.iter().zip(new).take_while(|(a, b)| a == b).count();
     let (old_rest, new_rest) = (&old[before..], &new[before..]);
@@ -89,10 +90,10 @@ fn compare<'t>(old: &[&'t str], new: &[&'t str]) -> Vec<Line<'t>> {
     lines
 }
 
-/// The fewest changes: by the longest sequence of lines that both have.
+/// Finds the fewest changes, by the longest sequence of lines that both texts have.
 fn each_with_each<'t>(old: &[&'t str], new: &[&'t str], lines: &mut Vec<Line<'t>>) {
     let width = new.len() + 1;
-    // The length of that sequence from each pair of places on.
+    // The length of that sequence from each pair of places to the end.
     let mut longest = vec![0_u32; (old.len() + 1) * width];
     let at = |a: usize, b: usize| a * width + b;
     for (a, old_line) in old.iter().enumerate().rev() {

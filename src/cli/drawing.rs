@@ -1,25 +1,26 @@
-//! The batches of a stage, drawn as they start.
+//! Draws the batches of a stage as they start, so that a person sees at a glance how far the stage is in its
+//! cluster.
 
 use super::text::plural;
 use crate::run::Happened;
 
-/// Characters of a drawing. A cluster with more agents is drawn to scale.
+/// Characters of a drawing. A larger cluster is drawn to scale.
 const WIDTH: u64 = 24;
 
-/// What the batches of the present stage were so far.
+/// The batches of the present stage so far.
 #[derive(Debug, Default)]
 pub(crate) struct Drawing {
-    /// Agents that the stage selected.
+    /// Number of agents that the stage selected.
     selected: u64,
-    /// Agents that were started.
+    /// Number of agents that were started.
     started: u64,
-    /// Whether it was said that agents are watched, since the last batch started.
+    /// Whether it was already reported, since the last batch started, that agents are watched.
     watching: bool,
 }
 
 impl Drawing {
-    /// Takes notice of an event, and returns what is drawn beside it, or said of it: the place of a
-    /// batch in the cluster, and once between two batches that the strategy has agents asked again.
+    /// Takes an event, and returns what is shown beside it. For a batch that is its place in the cluster.
+    /// Between two batches it is said once that the strategy has agents asked again.
     pub(crate) fn event(&mut self, what: &Happened) -> Option<String> {
         match what {
             Happened::Stage { selected, .. } => {
@@ -52,7 +53,8 @@ impl Drawing {
     }
 }
 
-/// Agents that went before, those that go now, and those that wait. What goes now is always seen.
+/// The agents that went before, those that go now, and those that wait. Those that go now always have a
+/// character.
 fn draw(before: u64, until: u64, all: u64) -> String {
     let cells = all.min(WIDTH);
     let until = (until * cells).div_ceil(all.max(1));

@@ -1,4 +1,5 @@
-//! What can be asked of the server: a method for each endpoint.
+//! The requests to the server: a method for each endpoint, which decides whether the request is safe to repeat.
+//! How it is repeated is in `client.rs`.
 
 use bytes::Bytes;
 use reqwest::{Method, RequestBuilder};
@@ -14,12 +15,12 @@ use crate::api::wire::{
 use crate::run::{AgentId, AgentRecord, Digest, EngineId, RunId, Snapshot};
 use crate::why::Explanation;
 
-/// The most items in one page, as the server has it too.
+/// The most items in one page; the server has the same limit.
 pub const MAX_PAGE: usize = 1_000;
 
 type Result<T> = std::result::Result<T, ClientError>;
 
-/// A list that is read in pages.
+/// A list of the server, read page by page.
 #[derive(Clone, Debug)]
 pub struct Pages<'a> {
     segments: Vec<String>,
@@ -33,18 +34,19 @@ impl<'a> Pages<'a> {
         Self { segments, filters: Vec::new(), client }
     }
 
-    /// Only items for which the filter `name` is `value`; all when there is no value.
+    /// Only items for which the filter `name` is `value`; without a value, all items.
     #[must_use]
     pub fn only(mut self, name: &'static str, value: Option<impl ToString>) -> Self {
         self.filters.extend(value.map(|value| (name, value.to_string())));
         self
     }
 
-    /// Reads at most `limit` items after `after`, page by page. `next` of the answer tells where to
-    /// go on.
+    /// Reads at most `limit` items after `after`, page by page. `next` of the answer tells where the list goes
+    /// on.
     ///
     /// # Errors
-    /// As for every request. A server that gives the same place to go on twice is malformed.
+    /// Those of every request. [`ClientError::Malformed`] also when the server names the same place to go on
+    /// twice.
     pub async fn read<T: DeserializeOwned>(
         &self,
         after: Option<String>,
@@ -72,8 +74,8 @@ impl<'a> Pages<'a> {
         }
     }
 
-    /// The same for a person, who is not told of more where there is none: a full page of the server has a `next`
-    /// also where it is the last.
+    /// Like [`read`](Self::read), but does not promise a further page that is empty: a full page of the server
+    /// has a `next` even if it is the last one.
     pub(crate) async fn read_to_show<T: DeserializeOwned>(
         &self,
         after: Option<String>,
@@ -90,7 +92,7 @@ impl<'a> Pages<'a> {
         Ok(all)
     }
 
-    /// One page: a [`Listing`], or what has more beside its items.
+    /// One page: a [`Listing`], or a type that has more beside its items.
     async fn page<P: DeserializeOwned>(&self, after: Option<&str>, limit: usize) -> Result<P> {
         let segments: Vec<&str> = self.segments.iter().map(String::as_str).collect();
         let mut request = self.client.get(&segments).query(&self.filters);
@@ -112,10 +114,10 @@ impl Client {
         self.bytes(request, Repeat::Unsent).await.map(|_| ())
     }
 
-    /// Uploads a plugin. The server checks the digest and that it is a plugin.
+    /// Uploads a plugin. The server checks the digest, and that the bytes are a plugin.
     ///
     /// # Errors
-    /// [`ClientError::Refused`] also when the bytes are no plugin.
+    /// [`ClientError::Refused`] also when the bytes are not a plugin.
     pub async fn upload_plugin(&self, digest: &Digest, bytes: Bytes) -> Result<PluginView> {
         let request = self.request(Method::PUT, &["plugins"]);
         let request = request.query(&[("digest", digest.as_str())]);
@@ -123,7 +125,7 @@ impl Client {
         self.json_within(request, Repeat::Always, UPLOAD_TIMEOUT).await
     }
 
-    /// A plugin.
+    /// What is known about a plugin; 404 if the server does not have it.
     pub async fn plugin(&self, digest: &Digest) -> Result<PluginView> {
         self.json(self.get(&["plugins", digest.as_str()]), Repeat::Always).await
     }
@@ -131,7 +133,7 @@ impl Client {
     /// The bytes of a plugin.
     ///
     /// # Errors
-    /// [`ClientError::Malformed`] also when they have another digest.
+    /// [`ClientError::Malformed`] also when the bytes have another digest.
     pub async fn plugin_bytes(&self, digest: &Digest) -> Result<Bytes> {
         let request = self.get(&["plugins", digest.as_str(), "bytes"]).timeout(UPLOAD_TIMEOUT);
         let bytes = self.bytes(request, Repeat::Always).await?;
@@ -151,7 +153,7 @@ impl Client {
         Pages::new(self, &["plugins"])
     }
 
-    /// Removes a plugin.
+    /// Removes a plugin; refused while a playbook or a run pins it.
     pub async fn delete_plugin(&self, digest: &Digest) -> Result<()> {
         self.delete(self.request(Method::DELETE, &["plugins", digest.as_str()])).await
     }
@@ -164,11 +166,11 @@ impl Client {
     ) -> Result<PlaybookView> {
         let request = self.request(Method::POST, &["playbooks"]).json(apply);
         let request = if dry_run { request.query(&[("dry_run", true)]) } else { request };
-        // The same content a second time changes nothing; but the answer would say `unchanged`.
+        // A second request would change nothing, but its answer would say `unchanged`.
         self.json(request, Repeat::Unsent).await
     }
 
-    /// A playbook; without a version the highest one.
+    /// A playbook with its document; without a version, the highest one.
     pub async fn playbook(&self, name: &str, version: Option<&str>) -> Result<PlaybookView> {
         let mut request = self.get(&["playbooks", name]);
         if let Some(version) = version {
@@ -195,7 +197,7 @@ impl Client {
         self.json(request, Repeat::Unsent).await
     }
 
-    /// Applies several documents, all of them or none; with `dry_run` they are only validated.
+    /// Applies several documents, all or none of them; with `dry_run` they are only validated.
     pub async fn apply_all(
         &self,
         apply: &ApplyDocuments,
@@ -203,16 +205,16 @@ impl Client {
     ) -> Result<AppliedDocuments> {
         let request = self.request(Method::POST, &["apply"]).json(apply);
         let request = if dry_run { request.query(&[("dry_run", true)]) } else { request };
-        // Sending it twice changes nothing, but then the answer would say `unchanged`.
+        // A second request would change nothing, but its answer would say `unchanged`.
         self.json(request, Repeat::Unsent).await
     }
 
-    /// A cluster.
+    /// A cluster with its document.
     pub async fn cluster(&self, name: &str) -> Result<ClusterView> {
         self.json(self.get(&["clusters", name]), Repeat::Always).await
     }
 
-    /// A page of the agents of a cluster, as they are known now; with `ask` each is asked how it is.
+    /// A page of the agents of a cluster as they are known now; with `ask`, each of them is asked how it is.
     pub async fn cluster_agents(
         &self,
         cluster: &str,
@@ -229,19 +231,19 @@ impl Client {
         Pages::new(self, &["clusters"])
     }
 
-    /// Removes a cluster.
+    /// Removes a cluster; refused while a run on it has not ended.
     pub async fn delete_cluster(&self, name: &str) -> Result<()> {
         self.delete(self.request(Method::DELETE, &["clusters", name])).await
     }
 
-    /// Starts a run. The key makes it safe to ask twice: the second time the same run is returned.
+    /// Starts a run. The key makes it safe to repeat the request: the second time it returns the same run.
     pub async fn start_run(&self, start: &StartRun, idempotency_key: &str) -> Result<RunView> {
         let request = self.request(Method::POST, &["runs"]).json(start);
         let request = request.header("idempotency-key", idempotency_key);
         self.json(request, Repeat::Always).await
     }
 
-    /// Starts a run over agents of a finished one. The key is as for [`start_run`](Self::start_run).
+    /// Starts a run over agents of a finished one. The key works as in [`start_run`](Self::start_run).
     pub async fn retry_run(
         &self,
         run: RunId,
@@ -253,24 +255,24 @@ impl Client {
         self.json(request, Repeat::Always).await
     }
 
-    /// Gives up a run that can't go on. Asking twice changes nothing.
+    /// Gives up a run that can't go on. Repeating the request changes nothing.
     pub async fn abandon_run(&self, run: RunId, request: &AbandonRun) -> Result<RunView> {
         let path = ["runs", &run.to_string(), "abandon"];
         self.json(self.request(Method::POST, &path).json(request), Repeat::Always).await
     }
 
-    /// The engines that share the store.
+    /// The engines that share the store, sorted by name.
     pub async fn engines(&self) -> Result<Listing<EngineView>> {
         self.json(self.get(&["engines"]), Repeat::Always).await
     }
 
-    /// Says whether an engine is to hand over its runs. Asking twice changes nothing.
+    /// Tells an engine to hand over its runs, or to take up runs again. Repeating the request changes nothing.
     pub async fn drain_engine(&self, id: &EngineId, request: &DrainEngine) -> Result<EngineView> {
         let path = ["engines", id.0.as_str(), "drain"];
         self.json(self.request(Method::PUT, &path).json(request), Repeat::Always).await
     }
 
-    /// A run.
+    /// A run, even if its documents can't be read.
     pub async fn run(&self, id: RunId) -> Result<RunView> {
         self.json(self.get(&["runs", &id.to_string()]), Repeat::Always).await
     }
@@ -280,7 +282,7 @@ impl Client {
         self.json(self.get(&["runs", &id.to_string(), "snapshot"]), Repeat::Always).await
     }
 
-    /// What a run waits for, since when, and what would move it.
+    /// What a run waits for, since when, and what would make it go on.
     pub async fn explanation(&self, id: RunId) -> Result<Explanation> {
         let request = self.get(&["runs", &id.to_string(), "explanation"]);
         self.json(request, Repeat::Always).await
@@ -291,8 +293,8 @@ impl Client {
         Pages::new(self, &["runs"])
     }
 
-    /// The runs whose identifiers have these digits in a row, or the newest one. `None` if the server is too old to
-    /// know this request: it takes `find` for the identifier of a run.
+    /// The runs whose identifiers contain these consecutive digits, or the newest run. `None` if the server is
+    /// too old to know this request: it takes `find` for the identifier of a run.
     pub async fn find_runs(&self, part: Option<&str>) -> Result<Option<FoundRuns>> {
         let mut request = self.get(&["runs", "find"]);
         if let Some(part) = part {
@@ -305,15 +307,15 @@ impl Client {
         }
     }
 
-    /// Asks something of a run. The command has an identifier, so that this is safe to repeat and
-    /// tells what became of it.
+    /// Asks a run to do something. A command with an identifier is safe to repeat, and a repetition tells its
+    /// outcome.
     pub async fn submit(&self, run: RunId, command: &SubmitCommand) -> Result<CommandView> {
         let request = self.request(Method::POST, &["runs", &run.to_string(), "commands"]);
         let repeat = if command.id.is_some() { Repeat::Always } else { Repeat::Unsent };
         self.json(request.json(command), repeat).await
     }
 
-    /// The record of one agent.
+    /// The record of one agent in a run.
     pub async fn agent(&self, run: RunId, agent: &AgentId) -> Result<AgentRecord> {
         let request = self.get(&["runs", &run.to_string(), "agents", agent.as_str()]);
         self.json(request, Repeat::Always).await
@@ -339,7 +341,7 @@ impl Client {
         Pages::new(self, &["runs", &run.to_string(), "events"])
     }
 
-    /// A request for the events of a run as a stream, after the event `last`.
+    /// A request for the events of a run as a stream, after the event with sequence `last`.
     pub(crate) fn event_stream(&self, run: RunId, last: u64) -> RequestBuilder {
         let request = self.get(&["runs", &run.to_string(), "events"]);
         let request = request.header("accept", "text/event-stream");

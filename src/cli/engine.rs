@@ -1,4 +1,5 @@
-//! Engines: `get engines`, `engine drain` and `engine undrain`.
+//! Engines: `get engines`, `engine drain` and `engine undrain`, with which an operator empties an engine before
+//! stopping it.
 
 use clap::Subcommand;
 
@@ -12,7 +13,7 @@ use super::text::{Paint, clean, moment, plural, short_moment};
 use super::who::who;
 use crate::api::wire::{DrainEngine, EngineState, EngineView};
 
-/// Characters of an identifier that suffice to name an engine.
+/// Characters of an identifier that are enough to name an engine.
 const MIN_ID_PREFIX: usize = 4;
 
 /// What to do with an engine.
@@ -20,18 +21,18 @@ const MIN_ID_PREFIX: usize = 4;
 pub enum EngineCommand {
     /// Make an engine hand over its runs and take no more, until `undrain`
     ///
-    /// `get engines` shows how many runs it still drives, as it reported within the last 4 s.
+    /// `get engines` shows how many runs it still drives, according to its last report, at most 4 s ago.
     Drain {
-        /// Its name, or the first digits of its identifier
+        /// Name of the engine, or the first digits of its identifier
         #[arg(value_name = "NAME|ID")]
         engine: String,
-        /// Why, for all who look at the engines
+        /// Why, for everybody who looks at the engines
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
     },
     /// Let an engine take runs again
     Undrain {
-        /// Its name, or the first digits of its identifier
+        /// Name of the engine, or the first digits of its identifier
         #[arg(value_name = "NAME|ID")]
         engine: String,
     },
@@ -61,7 +62,7 @@ pub(crate) async fn engine_command(
     Ok(Exit::Ok)
 }
 
-/// What is said of an engine that somebody has drained before: who asked first, and why, is kept.
+/// What to say when the engine is being drained already: who asked first, and why, stays as it is.
 fn drained_already(engine: &EngineView) -> Option<String> {
     let since = moment(engine.draining_since?);
     let by = engine.drained_by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
@@ -69,7 +70,7 @@ fn drained_already(engine: &EngineView) -> Option<String> {
     Some(format!("it is being drained already, since {since}{by}{why}; that stays as it is"))
 }
 
-/// What is said if the others can't take all runs of an engine that is drained, by what they reported last.
+/// What to say if, by their last reports, the other engines can't take all runs of the engine that is drained.
 fn left_standing(all: &[EngineView], drained: &EngineView) -> Option<String> {
     let takes = |other: &&EngineView| other.id != drained.id && other.state == EngineState::Active;
     let others: Vec<_> = all.iter().filter(takes).collect();
@@ -88,7 +89,7 @@ fn left_standing(all: &[EngineView], drained: &EngineView) -> Option<String> {
     })
 }
 
-/// The engine that goes by this name or the beginning of this identifier.
+/// The engine with this name, or whose identifier begins so.
 pub(crate) fn find_engine<'a>(
     all: &'a [EngineView],
     name: &str,
@@ -96,7 +97,7 @@ pub(crate) fn find_engine<'a>(
     let by_id = |engine: &EngineView| name.len() >= MIN_ID_PREFIX && engine.id.0.starts_with(name);
     let is_there = |engine: &EngineView| engine.state != EngineState::Silent;
     let found: Vec<_> = all.iter().filter(|e| e.name == name || by_id(e)).collect();
-    // One that was started anew has the name of the one before.
+    // An engine that was restarted has the same name as its predecessor.
     let there: Vec<_> = found.iter().filter(|engine| is_there(engine)).copied().collect();
     match (if there.is_empty() { &found } else { &there }).as_slice() {
         [one] => Ok(one),
@@ -111,7 +112,7 @@ pub(crate) fn find_engine<'a>(
     }
 }
 
-/// Says what keeps engines from writing: it is too long for a column.
+/// Says why engines can't write: that is too long for a column.
 pub(crate) fn say_problems(console: &Console, engines: &[EngineView]) {
     for engine in engines {
         if let Some(problem) = &engine.problem {
@@ -130,7 +131,7 @@ impl Row for EngineView {
     }
 
     fn narrower() -> &'static [Narrower] {
-        // Of one that is silent or has its clock off the state says so.
+        // If an engine is silent or its clock is off, its state says so.
         &[
             Narrower::Short("SEEN"),
             Narrower::Without("VERSION"),
@@ -182,10 +183,10 @@ impl Row for EngineView {
     }
 }
 
-/// By how much a clock is off, in seconds.
+/// How far a clock is off, in seconds.
 fn clock(ahead: i64) -> String {
     let tenths = ahead.unsigned_abs().saturating_add(50) / 100;
-    // What rounds to nothing is behind no more than ahead.
+    // A difference that rounds to zero is neither ahead nor behind.
     let sign = if ahead < 0 && tenths > 0 { '-' } else { '+' };
     format!("{sign}{}.{}s", tenths / 10, tenths % 10)
 }

@@ -1,4 +1,5 @@
-//! What can go wrong in a command, and the exit code of each.
+//! What can go wrong in a command, and the exit code of each error. Both are in one place, since scripts depend
+//! on the codes.
 
 use std::io;
 
@@ -11,35 +12,35 @@ use crate::replay::ReplayError;
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
-    /// The command line makes no sense.
+    /// The command line makes no sense; the text says why.
     #[error("{0}")]
     Usage(String),
     /// A file could not be read.
     #[error("failed to read {path}")]
     Read {
-        /// The file, or `standard input`.
+        /// Path of the file, or `standard input`.
         path: String,
-        /// Why.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
     /// A document is not valid.
     #[error("{count} {} in {file}", if *count == 1 { "problem" } else { "problems" })]
     Invalid {
-        /// The file.
+        /// Path of the file, or several with commas between them.
         file: String,
         /// Number of problems.
         count: usize,
-        /// All of them, ready to be shown: with places, lines and markers.
+        /// All problems as they are shown: with places, lines and markers.
         shown: String,
     },
-    /// The server could not be asked, or said no.
+    /// The server could not be reached, or refused the request.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// Nothing, or more than one thing, goes by what was named.
+    /// No thing, or more than one, matches the name that was given.
     #[error("{0}")]
     NotFound(String),
-    /// What was asked does not fit the thing as it is.
+    /// The request does not fit the present state of the thing.
     #[error("{0}")]
     Unfit(String),
     /// Plugins can't be checked on this machine.
@@ -51,12 +52,12 @@ pub enum CliError {
     /// The output could not be written.
     #[error("failed to write the output")]
     Output(#[source] io::Error),
-    /// The output has no form in the format that was asked for.
+    /// The output can't be written in the format that was asked for.
     #[error("failed to write the output as {format}: {message}")]
     Encode {
-        /// The format.
+        /// Name of the format.
         format: &'static str,
-        /// What happened.
+        /// The error of the serializer.
         message: String,
     },
     /// The process could not be set up.
@@ -64,52 +65,52 @@ pub enum CliError {
     Setup(#[source] io::Error),
 }
 
-/// Why a request came to nothing.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The address of the server is not one.
+    /// The address of the server is not a valid one.
     #[error("invalid address of the server {server:?}: {message}")]
     Address {
-        /// What was given.
+        /// The address that was given.
         server: String,
-        /// What is wrong with it.
+        /// What is wrong with that address.
         message: String,
     },
-    /// No connection, or no whole answer in time.
+    /// No connection, or no complete answer in time.
     #[error("failed to reach the server at {server}: {message}")]
     Unreachable {
         /// Base URL of the server.
         server: String,
-        /// What happened, at the bottom of it.
+        /// The innermost cause, as human-readable text.
         message: String,
     },
-    /// The server said no.
+    /// The server refused the request; its problem document says why.
     #[error("{}", .0.detail)]
     Refused(Box<ProblemDetails>),
-    /// The answer is none that a Replibook server gives.
+    /// A Replibook server would not give such an answer.
     #[error("{server} answered something unexpected to {request}: {message}")]
     Malformed {
         /// Base URL of the server.
         server: String,
-        /// What was asked.
+        /// Method and path of the request.
         request: String,
         /// What was found and what was expected.
         message: String,
     },
-    /// There is more in the answer than is read.
+    /// The answer is larger than may be read.
     #[error("{server} answered {request} with more than {limit} bytes")]
     TooLarge {
         /// Base URL of the server.
         server: String,
-        /// What was asked.
+        /// Method and path of the request.
         request: String,
-        /// The most bytes that are read.
+        /// How many bytes are read at most.
         limit: usize,
     },
 }
 
 impl ClientError {
-    /// Whether the same request may go well later.
+    /// Whether the same request may succeed later.
     pub fn retryable(&self) -> bool {
         match self {
             Self::Unreachable { .. } => true,
@@ -118,7 +119,7 @@ impl ClientError {
         }
     }
 
-    /// The exit code.
+    /// The exit code of a command that ends with this error.
     pub fn exit(&self) -> Exit {
         match self {
             Self::Address { .. } => Exit::Usage,
@@ -131,7 +132,7 @@ impl ClientError {
     }
 }
 
-/// Whether a status says that the server can't answer just now.
+/// Whether a status says that the server can't answer at the moment.
 pub(crate) const fn is_passing(status: u16) -> bool {
     matches!(status, 429 | 502 | 503 | 504)
 }
@@ -158,7 +159,7 @@ const fn exit_of_replay(error: &ReplayError) -> Exit {
 }
 
 impl CliError {
-    /// The exit code.
+    /// The exit code of a command that ends with this error.
     pub fn exit(&self) -> Exit {
         match self {
             Self::Usage(_) | Self::Setup(_) => Exit::Usage,
@@ -166,13 +167,13 @@ impl CliError {
             Self::Replay(error) => exit_of_replay(error),
             Self::Client(error) => error.exit(),
             Self::NotFound(_) | Self::Unfit(_) => Exit::NotFound,
-            // Whoever read the output has seen enough.
+            // Whoever read the output has seen enough of it.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Ok,
             Self::Output(_) | Self::Encode { .. } => Exit::Output,
         }
     }
 
-    /// What to try next, where that is known.
+    /// What to try next, if that is known.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Client(ClientError::Unreachable { .. }) => Some(

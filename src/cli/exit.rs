@@ -1,4 +1,5 @@
-//! How a command ends, as the shell sees it.
+//! How a command ends, as the shell sees it. The codes are an enum with a table of meanings, so that the help
+//! text and the code can't disagree.
 
 use std::process::ExitCode;
 
@@ -11,38 +12,38 @@ use crate::run::{AgentState, ReasonCode, RunStatus};
 pub enum Exit {
     /// All went well.
     Ok = 0,
-    /// The run failed, or comes out otherwise when it is played again.
+    /// The run failed, or its replay gave another result.
     RunFailed = 1,
-    /// The command line makes no sense, or the server refused it as such.
+    /// The command line makes no sense, or the server refused the request as such.
     Usage = 2,
     /// A document or the parameters of a run are not valid.
     Invalid = 3,
-    /// Something that was named is not there, or is in the way.
+    /// Something that was named does not exist, or conflicts with what exists.
     NotFound = 4,
-    /// The run is done, but some agents failed within the budget, or failures of steps were passed over.
+    /// The run is done, but some agents failed within the budget, or failed steps were passed over.
     SomeFailed = 5,
     /// The run waits for a person's approval.
     WaitingForApproval = 6,
     /// The run was cancelled.
     Cancelled = 7,
-    /// The server did not answer, or not as a server of this kind does.
+    /// The server did not answer, or not in the way of a Replibook server.
     Unreachable = 8,
-    /// The run is paused, or is set aside since it can't go on: a person has to do something.
+    /// The run is paused, or is set aside because it can't go on: a person has to act.
     Paused = 9,
     /// The run is done, but no stage of it selected any agent.
     Nobody = 10,
-    /// What was asked for could not be written: a full disk, mostly.
+    /// The output could not be written, most often because of a full disk.
     Output = 12,
-    /// What was asked of the run is kept, and was not applied while anybody waited for that.
+    /// The command is stored, but was not applied while the program waited for that.
     NotApplied = 13,
-    /// What was asked for, or the database of the server, is damaged.
+    /// The data that was asked for, or the server's database, is damaged.
     Damaged = 14,
-    /// A person stopped watching (Ctrl-C); the run goes on. The number is the shells' own for it.
+    /// A person stopped watching (Ctrl-C); the run goes on. Shells use this number for it.
     Interrupted = 130,
 }
 
 impl Exit {
-    /// All of them in order, with what they mean in a few words.
+    /// All codes in order, each with a short meaning.
     pub const MEANINGS: [(Self, &'static str); 15] = [
         (Self::Ok, "all went well"),
         (Self::RunFailed, "the run failed, or a replay differs"),
@@ -64,18 +65,18 @@ impl Exit {
         (Self::Interrupted, "stopped watching: Ctrl-C, or nobody reads the output"),
     ];
 
-    /// The number that the shell gets.
+    /// The number that the shell receives.
     pub const fn code(self) -> u8 {
         self as u8
     }
 
-    /// The same, but [`Ok`](Self::Ok) in place of [`Nobody`](Self::Nobody) if that is allowed.
+    /// This code, but [`Ok`](Self::Ok) in place of [`Nobody`](Self::Nobody) if that is allowed.
     #[must_use]
     pub const fn allowing_nobody(self, allowed: bool) -> Self {
         if allowed && matches!(self, Self::Nobody) { Self::Ok } else { self }
     }
 
-    /// The exit code that tells how far a run is; none while it goes on by itself.
+    /// The exit code for the present state of a run; `None` while it goes on by itself.
     pub fn of_run(run: &RunView) -> Option<Self> {
         if run.is_given_up() {
             return None;
@@ -108,8 +109,8 @@ fn reason_of(run: &RunView) -> Option<ReasonCode> {
 }
 
 fn some_failed(run: &RunView) -> bool {
-    // Each alone could miss a failure: a later stage starts its counts anew, and an agent that is
-    // gone may count as failed.
+    // One of these alone could miss a failure: a later stage starts its counts anew, and an agent that is gone
+    // may count as failed.
     run.failures > 0
         || run.all_failures > 0
         || !run.passed_over.is_none()

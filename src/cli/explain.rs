@@ -1,4 +1,4 @@
-//! `explain`: what the fields of documents are, without a server.
+//! `explain`: describes the fields of documents, without a server. It reads the same schemas as editors do.
 
 use std::fmt::Write as _;
 
@@ -11,10 +11,10 @@ use crate::playbook::{Field, Kind, explain_field, json_schema};
 /// Arguments of `explain`.
 #[derive(Debug, clap::Args)]
 pub struct Explain {
-    /// Kind of document, and path to a field of it: playbook.spec.stages.steps.retry
+    /// Kind of document, and path to one of its fields: playbook.spec.stages.steps.retry
     #[arg(value_name = "KIND[.PATH]")]
     pub path: String,
-    /// Show the fields below it at every level
+    /// Show the fields below it on every level
     #[arg(short, long)]
     pub recursive: bool,
     /// Write the JSON Schema of the kind, for editors
@@ -22,7 +22,6 @@ pub struct Explain {
     pub schema: bool,
 }
 
-/// Runs `explain`.
 pub(crate) fn explain(args: &Explain, console: &Console) -> Result<Exit, CliError> {
     let field = explain_field(&args.path, args.recursive)
         .map_err(|unknown| CliError::NotFound(unknown.to_string()))?;
@@ -44,7 +43,7 @@ pub(crate) fn explain(args: &Explain, console: &Console) -> Result<Exit, CliErro
     Ok(Exit::Ok)
 }
 
-/// The field, what is allowed there, and what is below it.
+/// The field, the values that it may have, and the fields below it.
 fn describe(field: &Field, colour: bool) -> String {
     let mut text = String::new();
     let _ = writeln!(text, "{}: {}", Paint::Bold.on(&field.path, colour), kind_of(field));
@@ -77,7 +76,7 @@ fn below(text: &mut String, field: &Field, level: usize, colour: bool) {
     }
 }
 
-/// The type of a field in words, with whether it has to be there.
+/// The type of a field as human-readable text, and whether the field is required.
 fn kind_of(field: &Field) -> String {
     let default = field.default.as_ref().map(|value| format!(", {} when absent", plain(value)));
     let needed = if field.required { ", required" } else { "" };

@@ -1,4 +1,5 @@
-//! The events of a run as they happen, across lost connections and restarts of the server.
+//! The events of a run as they happen, across lost connections and restarts of the server. Whoever reads the
+//! feed sees each event once, and never handles a connection.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -13,21 +14,20 @@ use super::sse::{Message, Parser, SseError};
 use crate::api::wire::{ProblemDetails, RunView};
 use crate::run::{RunEvent, RunId};
 
-/// How long a stream may be silent before it counts as broken. The server sends a comment every
-/// 15 s at least.
+/// How long a stream may be silent before it counts as broken. The server sends a comment at least every 15 s.
 pub const MAX_SILENCE: Duration = Duration::from_secs(45);
 
-/// How long the server may be away before the feed gives up: a restart with recovery, and a person
-/// who does it by hand, fit in.
+/// How long the server may be away before the feed gives up: long enough for a restart with recovery, even by
+/// hand.
 pub const MAX_AWAY: Duration = Duration::from_secs(120);
 
-/// The wait before the first new connection; each further wait is twice as long.
+/// The wait before the first new connection; each further one is twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 
 /// The longest wait between two new connections.
 const MAX_WAIT: Duration = Duration::from_secs(5);
 
-/// The limits of a feed; the default are [`MAX_SILENCE`] and [`MAX_AWAY`].
+/// The limits of a feed; their defaults are [`MAX_SILENCE`] and [`MAX_AWAY`].
 #[derive(Clone, Copy, Debug)]
 pub struct FeedLimits {
     /// How long a stream may be silent before it counts as broken.
@@ -42,26 +42,26 @@ impl Default for FeedLimits {
     }
 }
 
-/// What the feed says.
+/// What the feed reports.
 #[derive(Clone, Debug)]
 pub enum Update {
-    /// Something happened. Sequences grow; none comes twice.
+    /// Something happened. Sequences grow, and no event comes twice.
     Event(Box<RunEvent>),
-    /// The connection is lost and being made anew; said once for each time it is lost.
+    /// The connection is lost and a new one is being made; reported once per loss.
     Lost {
-        /// What happened.
+        /// What happened, as human-readable text.
         message: String,
     },
     /// The connection is back.
     Back,
-    /// The run has ended. Nothing follows.
+    /// The run has ended, with its final view. Nothing follows.
     Ended(Box<RunView>),
 }
 
 /// Follows a run from its first event.
 ///
-/// The stream ends after [`Update::Ended`] or an error. It is an error when the server refuses, or
-/// when it stays away for longer than `limits` allow.
+/// The stream ends after [`Update::Ended`] or an error. It is an error when the server refuses, or when it
+/// stays away for longer than `limits` allow.
 pub fn follow(
     client: Client,
     run: RunId,
@@ -103,13 +103,13 @@ struct Away {
     wait: Duration,
 }
 
-/// Why the present connection is of no more use.
+/// Why the present connection is no longer of use.
 enum Broken {
-    /// Another one may do better.
+    /// A new connection may work.
     Passing(String),
-    /// Nothing will: the server refuses.
+    /// No new connection helps: the server refuses.
     ForGood(ClientError),
-    /// Nothing will: this is no stream of events.
+    /// No new connection helps: this is not a stream of events.
     Unreadable(SseError),
 }
 
@@ -163,7 +163,7 @@ impl Feed {
         Ok((answer, Parser::default()))
     }
 
-    /// Takes note that the connection is lost.
+    /// Notes that the connection is lost, or returns the error that ends the feed.
     fn lose(&mut self, broken: Broken) -> Result<Option<Update>, ClientError> {
         let message = match broken {
             Broken::Passing(message) => message,
@@ -207,7 +207,7 @@ impl Feed {
         Ok(Some(Update::Event(event)))
     }
 
-    /// The server broke the stream off and says why. The feed goes on where another try may help.
+    /// The server ended the stream and says why. The feed goes on if another try may help.
     fn refused(&mut self, problem: Box<ProblemDetails>) -> Result<Option<Update>, ClientError> {
         self.open = None;
         self.lose(broken(ClientError::Refused(problem)))

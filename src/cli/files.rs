@@ -1,4 +1,5 @@
-//! Reads files of documents and of plugins, within limits.
+//! Reads files of documents and of plugins, within limits that the server has too, so that a wrong file is
+//! refused before anything is sent.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -14,25 +15,25 @@ pub(crate) const MAX_FILE_BYTES: u64 = MAX_CLUSTER_BYTES as u64;
 /// The most documents in one file, so that a wrong file is refused before anything is sent.
 pub(crate) const MAX_DOCUMENTS: usize = 100;
 
-/// The largest plugin in bytes, as the server has it too: those that carry a language runtime have
+/// The largest plugin in bytes, which is the server's limit too: plugins that contain a language runtime have
 /// some tens of MiB.
 pub(crate) const MAX_PLUGIN_BYTES: u64 = 64 * 1024 * 1024;
 
 /// One document of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Document {
-    /// Name of the file, as it was given.
+    /// Name of the file, as it was given on the command line.
     pub file: String,
     /// The document's own text.
     pub text: String,
-    /// Number of lines of the file before the text.
+    /// Number of lines before the text in its file, to show problems at the right line.
     pub first_line: u32,
 }
 
 /// Reads the documents of a file, or of standard input for `-`.
 ///
 /// # Errors
-/// When it can't be read, is not UTF-8, is too large, or has no document or too many.
+/// The file can't be read, is not UTF-8, is too large, or has no document or too many.
 pub(crate) fn read_documents(path: &Path) -> Result<Vec<Document>, CliError> {
     let (file, bytes) = if path.as_os_str() == "-" {
         let file = "standard input".to_owned();
@@ -56,7 +57,7 @@ pub(crate) fn read_documents(path: &Path) -> Result<Vec<Document>, CliError> {
     }
 }
 
-/// The text without a byte order mark, which would move every marker below its first line.
+/// The text without a byte order mark, which would move every marker on its first line.
 fn decode(file: &str, bytes: Vec<u8>) -> Result<String, CliError> {
     match String::from_utf8(bytes) {
         Ok(text) => Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text)),
@@ -73,10 +74,10 @@ fn decode(file: &str, bytes: Vec<u8>) -> Result<String, CliError> {
     }
 }
 
-/// Reads a plugin that a document in `base` names.
+/// Reads a plugin that a document in the folder `base` names.
 pub(crate) fn read_plugin(base: &Path, path: &str) -> io::Result<Vec<u8>> {
     let path = base.join(path);
-    // To open a pipe would wait for somebody to write to it.
+    // Opening a pipe would wait for somebody to write to it.
     let metadata = std::fs::metadata(&path)?;
     if !metadata.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "expected an ordinary file"));
@@ -88,15 +89,15 @@ pub(crate) fn read_plugin(base: &Path, path: &str) -> io::Result<Vec<u8>> {
     let mut begins = Vec::new();
     (&mut file).take(8).read_to_end(&mut begins)?;
     check_component(&begins)?;
-    // The file may grow meanwhile.
+    // The file may grow in the meantime.
     read_within(&mut begins.chain(file), MAX_PLUGIN_BYTES)
 }
 
-/// Checks the first bytes of a plugin. A document may come from anybody, and name any file of whoever applies it: of
-/// one that is no component nothing is read further, sent or shown.
+/// Checks the first bytes of a plugin. A document may come from anybody, and may name any file of the person
+/// who applies it: a file that is not a component is not read further, sent or shown.
 fn check_component(begins: &[u8]) -> io::Result<()> {
     let found = match begins {
-        // After the version of the format comes the layer: 0 is a module, 1 a component.
+        // The version of the format is followed by the layer: 0 is a module, 1 a component.
         [0, b'a', b's', b'm', 0x0d, 0, 1, 0] => return Ok(()),
         [0, b'a', b's', b'm', _, _, 0, 0] => {
             "a core module of WebAssembly, expected a component: `wasm-tools component new` makes one from it"
@@ -120,7 +121,7 @@ pub(crate) fn base_of(path: &Path) -> PathBuf {
     }
 }
 
-/// Reads all of `from`, and fails past `most` bytes.
+/// Reads `from` to its end, and fails beyond `most` bytes.
 fn read_within(from: &mut dyn Read, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     from.take(most + 1).read_to_end(&mut bytes)?;
@@ -143,8 +144,8 @@ fn invalid(file: &str, message: &str) -> CliError {
     }
 }
 
-/// Splits at the lines that begin a YAML document. `---` in the first column is such a line also
-/// inside of a block of text, by YAML's own rules.
+/// Splits a text at the lines that begin a YAML document. By YAML's own rules, `---` in the first column begins
+/// one even inside a block of text.
 fn split(file: &str, text: &str) -> Vec<Document> {
     let mut documents = Vec::new();
     let mut start = Document { file: file.to_owned(), text: String::new(), first_line: 0 };
@@ -164,7 +165,7 @@ fn split(file: &str, text: &str) -> Vec<Document> {
     documents
 }
 
-/// Whether there are only comments and directives.
+/// Whether the text has only comments and directives.
 fn is_preamble(text: &str) -> bool {
     text.lines().all(|line| line.trim().is_empty() || line.starts_with(['#', '%']))
 }

@@ -1,4 +1,5 @@
-//! `get`: shows what the server has.
+//! `get`: shows what the server has, as a list or one thing by its name. Runs have commands of their own too,
+//! which can filter.
 
 use clap::ValueEnum;
 
@@ -28,8 +29,8 @@ pub enum Things {
     /// Runs
     #[value(alias = "run")]
     Runs,
-    /// Engines: the servers that share the store, as each reported within the last 4 s; a name, or the first
-    /// digits of an identifier
+    /// Engines: the servers that share the store, according to their reports of the last 4 s; by name, or by
+    /// the first digits of an identifier
     #[value(alias = "engine")]
     Engines,
     /// Agents of the cluster that --cluster names, as they are known now
@@ -42,19 +43,18 @@ pub enum Things {
 pub struct Get {
     /// What to show
     pub things: Things,
-    /// Only the one of this name
+    /// Only the thing with this name
     pub name: Option<String>,
-    /// The cluster whose agents are shown
+    /// The cluster whose agents to show
     #[arg(long, value_name = "CLUSTER", required_if_eq_any([("things", "agents"), ("things", "agent")]))]
     pub cluster: Option<String>,
     #[command(flatten)]
     pub page: PageArgs,
 }
 
-/// Characters of a digest that suffice to name a plugin.
+/// Characters of a digest that are enough to name a plugin.
 const MIN_DIGEST_PREFIX: usize = 6;
 
-/// Runs `get`.
 pub(crate) async fn get(client: &Client, args: &Get, console: &Console) -> Result<Exit, CliError> {
     let cluster = args.cluster.as_deref();
     if cluster.is_some() && args.things != Things::Agents {
@@ -155,7 +155,7 @@ async fn get_all(
     Ok(())
 }
 
-/// `NAME@VERSION` in its parts.
+/// Splits `NAME@VERSION`; the version may be missing.
 pub(crate) fn split_version(name: &str) -> (&str, Option<&str>) {
     match name.split_once('@') {
         Some((name, version)) => (name, Some(version)),
@@ -163,7 +163,7 @@ pub(crate) fn split_version(name: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// The plugins that go by a digest, the beginning of one, `NAME` or `NAME@VERSION`.
+/// The plugins that match a digest, the beginning of one, `NAME` or `NAME@VERSION`.
 pub(crate) async fn find_plugins(client: &Client, name: &str) -> Result<Vec<PluginView>, CliError> {
     if let Ok(digest) = name.parse::<Digest>() {
         return Ok(vec![client.plugin(&digest).await?]);

@@ -1,4 +1,5 @@
-//! Events as lines of a log, in which nothing of others can begin a line or steer a terminal.
+//! Writes events as lines of a log. Texts of agents, plugins and clients end up in the log, so nothing in them
+//! may begin a line of its own or control a terminal.
 
 use std::fmt::{self, Debug, Write as _};
 
@@ -14,13 +15,13 @@ use tracing_subscriber::registry::LookupSpan;
 use super::text::{Paint, clean};
 use crate::shown::escape_json;
 
-/// The field that has the text of an event.
+/// The field that holds the text of an event.
 const MESSAGE: &str = "message";
 
-/// Beginning of the names of fields with which events come that were made for another kind of log.
+/// Prefix of the extra fields of events that were made for another logging library.
 const FOREIGN: &str = "log.";
 
-/// Writes the fields of an event for people.
+/// Writes the fields of an event as human-readable text.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct OneLine;
 
@@ -73,13 +74,13 @@ where
     }
 }
 
-/// The value of a field.
+/// How the value of a field is written.
 enum Found {
-    /// A number, or true or false.
+    /// A number or a boolean, as it is.
     Plain(Value),
-    /// A text that is one of several words of an event: people see where it ends.
+    /// A text beside other fields of an event, in quotes so that people see where it ends.
     Quoted(String),
-    /// Anything else, as it shows itself.
+    /// Anything else, in the form that it gives itself.
     Shown(String),
 }
 
@@ -158,7 +159,7 @@ mod tests {
     use super::*;
     use crate::shown::has_unseen;
 
-    /// What `log` writes with each of the two formats.
+    /// What `log` writes in each of the two formats.
     fn logged(log: impl Fn()) -> [String; 2] {
         #[derive(Clone, Default)]
         struct Written(Arc<Mutex<Vec<u8>>>);

@@ -1,4 +1,4 @@
-//! The log of a process that stays: lines on stderr. An event is one line, whatever is in it.
+//! The log of a long-running process: lines on standard error. An event is one line, whatever it contains.
 
 use anyhow::Context as _;
 use clap::ValueEnum;
@@ -6,7 +6,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::log_lines::{JsonLines, OneLine};
 
-/// What goes into the log of a process that stays, and how.
+/// What a long-running process logs, and in which format.
 #[derive(Clone, Debug, clap::Args)]
 pub struct LogArgs {
     /// What to log to stderr: a level (error, warn, info, debug), or levels by part
@@ -33,19 +33,19 @@ pub struct LogArgs {
 /// How lines of a log are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For people
+    /// Text for people
     #[default]
     Text,
-    /// A JSON object a line: timestamp, level, target, message, and the fields of the event
+    /// One JSON object per line: timestamp, level, target, message, and the fields of the event
     Json,
 }
 
 impl LogArgs {
-    /// Writes log lines to stderr from now on: those that the filter lets through, which is a level
-    /// (`info`) or levels by part (`warn,replibook::driver=debug`).
+    /// Writes log lines to standard error from now on. The filter is a level (`info`) or levels by part
+    /// (`warn,replibook::driver=debug`).
     ///
     /// # Errors
-    /// When the filter can't be read, or the process has a log already.
+    /// The filter can't be read, or the process already has a log.
     pub fn start(&self) -> anyhow::Result<()> {
         let filter = read_filter(&self.log)?;
         let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
@@ -58,7 +58,7 @@ impl LogArgs {
 }
 
 fn is_coloured() -> bool {
-    // An empty NO_COLOR means the same as none.
+    // An empty `NO_COLOR` counts as not set.
     let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     std::io::IsTerminal::is_terminal(&std::io::stderr()) && !no_colour
 }

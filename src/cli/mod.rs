@@ -1,11 +1,11 @@
 //! Command lines: one file for each group of commands.
 //!
-//! `replictl` is [`replictl`]: it reads its arguments (`root.rs`) and hands over to a command, which
-//! asks the server through [`Client`] and writes data through [`Console`]. Every error is a
-//! [`CliError`], and every end has an [`Exit`] code.
+//! [`replictl`] reads its arguments (`root.rs`) and hands over to a command, which asks the server through
+//! [`Client`] and writes data through [`Console`]. It uses the HTTP API and nothing else, so whatever it does,
+//! other programs can do too. Every error is a [`CliError`], and every end has an [`Exit`] code.
 //!
-//! The pieces are there for other programs of this crate: [`apply_file`], [`start_run`], [`watch`]
-//! and [`print_agents`].
+//! Some commands are also functions for other programs of this crate, such as the demonstration:
+//! [`apply_file`], [`start_run`], [`watch`] and [`print_agents`].
 
 mod agent_rows;
 mod apply;

@@ -1,4 +1,5 @@
-//! Data on standard output, in the format that was asked for; everything else on standard error.
+//! Writes data to standard output in the format that was asked for, and everything else to standard error.
+//! Commands print through here, so that no text of an agent, plugin or other person can control the terminal.
 
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal, Write};
@@ -28,21 +29,21 @@ pub enum Format {
     Json,
     /// YAML; a list is a sequence
     Yaml,
-    /// Only names, one a line, as commands take them; with the kind before them (`kind/name`) where
-    /// `apply` and `validate` list several kinds
+    /// Only names, one per line, in the form that commands take; as `kind/name` where `apply` and `validate`
+    /// list several kinds
     Name,
 }
 
-/// What `--output` says: how data is written, or the file to write for the command that writes one.
+/// The value of `--output`: the format of data or, for the command that writes a file, its path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// Data in that format.
+    /// Data in this format.
     As(Format),
-    /// To that file.
+    /// To this file.
     To(PathBuf),
 }
 
-/// Reads [`Output`]: what is no format and has a dot or a slash in it is a file.
+/// Reads an [`Output`]: a value that is not a format and contains a dot or a slash is a file.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct OutputParser;
 
@@ -69,36 +70,36 @@ impl TypedValueParser for OutputParser {
     }
 }
 
-/// A cell with nothing in it.
+/// The content of an empty cell.
 pub(crate) const EMPTY: &str = "-";
 
-/// Something that has a row in a table, and a name.
+/// Something that has a name, and a row in a table.
 pub trait Row: Serialize {
-    /// Headings of the columns.
+    /// Headings of the columns, for a table or a wide table.
     fn headings(wide: bool) -> Vec<&'static str>;
-    /// The cells, as many as there are headings. One with nothing in it is `EMPTY`.
+    /// The cells, one for each heading. An empty one is `EMPTY`.
     fn cells(&self, wide: bool) -> Vec<String>;
-    /// Headings of columns that a table leaves out where they are empty in all its rows.
+    /// Headings of columns that a table leaves out if they are empty in all its rows.
     fn optional() -> &'static [&'static str] {
         &[]
     }
-    /// What makes a table fit a terminal, in order: what loses least comes first.
+    /// How to make a table fit a terminal, in order: the smallest loss comes first.
     fn narrower() -> &'static [Narrower] {
         &[Narrower::Cut]
     }
-    /// The short form of the cell below a heading, if there is one.
+    /// A shorter form of the cell under a heading, if there is one.
     fn short(&self, _heading: &str) -> Option<String> {
         None
     }
-    /// The word with which the coloured cell begins, and its colour.
+    /// The word at the beginning of the coloured cell, and its colour.
     fn paint(&self) -> (&str, Paint) {
         ("", Paint::Plain)
     }
-    /// What commands take for it.
+    /// The name by which commands take it.
     fn name(&self) -> String;
 }
 
-/// Where a command writes, and how.
+/// Where and how a command writes. Made from the process once, and made up in tests.
 #[derive(Clone, Debug)]
 pub struct Console {
     /// The format of data.
@@ -111,31 +112,32 @@ pub struct Console {
     pub live: bool,
     /// Whether a person can be asked.
     pub can_ask: bool,
-    /// Columns of the terminal that data goes to; none where it goes to a file or a program.
+    /// Columns of the terminal that data goes to; `None` if data goes to a file or a program.
     pub width: Option<usize>,
-    /// Columns of the terminal that messages go to.
+    /// Columns of the terminal that messages go to; `None` if they go elsewhere.
     pub message_width: Option<usize>,
 }
 
-/// Columns that there are for text; none: lines are as long as they are.
+/// Columns that texts may take; `None` if lines are not wrapped.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Room {
-    /// Of a line of prose, which is hard to read when it is long.
+    /// For a line of prose, which is hard to read if it is long.
     pub prose: Option<usize>,
-    /// Of any line.
+    /// For any other line.
     pub line: Option<usize>,
 }
 
-/// Columns of a line of prose: where nobody knows how wide the terminal is, and the most, as longer lines are
-/// hard to read.
+/// Columns of a line of prose if the width of the terminal is not known, and the most on any terminal, as
+/// longer lines are hard to read.
 const PROSE: usize = 80;
 const LONGEST_PROSE: usize = 100;
 
-/// Columns of the narrowest terminal that texts are made to fit.
+/// Columns of the narrowest terminal that output is fitted to.
 const NARROWEST: usize = 40;
 
 impl Console {
-    /// The console of this process: coloured on terminals, unless `NO_COLOR` is set to anything.
+    /// The console of this process. It is coloured on terminals, unless `NO_COLOR` is set to something or the
+    /// terminal is `dumb`.
     pub fn of_process(format: Format) -> Self {
         let colour = is_coloured();
         let live = io::stderr().is_terminal();
@@ -150,7 +152,7 @@ impl Console {
         }
     }
 
-    /// Columns of a line of prose among messages.
+    /// Columns of a line of prose in messages.
     pub(crate) fn prose(&self) -> usize {
         self.message_width.map_or(PROSE, |width| width.min(LONGEST_PROSE))
     }
@@ -160,20 +162,19 @@ impl Console {
         Look { colour: self.colour_messages, room: self.message_width }
     }
 
-    /// The room for messages. Prose has lines also where nobody knows how wide the terminal is.
+    /// The room for messages. Prose is wrapped even if the width of the terminal is not known.
     pub(crate) fn message_room(&self) -> Room {
         Room { prose: Some(self.prose()), line: self.message_width }
     }
 
-    /// The room for data. What goes to a file or a program has lines as long as they are, and so has what was asked
-    /// for as wide as it is.
+    /// The room for data. Lines are not wrapped in a file, for a program, or when wide output was asked for.
     pub(crate) fn data_room(&self) -> Room {
         let prose = self.width.map(|width| width.min(LONGEST_PROSE));
         Room { prose, line: self.width.filter(|_| self.format != Format::Wide) }
     }
 
-    /// Writes a line of data; on a terminal that is too narrow in several, all but the first with so many spaces
-    /// before them.
+    /// Writes a line of data. If the terminal is too narrow it is wrapped, and further lines are indented by
+    /// `indent` spaces.
     pub(crate) fn data_indented(&self, line: &str, indent: usize) -> Result<(), CliError> {
         match self.width {
             Some(width) => self.data(&wrap_line(line, width, indent)),
@@ -181,7 +182,8 @@ impl Console {
         }
     }
 
-    /// Says something of one sentence or several: in lines that fit the terminal, or in one where there is none.
+    /// Prints a message of one or more sentences, wrapped to the terminal, or in one line if there is no
+    /// terminal.
     pub(crate) fn say_prose(&self, text: &str) {
         match self.message_width {
             Some(_) if !self.colour_messages => self.say_lines(&wrap(&clean(text), self.prose())),
@@ -195,35 +197,35 @@ impl Console {
         table_within(items, false, self.colour, self.width)
     }
 
-    /// A table of all columns, which are as wide as they have to be.
+    /// A table with all columns, each as wide as it needs to be.
     pub(crate) fn wide_table<T: Row>(&self, items: &[T]) -> String {
         table(items, true, self.colour)
     }
 
-    /// Writes data in lines, each with a line feed. Nothing in it does anything to a terminal.
+    /// Writes lines of data, each with a line feed. Nothing in them can control a terminal.
     pub fn data(&self, lines: &str) -> Result<(), CliError> {
         self.raw(&self.safe(lines))
     }
 
-    /// Writes data as it is, and a line feed if there is none at its end.
+    /// Writes data unchanged, with a line feed at the end if it has none.
     pub(crate) fn raw(&self, text: &str) -> Result<(), CliError> {
         let mut out = io::stdout().lock();
         let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
         write!(out, "{text}{end}").and_then(|()| out.flush()).map_err(CliError::Output)
     }
 
-    /// Writes a document as it was applied, byte by byte; on a terminal what does no harm there.
+    /// Writes a document exactly as it was applied; on a terminal, without what could control it.
     pub(crate) fn document(&self, text: &str) -> Result<(), CliError> {
         if io::stdout().is_terminal() { self.data(text) } else { self.raw(text) }
     }
 
-    /// Says something to the person, in one line whatever is in it; on a terminal that is too narrow in several.
+    /// Prints a message in one line, whatever it contains; on a narrower terminal it is wrapped.
     pub fn say(&self, line: &str) {
         let indent = line.len() - line.trim_start_matches(' ').len();
         self.say_indented(line, indent + 2);
     }
 
-    /// The same, with so many spaces before further lines.
+    /// Prints a message like [`say`](Self::say), with `indent` spaces before further lines.
     pub(crate) fn say_indented(&self, line: &str, indent: usize) {
         let line = if self.colour_messages { clean_painted(line) } else { clean(line) };
         match self.message_width {
@@ -232,20 +234,20 @@ impl Console {
         }
     }
 
-    /// Says what a person types next. A command stays in one line, so that it can be taken as it is.
+    /// Prints a command for the person to type. The command stays in one line, so that it can be copied.
     pub(crate) fn say_command(&self, label: &str, command: &str) {
         self.say_lines(&command_line(label, command, self.message_width));
     }
 
-    /// Says something of several lines, none of which has a line feed of others in it.
+    /// Prints a message of several lines, in which texts of others can't begin a line.
     pub fn say_lines(&self, lines: &str) {
         let clean = if self.colour_messages { clean_painted } else { clean };
         self.tell(&lines.lines().map(clean).collect::<Vec<_>>().join("\n"));
     }
 
     fn tell(&self, text: &str) {
-        // In one piece, so that no other program's output comes between a line and its end. Without
-        // standard error there is nobody to tell, which is no reason to stop.
+        // In one write, so that no other program's output comes between a line and its end. Without standard
+        // error nobody can be told, which is no reason to stop.
         let _ = io::stderr().lock().write_all(format!("{text}\n").as_bytes());
     }
 
@@ -254,7 +256,7 @@ impl Console {
         lines.lines().map(|line| clean(line) + "\n").collect()
     }
 
-    /// Writes a list.
+    /// Writes a complete list.
     pub fn list<T: Row>(&self, items: &[T]) -> Result<(), CliError> {
         match self.format {
             Format::Table => self.data(&self.table(items)),
@@ -268,7 +270,7 @@ impl Console {
         }
     }
 
-    /// Begins a list that goes on: JSON and YAML are one thing after the other then.
+    /// Begins a list that grows: in JSON and YAML its items then are separate documents.
     pub(crate) fn begin<T: Row>(&self, items: &[T]) -> Result<Growing<'_>, CliError> {
         let layout = match self.format {
             Format::Table => Some(Layout::of(items, false, self.width)),
@@ -283,7 +285,7 @@ impl Console {
         Ok(list)
     }
 
-    /// Writes one thing: as a table of one row, or whole.
+    /// Writes one thing: as a table of one row, or completely.
     pub fn one<T: Row>(&self, item: &T) -> Result<(), CliError> {
         match self.format {
             Format::Table => self.data(&self.table(std::slice::from_ref(item))),
@@ -295,15 +297,15 @@ impl Console {
     }
 }
 
-/// A list that goes on.
+/// A list that grows.
 pub(crate) struct Growing<'c> {
     console: &'c Console,
     layout: Option<Layout>,
 }
 
 impl Growing<'_> {
-    /// Writes one more thing: a row in line with those before, or a line of JSON. A row that needs wider columns
-    /// comes below headings of its own.
+    /// Writes one more item: a row aligned with those before, or a line of JSON. If the row needs wider
+    /// columns, new headings come before it.
     pub(crate) fn add<T: Row>(&mut self, item: &T) -> Result<(), CliError> {
         let Console { format, colour, .. } = *self.console;
         match (format, &mut self.layout) {
@@ -322,7 +324,7 @@ impl Growing<'_> {
     }
 }
 
-/// A label and a command after it, or below it where both do not fit. The command is never broken.
+/// A label with a command after it, or below it if both do not fit. The command is never wrapped.
 pub(crate) fn command_line(label: &str, command: &str, room: Option<usize>) -> String {
     match room {
         Some(room) if width(label) + 1 + width(command) > room => {
@@ -332,24 +334,24 @@ pub(crate) fn command_line(label: &str, command: &str, room: Option<usize>) -> S
     }
 }
 
-/// Whether terminals are written to in colours.
+/// Whether the environment allows colours on terminals.
 pub(super) fn is_coloured() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
         && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
-/// Columns of the terminal behind a stream; none where there is no terminal.
+/// Columns of the terminal behind a stream; `None` if there is no terminal, or a very narrow one.
 pub(super) fn width_of(stream: impl IsTerminal + AsFd) -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(&stream).ok().filter(|_| stream.is_terminal())?;
     Some(usize::from(size.ws_col)).filter(|width| *width >= NARROWEST)
 }
 
-/// `value` as JSON for people and programs. What is not seen in a text stands there as an escape.
+/// `value` as JSON for people and programs. Invisible characters in texts are escaped.
 pub(crate) fn to_json(value: &(impl Serialize + ?Sized)) -> Result<String, CliError> {
     Ok(escape_json(encode(serde_json::to_string_pretty(value))?))
 }
 
-/// The same in one line.
+/// `value` as JSON in one line.
 pub(crate) fn to_json_line(value: &(impl Serialize + ?Sized)) -> Result<String, CliError> {
     Ok(escape_json(encode(serde_json::to_string(value))?))
 }
@@ -358,7 +360,8 @@ fn encode(json: Result<String, serde_json::Error>) -> Result<String, CliError> {
     json.map_err(|error| CliError::Encode { format: "JSON", message: error.to_string() })
 }
 
-/// `value` as YAML. Our writer makes no escapes: texts that need some have words in their place at first.
+/// `value` as YAML. The YAML writer makes no escapes, so texts that need some are first replaced by
+/// placeholders.
 pub(crate) fn to_yaml(value: &(impl Serialize + ?Sized)) -> Result<String, CliError> {
     let failed = |message: String| CliError::Encode { format: "YAML", message };
     let write = |value: &Value| serde_yaml::to_string(value);
@@ -367,7 +370,7 @@ pub(crate) fn to_yaml(value: &(impl Serialize + ?Sized)) -> Result<String, CliEr
         return Ok(yaml);
     }
     let mut value = serde_json::to_value(value).map_err(|error| failed(error.to_string()))?;
-    // A word that stands nowhere in it.
+    // A placeholder that does not occur in the YAML.
     let mut word = "Q".to_owned();
     while yaml.contains(&word) {
         word.push('Q');
@@ -386,10 +389,10 @@ pub(crate) fn to_yaml(value: &(impl Serialize + ?Sized)) -> Result<String, CliEr
     Ok(yaml)
 }
 
-/// What ends a word that stands for a text.
+/// The end of a placeholder for a text.
 const WORD_END: char = '.';
 
-/// Puts words in place of the texts in `value` that have something in them which is not seen.
+/// Replaces the texts in `value` that have invisible characters by placeholders.
 fn replace_odd(value: &mut Value, word: &str, odd: &mut Vec<String>) {
     let mut replace = |text: &mut String| {
         if has_unseen(text) {

@@ -1,20 +1,20 @@
-//! Arguments that commands share which show lists.
+//! The arguments that all commands share which show lists, and what these say about the rest of a list.
 
 use super::output::Console;
 use super::text::clean;
 use crate::api::wire::{DamagedView, PART_OF_LIST};
 
-/// The most items that one command shows: they are held in memory to align their columns.
+/// The most items that one command shows: they are kept in memory to align their columns.
 pub(crate) const MAX_LIMIT: u32 = 100_000;
 
 /// How much of a list to show.
 #[derive(Clone, Debug, clap::Args)]
 pub struct PageArgs {
-    /// Show at most so many
+    /// Show at most this many
     #[arg(long, default_value_t = 1_000, value_name = "N",
           value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_LIMIT)))]
     pub limit: u32,
-    /// Go on after this place, as the end of the part before it said
+    /// Go on after this place, which the end of the previous part names
     #[arg(long, value_name = "PLACE")]
     pub after: Option<String>,
 }
@@ -26,7 +26,7 @@ impl PageArgs {
     }
 }
 
-/// Says that there is more, and how to get at it.
+/// Says that there is more, and how to get it.
 pub(crate) fn say_if_more(console: &Console, next: Option<&str>) {
     if let Some(next) = next {
         console.say(&format!("there is more: add --after {next}"));
@@ -36,7 +36,7 @@ pub(crate) fn say_if_more(console: &Console, next: Option<&str>) {
 /// How many documents that can't be read are named: nobody reads a longer list.
 const NAMED: usize = 5;
 
-/// Says what belongs in a list but can't be read.
+/// Says which items of a list can't be read.
 pub(crate) fn say_damaged(console: &Console, damaged: &[DamagedView]) {
     for line in lines_of(damaged) {
         console.say(&clean(&line));
@@ -54,7 +54,7 @@ fn lines_of(damaged: &[DamagedView]) -> Vec<String> {
     if let more @ 1.. = documents.len().saturating_sub(NAMED) {
         lines.push(format!("left out, since they are damaged: {more} more"));
     }
-    // Each page of the list says so.
+    // Every page of the list says so; once is enough.
     lines.extend(parts.first().map(|part| format!("the list may be incomplete: {}", part.why)));
     lines
 }

@@ -1,4 +1,5 @@
-//! Reads documents and the plugins beside them, and finds all that is wrong before anything is sent.
+//! Reads documents and the plugins beside them, and finds everything that can be found wrong before anything is
+//! sent. `apply` and `validate` share this, so they agree about what is wrong.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -15,44 +16,44 @@ use crate::playbook::{
 };
 use crate::run::Digest;
 
-/// A document of which something could be read.
+/// A document that could be read, perhaps with problems.
 #[derive(Debug)]
 pub(crate) struct Prepared {
-    /// Its text.
+    /// The document with its place in its file.
     pub document: Document,
-    /// What it is.
+    /// What kind of document it is.
     pub what: What,
 }
 
-/// The kinds of document, with what belongs to them.
+/// The kinds of document, each with what belongs to it.
 #[derive(Debug)]
 pub(crate) enum What {
     /// A playbook.
     Playbook {
-        /// The document.
+        /// The document as it was read, not resolved.
         playbook: Box<PlaybookDocument>,
-        /// The plugins that lie beside it.
+        /// The plugins in files beside it that could be read.
         files: Vec<PluginFile>,
-        /// What is wrong with the files of its plugins.
+        /// What is wrong with files of its plugins.
         problems: Vec<Problem>,
     },
-    /// A cluster.
+    /// A valid cluster.
     Cluster(Box<Cluster>),
 }
 
-/// A plugin that lies beside its playbook.
+/// A plugin in a file beside its playbook.
 #[derive(Clone, Debug)]
 pub(crate) struct PluginFile {
-    /// Name in the document.
+    /// The name that the document gives it.
     pub name: String,
     /// Digest of the bytes.
     pub digest: Digest,
-    /// The bytes.
+    /// The whole file.
     pub bytes: Bytes,
 }
 
 impl Prepared {
-    /// Whether something is wrong with the document or its files, as far as it is known by now.
+    /// Whether anything is wrong with the document or its files, as far as is known by now.
     pub(crate) fn has_problems(&self) -> bool {
         match &self.what {
             What::Playbook { playbook, problems, .. } => {
@@ -63,8 +64,8 @@ impl Prepared {
     }
 }
 
-/// Reads all documents of all files. What can't be read at all is added to `wrong`, and hides nothing
-/// of the rest.
+/// Reads all documents of all files. Problems of those that can't be read at all are added to `wrong`, and do
+/// not keep the rest from being read.
 pub(crate) fn prepare(paths: &[PathBuf], wrong: &mut Wrong) -> Vec<Prepared> {
     let mut prepared = Vec::new();
     for path in paths {
@@ -119,7 +120,7 @@ fn read_files(playbook: &PlaybookDocument, base: &Path) -> (Vec<PluginFile>, Vec
     (files, problems)
 }
 
-/// A problem with a plugin that a playbook names, at the place where it does.
+/// A problem with a plugin, at the place where the playbook names it.
 pub(crate) fn plugin_problem(
     playbook: &PlaybookDocument,
     name: &str,
@@ -140,7 +141,7 @@ pub(crate) struct Wrong {
 }
 
 impl Wrong {
-    /// Nothing is wrong yet.
+    /// No problems yet.
     pub(crate) fn new(look: Look) -> Self {
         Self { look, files: Vec::new(), count: 0, shown: String::new() }
     }
@@ -169,12 +170,12 @@ impl Wrong {
         }
     }
 
-    /// Whether there is anything.
+    /// Whether there are no problems.
     pub(crate) fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// An error if there was anything.
+    /// An error that shows all problems, if there are any.
     pub(crate) fn none_or_error(self) -> Result<(), CliError> {
         if self.is_empty() {
             return Ok(());

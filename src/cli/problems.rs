@@ -1,4 +1,5 @@
-//! Shows what is wrong with a document: place, line and a marker below it.
+//! Shows what is wrong with a document: the place, the line, and a marker below it. All commands that read
+//! documents show problems in this way, whether the server or this program found them.
 
 use std::fmt::Write as _;
 
@@ -6,24 +7,24 @@ use super::files::Document;
 use super::text::{Paint, clean, plural, shorten, width, wrap_line};
 use crate::playbook::{Problem, code};
 
-/// The most problems that are shown: with more, a person mends the first ones and looks again.
+/// The most problems that are shown: with more, a person corrects the first ones and checks again.
 pub(crate) const MAX_SHOWN: usize = 50;
 
-/// Columns of a line that are shown, where nobody knows how wide the terminal is, and at most.
+/// Columns of a line that are shown: the most, and the number used if the width of the terminal is not known.
 const LINE_WIDTH: usize = 100;
 
-/// Columns before the marker that are shown of a line that is too long.
+/// Columns of a line that is too long which are shown before the marker.
 const LEAD: usize = 60;
 
-/// Characters of a message, of what was found and of what was expected.
+/// The most characters of a message, of what was found, and of what was expected.
 const MAX_TEXT: usize = 500;
 
 /// How problems are shown.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Look {
-    /// Whether in colours.
+    /// Whether to use colours.
     pub colour: bool,
-    /// Columns of the terminal.
+    /// Columns of the terminal; `None` if lines are not wrapped.
     pub room: Option<usize>,
 }
 
@@ -33,7 +34,7 @@ impl Look {
     }
 }
 
-/// All problems of a document, in the order of their places, and last how many more there are.
+/// Shows the problems of a document in the order of their places, and says how many more there are.
 pub(crate) fn show(document: &Document, problems: &[Problem], look: Look) -> String {
     let (more, mut sorted): (Vec<&Problem>, Vec<&Problem>) =
         problems.iter().partition(|problem| problem.code == code::MORE);
@@ -50,12 +51,13 @@ pub(crate) fn show(document: &Document, problems: &[Problem], look: Look) -> Str
     shown
 }
 
-/// How many problems of a document were not even reported: `and 7 more problems`.
+/// How many problems of a document were not even reported, from the text of the problem that says so: `and 7
+/// more problems`.
 fn untold(more: &Problem) -> Option<u64> {
     more.message.split(' ').find_map(|word| word.parse().ok())
 }
 
-/// Warnings of a document, which say that they are.
+/// Shows warnings of a document, marked as warnings.
 pub(crate) fn show_warnings(document: &Document, warnings: &[Problem], look: Look) -> String {
     let warned = warnings.iter().map(|problem| {
         let message = format!("warning: {}", problem.message);
@@ -64,7 +66,7 @@ pub(crate) fn show_warnings(document: &Document, warnings: &[Problem], look: Loo
     show(document, &warned.collect::<Vec<_>>(), look)
 }
 
-/// Problems of something that has no text of its own, such as the parameters of a run.
+/// Shows problems of something that has no text, such as the parameters of a run.
 pub(crate) fn show_without_text(problems: &[Problem], look: Look) -> String {
     let document = Document { file: String::new(), text: String::new(), first_line: 0 };
     let unplaced = problems.iter().map(|problem| Problem { line: None, ..problem.clone() });
@@ -98,7 +100,7 @@ fn show_one(shown: &mut String, document: &Document, problem: &Problem, look: Lo
     }
 }
 
-/// Shows the line with the marker, and returns the margin for what follows.
+/// Shows the line with the marker, and returns the margin for the lines below.
 fn show_line(shown: &mut String, document: &Document, problem: &Problem, look: Look) -> String {
     let text = problem.line.and_then(|line| {
         let index = usize::try_from(line).ok()?.checked_sub(1)?;
@@ -107,7 +109,7 @@ fn show_line(shown: &mut String, document: &Document, problem: &Problem, look: L
     let Some((number, text)) = text else { return "   =".to_owned() };
     let number = number.to_string();
     let margin = " ".repeat(number.len());
-    // Before it stand the number, the bar, and perhaps a mark that something was left out.
+    // The number and the bar come before the text, and perhaps a mark that something was left out.
     let room = look.room.map_or(LINE_WIDTH, |room| room.saturating_sub(number.len() + 5));
     let (text, marker) = window(text, problem.column, room.min(LINE_WIDTH));
     let colour = look.colour;
@@ -120,7 +122,7 @@ fn show_line(shown: &mut String, document: &Document, problem: &Problem, look: L
     format!(" {margin} =")
 }
 
-/// The part of a line that is shown, and the number of characters before the marker.
+/// The part of a line that is shown, and the number of columns before the marker.
 fn window(line: &str, column: Option<u32>, most: usize) -> (String, Option<usize>) {
     let line = clean(line);
     let marker = column.and_then(|column| usize::try_from(column).ok()?.checked_sub(1));
@@ -147,7 +149,7 @@ fn window(line: &str, column: Option<u32>, most: usize) -> (String, Option<usize
     (shown, marker)
 }
 
-/// The columns of a terminal that the first characters of a line take.
+/// The columns that the first characters of a line take on a terminal.
 fn columns(line: &str, characters: usize) -> usize {
     let taken = width(&line.chars().take(characters).collect::<String>());
     taken + characters.saturating_sub(line.chars().count())

@@ -1,4 +1,5 @@
-//! How far a run is, live: a bar on a terminal, plain lines otherwise.
+//! Shows how far a run is while it goes: a bar on a terminal, plain lines otherwise, so that a log of the
+//! output has no control characters.
 
 use std::time::Duration;
 
@@ -12,13 +13,14 @@ use super::text::{clean, plural, shorten, time_of_day};
 use crate::api::wire::RunView;
 use crate::run::{AgentState, Happened, RunEvent, RunStatus, Silent, Timestamp};
 
-/// How often the bar is drawn anew while nothing happens, so that the clock in it goes.
+/// How often the bar is redrawn while nothing happens, so that its clock keeps moving.
 const TICK: Duration = Duration::from_millis(250);
 
-/// Characters of the text beside the bar.
+/// The most characters of the text beside the bar.
 const MAX_TEXT: usize = 60;
 
-/// Without and with colours; the first of each while it is not known how many agents there are.
+/// Templates without and with colours. The first of each pair is for when the number of agents is not known
+/// yet.
 const TEMPLATES: [[&str; 2]; 2] = [
     ["{spinner} {msg} {elapsed_precise}", "{spinner} {bar:24} {pos}/{len} {msg} {elapsed_precise}"],
     [
@@ -27,7 +29,7 @@ const TEMPLATES: [[&str; 2]; 2] = [
     ],
 ];
 
-/// A line on standard error, yet without a bar, whose clock goes; none where nobody looks.
+/// A line on standard error with a clock and, at first, no bar; `None` if messages do not go to a terminal.
 pub(super) fn live_line(console: &Console, length: Option<u64>) -> Option<ProgressBar> {
     console.live.then(|| {
         let line = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr());
@@ -37,7 +39,7 @@ pub(super) fn live_line(console: &Console, length: Option<u64>) -> Option<Progre
     })
 }
 
-/// Shows how far a run is, on standard error.
+/// Shows the progress of a run on standard error.
 pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     console: Console,
@@ -50,7 +52,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// A progress for this console.
+    /// A progress that has shown nothing yet.
     pub(crate) fn new(console: &Console) -> Self {
         let bar = live_line(console, Some(0));
         let drawing = Drawing::default();
@@ -66,12 +68,12 @@ impl Progress {
         }
     }
 
-    /// The same, but silent about what happened until `after`.
+    /// The same progress, but silent about events up to `after`.
     pub(crate) fn after(self, after: Option<Timestamp>) -> Self {
         Self { after, ..self }
     }
 
-    /// Says something; a bar stays below it.
+    /// Prints a message; the bar, if any, stays below it.
     pub(crate) fn say(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| self.console.say(text)),
@@ -79,7 +81,7 @@ impl Progress {
         }
     }
 
-    /// Says something of several lines.
+    /// Prints a message of several lines.
     pub(crate) fn say_lines(&self, lines: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| self.console.say_lines(lines)),
@@ -100,7 +102,7 @@ impl Progress {
         }
     }
 
-    /// Tells of an event, as far as it matters here.
+    /// Shows an event, if it matters at this level of detail.
     pub(crate) fn event(&mut self, event: &RunEvent) {
         if let Happened::Decision { batch: Some(batch), label, .. } = &event.what {
             self.batch = Some(super::run::batch_name(*batch, label.as_deref()));
@@ -121,7 +123,7 @@ impl Progress {
         }
     }
 
-    /// Shows where the run is now.
+    /// Shows the present state of the run.
     pub(crate) fn show(&mut self, run: &RunView) {
         self.say_if_waits(run);
         self.say_if_silent(run);
@@ -134,7 +136,8 @@ impl Progress {
         bar.set_message(beside_bar(run, self.batch.as_deref()));
     }
 
-    /// Says what keeps a run waiting that could go on otherwise or is queued, once: it has no event of its own.
+    /// Says once what keeps a run waiting, if it could go on otherwise or is queued: there is no event for
+    /// that.
     fn say_if_waits(&mut self, run: &RunView) {
         let waits_for = waiting_in_words(run);
         if let Some(what) = waits_for.as_ref().filter(|_| waits_for != self.waits_for) {
@@ -143,19 +146,19 @@ impl Progress {
         self.waits_for = waits_for;
     }
 
-    /// Says which agents do not answer, whenever that changes: there is no event for this either.
+    /// Says which agents do not answer whenever that changes: there is no event for that either.
     fn say_if_silent(&mut self, run: &RunView) {
         if self.silent == run.silent {
             return;
         }
         self.silent.clone_from(&run.silent);
-        // None: they answer again, or are no longer waited for, which the events tell.
+        // `None` means that they answer again or are no longer waited for, which the events tell.
         if let Some(text) = silent_in_words(&run.silent) {
             self.say(&clean(&text));
         }
     }
 
-    /// Says that the run can't go on, and once it can again: neither has an event.
+    /// Says that the run can't go on, and when it can again: there is no event for either.
     fn say_if_troubled(&mut self, run: &RunView) {
         let trouble = run
             .set_aside()
@@ -179,7 +182,7 @@ impl Progress {
     }
 }
 
-/// What a run waits for by itself; none where it waits for nothing of the kind.
+/// What a run waits for without a person having to act; `None` if it does not wait for anything like that.
 fn waiting_in_words(run: &RunView) -> Option<String> {
     match (&run.waits, run.status, &run.reason) {
         (Some(waits), _, _) => Some(format!("the run {waits}")),
@@ -190,7 +193,7 @@ fn waiting_in_words(run: &RunView) -> Option<String> {
     }
 }
 
-/// `3 agents do not answer: node-1, node-2, and 1 more`; none if all answer.
+/// `3 agents do not answer: node-1, node-2, and 1 more`; `None` if all answer.
 fn silent_in_words(silent: &Silent) -> Option<String> {
     let Silent { agents, some } = silent;
     let verb = if *agents == 1 { "does" } else { "do" };
@@ -208,7 +211,7 @@ fn style(colour: bool, with_bar: bool) -> ProgressStyle {
         .progress_chars("━╸─")
 }
 
-/// How many agents of the selected ones have ended, and how many there are.
+/// How many of the selected agents have ended, and how many were selected.
 fn settled(run: &RunView) -> (u64, u64) {
     let count = |state| u64::from(run.counts.get(&state).copied().unwrap_or(0));
     let ended = count(AgentState::Done) + count(AgentState::Failed);

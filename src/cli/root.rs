@@ -1,4 +1,5 @@
-//! `replictl` as a whole: its arguments, and from an error to an exit code.
+//! `replictl` as a whole: its arguments, and the way from an error to a message and an exit code. Commands
+//! return errors, and this prints them, so that all errors look the same.
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -34,11 +35,11 @@ pub struct Cli {
     #[arg(long, global = true, env = SERVER_VARIABLE, hide_env_values = true,
           default_value = DEFAULT_SERVER, value_name = "URL")]
     pub server: String,
-    /// How to write data; for `run export` the file to write
+    /// How to write data; for `run export`, the file to write
     #[arg(short, long, global = true, value_parser = OutputParser, default_value = "table",
           value_name = "FORMAT")]
     pub output: Output,
-    /// Stop when stdin closes: with the program that started this one
+    /// Stop when standard input closes, so that this ends with the program that started it
     #[arg(long, global = true, hide = true)]
     pub until_stdin_closes: bool,
     /// What to do
@@ -46,10 +47,10 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// The variable of the environment that names the server.
+/// The environment variable that names the server.
 pub const SERVER_VARIABLE: &str = "REPLIBOOK_SERVER";
 
-/// Columns of the help: it fits the narrowest terminal that most people have, also in a pager.
+/// Columns of the help, which fits the narrowest terminal that most people use, including a pager.
 pub const HELP_WIDTH: usize = 80;
 
 fn after_help() -> String {
@@ -61,7 +62,7 @@ fn after_help() -> String {
     )
 }
 
-/// The commands.
+/// The commands, in the order of the help.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Apply playbooks and clusters, and upload the plugins beside them
@@ -72,13 +73,13 @@ pub enum Command {
     Explain(Explain),
     /// Show playbooks, clusters, plugins, runs, engines, or the agents of a cluster
     Get(Get),
-    /// Show all about one thing
+    /// Show everything about one thing
     #[command(subcommand)]
     Describe(Describe),
     /// Remove a playbook, a cluster or a plugin
     #[command(subcommand)]
     Delete(Delete),
-    /// Make an engine hand over its runs, or take some again
+    /// Make an engine hand over its runs, or take runs again
     #[command(subcommand)]
     Engine(EngineCommand),
     /// Start, watch and steer runs
@@ -88,7 +89,7 @@ pub enum Command {
     Completion(Completion),
 }
 
-/// Runs `replictl` with these arguments, the first of which is the program's own name.
+/// Runs `replictl` with `args`, the first of which is the program's own name.
 pub fn replictl(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
     let cli: Cli = match parse(&args) {
@@ -146,7 +147,7 @@ async fn perform(cli: &Cli, console: &Console) -> Result<Exit, CliError> {
     }
 }
 
-/// Says what went wrong, down to its cause, and what to try next.
+/// Prints what went wrong, down to its cause, and what to try next.
 pub fn report(error: &CliError, console: &Console) {
     if error.exit() == Exit::Ok {
         return;

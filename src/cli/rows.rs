@@ -1,4 +1,5 @@
-//! How the things of the API look in tables.
+//! How the things of the API look in tables. The types are those of the wire; what is here is only about
+//! people.
 
 use super::output::Row;
 use super::table::Narrower;
@@ -7,13 +8,13 @@ use super::text::{
 };
 use crate::api::wire::{ClusterView, PlaybookView, PluginView, RunView, TroubleView};
 
-/// Characters of a result or a message in a table.
+/// The most characters of a result or a message in a table.
 pub(super) const MAX_CELL: usize = 60;
 
-/// The same in a wide table.
+/// The most characters of a result or a message in a wide table.
 pub(super) const MAX_WIDE_CELL: usize = 300;
 
-/// Digits of a digest where there is hardly any room: they still name a plugin.
+/// Digits of a digest where there is hardly any room: they are enough to name a plugin.
 const SHORT_DIGEST: usize = 8;
 
 pub(crate) fn or_dash(text: Option<&str>) -> String {
@@ -153,7 +154,7 @@ impl Row for RunView {
             self.cluster.clone(),
             self.status.as_str().to_owned(),
             match trouble_of(self) {
-                // No engine has failed at it: one that had read it before goes on with it.
+                // No engine has failed at it yet: an engine that had read the run before goes on with it.
                 Some(trouble) if trouble.since.is_none() => {
                     format!("can't be read: {}", trouble.code.as_str())
                 }
@@ -209,12 +210,12 @@ impl Row for RunView {
     }
 }
 
-/// The trouble of a run that has not ended.
+/// The trouble of a run, unless the run has ended.
 fn trouble_of(run: &RunView) -> Option<&TroubleView> {
     run.trouble.as_ref().filter(|_| run.finish_ts.is_none())
 }
 
-/// Where a run is: `upgrade (2 of 3)`, or only the name where there is one stage.
+/// The stage of a run: `upgrade (2 of 3)`, or only the name if there is one stage.
 pub(crate) fn stage_of(run: &RunView) -> String {
     match run.stages.len() {
         0 | 1 => run.stage.clone(),
@@ -222,7 +223,7 @@ pub(crate) fn stage_of(run: &RunView) -> String {
     }
 }
 
-/// How many agents a run has in which state; while it has none, why: what it waits for, mostly.
+/// How many agents a run has in each state. While it has none, why that is: mostly what it waits for.
 fn agents_or_why(run: &RunView) -> String {
     match why_of(run) {
         Some(why) if run.counts.values().all(|count| *count == 0) => shorten(&clean(why), MAX_CELL),
@@ -230,13 +231,13 @@ fn agents_or_why(run: &RunView) -> String {
     }
 }
 
-/// What a run waits for, or why it has its status.
+/// What a run waits for, or else why it has its status.
 pub(crate) fn why_of(run: &RunView) -> Option<&str> {
     run.waits.as_deref().or(run.reason.as_ref().map(|reason| reason.message.as_str()))
 }
 
-/// How many agents of a run are in each state. For a run that has ended, each agent counts by the worst
-/// that became of it in any stage. Failures that were passed over are shown beside this.
+/// How many agents of a run are in each state. In a run that has ended, each agent counts by its worst result
+/// in any stage. Failures that were passed over are shown beside that.
 pub(crate) fn agents_of(run: &RunView) -> String {
     let counted = if run.outcomes.is_empty() { &run.counts } else { &run.outcomes };
     let mut text = counts(counted);
@@ -249,13 +250,13 @@ pub(crate) fn agents_of(run: &RunView) -> String {
     text
 }
 
-/// The label of a batch, if it says more than the batch's number does.
+/// The label of a batch, if it says more than the batch's number.
 pub(crate) fn telling_label(batch: u32, label: Option<&str>) -> Option<&str> {
     let number = batch.to_string();
     label.filter(|label| label.strip_prefix("batch ").unwrap_or(label) != number)
 }
 
-/// `2 (zone a)`, or `2, 3/4 (25%)` for a label that has brackets of its own.
+/// `2 (zone a)`, or `2, 3/4 (25%)` for a label that contains parentheses.
 pub(crate) fn labelled(batch: String, label: Option<&str>) -> String {
     match label {
         None => batch,
@@ -264,7 +265,7 @@ pub(crate) fn labelled(batch: String, label: Option<&str>) -> String {
     }
 }
 
-/// How many agents a run is about, in words.
+/// How many agents a run has, as human-readable text.
 pub(crate) fn size_of(run: &RunView) -> String {
     let all: u64 = run.counts.values().map(|count| u64::from(*count)).sum();
     plural(all, "agent")
@@ -364,7 +365,7 @@ mod tests {
             let shown = table_within(&[run.clone()], wide, false, None);
             assert!(shown.contains("waits for a place on its engine"), "{shown}");
         }
-        // Names of this length leave room for what matters.
+        // Names of this length leave enough room for the rest.
         let shown = table_within(&[run], false, false, Some(80));
         assert!(shown.contains("waits for a place on"), "{shown}");
     }
@@ -385,7 +386,7 @@ mod tests {
         assert!(narrow.contains("00000001  CANCELLED        10 done, 2 f…\n"), "{narrow}");
         let shown = table_within(&runs[..1], false, false, Some(95));
         assert!(shown.contains("10 done, 2 failed  11-22 09:00:00\n"), "{shown}");
-        // For programs all of it is there.
+        // Without a limit on the width everything is shown.
         assert!(table(&runs, false, false).contains(&runs[0].id.to_string()));
     }
 }

@@ -1,4 +1,4 @@
-//! Things to show, for the tests of this folder.
+//! Example values to show, for the tests of this folder.
 
 use serde_json::{Map, json};
 use uuid::Uuid;
@@ -9,12 +9,12 @@ use crate::run::{
     Timestamp, TroubleCode,
 };
 
-/// A moment in November 2025.
+/// A fixed time in November 2025.
 pub(crate) fn moment() -> Timestamp {
     Timestamp::from_millis(1_763_802_000_123)
 }
 
-/// The trouble of a run, which this person gave up.
+/// The trouble of a run; `given_up_by` is the person who gave the run up, if anybody did.
 pub(crate) fn trouble(given_up_by: Option<&str>) -> TroubleView {
     TroubleView {
         code: TroubleCode::Damaged,

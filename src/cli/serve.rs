@@ -1,4 +1,5 @@
-//! `replibook serve`: the server's command line.
+//! `replibook serve`: the server's command line, and the one place where store, plugin host, driver and API are
+//! put together. It decides the order in which they start and stop.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -35,29 +36,29 @@ pub struct ServeArgs {
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8900")]
     pub listen: SocketAddr,
 
-    /// Which store
+    /// Where the data is kept
     #[command(flatten)]
     pub store: StoreArgs,
 
-    /// How long an agent that gives no good answer is asked again before it counts as unreachable, and
-    /// so as failed: from 1s to 1d, long enough for a restart of its node
+    /// How long an agent that gives no good answer is asked again before it counts as unreachable and so as
+    /// failed: from 1s to 1d, long enough for a restart of its node
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = parse_patience)]
     pub agent_patience: Millis,
 
-    /// How many runs this server drives at the same time at most, from 1 to 100,000; runs that only wait
-    /// for a person or for their cluster do not count
+    /// The most runs that this server drives at the same time, from 1 to 100,000; runs that only wait for a
+    /// person or for their cluster do not count
     #[arg(long, value_name = "NUMBER", default_value_t = EngineConfig::MAX_RUNS, value_parser = parse_max_runs)]
     pub max_runs: usize,
 
-    /// Name of this server's engine; by default that of the machine, and a part of the engine's identifier
+    /// Name of this server's engine; by default, that of the machine with a part of the engine's identifier
     #[arg(long, value_name = "NAME", value_parser = parse_name)]
     pub engine_name: Option<String>,
 
-    /// Listen on an address that is not loopback, though anybody who reaches it may do anything
+    /// Listen on an address that is not loopback, where anybody who reaches it may do anything
     #[arg(long)]
     pub insecure: bool,
 
-    /// The log
+    /// What is logged, and how
     #[command(flatten)]
     pub log: LogArgs,
 
@@ -66,15 +67,15 @@ pub struct ServeArgs {
     pub until_stdin_closes: bool,
 }
 
-/// Runs the server as a program: `replibook serve`. Prints `listening on http://ADDRESS` to standard
-/// output once it serves, and returns after SIGINT, SIGTERM, or the end of standard input when that
-/// was asked for.
+/// Runs the server as a program: `replibook serve`. Prints `listening on http://ADDRESS` to standard output
+/// once it serves, and returns after SIGINT or SIGTERM, or, if that was asked for, after the end of standard
+/// input.
 ///
 /// # Errors
-/// When it can't start, or the socket can't be served any more. The store is released
-/// either way, and runs go on with the next server.
+/// It can't start, or can't serve the socket any more. The store is released in any case, and runs go on with
+/// the next server.
 pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
-    // Before the server says that it listens, so that a signal that follows at once is not missed.
+    // Signals are caught before the address is printed, so that one that follows at once is not missed.
     let mut asked = StopAsked::listen(args.until_stdin_closes)?;
     check_listen(args.listen, args.insecure)?;
     let descriptors = Descriptors::raise()?;
@@ -122,7 +123,7 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let served = api::serve(listener, state, async move {
         asked.wait().await;
         tracing::info!("stopping; runs go on with the next server");
-        // Beside the requests: none of both waits for the other.
+        // Stops beside the requests in progress: neither waits for the other.
         stopping.cancel();
     })
     .await;
@@ -132,20 +133,21 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     served.context("failed to serve the API")
 }
 
-/// Shorter, and a single request that gets lost fails its agent; longer, and nobody hears of it.
+/// With a shorter time a single lost request would fail its agent; with a longer one nobody would learn of the
+/// failure.
 fn parse_patience(text: &str) -> Result<Millis, String> {
     let bounds = Millis::from_secs(1)..=Millis::from_secs(24 * 3_600);
     let length = text.parse::<Millis>().ok().filter(|length| bounds.contains(length));
     length.ok_or_else(|| format!("found {text:?}, expected {LENGTH_EXPECTED}, from 1s to 1d"))
 }
 
-/// Without a place nothing goes on; with more of them than this the memory is gone long before.
+/// Without a place no run goes on; with more places than this the memory would be exhausted long before.
 fn parse_max_runs(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|number| (1..=100_000).contains(number));
     number.ok_or_else(|| format!("found {text:?}, expected a number from 1 to 100000"))
 }
 
-/// The longest name of an engine: it stands in tables.
+/// The longest name of an engine, in characters: names are columns of tables.
 const MAX_NAME: usize = 63;
 
 fn parse_name(text: &str) -> Result<String, String> {
@@ -158,20 +160,20 @@ fn parse_name(text: &str) -> Result<String, String> {
     }
 }
 
-/// The name of the machine, as far as it is known.
+/// The name of the machine; empty if it is not known.
 fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     clean(name.trim()).chars().take(MAX_NAME).collect()
 }
 
-/// Tells the engines of one machine apart.
+/// A name that differs between the engines of one machine.
 fn default_name(host: &str, id: &EngineId) -> String {
     let part: String = id.0.chars().take(4).collect();
     if host.is_empty() { part } else { format!("{host}-{part}") }
 }
 
-/// Does what a start needs of its store. One in MongoDB is waited for; none if the server is asked to stop
-/// meanwhile.
+/// Does the part of a start that needs the store. A store in MongoDB is waited for. `None` if the server is
+/// asked to stop meanwhile.
 async fn patiently<T, F>(
     args: &ServeArgs,
     listener: &std::net::TcpListener,
@@ -221,7 +223,7 @@ fn world(
     Ok((world, shortage))
 }
 
-/// Strangers send plugins to a server, so they are compiled apart.
+/// Strangers send plugins to a server, so plugins are compiled in a process of their own.
 fn host_config(data: &Path) -> anyhow::Result<HostConfig> {
     let apart = CompileApart::this_program().context("failed to find this program")?;
     let cache = Some(data.join("plugin-cache"));

@@ -1,20 +1,21 @@
-//! Reads `text/event-stream`, piece by piece and within limits.
+//! Reads `text/event-stream`, piece by piece and within limits, so that a broken or hostile server can't fill
+//! the memory.
 
-/// The longest line in bytes. A line carries one JSON value: an event is far smaller, and the view
-/// of a run with the largest parameters fits.
+/// The longest line in bytes. A line holds one JSON value: an event is far smaller, and the view of a run with
+/// the largest parameters fits.
 pub(crate) const MAX_LINE_BYTES: usize = 4 * 1024 * 1024;
 
-/// The most bytes of data in one message, however many lines it has; for the same reason.
+/// The most bytes of data in one message, however many lines they take; the limit has the same reason.
 pub(crate) const MAX_DATA_BYTES: usize = 4 * 1024 * 1024;
 
 /// One message of a stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Message {
-    /// `id`, where the message has one.
+    /// The field `id`, if the message has one.
     pub id: Option<String>,
-    /// `event`; `message` when it is not given.
+    /// The field `event`; `message` if it is missing.
     pub event: String,
-    /// `data`, its lines joined by line feeds.
+    /// The field `data`, its lines joined by line feeds.
     pub data: String,
 }
 
@@ -32,7 +33,7 @@ pub(crate) enum SseError {
     NotUtf8,
 }
 
-/// A parser that is fed with whatever came in and hands out the messages that are complete.
+/// A parser that takes whatever arrives and returns the messages that are complete.
 #[derive(Debug, Default)]
 pub(crate) struct Parser {
     line: Vec<u8>,
@@ -44,10 +45,10 @@ pub(crate) struct Parser {
 }
 
 impl Parser {
-    /// Takes the next bytes of the stream and returns the messages that they complete.
+    /// Takes the next bytes of the stream, and returns the messages that they complete.
     ///
     /// # Errors
-    /// When a limit is passed or the text is not UTF-8. The stream can't be read on after that.
+    /// A limit is exceeded, or the text is not UTF-8. The rest of the stream can't be read after that.
     pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<Vec<Message>, SseError> {
         let mut messages = Vec::new();
         for &byte in bytes {
@@ -81,8 +82,8 @@ impl Parser {
             "event" => value.clone_into(&mut self.event),
             "id" if !value.contains('\0') => self.id = Some(value.to_owned()),
             "data" => self.add_data(value)?,
-            // Comments keep the connection alive; `retry` is the client's own matter here; and
-            // fields of later versions are to be ignored.
+            // Comments keep the connection alive, this client has its own rules for `retry`, and fields of
+            // later versions have to be ignored.
             _ => {}
         }
         Ok(None)

@@ -1,4 +1,5 @@
-//! Which store a server uses, and `replibook store`: looking after it.
+//! Which store a server uses, and `replibook store`, which checks and migrates it. Addresses may contain
+//! passwords, so nothing here shows one.
 
 use std::ffi::OsStr;
 use std::io::Write as _;
@@ -18,10 +19,10 @@ use crate::shown::clean;
 use crate::store::mongodb::{MongoCredentials, MongoOptions};
 use crate::store::{Keeping, MongoStore, SqliteStore, Store, StoreOptions};
 
-/// Exit code of a check that found something to do.
+/// Exit code of a check that found something to correct.
 const NOT_FINE: u8 = 1;
 
-/// Which store.
+/// The arguments that name a store.
 #[derive(Clone, Debug, clap::Args)]
 pub struct StoreArgs {
     /// The store: sqlite (a file in --data), or mongodb://HOST:PORT/DATABASE of a replica set (or mongodb+srv://…)
@@ -35,22 +36,22 @@ pub struct StoreArgs {
     )]
     pub store: Place,
 
-    /// File with user and password for MongoDB: YAML with username, password and perhaps source
+    /// File with user and password for MongoDB: YAML with username, password and, if needed, source
     #[arg(long, value_name = "FILE", env = "REPLIBOOK_STORE_CREDENTIALS", hide_env_values = true)]
     pub store_credentials: Option<PathBuf>,
 
-    /// Directory for the sqlite store and compiled plugins; it is made when it is missing, and one
-    /// server uses it at a time
+    /// Directory for the sqlite store and compiled plugins; it is created if it is missing, and one server uses
+    /// it at a time
     #[arg(long, value_name = "DIR", default_value = "./replibook-data")]
     pub data: PathBuf,
 
-    /// How long a run is kept after it has finished, for example 12h or 30d. By default what the store
-    /// has, at first 30d. Less than the store has is refused; `replibook store migrate` changes it
+    /// How long a run is kept after it has finished, for example 12h or 30d. By default, what the store is set
+    /// to, at first 30d. A shorter time than that is refused; `replibook store migrate` changes it
     #[arg(long, value_name = "TIME")]
     pub retention: Option<Millis>,
 }
 
-/// Where a store is.
+/// Where the data of a store is.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Place {
     /// In a file in the data directory.
@@ -59,7 +60,7 @@ pub enum Place {
     Mongodb(String),
 }
 
-/// An address may have a password in it.
+/// Does not show the address, which may contain a password.
 impl std::fmt::Debug for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -69,7 +70,7 @@ impl std::fmt::Debug for Place {
     }
 }
 
-/// Reads a [`Place`]. Clap's own refusal would repeat an address with its password.
+/// Reads a [`Place`]. Clap's own error would repeat an address with its password.
 #[derive(Clone)]
 struct PlaceParser;
 
@@ -96,7 +97,7 @@ fn parse_place(text: &str) -> Result<Place, String> {
     match text.split_once("://").map(|(scheme, _)| scheme) {
         Some("mongodb" | "mongodb+srv") => Ok(Place::Mongodb(text.to_owned())),
         None if text == "sqlite" => Ok(Place::Sqlite),
-        // What it is may be a mistyped address with a password.
+        // It may be a mistyped address with a password, so it is not shown.
         Some(_) | None => Err(format!("found something else, {EXPECTED}")),
     }
 }
@@ -105,13 +106,13 @@ impl StoreArgs {
     /// Opens the store.
     ///
     /// # Errors
-    /// When it can't be used; it is named, without any password.
+    /// The store can't be used; the error names it without any password.
     pub(super) async fn open(&self, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<dyn Store>> {
         Ok(self.open_keeping(Keeping::Asked, clock).await?.0)
     }
 
-    /// Opens the store, and says how long it keeps what has finished. `keeping` is what counts of a retention
-    /// that is asked for.
+    /// Opens the store, and returns how long it keeps finished runs. `keeping` says what to do with a retention
+    /// that was asked for.
     async fn open_keeping(
         &self,
         keeping: Keeping,
@@ -121,7 +122,7 @@ impl StoreArgs {
         match &self.store {
             Place::Sqlite => {
                 let failed = || format!("failed to open the store in {}", self.data.display());
-                // Where the file is changed it may take minutes.
+                // If the file has to be converted, this may take minutes.
                 let data = self.data.clone();
                 let open = move || SqliteStore::open(&data, options, clock);
                 let store = tokio::task::spawn_blocking(open).await.with_context(failed)?;
@@ -152,22 +153,21 @@ impl StoreArgs {
     }
 }
 
-/// Looks after the store.
+/// Check or migrate the store.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum StoreCommand {
-    /// Read every document, say whether the store is as it should be, and change nothing. Servers may use it
+    /// Read every document, report whether the store is in order, and change nothing. Servers may use it
     /// meanwhile
     Check(StoreArgs),
-    /// Bring the store to the form that this version uses, as serve does when it starts, and set its
+    /// Convert the store to the form that this version uses, as serve does when it starts, and set its
     /// retention to --retention, even if that is shorter
     Migrate(StoreArgs),
 }
 
-/// Runs a command of `replibook store`, and returns its exit code: 1 when a check found something
-/// to do.
+/// Runs a command of `replibook store`, and returns its exit code: 1 when a check found something to correct.
 ///
 /// # Errors
-/// When the store can't be used.
+/// The store can't be used.
 pub async fn look_after(command: StoreCommand) -> anyhow::Result<u8> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     match command {
@@ -183,7 +183,7 @@ pub async fn look_after(command: StoreCommand) -> anyhow::Result<u8> {
             let (store, retention) = args.open_keeping(Keeping::Changed, clock).await?;
             store.close().await;
             let name = store.name();
-            // Which unlocks the data directory.
+            // Dropping the store unlocks the data directory.
             drop(store);
             say(&[format!(
                 "the store in {name} is ready for this version, and keeps a run for {retention} after it has finished"
@@ -196,8 +196,8 @@ pub async fn look_after(command: StoreCommand) -> anyhow::Result<u8> {
     }
 }
 
-/// Rewrites the file of an earlier version once, so that it gets smaller when documents are removed. If that fails,
-/// for example since there is too little room, the store can be used as it is.
+/// Rewrites the file of an earlier version once, so that it shrinks when documents are removed. If that fails,
+/// for example for lack of room, the store can be used as it is.
 async fn rebuild_sqlite(data: PathBuf) -> anyhow::Result<()> {
     let rebuilt = tokio::task::spawn_blocking(move || SqliteStore::rebuild(data)).await;
     let said = match rebuilt.context("the rewriting ended abnormally")? {

@@ -1,12 +1,12 @@
-//! What `replibook store check` says.
+//! The lines that `replibook store check` prints.
 
 use crate::store::Checked;
 use crate::store::mongodb::StoreReport;
 
-/// Runs with orphans that a report names; there is no use in more.
+/// Runs with orphaned documents that a report names; more names would be of no use.
 const NAMED: usize = 20;
 
-/// What is said of a database.
+/// The lines about a database.
 pub(super) fn lines(report: &StoreReport) -> Vec<String> {
     let StoreReport {
         schema,
@@ -59,7 +59,7 @@ pub(super) fn lines(report: &StoreReport) -> Vec<String> {
     lines
 }
 
-/// What is said of all documents.
+/// The lines about the documents of a store.
 pub(super) fn documents(checked: &Checked) -> Vec<String> {
     let Checked { read, flaws, found } = checked;
     let all: u64 = read.values().sum();

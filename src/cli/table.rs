@@ -1,34 +1,35 @@
-//! Tables for people.
+//! Tables for people. A table is fitted to the terminal in the order that its type gives, so that what matters
+//! least is lost first.
 
 use super::output::{EMPTY, Row};
 use super::text::{Paint, clean, shorten, width, wrap_line};
 
-/// The space between two columns.
+/// Columns between two columns of a table.
 const GAP: usize = 2;
 
-/// Columns are not made narrower than this to fit a terminal: of less nobody reads anything.
+/// The least width to which a column is narrowed: nobody could read anything in less.
 const LEAST_WIDTH: usize = 12;
 
-/// Something that makes the rows of a table narrower.
+/// A way to make the rows of a table narrower.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Narrower {
-    /// The cells below this heading in their short form.
+    /// Shows the cells under this heading in their short form.
     Short(&'static str),
-    /// The table without the column of this heading.
+    /// Leaves out the column with this heading.
     Without(&'static str),
-    /// Cells are cut, those of the widest column first, if the rows fit then. The first column, by which things
-    /// are named, stays whole.
+    /// Cuts cells, those of the widest column first, if that makes the rows fit. The first column, which names
+    /// things, stays whole.
     Cut,
-    /// The last column goes on in the lines below, if it has room enough.
+    /// Continues the last column on further lines, if it has room enough.
     Fold,
 }
 
-/// A table without lines, its columns as wide as they have to be.
+/// A table without borders, whose columns are as wide as they need to be.
 pub fn table<T: Row>(items: &[T], wide: bool, colour: bool) -> String {
     table_within(items, wide, colour, None)
 }
 
-/// The same in so many columns of a terminal, as far as that can be.
+/// A table in at most `room` columns of a terminal, as far as that is possible.
 pub(crate) fn table_within<T: Row>(
     items: &[T],
     wide: bool,
@@ -49,14 +50,14 @@ pub(crate) struct Layout {
 
 #[derive(Clone, Debug)]
 struct Column {
-    /// Its place among all columns of the thing.
+    /// Its index among all columns of the type.
     place: usize,
     heading: &'static str,
     width: usize,
     short: bool,
-    /// Whether all cells are the coloured words, such as those of a status: half of one says nothing.
+    /// Whether all cells are coloured words, such as statuses: half of one says nothing.
     is_whole: bool,
-    /// Whether cells are made to fit the width.
+    /// Whether cells are cut to the width.
     is_cut: bool,
     folds: bool,
 }
@@ -67,7 +68,7 @@ impl Column {
         clean(short.as_ref().or(cells.get(self.place)).map_or("", String::as_str))
     }
 
-    /// Columns of the widest cell.
+    /// Columns that the widest cell or the heading takes.
     fn measure<T: Row>(&self, rows: &[(&T, Vec<String>)]) -> usize {
         let cells = rows.iter().map(|(item, cells)| width(&self.cell(*item, cells)));
         cells.chain([width(self.heading)]).max().unwrap_or(0)
@@ -75,7 +76,7 @@ impl Column {
 }
 
 impl Layout {
-    /// The layout for a table of these things.
+    /// The layout of a table for `items`.
     pub(crate) fn of<T: Row>(items: &[T], wide: bool, room: Option<usize>) -> Self {
         let rows: Vec<_> = items.iter().map(|item| (item, item.cells(wide))).collect();
         let is_empty = |place: usize| {
@@ -108,7 +109,7 @@ impl Layout {
         layout
     }
 
-    /// A layout in which this thing has room too; none where it has in this one.
+    /// A wider layout in which `item` has room too; `None` if it fits this one.
     pub(crate) fn with<T: Row>(&self, item: &T) -> Option<Self> {
         let rows = [(item, item.cells(self.wide))];
         let mut wider = self.clone();
@@ -145,7 +146,7 @@ impl Layout {
         }
     }
 
-    /// Columns of the terminal that a row takes.
+    /// Columns that a row takes on the terminal.
     fn taken(&self) -> usize {
         let gaps = GAP * self.columns.len().saturating_sub(1);
         self.columns.iter().map(|column| column.width).sum::<usize>() + gaps
@@ -158,7 +159,7 @@ impl Layout {
         };
         let all: usize = self.columns.iter().skip(1).map(can_go).sum();
         let mut over = self.taken().saturating_sub(room);
-        // What is cut and does not fit all the same says less, and nothing is won.
+        // Cutting cells of a table that does not fit anyway would lose text for nothing.
         while over > 0 && over <= all {
             let widest = self.columns.iter_mut().skip(1).max_by_key(|column| can_go(column));
             let Some(widest) = widest.filter(|widest| can_go(widest) > 0) else { return };
@@ -183,7 +184,7 @@ impl Layout {
         Paint::Bold.on(self.line(headings, false).trim_end(), colour) + "\n"
     }
 
-    /// The lines of one thing.
+    /// The lines of one item.
     pub(crate) fn row<T: Row>(&self, item: &T, colour: bool) -> String {
         let (word, paint) = item.paint();
         let all = item.cells(self.wide);
@@ -202,7 +203,7 @@ impl Layout {
     fn line(&self, cells: impl Iterator<Item = (String, Paint)>, colour: bool) -> String {
         let (mut line, mut end, mut start) = (String::new(), 0, 0);
         for (column, (cell, paint)) in self.columns.iter().zip(cells) {
-            // Of an empty cell at the end no space is left.
+            // An empty cell at the end leaves no trailing blanks.
             if !cell.is_empty() {
                 line.extend(std::iter::repeat_n(' ', start.max(end) - end));
                 end = start.max(end) + width(&cell);
@@ -228,7 +229,7 @@ mod tests {
     #[derive(Serialize)]
     struct Node(&'static str, &'static str);
 
-    /// With a column that is left out where it is empty.
+    /// A row with a column that is left out when it is empty.
     #[derive(Serialize)]
     struct Noted(&'static str, &'static str);
 
@@ -309,7 +310,7 @@ mod tests {
         let widest = fitted.lines().map(width).max();
         assert_eq!(widest, Some(40), "{fitted}");
         assert!(fitted.contains("node-1  because the disk of the n…  x\n"), "{fitted}");
-        // Where cutting wins nothing all of it is there, in lines that are too long.
+        // If cutting would not make it fit, everything is shown, in lines that are too long.
         assert_eq!(table_within(&nodes, false, false, Some(18)), table(&nodes, false, false));
         let named = [Node("a-name-that-is-rather-long-but-stays-whole", "DONE")];
         assert_eq!(table_within(&named, false, false, Some(10)), table(&named, false, false));

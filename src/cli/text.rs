@@ -1,4 +1,5 @@
-//! Text for people: cleaned, shortened, coloured; lengths of time and counts in words.
+//! Text for people: made harmless, shortened, wrapped and coloured; and times, lengths of time and counts as
+//! human-readable text. All widths are in columns of a terminal, not in characters or bytes.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +9,7 @@ use crate::run::{AgentState, Millis, RunId, RunStatus, Timestamp};
 
 pub(crate) use crate::shown::clean;
 
-/// A line in which everything is seen, but for the colours that [`Paint`] has put there.
+/// A line in which every character is visible, apart from the colours that [`Paint`] has added.
 pub(crate) fn clean_painted(line: &str) -> String {
     let (mut kept, mut rest) = (String::with_capacity(line.len()), line);
     while let Some(at) = rest.find('\x1b') {
@@ -40,13 +41,13 @@ pub(crate) fn uncoloured(text: &str) -> String {
     plain + rest
 }
 
-/// `text` in at most `most` columns, with a mark where something was left out.
+/// `text` in at most `most` columns, with a mark if something was left out.
 pub(crate) fn shorten(text: &str, most: usize) -> String {
     if text.width() <= most {
         return text.to_owned();
     }
     let mut kept = String::new();
-    // Of characters that take no column there may be any number.
+    // There may be any number of characters that take no column.
     for c in text.chars().take(most.saturating_mul(MOST_IN_COLUMN)) {
         kept.push(c);
         if kept.width() >= most {
@@ -57,17 +58,17 @@ pub(crate) fn shorten(text: &str, most: usize) -> String {
     kept + "…"
 }
 
-/// Characters that stand in one column at most where a text is shortened: more than any script needs.
+/// The most characters per column that a shortened text keeps: more than any script needs.
 const MOST_IN_COLUMN: usize = 4;
 
-/// The words of `text` in lines of at most `width` columns, each with its line feed; a word that is
-/// longer has a line of its own.
+/// The words of `text` in lines of at most `width` columns, each with a line feed. A longer word has a line of
+/// its own.
 pub(crate) fn wrap(text: &str, width: usize) -> String {
     let line = wrap_line(&text.split_whitespace().collect::<Vec<_>>().join(" "), width, 0);
     if line.is_empty() { line } else { line + "\n" }
 }
 
-/// The lines of `text`, each in as many as fit, which are indented as it is and a little more.
+/// Wraps each line of `text`. Its further lines are indented like the line itself and a little more.
 pub(crate) fn wrap_lines(text: &str, width: usize) -> String {
     let wrapped = text.lines().map(|line| {
         let indent = line.len() - line.trim_start_matches(' ').len();
@@ -77,8 +78,8 @@ pub(crate) fn wrap_lines(text: &str, width: usize) -> String {
     wrapped.collect::<Vec<_>>().join("\n") + end
 }
 
-/// `line` in lines of at most `most` columns, all but the first with so many spaces before them, or with fewer
-/// where a word would not fit otherwise. There is no line feed at its end.
+/// `line` wrapped into lines of at most `most` columns. All but the first are indented by `indent` spaces, or
+/// fewer if a word would not fit otherwise. No line feed follows the last one.
 pub(crate) fn wrap_line(line: &str, most: usize, indent: usize) -> String {
     if width(line) <= most {
         return line.to_owned();
@@ -103,7 +104,7 @@ pub(crate) fn wrap_line(line: &str, most: usize, indent: usize) -> String {
     lines
 }
 
-/// A length of time, as exact as it matters: `0.4s`, `12.0s`, `2m05s`, `1h02m`.
+/// A length of time, as precise as is useful: `0.4s`, `12.0s`, `2m05s`, `1h02m`.
 pub(crate) fn length(length: Millis) -> String {
     let tenths = length.0.saturating_add(50) / 100;
     let seconds = tenths / 10;
@@ -114,37 +115,37 @@ pub(crate) fn length(length: Millis) -> String {
     }
 }
 
-/// A moment to the second, in UTC.
+/// A time to the second, in UTC.
 pub(crate) fn moment(at: Timestamp) -> String {
     let text = at.to_string();
     text.split_once('.').map_or(text.clone(), |(seconds, _)| format!("{seconds}Z"))
 }
 
-/// The same without the year, for tables that would not fit: `11-22 09:00:00`.
+/// A time without the year, for tables that would not fit: `11-22 09:00:00`.
 pub(crate) fn short_moment(at: Timestamp) -> String {
     let text = at.to_string();
     text.get(5..19).map_or(text.clone(), |text| text.replace('T', " "))
 }
 
-/// The end of a run's identifier, by which it can be named: the beginning is a moment, and many have it in
-/// common.
+/// The end of a run's identifier, which is enough to name the run. The beginning is a time, which many runs
+/// have in common.
 pub(crate) fn short_id(run: RunId) -> String {
     run.0.simple().to_string().split_off(24)
 }
 
-/// `text` with the short forms of all identifiers in it.
+/// `text` with each run's identifier in its short form.
 pub(crate) fn with_short_ids(text: &str) -> String {
     let word = |word: &str| word.parse().map_or(word.to_owned(), short_id);
     text.split(' ').map(word).collect::<Vec<_>>().join(" ")
 }
 
-/// The time of day of a moment, in UTC.
+/// The time of day, in UTC.
 pub(crate) fn time_of_day(at: Timestamp) -> String {
     let text = at.to_string();
     text.get(11..19).map_or(text.clone(), str::to_owned)
 }
 
-/// Counts in words: `10 done, 2 failed`.
+/// Counts as human-readable text: `10 done, 2 failed`.
 pub(crate) fn counts(counts: &BTreeMap<AgentState, u32>) -> String {
     let words =
         AgentState::SETTLED_FIRST.into_iter().filter_map(|state| match counts.get(&state) {
@@ -160,25 +161,25 @@ pub(crate) fn plural(count: u64, word: &str) -> String {
     if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") }
 }
 
-/// A colour for something, or none.
+/// The meaning of a colour; `Plain` is no colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Paint {
-    /// It went well.
+    /// Something succeeded.
     Good,
-    /// It went wrong.
+    /// Something failed.
     Bad,
-    /// It goes on, or waits for somebody.
+    /// Something goes on, or waits for somebody.
     Busy,
-    /// It matters more than the rest.
+    /// More important than the rest.
     Bold,
-    /// It matters less than the rest.
+    /// Less important than the rest.
     Faint,
-    /// As it is.
+    /// No colour.
     Plain,
 }
 
 impl Paint {
-    /// All that [`on`](Self::on) puts around a text.
+    /// Everything that [`on`](Self::on) may put around a text.
     const CODES: [&'static str; 6] =
         ["\x1b[32m", "\x1b[31m", "\x1b[33m", "\x1b[1m", "\x1b[2m", "\x1b[0m"];
 
@@ -207,7 +208,7 @@ impl Paint {
         }
     }
 
-    /// `text` in this colour, if there is to be colour at all.
+    /// `text` in this colour, if `colour` allows colours.
     pub fn on(self, text: &str, colour: bool) -> String {
         let code = match self {
             Self::Plain => return text.to_owned(),

@@ -1,5 +1,5 @@
-//! Command lines as they are typed, or made of what others wrote: a pattern of the shell takes the names of
-//! files, and a script what it was told. None of it gets to a terminal as it is.
+//! Command lines, which a person typed or which were made from texts of others: a pattern of the shell inserts
+//! names of files, and a script whatever it was given. None of these texts may reach a terminal unchanged.
 
 use std::ffi::OsString;
 use std::io::{IsTerminal as _, Write as _};
@@ -13,14 +13,14 @@ use super::output::{is_coloured, width_of};
 use super::text::{clean, uncoloured, wrap_lines};
 use crate::shown::{clean_lines, is_unseen};
 
-/// How the variables begin that arguments may come from.
+/// Prefix of the environment variables that arguments may come from.
 const VARIABLES: &str = "REPLIBOOK_";
 
-/// Characters of an argument that is replaced where it is repeated.
+/// Characters that an argument must have to be replaced where it is repeated.
 const LEAST_REPLACED: usize = 3;
 
-/// Reads arguments, the first of which is the program's own name. What can't be read is said, as is the help
-/// that was asked for; the exit code is the error then.
+/// Reads arguments, the first of which is the program's own name. Prints what is wrong with them, or the help
+/// that was asked for; the error then is the exit code.
 ///
 /// # Errors
 /// The exit code of the process.
@@ -31,17 +31,18 @@ pub fn parse<P: Parser>(args: &[OsString]) -> Result<P, ExitCode> {
     };
     let code = u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.code());
     let odd = Odd::of(args);
-    // Nobody is left to tell when this can't be written.
+    // If this can't be written, nobody is left to tell.
     let _ = match odd.0.is_empty() {
         true if error.use_stderr() => say(&error),
         true => error.print(),
         false => {
-            // With arguments in which everything is seen; those of the environment stay what they are.
+            // Parsed again, with visible characters only in the arguments; the variables of the environment
+            // stay unchanged.
             let args = args.iter().map(|arg| clean(&arg.to_string_lossy()));
             let args: Vec<OsString> = args.map(OsString::from).collect();
             let again = P::try_parse_from(&args).err().map(|error| as_typed::<P>(&args, error));
             let error = again.unwrap_or(error);
-            // As clap takes colours away, it would take of what was typed what looks like one.
+            // Clap removes colours, and would also remove parts of an argument that look like one.
             let text = odd.shown(&error.render().ansi().to_string());
             let room = width_of(std::io::stderr()).filter(|_| error.use_stderr());
             let text = room.map(|room| wrap_lines(&text, room)).unwrap_or(text);
@@ -54,8 +55,8 @@ pub fn parse<P: Parser>(args: &[OsString]) -> Result<P, ExitCode> {
     Err(ExitCode::from(code))
 }
 
-/// The same error as if nothing came from the environment: otherwise its usage would show arguments from there as if
-/// they had to be typed.
+/// The error as it would be if nothing came from the environment: otherwise the usage in it would show
+/// arguments from there as if they had to be typed.
 fn as_typed<P: CommandFactory>(args: &[OsString], error: clap::Error) -> clap::Error {
     if !matches!(error.kind(), ErrorKind::MissingRequiredArgument | ErrorKind::UnknownArgument) {
         return error;
@@ -68,15 +69,15 @@ fn without_environment(command: Command) -> Command {
     command.mut_args(|arg| arg.env(None::<&str>)).mut_subcommands(without_environment)
 }
 
-/// Says why a program failed, in lines that fit the terminal.
+/// Prints why a program failed, wrapped to the terminal.
 pub fn say_failed(error: &str) {
     let text = format!("{error}\n");
     let text = width_of(std::io::stderr()).map(|width| wrap_lines(&text, width)).unwrap_or(text);
-    // With stderr closed the exit code still says that it failed.
+    // If standard error is closed, the exit code still says that the program failed.
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
-/// Says why arguments can't be read, in lines that fit the terminal. Help does that by itself.
+/// Prints why arguments can't be read, wrapped to the terminal. Clap wraps the help itself.
 fn say(error: &clap::Error) -> std::io::Result<()> {
     let stderr = std::io::stderr();
     let colour = is_coloured() && stderr.is_terminal();
@@ -86,12 +87,12 @@ fn say(error: &clap::Error) -> std::io::Result<()> {
     stderr.lock().write_all(text.as_bytes())
 }
 
-/// The arguments and variables that have something in them which is not seen.
+/// The arguments and variables that contain invisible characters.
 #[derive(Clone, Debug, Default)]
 pub struct Odd(Vec<String>);
 
 impl Odd {
-    /// Those among these arguments, and in the environment of this process.
+    /// Those among `args`, and in the environment of this process.
     pub fn of(args: &[OsString]) -> Self {
         let variables = std::env::vars_os()
             .filter(|(name, _)| name.to_string_lossy().starts_with(VARIABLES))
@@ -101,24 +102,24 @@ impl Odd {
     }
 
     fn among(texts: impl Iterator<Item = String>) -> Self {
-        // Of `--option=value` only the value may be shown, and of `KEY=VALUE` in it only that.
+        // Of `--option=value` only the value may be shown, and of a `KEY=VALUE` in it only its value.
         let parts = |text: String| {
             let values = text.match_indices('=').take(2).map(|(at, _)| text[at + 1..].to_owned());
             let values: Vec<String> = values.collect();
             std::iter::once(text).chain(values)
         };
-        // Nothing is forged with less than that, and it may stand anywhere else.
+        // A shorter text can't forge anything, and may occur anywhere else by chance.
         let is_odd = |text: &String| {
             text.chars().any(is_unseen) && text.trim().chars().count() >= LEAST_REPLACED
         };
         let mut odd: Vec<String> = texts.flat_map(parts).filter(is_odd).collect();
-        // A part of another one comes after it.
+        // Longer ones come first, since a shorter one may be a part of them.
         odd.sort_by_key(|text| std::cmp::Reverse(text.len()));
         Self(odd)
     }
 
-    /// Lines for a terminal, without colours. An argument that is repeated in them is in one line, whatever is in
-    /// it.
+    /// Lines for a terminal, without colours. An argument that is repeated in them stays within one line,
+    /// whatever it contains.
     pub fn shown(&self, lines: &str) -> String {
         let end = if lines.ends_with('\n') { "\n" } else { "" };
         clean_lines(&uncoloured(&self.replaced(lines))) + end

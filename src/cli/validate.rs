@@ -1,4 +1,5 @@
-//! `validate`: checks documents on this machine, without a server.
+//! `validate`: checks documents on this machine, without a server, by the same code as the server does. What
+//! only a server knows is reported as not checked.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -33,7 +34,7 @@ pub(super) struct Valid {
     name: String,
     version: Option<String>,
     valid: bool,
-    /// Names of plugins that only a server knows: how they are used was not checked.
+    /// Names of plugins that only a server has: their use was not checked.
     unchecked: Vec<String>,
     /// Warnings: valid, but probably not intended.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -80,7 +81,6 @@ impl Row for Valid {
     }
 }
 
-/// Runs `validate`.
 pub(crate) async fn validate(args: &Validate, console: &Console) -> Result<Exit, CliError> {
     let mut wrong = Wrong::new(console.look());
     let prepared = prepare(&args.files, &mut wrong);
@@ -103,7 +103,7 @@ pub(crate) async fn validate(args: &Validate, console: &Console) -> Result<Exit,
     Ok(Exit::Ok)
 }
 
-/// Checks documents as far as that goes without a server, and adds what is wrong with them.
+/// Checks documents as far as that is possible without a server, and adds what is wrong with them.
 pub(super) async fn check_all(
     prepared: &[Prepared],
     wrong: &mut Wrong,
@@ -141,7 +141,7 @@ async fn check(
     };
     let host = match host {
         Some(host) => host,
-        // Starting it compiles the built-in plugins: not done for clusters alone.
+        // Starting the host compiles the built-in plugins, so this is not done if there are only clusters.
         None => host.insert(start_host().map_err(CliError::PluginHost)?),
     };
     let (plugins, mut problems) = import(playbook, files, host).await;
@@ -149,8 +149,8 @@ async fn check(
     let builtins: Vec<PluginInfo> =
         host.builtins().iter().map(|builtin| builtin.info.clone()).collect();
     if let Err(Problems(found)) = resolve(playbook, &plugins, &builtins) {
-        // Of a plugin that was refused, or that only a server has, it goes without saying that
-        // nothing is known.
+        // Nothing is known about a plugin that was refused, or that only a server has, so that needs no further
+        // problem.
         problems.extend(found.into_iter().filter(|problem| {
             problem.code != code::UNKNOWN_PLUGIN || !is_declaration(&problem.path)
         }));
@@ -174,8 +174,8 @@ async fn check(
     }))
 }
 
-/// A file that somebody was sent may be there to be looked at, so it is compiled apart, as a server
-/// does it.
+/// A plugin in a file that somebody was sent may be hostile, so it is compiled in a process of its own, as a
+/// server does.
 pub(super) fn start_host() -> Result<PluginHost, PluginError> {
     let compile = match CompileApart::this_program() {
         Ok(apart) => Compile::Apart(apart),
@@ -194,15 +194,15 @@ pub(super) fn start_host() -> Result<PluginHost, PluginError> {
     }
 }
 
-/// Where this user's programs keep what they can make again.
+/// The folder in which this user's programs keep what they can make again.
 fn cache_folder() -> Option<PathBuf> {
     let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|it| it.is_absolute());
     let caches = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
     Some(caches.join("replibook").join("plugins"))
 }
 
-/// Whether a pointer is that of an entry in `plugins`. Every one of which nothing is known has been
-/// reported there, or is not to be.
+/// Whether a pointer is that of an entry in `plugins`. For every plugin about which nothing is known, this
+/// place has its problem already, or needs none.
 fn is_declaration(pointer: &str) -> bool {
     pointer.strip_prefix("/spec/plugins/").is_some_and(|name| !name.contains('/'))
 }

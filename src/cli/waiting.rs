@@ -1,4 +1,5 @@
-//! A start that waits for its store: databases and servers are often started together, in any order.
+//! Waits for the store when a server starts: databases and servers are often started together, in any order, so
+//! an absent store is no reason to give up.
 
 use std::io;
 use std::time::Duration;
@@ -15,20 +16,20 @@ use crate::stop::StopAsked;
 use crate::store::StoreError;
 use crate::web::OwnNames;
 
-/// How often it is said that the store is waited for.
+/// How often the log says that the store is waited for.
 const WORD: Millis = Millis::from_secs(10);
 
-/// The pause between two tries. Each looks for a primary for some seconds itself.
+/// The pause between two tries. Each try itself looks for a primary for some seconds.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How long the last answers that the server is not ready may take, once it is.
+/// How long the last answers that the server is not ready may take, once it is ready.
 const LAST: Duration = Duration::from_millis(500);
 
-/// Opens a store, as often as it takes, and answers meanwhile that the server is not ready. None if the
-/// server is asked to stop first.
+/// Opens a store, with as many tries as it takes, and meanwhile answers that the server is not ready. `None` if
+/// the server is asked to stop first.
 ///
 /// # Errors
-/// When another try would not mend it, or nothing can be answered.
+/// Another try would not help, or requests can't be answered.
 pub(super) async fn opened<T, F>(
     open: impl Fn() -> F,
     listener: TcpListener,
@@ -58,7 +59,7 @@ where
     }
 }
 
-/// Answers until that is over, and for [`LAST`] after `stop`.
+/// Answers requests until `answering` ends, and for at most [`LAST`] after `stop`.
 async fn answered(
     answering: impl Future<Output = io::Result<()>>,
     stop: &CancellationToken,
@@ -95,7 +96,7 @@ where
     }
 }
 
-/// Opens a store once, and says from time to time that this goes on.
+/// Opens a store with one try, and logs from time to time that this is still going on.
 pub(super) async fn opened_once<T>(
     open: impl Future<Output = anyhow::Result<T>>,
     clock: &dyn Clock,
@@ -103,7 +104,7 @@ pub(super) async fn opened_once<T>(
     Words { start: clock.passed(), said: None, clock }.while_open(open, drop).await
 }
 
-/// What is said of a store that is waited for, at most once in [`WORD`].
+/// Logs that a store is waited for, at most once per [`WORD`].
 struct Words<'c> {
     start: Millis,
     said: Option<Millis>,
@@ -120,8 +121,8 @@ impl Words<'_> {
         }
     }
 
-    /// Waits for one try, which may take minutes where indexes are made over many documents, and tells `also`
-    /// what it says meanwhile.
+    /// Waits for one try, which may take minutes if indexes are made over many documents. Meanwhile it logs,
+    /// and passes the same text to `also`.
     async fn while_open<T>(
         &mut self,
         open: impl Future<Output = anyhow::Result<T>>,
@@ -143,8 +144,8 @@ impl Words<'_> {
     }
 }
 
-/// Whether the store may be there later. What is wrong with an address, a file, a password or with the
-/// server itself is not.
+/// Whether the store may be available later. A wrong address, file or password, or a wrong kind of server, does
+/// not go away.
 fn may_come(error: &anyhow::Error) -> bool {
     error.downcast_ref::<StoreError>().is_some_and(StoreError::retryable)
 }
@@ -176,7 +177,7 @@ mod tests {
         assert!(why.borrow().ends_with("no primary yet"), "{:?}", why.borrow());
     }
 
-    /// Both go the same way: to the log, and to those who ask.
+    /// The text goes to the log, and to whoever asks.
     #[tokio::test(start_paused = true)]
     async fn one_try_that_takes_long_is_said_while_it_goes_on() {
         let (said, mut why) = watch::channel(String::new());

@@ -1,22 +1,23 @@
 //! Who asks: until there is access control, the user of this machine. A variable may add in whose name.
+//! Histories show both, so nobody can hide behind a name that anybody may set.
 
 use std::fs::read_to_string;
 
-/// The variable that says in whose name a program asks. It is told beside the user, since anybody may set it.
+/// The variable that says in whose name a program asks. It is sent along with the user, since anybody may set
+/// it.
 const VARIABLE: &str = "REPLIBOOK_USER";
 
-/// The users of the machine.
+/// The list of users of the machine.
 const USERS: &str = "/etc/passwd";
 
-/// Its name.
+/// The name of the machine.
 const HOST: &str = "/proc/sys/kernel/hostname";
 
-/// `ada@build-7`, the user that this process belongs to and the machine that it runs on; with `REPLIBOOK_USER`
-/// `ada@build-7, as boss`.
+/// The user and the machine of this process: `ada@build-7`, or `ada@build-7, as boss` with `REPLIBOOK_USER`.
 pub(crate) fn who() -> Option<String> {
     let variable = |name: &str| std::env::var(name).ok().filter(|name| !name.is_empty());
     let id = rustix::process::getuid().as_raw();
-    // Where users are kept elsewhere, the login knows.
+    // If users are kept elsewhere, the login has set their name.
     let user = read_to_string(USERS).ok().and_then(|users| name_of(&users, id));
     let user = user.or_else(|| ["USER", "LOGNAME"].into_iter().find_map(variable));
     let user = user.unwrap_or_else(|| format!("uid-{id}"));

@@ -1,4 +1,4 @@
-//! How far work is that may take a while: one line on a terminal, and nothing where there is none.
+//! Shows how far longer work is: one line on a terminal, and nothing elsewhere.
 
 use indicatif::ProgressBar;
 
@@ -6,18 +6,18 @@ use super::output::Console;
 use super::progress::live_line;
 use super::text::clean;
 
-/// Shows how far something is, on standard error, until it is dropped.
+/// Shows on standard error how far something is, until this is dropped.
 pub(crate) struct Work {
     line: Option<ProgressBar>,
 }
 
 impl Work {
-    /// Begins with nothing to tell.
+    /// Begins without a text.
     pub(crate) fn new(console: &Console) -> Self {
         Self { line: live_line(console, None) }
     }
 
-    /// Tells how far it is; the text is made only where somebody sees it.
+    /// Sets the text; it is only made if somebody sees it.
     pub(crate) fn at(&self, text: impl FnOnce() -> String) {
         if let Some(line) = &self.line {
             line.set_message(clean(&text()));

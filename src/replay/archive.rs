@@ -1,4 +1,6 @@
-//! One file that holds the members of a folder: a tar archive, compressed with Zstandard.
+//! One file that holds the members of a folder: a tar archive, compressed with Zstandard. Unpacking trusts
+//! nothing in the file: name, kind and size of each entry are checked against what an export has, before so
+//! much is written.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -13,11 +15,11 @@ use super::folder::{MemberWriter, path_of};
 use super::limits::{ArchiveLimits, CHANGED_BYTES, COMPRESSION_LEVEL, MANIFEST_BYTES, WINDOW_LOG};
 use super::member::{FORMAT, Manifest, Member, MemberName};
 
-/// Packs the members that the manifest lists, which are in `folder`, into the file at `to`. It
-/// replaces a file that is there, once it is complete.
+/// Packs the members that the manifest lists, from `folder`, into the file at `to`. An existing file is
+/// replaced once the new one is complete.
 ///
 /// # Errors
-/// When a file can't be read or written.
+/// A file can't be read or written.
 pub fn pack(folder: &Path, manifest: &Manifest, to: &Path) -> Result<(), ReplayError> {
     let failed = |source| ReplayError::file("write", to, source);
     let beside = to.parent().filter(|parent| !parent.as_os_str().is_empty());
@@ -42,12 +44,12 @@ fn write(folder: &Path, manifest: &Manifest, to: &mut File) -> io::Result<()> {
     tar.into_inner()?.finish()?.flush()
 }
 
-/// Unpacks the file at `from` into `folder`, which is there and empty. Nothing of what it says is
-/// taken as a path. The names of the members whose bytes are not those that the manifest has the
-/// sums of come back with the manifest: those were changed after the export.
+/// Unpacks the file at `from` into `folder`, which exists and is empty. Nothing in the file is used as a path.
+/// Returned with the manifest are the names of the members whose bytes do not match its checksums: those were
+/// changed after the export.
 ///
 /// # Errors
-/// [`ReplayError::NotAnExport`] when it is none, [`ReplayError::TooLarge`] past one of the limits,
+/// [`ReplayError::NotAnExport`] when the file is no export, [`ReplayError::TooLarge`] past one of the limits,
 /// which is noticed before that much is written.
 pub fn unpack(
     from: &Path,
@@ -63,14 +65,14 @@ pub fn unpack(
     Ok((manifest, changed))
 }
 
-/// Compresses what is written to it, with a sum by which a changed file is noticed.
+/// Compresses what is written to it, with a checksum that reveals a changed file.
 fn packing<W: Write>(to: W) -> io::Result<Encoder<'static, W>> {
     let mut packing = Encoder::new(to, COMPRESSION_LEVEL)?;
     packing.include_checksum(true)?;
     Ok(packing)
 }
 
-/// What is compressed in `source`, in one frame or in several.
+/// Decompresses `source`, which has one frame or several.
 fn unpacked<R: BufRead>(source: R) -> io::Result<Decoder<'static, R>> {
     let mut unpacked = Decoder::with_buffer(source)?;
     unpacked.window_log_max(WINDOW_LOG)?;
@@ -116,8 +118,8 @@ impl Unpacking<'_> {
         Ok((manifest, found))
     }
 
-    /// How many bytes a member may have: those that the manifest says, which was read first, and some more for one
-    /// that was changed since.
+    /// How many bytes a member may have: as many as the manifest says, which was read first, and some more in
+    /// case the member was changed since.
     fn most_bytes(&self, manifest: &Manifest, name: &MemberName) -> Result<u64, ReplayError> {
         let listed = manifest.members.iter().find(|member| member.name == *name);
         let Some(Member { bytes, .. }) = listed else {
@@ -164,7 +166,7 @@ impl Unpacking<'_> {
         let path = path_of(self.folder, &MemberName::Manifest);
         let text =
             std::fs::read(&path).map_err(|_| self.wrong("found nothing in it".to_owned()))?;
-        // Of a later version nothing else may be understood.
+        // In a manifest of a later version, nothing but the version may be understood.
         #[derive(serde::Deserialize)]
         struct Version {
             format: u32,
@@ -177,7 +179,7 @@ impl Unpacking<'_> {
         serde_json::from_slice(&text).map_err(bad)
     }
 
-    /// The members whose bytes are others than the manifest says.
+    /// The members whose bytes do not match the manifest.
     fn compare(
         &self,
         manifest: &Manifest,
@@ -213,7 +215,7 @@ impl Unpacking<'_> {
     }
 }
 
-/// Reads up to so many bytes; more is an error and not an end.
+/// Reads at most `left` bytes; more is an error, not the end.
 struct Bounded<R> {
     source: R,
     left: u64,

@@ -1,4 +1,5 @@
-//! The decisions of strategies, asked for again.
+//! The decisions of strategies, as the history has them and as a strategy gives them now, in one form so that
+//! they can be compared.
 
 use std::sync::Arc;
 
@@ -11,31 +12,31 @@ use crate::run::{
     AgentId, AgentState, Decision, Digest, Happened, PlanInput, RosterAt, RunEvent, Timestamp,
 };
 
-/// Another strategy, to be asked at each recorded moment.
+/// Another strategy, which is asked at each recorded moment too.
 #[derive(Clone, Debug)]
 pub struct Other {
-    /// Its digest; it is loaded.
+    /// Digest of the plugin, which must be loaded.
     pub plugin: Digest,
-    /// Its arguments; none: those of the stage's own strategy.
+    /// Its arguments; `None` means those of the stage's own strategy.
     pub with: Option<Value>,
 }
 
-/// What was decided at one moment, and what another strategy would have decided then.
+/// A recorded decision, and what another strategy would have decided at the same moment.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Compared {
-    /// Sequence of the recorded event.
+    /// Sequence of the recorded event, in the history of the run.
     pub event: u64,
-    /// The moment.
+    /// When the strategy was asked.
     pub at: Timestamp,
     /// Name of the stage.
     pub stage: String,
-    /// What was decided.
+    /// The recorded decision, as human-readable text.
     pub recorded: String,
-    /// What the other strategy decides.
+    /// The decision of the other strategy, as human-readable text.
     pub other: String,
 }
 
-/// A decision as the history has it.
+/// A decision in the form in which decisions are compared.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Decided {
     pub(super) start: Vec<AgentId>,
@@ -46,11 +47,11 @@ pub(super) struct Decided {
     pub(super) refresh: Vec<AgentId>,
 }
 
-/// What the event of a decision itself says of it.
+/// What the event of a decision says itself; the events after it name the agents.
 pub(super) struct Head {
     pub(super) label: Option<String>,
     pub(super) next: String,
-    /// The memo that was returned.
+    /// The memo that the strategy returned.
     pub(super) memo: String,
     pub(super) refresh: Vec<AgentId>,
     pub(super) started: u32,
@@ -58,8 +59,8 @@ pub(super) struct Head {
 }
 
 impl Decided {
-    /// Puts a decision together from the events that follow its own: as many as it started and left
-    /// out. An error says what was found in place of one of them.
+    /// Puts a decision together from its event and those that follow it: one for each agent that it started or
+    /// left out. An error says what was found in place of one of them.
     pub(super) fn read<'e>(
         head: Head,
         followers: impl Iterator<Item = &'e RunEvent>,
@@ -102,7 +103,7 @@ impl Decided {
         Self { start, skip, next: next.to_string(), memo, label, refresh }
     }
 
-    /// What of it is not as in `other`, or all of it.
+    /// The parts of this decision that differ from `other`, or all parts, as human-readable text.
     pub(super) fn in_words(&self, other: Option<&Self>) -> String {
         let differs = |same: bool| other.is_none() || !same;
         let mut parts = Vec::new();
@@ -144,7 +145,7 @@ fn names<'a>(agents: impl Iterator<Item = &'a AgentId>) -> String {
     cut(&names.join(", "))
 }
 
-/// Asks a strategy, and gets the roster back that it was lent.
+/// Asks a strategy, and returns the roster that was lent to it.
 pub(super) async fn ask(
     host: &PluginHost,
     plugin: &Digest,
@@ -154,7 +155,7 @@ pub(super) async fn ask(
     let mut lent = Arc::new(roster);
     let outcome = host.plan(plugin, input, lent.clone()).await;
     loop {
-        // The thread that ran the plugin may be about to let go of its share.
+        // The thread that ran the plugin may not have released its share yet.
         match Arc::try_unwrap(lent) {
             Ok(roster) => return (roster, outcome),
             Err(shared) => lent = shared,
@@ -163,8 +164,7 @@ pub(super) async fn ask(
     }
 }
 
-/// Whether a strategy that stopped with this code may end otherwise on another machine, or another
-/// time.
+/// Whether a strategy that stopped with this code may end differently on another machine or at another time.
 pub(super) fn is_limit(code: &str) -> bool {
     matches!(
         code,
@@ -172,7 +172,7 @@ pub(super) fn is_limit(code: &str) -> bool {
     )
 }
 
-/// What a strategy answered, in words.
+/// What a strategy answered, as human-readable text.
 pub(super) fn answer_in_words(result: &Result<Decided, PluginError>) -> String {
     match result {
         Ok(decided) => decided.in_words(None),

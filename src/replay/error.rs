@@ -1,4 +1,5 @@
-//! Why a run can't be replayed.
+//! Why a run can't be recorded, read or replayed: one error for all of it, which names the file or the member
+//! where something was wrong.
 
 use std::io;
 use std::path::PathBuf;
@@ -11,44 +12,44 @@ pub enum ReplayError {
     /// A file could not be read or written.
     #[error("failed to {what} {path}")]
     File {
-        /// What was tried, for example `read`.
+        /// What was tried: `read`, `write` or `make`.
         what: &'static str,
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
-    /// The file is no archive of a run.
+    /// The file is not an export of a run.
     #[error("{path} is no export of a run: {message}")]
     NotAnExport {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// What was found and what was expected.
         message: String,
     },
-    /// The archive goes past a limit.
+    /// The archive exceeds a limit.
     #[error("{path} is too large: {message}")]
     TooLarge {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// What was found and what was expected.
         message: String,
     },
-    /// A part of the recording can't be read.
+    /// A member of the recording can't be read.
     #[error("{member}{}: {message}", line.map(|line| format!(" line {line}")).unwrap_or_default())]
     Malformed {
-        /// The member.
+        /// Name of the member.
         member: String,
-        /// The line in it, from 1.
+        /// The line in the member, from 1; `None` if the error is not about one line.
         line: Option<u64>,
         /// What was found and what was expected.
         message: String,
     },
-    /// What was asked for is not in the recording.
+    /// Something that was asked for is not in the recording.
     #[error("{0}")]
     NotFound(String),
-    /// A plugin could not be used.
+    /// The other strategy could not be loaded.
     #[error("failed to use the strategy: {0}")]
     Plugin(#[source] PluginError),
 }
@@ -58,7 +59,7 @@ impl ReplayError {
         Self::File { what, path: path.into(), source }
     }
 
-    /// A part of the recording that can't be read.
+    /// A member of the recording can't be read, for a reason that is not about one line.
     pub fn malformed(member: impl ToString, message: impl ToString) -> Self {
         let (member, message) = (member.to_string(), message.to_string());
         Self::Malformed { member, line: None, message }

@@ -1,4 +1,6 @@
-//! A folder with the members of an export, as it is written.
+//! Writes the members of an export into a folder, and at last the manifest, which lists the length and checksum
+//! of each. A folder comes before the archive, since the manifest is complete last but stands first in the
+//! archive.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -11,7 +13,7 @@ use super::error::ReplayError;
 use super::member::{FORMAT, Manifest, Member, MemberName};
 use crate::run::{RunId, Timestamp};
 
-/// Where a member of that name is in the folder.
+/// The path of a member in the folder.
 pub(super) fn path_of(folder: &Path, name: &MemberName) -> PathBuf {
     folder.join(name.to_string())
 }
@@ -24,10 +26,10 @@ pub struct FolderWriter {
 }
 
 impl FolderWriter {
-    /// Begins in that folder, which is there and empty.
+    /// Begins an export in `folder`, which exists and is empty.
     ///
     /// # Errors
-    /// When nothing can be made in it.
+    /// A folder for the plugins can't be made in it.
     pub fn new(folder: impl Into<PathBuf>) -> Result<Self, ReplayError> {
         let folder = folder.into();
         let plugins = folder.join("plugins");
@@ -39,34 +41,34 @@ impl FolderWriter {
     /// Begins a member.
     ///
     /// # Errors
-    /// When its file can't be made, or is there already.
+    /// Its file can't be made, or exists already.
     pub fn begin(&self, name: MemberName) -> Result<MemberWriter, ReplayError> {
         MemberWriter::create(&self.folder, name)
     }
 
-    /// Takes a member that is complete.
+    /// Takes a complete member into the manifest.
     ///
     /// # Errors
-    /// When what is left of it can't be written.
+    /// The rest of its bytes can't be written.
     pub fn end(&mut self, member: MemberWriter) -> Result<(), ReplayError> {
         self.members.push(member.finish()?);
         Ok(())
     }
 
-    /// Writes a member whole.
+    /// Writes a whole member at once.
     ///
     /// # Errors
-    /// When it can't be written.
+    /// It can't be written.
     pub fn whole(&mut self, name: MemberName, bytes: &[u8]) -> Result<(), ReplayError> {
         let mut member = self.begin(name)?;
         member.add(bytes)?;
         self.end(member)
     }
 
-    /// Writes the manifest.
+    /// Writes the manifest, which ends the export.
     ///
     /// # Errors
-    /// When it can't be written.
+    /// It can't be written.
     pub fn finish(self, run: RunId, made_at: Timestamp) -> Result<Manifest, ReplayError> {
         let made_by = concat!("replictl ", env!("CARGO_PKG_VERSION")).to_owned();
         let manifest = Manifest { format: FORMAT, run, made_at, made_by, members: self.members };
@@ -79,7 +81,7 @@ impl FolderWriter {
     }
 }
 
-/// Writes one member and works out its sum.
+/// Writes one member, and computes its length and checksum.
 #[derive(Debug)]
 pub struct MemberWriter {
     name: MemberName,
@@ -98,20 +100,20 @@ impl MemberWriter {
         Ok(Self { name, path, file: BufWriter::new(file), bytes, sum })
     }
 
-    /// Adds bytes.
+    /// Adds bytes to the member.
     ///
     /// # Errors
-    /// When they can't be written.
+    /// They can't be written.
     pub fn add(&mut self, bytes: &[u8]) -> Result<(), ReplayError> {
         self.sum.update(bytes);
         self.bytes += bytes.len() as u64;
         self.file.write_all(bytes).map_err(|source| self.failed(source))
     }
 
-    /// Adds a document as a line of JSON; how many bytes that are.
+    /// Adds a document as a line of JSON, and returns how many bytes that took.
     ///
     /// # Errors
-    /// When it can't be written.
+    /// The document can't be written.
     pub fn line(&mut self, document: &impl Serialize) -> Result<usize, ReplayError> {
         let mut line = serde_json::to_vec(document)
             .map_err(|error| ReplayError::malformed(&self.name, error))?;

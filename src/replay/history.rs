@@ -1,4 +1,5 @@
-//! The history of a run, folded from its first event on, with every decision asked for again.
+//! Folds the history of a run from its first event on, and asks for every decision again. The fold is the same
+//! `evolve` that the live run uses, so at each decision it gives the roster that the strategy saw.
 
 use std::collections::VecDeque;
 
@@ -17,48 +18,48 @@ use crate::run::{
     Roster as _, RosterAt, RunEvent,
 };
 
-/// The events of a run with the roster that they make.
+/// The events of a run, and the roster that results from those read so far.
 pub(super) struct History<'a> {
     player: &'a Player<'a>,
     events: Lines<RunEvent>,
     roster: RosterAt,
     other: Option<Other>,
-    /// What the strategy, and the other one, returned last.
+    /// The memos that the strategy, and the other one, returned last.
     memo: String,
     other_memo: String,
-    /// What the events say of attempts.
+    /// What the events say about attempts.
     pub(super) attempts: Attempts,
     /// What the other strategy would have decided.
     pub(super) compared: Vec<Compared>,
 }
 
-/// What came of asking the run's own strategy at one moment.
+/// What the run's own strategy gave when it was asked, according to the history.
 enum Recorded {
     Decided(Box<Decided>),
-    /// The strategy gave none.
+    /// The strategy gave no decision.
     Failed {
         code: String,
         message: String,
     },
-    /// The host refused the decision of that hash.
+    /// The host refused the decision with this hash.
     Refused {
         hash: String,
         message: String,
     },
 }
 
-/// A moment at which the strategy was asked.
+/// One occasion on which the strategy was asked.
 struct Moment {
     event: u64,
     asked: Asked,
     recorded: Recorded,
 }
 
-/// Why a history is not read on.
+/// Why reading the history stops before its end.
 enum Stop {
-    /// It can't be read.
+    /// The history can't be read.
     Error(ReplayError),
-    /// It is no history of this run.
+    /// It can't be the history of this run.
     Wrong(HistoryError),
 }
 
@@ -75,7 +76,7 @@ impl From<HistoryError> for Stop {
 }
 
 impl<'a> History<'a> {
-    /// Reads what the fold begins with. With another strategy that one is asked, else the run's own.
+    /// Reads what the fold begins with. If `other` is given, that strategy is asked, otherwise the run's own.
     pub(super) fn new(player: &'a Player<'a>, other: Option<Other>) -> Result<Self, ReplayError> {
         let recording = player.recording;
         let mut changes = Vec::new();
@@ -85,7 +86,7 @@ impl<'a> History<'a> {
         let mut records = Vec::new();
         for record in recording.records()? {
             let mut record = record?;
-            // They may be large, and no strategy sees them.
+            // Results may be large, and no strategy sees them.
             record.results.clear();
             record.past.clear();
             records.push(record);
@@ -102,7 +103,7 @@ impl<'a> History<'a> {
         })
     }
 
-    /// Goes over all events. False when they are none of this run, which the report says.
+    /// Goes through all events. False when they can't belong to this run; the report then says why.
     pub(super) async fn play(&mut self, report: &mut Report) -> Result<bool, ReplayError> {
         match self.go(report).await {
             Ok(()) => Ok(true),
@@ -171,7 +172,7 @@ impl<'a> History<'a> {
         Ok(())
     }
 
-    /// The events of the agents that a decision started and left out, which follow its own.
+    /// The events after a decision, one for each agent that it started or left out.
     fn followers(&mut self, of: &RunEvent, count: u32) -> Result<VecDeque<RunEvent>, Stop> {
         if count > MAX_DECIDED {
             let found = format!("a decision about {count} agents");
@@ -201,14 +202,15 @@ impl<'a> History<'a> {
         Decided::read(head, followers.iter()).map_err(|found| wrong(event, found, expected))
     }
 
-    /// Decisions that changed nothing but the memo may have gone before.
+    /// Takes the memo that the strategy was asked with: earlier decisions that only changed the memo have no
+    /// event.
     fn asked_with(&mut self, asked: Option<&Asked>) {
         if let Some(memo) = asked.and_then(|asked| asked.memo.as_ref()) {
             self.memo.clone_from(memo);
         }
     }
 
-    /// Takes notice of an event.
+    /// Applies an event to the roster, and notes what it says about attempts.
     fn take(&mut self, event: RunEvent) -> Result<(), Stop> {
         self.roster.apply(&event)?;
         match event.what {
@@ -249,7 +251,7 @@ impl<'a> History<'a> {
         Some(AttemptKey { agent: seq, stage, step: u16::try_from(step).ok()?, attempt })
     }
 
-    /// Asks at a moment at which the run's strategy was asked.
+    /// Asks the strategy again, or the other one, when the history says that the run's strategy was asked.
     async fn meet(&mut self, moment: Moment, report: &mut Report) -> Result<(), ReplayError> {
         match self.other.clone() {
             Some(other) => {
@@ -352,7 +354,7 @@ impl<'a> History<'a> {
         Ok(PlanInput { stage: stage.name.clone(), arguments, memo, now, max_start })
     }
 
-    /// Lends the roster to a strategy, and gets it back.
+    /// Lends the roster to a strategy, and takes it back.
     async fn ask(&mut self, plugin: &Digest, input: PlanInput) -> PlanOutcome {
         let nobody = RosterAt::new(self.player.recording.snapshot().clone(), [], Vec::new());
         let roster = std::mem::replace(&mut self.roster, nobody);

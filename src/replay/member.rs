@@ -1,4 +1,5 @@
-//! The members of an export, and the manifest that lists them.
+//! The members of an export, and the manifest that lists them. The names are an enum, so a text from an export
+//! never becomes a path by itself.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,60 +9,60 @@ use serde::{Deserialize, Serialize};
 use super::limits::{MANIFEST_BYTES, OBJECT_BYTES, PLUGIN_BYTES};
 use crate::run::{Digest, RunId, Timestamp};
 
-/// The version of the format of exports.
+/// Version of the format of exports. A manifest with another version is refused.
 pub const FORMAT: u32 = 1;
 
-/// The first member of an export: what the others are.
+/// The first member of an export, which lists all others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// Version of the format.
+    /// Version of the format: [`FORMAT`].
     pub format: u32,
-    /// The run.
+    /// Identifier of the exported run.
     pub run: RunId,
     /// When it was exported.
     pub made_at: Timestamp,
-    /// The program that did it, with its version.
+    /// The program that made the export, with its version.
     pub made_by: String,
-    /// The other members, in their order.
+    /// All other members, in the order in which they follow.
     pub members: Vec<Member>,
 }
 
-/// One member.
+/// A member, as the manifest lists it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Member {
-    /// Its name.
+    /// Its name, which also is its path in the archive.
     pub name: MemberName,
     /// Its size in bytes.
     pub bytes: u64,
-    /// sha256 of its bytes, in hex.
+    /// SHA-256 of its bytes, in hexadecimal.
     pub sha256: String,
 }
 
-/// The names that a member may have. There are no others, so no name leads out of a folder.
+/// The names that a member may have. There are no others, so no name can lead out of a folder.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum MemberName {
-    /// The list of the others.
+    /// The list of the other members.
     Manifest,
-    /// The run as the API shows it, for people.
+    /// The run as the API shows it, for people to read.
     Run,
     /// What the run was started with.
     Snapshot,
-    /// Agent records, one a line, by sequence.
+    /// Agent records, one per line, ordered by sequence.
     Records,
-    /// Journals, one a line, by key.
+    /// Journals, one per line, ordered by key.
     Journals,
-    /// Events, one a line, by sequence.
+    /// Events, one per line, ordered by sequence.
     Events,
-    /// Log lines, one a line.
+    /// Lines of the log, one per line.
     Logs,
-    /// The bytes of a plugin.
+    /// The bytes of the plugin with this digest.
     Plugin(Digest),
 }
 
-/// The text is the name of no member.
+/// The text is not the name of a member.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "found a member {0:?}, expected manifest.json, run.json, snapshot.json, records.ndjson, \
@@ -74,7 +75,7 @@ impl MemberName {
     pub const ALWAYS: [Self; 6] =
         [Self::Run, Self::Snapshot, Self::Records, Self::Journals, Self::Events, Self::Logs];
 
-    /// The most bytes that it may have by itself; none: only those of the whole export.
+    /// The most bytes that the member may have; `None` if only the limit on the whole export applies.
     pub(super) fn most_bytes(&self) -> Option<u64> {
         match self {
             Self::Manifest => Some(MANIFEST_BYTES),

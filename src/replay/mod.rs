@@ -1,11 +1,11 @@
-//! Replay: a finished run is played again from what was kept of it, on any machine and without a
-//! server.
+//! Replay: a finished run is played again from what was kept of it, on any machine and without a server. It
+//! asks no server, agent or clock: everything comes from the export.
 //!
-//! A run is written as the members of a folder (`member`, `folder`), which `archive` packs into one
-//! file and reads back from one that nobody trusts. A [`Recording`] reads
-//! the members. [`Player`] folds the events (`history`), asks every strategy again with the roster that
-//! it saw (`decisions`), makes every activation of every attempt again (`steps`), and compares what
-//! comes of it with what was recorded, in a [`Report`]. What limits all of this is in `limits`.
+//! A run is written as the members of a folder (`member`, `folder`). `archive` packs them into one file, and
+//! unpacks such a file, which nobody has to trust. A [`Recording`] reads the members. [`Player`] folds the
+//! events (`history`), asks every strategy again with the roster that it saw (`decisions`), repeats every
+//! activation of every attempt (`steps`), and compares the results with what was recorded, in a [`Report`]
+//! (`report`). `limits` bounds all of this, and `error` says why a recording can't be played.
 
 mod archive;
 mod decisions;

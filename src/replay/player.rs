@@ -1,4 +1,4 @@
-//! Playing a recorded run again, from its first event to its last journal.
+//! Plays a recorded run again, from its first event to its last journal.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread::available_parallelism;
@@ -18,23 +18,23 @@ use crate::run::{AgentId, AgentRecord, AgentSeq, AttemptKey, Digest, Journal, Sn
 /// Plays a recorded run again.
 ///
 /// # Flow
-/// The history is folded from its first event on. At each decision the fold is the roster that the
-/// strategy saw, and the strategy is asked again. What the history says of attempts is kept; then each
-/// attempt is made again, activation by activation, with as much of its journal as there was then.
+/// The history is folded from its first event on. At each decision the fold gives the roster that the strategy
+/// saw, and the strategy is asked again. What the history says about attempts is kept. Then each attempt is
+/// repeated, activation by activation, each with as much of its journal as there was at that time.
 ///
 /// # Guarantees
-/// Nothing but the recording decides what comes out: no server, no agent and no clock is asked.
+/// The result depends on nothing but the recording: no server, agent or clock is asked.
 pub struct Player<'a> {
     pub(super) host: &'a PluginHost,
     pub(super) recording: &'a Recording,
     pub(super) only: Option<AgentId>,
-    /// Why plugins can't be used.
+    /// The plugins that can't be used, each with the reason.
     pub(super) unavailable: BTreeMap<Digest, String>,
     told: Option<&'a (dyn Fn(&Report) + Sync)>,
 }
 
 impl<'a> Player<'a> {
-    /// Makes the run's plugins ready. One that can't be is named in the report, where it would have
+    /// Loads the run's plugins. A plugin that can't be loaded is named in the report wherever it would have
     /// been used.
     pub async fn new(host: &'a PluginHost, recording: &'a Recording) -> Self {
         let mut unavailable = BTreeMap::new();
@@ -46,7 +46,7 @@ impl<'a> Player<'a> {
         Self { host, recording, only: None, unavailable, told: None }
     }
 
-    /// Tells `told` again and again how far the replay is.
+    /// Calls `told` repeatedly with the report as far as it has got.
     #[must_use]
     pub fn watched(self, told: &'a (dyn Fn(&Report) + Sync)) -> Self {
         Self { told: Some(told), ..self }
@@ -58,10 +58,10 @@ impl<'a> Player<'a> {
         }
     }
 
-    /// Replays only what was done on this agent, and no decision.
+    /// Replays only what was done on this agent, and no decisions.
     ///
     /// # Errors
-    /// When the run has no such agent.
+    /// The run has no such agent.
     pub fn only(mut self, agent: AgentId) -> Result<Self, ReplayError> {
         for record in self.recording.records()? {
             if record?.agent == agent {
@@ -73,15 +73,15 @@ impl<'a> Player<'a> {
         Err(ReplayError::NotFound(format!("run {run} has no agent {:?}", agent.as_str())))
     }
 
-    /// Makes every decision and every activation again.
+    /// Repeats every decision and every activation.
     ///
     /// # Errors
-    /// When the recording can't be read. What differs is in the report.
+    /// The recording can't be read. Differences are no errors: the report lists them.
     pub async fn replay(&self) -> Result<Report, ReplayError> {
         let mut report = Report::new(self.recording.snapshot().id);
         let mut history = History::new(self, None)?;
         if !history.play(&mut report).await? {
-            // What is known of attempts is not all of it.
+            // What is known about the attempts is incomplete.
             return Ok(report);
         }
         let History { attempts, .. } = history;
@@ -89,10 +89,10 @@ impl<'a> Player<'a> {
         Ok(report)
     }
 
-    /// Asks another strategy at each moment at which the run's own one was asked.
+    /// Asks another strategy on each occasion on which the run's own one was asked.
     ///
     /// # Errors
-    /// When the recording can't be read, is no history of the run, or has too many decisions.
+    /// The recording can't be read, is not the history of this run, or has too many decisions.
     pub async fn compare(&self, other: Other) -> Result<Vec<Compared>, ReplayError> {
         let mut report = Report::new(self.recording.snapshot().id);
         let mut history = History::new(self, Some(other))?;
@@ -117,7 +117,7 @@ impl<'a> Player<'a> {
         let mut before: Option<Journal> = None;
         let at_once = 2 * available_parallelism().map_or(1, usize::from);
         loop {
-            // So many at a time, so that a run of any size fits into memory.
+            // Only a few journals at a time, so that a run of any size fits into memory.
             let mut batch = Vec::with_capacity(at_once);
             while batch.len() < at_once {
                 let Some(journal) = journals.next().transpose()? else { break };
@@ -131,7 +131,8 @@ impl<'a> Player<'a> {
                     let place = place(agent, &self.stage_name(key), name, key, 0);
                     report.differs(Difference { place, what: "late result", recorded, now });
                 }
-                // Only an attempt whose action ended late is looked at again, also after others of its step.
+                // Only an attempt whose action ended late is needed again, even after other attempts of its
+                // step.
                 let is_near = |of: &Journal| of.key.is_of_step_of(journal.key);
                 if journal.late.is_some() || !before.as_ref().is_some_and(is_near) {
                     before = journal.late.is_some().then(|| journal.clone());
@@ -162,7 +163,7 @@ impl<'a> Player<'a> {
         stages.get(usize::from(key.stage)).map(|stage| stage.name.clone()).unwrap_or_default()
     }
 
-    /// What is needed to make an attempt again; none when it can't be, which the report says.
+    /// What is needed to repeat an attempt; `None` if it can't be repeated, which the report says.
     fn prepare(
         &self,
         journal: Journal,
@@ -204,7 +205,7 @@ impl<'a> Player<'a> {
         })
     }
 
-    /// Attempts that began and have no journal: there was no activation, or it was taken away.
+    /// Reports attempts that began but have no journal: there was no activation, or the journal was removed.
     fn without_journal(
         &self,
         attempts: &Attempts,
@@ -239,7 +240,7 @@ impl<'a> Player<'a> {
     }
 }
 
-/// How an attempt ended, and so ends now.
+/// How an attempt ended according to the records, and so has to end now.
 fn expected(
     snapshot: &Snapshot,
     journal: &Journal,
@@ -254,13 +255,13 @@ fn expected(
         Some(Ok(())) => {
             let is_last = is_last_result(snapshot, journal, attempts);
             let kept = record.results.get(&journal.step_name).filter(|_| is_last);
-            // A result that should be there and is not is as good as null, and is compared.
+            // A missing result that should be there counts as null, and is compared.
             Expected::Done(is_last.then(|| kept.cloned().unwrap_or_else(|| Value::Null.into())))
         }
     }
 }
 
-/// Whether the agent's record has the result of this attempt, and not of a later one.
+/// Whether the agent's record has the result of this attempt, not that of a later one.
 fn is_last_result(snapshot: &Snapshot, journal: &Journal, attempts: &Attempts) -> bool {
     let last = AttemptKey { stage: u16::MAX, step: u16::MAX, attempt: u32::MAX, ..journal.key };
     let later = attempts.range(journal.key..=last).skip(1);
@@ -273,7 +274,7 @@ fn step_name(snapshot: &Snapshot, key: AttemptKey) -> Option<&str> {
     Some(stage.steps.get(usize::from(key.step))?.name.as_str())
 }
 
-/// The record of that agent, in records that are read in the order of agents.
+/// The record of an agent, from records that are read in the order of agents.
 fn record_of(
     records: &mut std::iter::Peekable<Lines<AgentRecord>>,
     agent: AgentSeq,
@@ -287,7 +288,7 @@ fn record_of(
     Ok(records.peek().and_then(|record| record.as_ref().ok()))
 }
 
-/// Makes a plugin ready; an error says why it can't be.
+/// Loads a plugin into the host; an error says why that is not possible.
 async fn load(host: &PluginHost, recording: &Recording, digest: &Digest) -> Result<(), String> {
     if host.is_loaded(digest) {
         return Ok(());

@@ -1,4 +1,5 @@
-//! Reading what was recorded of a run.
+//! Reads what was recorded of a run. Large members are read line by line, so that a recording of any size can
+//! be played.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -15,7 +16,7 @@ use super::limits::{LINE_BYTES, OBJECT_BYTES, PLUGIN_BYTES};
 use super::member::MemberName;
 use crate::run::{AgentRecord, Digest, Journal, RunEvent, Snapshot};
 
-/// A run as it was recorded: the members of an export, in a folder.
+/// A recorded run: the members of an export, in a folder.
 #[derive(Debug)]
 pub struct Recording {
     folder: PathBuf,
@@ -23,10 +24,10 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// Opens the members in that folder.
+    /// Opens the recording in `folder`.
     ///
     /// # Errors
-    /// When the snapshot can't be read.
+    /// The snapshot can't be read.
     pub fn open(folder: impl Into<PathBuf>) -> Result<Self, ReplayError> {
         let folder = folder.into();
         let text = read_whole(&folder, &MemberName::Snapshot, OBJECT_BYTES)?;
@@ -40,26 +41,26 @@ impl Recording {
         &self.snapshot
     }
 
-    /// The agent records, by sequence.
+    /// The agent records, ordered by sequence.
     ///
     /// # Errors
-    /// When their file can't be opened; each line may be an error of its own. So for the others.
+    /// The file can't be opened. Each line may be an error of its own.
     pub fn records(&self) -> Result<Lines<AgentRecord>, ReplayError> {
         Lines::open(&self.folder, MemberName::Records)
     }
 
-    /// The journals, by key.
+    /// The journals, ordered by key.
     ///
     /// # Errors
-    /// As [`records`](Self::records).
+    /// Those of [`records`](Self::records).
     pub fn journals(&self) -> Result<Lines<Journal>, ReplayError> {
         Lines::open(&self.folder, MemberName::Journals)
     }
 
-    /// The events, by sequence.
+    /// The events, ordered by sequence.
     ///
     /// # Errors
-    /// As [`records`](Self::records).
+    /// Those of [`records`](Self::records).
     pub fn events(&self) -> Result<Lines<RunEvent>, ReplayError> {
         Lines::open(&self.folder, MemberName::Events)
     }
@@ -67,7 +68,7 @@ impl Recording {
     /// The bytes of a plugin.
     ///
     /// # Errors
-    /// When they are not there, or have another digest.
+    /// They are missing, or have another digest.
     pub fn plugin(&self, digest: &Digest) -> Result<Bytes, ReplayError> {
         let name = MemberName::Plugin(digest.clone());
         let bytes = read_whole(&self.folder, &name, PLUGIN_BYTES)?;
@@ -93,7 +94,7 @@ fn read_whole(folder: &Path, name: &MemberName, most: u64) -> Result<Vec<u8>, Re
     Ok(bytes)
 }
 
-/// Documents, one a line, read one after another. After an error nothing further comes.
+/// Documents, one per line, read one after another. Nothing follows after an error.
 #[derive(Debug)]
 pub struct Lines<T> {
     member: MemberName,

@@ -1,4 +1,5 @@
-//! What a replay found.
+//! What a replay found: counts, and the first differences. `replictl run replay` prints it, so the names of its
+//! fields are part of the command line.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -6,51 +7,51 @@ use serde_json::Value;
 use super::limits::{DIFFERENCES, NOT_REPLAYED, SHOWN_CHARS};
 use crate::run::{AgentId, RunId};
 
-/// What a replay found.
+/// The result of a replay. The lists are cut at a limit, the counts are not.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
-    /// The run.
+    /// Identifier of the replayed run.
     pub run: RunId,
-    /// Whether everything that was replayed came out as it was recorded.
+    /// Whether everything that was replayed gave the recorded result.
     pub same: bool,
-    /// Attempts whose activations were made again.
+    /// Attempts whose activations were repeated.
     pub attempts: u64,
-    /// Activations that were made again.
+    /// Activations that were repeated.
     pub activations: u64,
     /// Decisions that were asked for again.
     pub decisions: u64,
-    /// Number of differences, of which `differences` has the first ones.
+    /// Number of differences; `differences` has the first ones.
     pub differing: u64,
-    /// Where the replay came out otherwise: decisions in the order of the history, then attempts in
-    /// that of agents.
+    /// The first differences: those of decisions in the order of the history, then those of attempts in the
+    /// order of agents.
     pub differences: Vec<Difference>,
-    /// Number of things that were not replayed, of which `not_replayed` has the first ones.
+    /// Number of things that were not replayed; `not_replayed` has the first ones.
     pub left_out: u64,
-    /// What was not replayed, and why.
+    /// What was not replayed, each with the reason.
     pub not_replayed: Vec<NotReplayed>,
 }
 
-/// One place where the replay came out otherwise.
+/// One place where the replay gave another result.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Difference {
-    /// The place.
+    /// Where in the run.
     #[serde(flatten)]
     pub place: Place,
     /// What differs, for example `call` or `decision`.
     pub what: &'static str,
-    /// As it was recorded.
+    /// The recorded result, as human-readable text.
     pub recorded: String,
-    /// As it is now.
+    /// The result of the replay, as human-readable text.
     pub now: String,
 }
 
 /// Something that was not replayed.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct NotReplayed {
-    /// The place.
+    /// Where in the run.
     #[serde(flatten)]
     pub place: Place,
-    /// Why.
+    /// Why it was not replayed, as human-readable text.
     pub why: String,
 }
 
@@ -58,9 +59,9 @@ pub struct NotReplayed {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Place {
-    /// In an attempt.
+    /// A call, or the end, of an attempt.
     Attempt {
-        /// The agent.
+        /// Identifier of the agent.
         agent: AgentId,
         /// Name of the stage.
         stage: String,
@@ -68,13 +69,13 @@ pub enum Place {
         step: String,
         /// Number of the attempt, from 1.
         attempt: u32,
-        /// Number of the call, from 0: of the first that differs, or of the one that the end came
-        /// in place of.
+        /// Number of the call, from 0: the first call that differs, or the recorded call in whose place the
+        /// attempt ended.
         call: u32,
     },
-    /// At an event of the history.
+    /// An event of the history.
     Event {
-        /// Its sequence.
+        /// Sequence of the event.
         event: u64,
     },
 }
@@ -122,7 +123,7 @@ impl Report {
     }
 }
 
-/// A text that is cut where it gets long.
+/// A text that is cut if it is too long to be shown.
 pub(super) fn cut(text: &str) -> String {
     match text.char_indices().nth(SHOWN_CHARS) {
         Some((end, _)) => format!("{}… ({} bytes)", &text[..end], text.len()),
@@ -130,7 +131,7 @@ pub(super) fn cut(text: &str) -> String {
     }
 }
 
-/// A value as it is shown.
+/// A value as a difference shows it: canonical JSON, cut if it is too long.
 pub(super) fn shown(value: &Value) -> String {
     cut(&crate::run::canonical(value))
 }

@@ -1,4 +1,4 @@
-//! The activations of attempts, made again.
+//! Repeats the activations of attempts, and compares each with the call or the end that the journal recorded.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,30 +13,30 @@ use crate::run::{
     FailureReason, Journal, JsonText, Pending, canonical,
 };
 
-/// What the history says of an attempt.
+/// What the history says about an attempt.
 #[derive(Clone, Debug, Default)]
 pub(super) struct InHistory {
     /// Attributes of the agent when the attempt started.
     pub(super) attributes: Arc<Map<String, Value>>,
-    /// How it ended, if it did.
+    /// How the attempt ended: `None` if it did not.
     pub(super) ended: Option<Result<(), Failure>>,
 }
 
-/// The attempts of a run, as its history tells of them.
+/// The attempts of a run, according to its history.
 pub(super) type Attempts = BTreeMap<AttemptKey, InHistory>;
 
 /// How an attempt is expected to end.
 #[derive(Clone, Debug)]
 pub(super) enum Expected {
-    /// With this result; none: it was not kept, because another one took its place.
+    /// With this result; `None` if the result was not kept, because a later one replaced it.
     Done(Option<JsonText>),
     /// With this failure.
     Failed(Failure),
-    /// Whatever comes is right: the host ended it.
+    /// Any end is right, because the host ended the attempt or its end is not known.
     Anything,
 }
 
-/// An attempt to make again.
+/// An attempt to repeat.
 #[derive(Debug)]
 pub(super) struct Attempt {
     pub(super) journal: Journal,
@@ -48,7 +48,7 @@ pub(super) struct Attempt {
     pub(super) expected: Expected,
 }
 
-/// What came of it.
+/// The result of repeating an attempt.
 #[derive(Debug)]
 pub(super) struct Made {
     /// Activations that were made.
@@ -56,7 +56,7 @@ pub(super) struct Made {
     pub(super) found: Found,
 }
 
-/// Whether it came out as it was recorded.
+/// Whether the attempt gave what was recorded.
 #[derive(Debug)]
 pub(super) enum Found {
     Same,
@@ -65,11 +65,11 @@ pub(super) enum Found {
 }
 
 impl Attempt {
-    /// Makes its activations in their order, each with as much of the journal as there was then.
+    /// Makes the activations in their order, each with as much of the journal as there was at that time.
     pub(super) async fn play(self, host: &PluginHost) -> Made {
         let answers = self.journal.answers.len();
         let mut made = Made { activations: 0, found: Found::Same };
-        // The answers that it took over were there from its beginning.
+        // The answers that the attempt took over were there from its beginning.
         let first = self.journal.taken.map_or(0, |taken| taken.answers as usize);
         for answered in first..=answers {
             let end = host.activate(self.activation(answered)).await.end;
@@ -89,7 +89,7 @@ impl Attempt {
         made
     }
 
-    /// The activation that was made with so many answers.
+    /// The activation that was made when there were `answers` answers.
     fn activation(&self, answers: usize) -> Activate {
         let mut journal = self.journal.clone();
         journal.answers.truncate(answers);
@@ -106,10 +106,10 @@ impl Attempt {
         }
     }
 
-    /// The call that the attempt made then, if it made one.
+    /// The call that the attempt made after `number` answers, if it made one.
     fn call(&self, number: usize) -> Option<Recorded> {
         let Journal { answers, pending, late, late_of, .. } = &self.journal;
-        // A call that already had an answer is among the answers.
+        // A late answer to a call that was answered already is among the answers.
         let late = late.as_ref().filter(|_| late_of.is_none());
         if let Some(answered) = answers.get(number).or(late) {
             let Answered { name, arguments_hash, .. } = answered;
@@ -190,7 +190,7 @@ impl Attempt {
     }
 }
 
-/// What an attempt should have taken over from one before, and what it took, if these differ.
+/// What an attempt took over from an earlier one, and what it should have taken, if these differ.
 pub(super) fn wrongly_taken(before: Option<&Journal>, journal: &Journal) -> Option<[String; 2]> {
     let taken = journal.taken?;
     let count = usize::try_from(taken.answers).ok()?;
@@ -207,7 +207,7 @@ pub(super) fn wrongly_taken(before: Option<&Journal>, journal: &Journal) -> Opti
     Some([format!("it took over {}", words(count)), there])
 }
 
-/// A place in an attempt.
+/// The place of a call of an attempt.
 pub(super) fn place(
     agent: &AgentId,
     stage: &str,
@@ -224,7 +224,7 @@ pub(super) fn place(
     }
 }
 
-/// A call as a journal has it.
+/// A call as a journal records it.
 struct Recorded {
     name: CallName,
     hash: String,
@@ -240,7 +240,7 @@ fn short(hash: &str) -> &str {
     hash.get(..12).unwrap_or(hash)
 }
 
-/// A call with its arguments and their sum.
+/// A call with its arguments and their checksum, as human-readable text.
 fn in_words(call: &Call) -> String {
     let arguments = match call {
         Call::Info => "no arguments".to_owned(),
@@ -254,15 +254,15 @@ fn in_words(call: &Call) -> String {
     format!("{name} with arguments of sum {}: {arguments}", short(&hash))
 }
 
-/// Whether an attempt failed in the same way as then. Messages are kept shortened and without control
-/// characters, and a refusal by an agent was once recorded as an action that failed.
+/// Whether an attempt failed in the same way as recorded. Messages are recorded shortened and without control
+/// characters, and earlier versions recorded a refusal by an agent as an action that failed.
 fn is_same(then: &Failure, reason: FailureReason, message: &str) -> bool {
     let refused = then.reason == FailureReason::ActionFailed && reason == FailureReason::Refused;
     (then.reason == reason || refused) && then.message == Failure::kept(message.to_owned())
 }
 
-/// Whether an attempt that failed for this reason may end otherwise on another machine, or another
-/// time: it went past a limit, or there was no plugin. What was not deterministic can't be repeated.
+/// Whether an attempt that failed for this reason may end differently on another machine or at another time: it
+/// exceeded a limit, or there was no plugin. What was not deterministic can't be repeated.
 pub(super) fn is_limit(reason: FailureReason) -> bool {
     match reason {
         FailureReason::PluginOutOfTime
@@ -304,7 +304,7 @@ mod tests {
         let cases = [
             (failed(StepFailed, "a\u{fffd}\nb"), StepFailed, "a\r\nb", true),
             (failed(StepFailed, &format!("{}…", "x".repeat(4_096))), StepFailed, &long, true),
-            // Earlier versions had no separate reason for it.
+            // Earlier versions had no separate reason for a refusal.
             (failed(ActionFailed, "no"), Refused, "no", true),
             (failed(Refused, "no"), ActionFailed, "no", false),
             (failed(ActionFailed, "no"), ActionFailed, "yes", false),

@@ -1,5 +1,5 @@
-//! The bodies of answers: no more bytes than may come in, no slower than makes progress, and not too
-//! many large ones at once.
+//! Reads the bodies of answers: no more bytes than may come in, no slower than a [`Pace`], and not too many
+//! large ones at once, so that no number of agents can fill the memory of the engine.
 
 use std::error::Error as _;
 use std::io;
@@ -14,52 +14,53 @@ use super::coming::Coming;
 use super::cut;
 use super::places::{Place, Places};
 
-/// Bytes of a body that are read without asking: nearly all answers are smaller.
+/// Bytes of a body that are read without taking a place: nearly all answers are smaller.
 const SMALL_BYTES: usize = 32 * 1024;
 
 const _: () = assert!(REFUSAL_BYTES <= SMALL_BYTES, "all that may be read of a refusal is read");
 
-/// Bytes of larger bodies that are in memory at once, until they are read: sixteen of the largest, or hundreds of
-/// those about nodes. Later ones wait; what has already arrived of them stays in the buffers of the system.
+/// Bytes of larger bodies that are in memory at once until they are interpreted: sixteen of the largest, or
+/// hundreds of those about nodes. Later bodies wait; what has already arrived of them stays in the buffers of
+/// the system.
 const LARGE_BYTES: usize = 16 * ACTION_BYTES;
 
-/// How slowly an answer may come in.
+/// How slowly an answer may come in before it is given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
-    /// Time within which the next piece must be there.
+    /// Time within which the next piece must arrive.
     pub idle: Duration,
-    /// The fewest bytes a second, on average. Together with the limit on bytes, this ends an answer that
+    /// The fewest bytes per second, on average. Together with the limit on bytes, this ends an answer that
     /// keeps coming a little at a time.
     pub rate: u32,
-    /// How long a large answer keeps its place at least while others wait for one. Then, if it is slow and most of
-    /// it is still to come, or if it hardly comes at all, it may have to give the place up. It is asked for again,
-    /// and keeps the next place twice as long: slow lines must not keep everybody else out, and must not get
-    /// nowhere.
+    /// For how long at least a large answer keeps its place while others wait for one. After that it may have
+    /// to give the place up, if it is slow and most of it is still to come, or if it hardly comes at all. It is
+    /// then asked for again, and keeps its next place twice as long: slow lines must not keep everybody else
+    /// out, and must still arrive in the end.
     pub turn: Duration,
 }
 
-/// Why there is no whole body.
+/// Why a body could not be read completely.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NoBody {
-    /// It has more bytes than may come in.
+    /// The body has more bytes than may come in.
     #[error("the body: found more than {limit} bytes, expected at most that")]
     TooLarge { limit: usize },
-    /// It came too slowly.
+    /// The body came too slowly.
     #[error("only {received} bytes of the answer came in {seconds} s")]
     TooSlow { received: usize, seconds: u64 },
-    /// It had to give its place to others.
+    /// The body had to give up its place to others.
     #[error("after {received} bytes of the answer others needed the room for it")]
     GaveWay { received: usize },
     /// The connection ended because nobody read from it while the body waited for a place.
     #[error("the connection ended while there was no room for the answer: {}", describe(.0))]
     CutOff(reqwest::Error),
-    /// The connection ended before it.
+    /// The connection ended before the body did.
     #[error("{}", describe(.0))]
     Broken(reqwest::Error),
 }
 
 impl NoBody {
-    /// Whether whoever answers is not to blame, and the answer should be asked for again.
+    /// Whether the cause is on our side, so that the answer should be asked for again.
     pub(crate) const fn is_ours(&self) -> bool {
         match self {
             Self::GaveWay { .. } | Self::CutOff(_) => true,
@@ -68,7 +69,7 @@ impl NoBody {
     }
 }
 
-/// A body, and its place among those that are in memory.
+/// A body, together with its place among those in memory. Dropping it frees the place.
 #[derive(Debug)]
 pub(crate) struct Body {
     bytes: Vec<u8>,
@@ -83,9 +84,9 @@ impl Deref for Body {
     }
 }
 
-/// What is kept of an answer from one time that it is asked for to the next.
+/// What is kept between one request for an answer and its repetition.
 pub(crate) struct Seat {
-    /// How long it keeps a place at least.
+    /// How long at least the next place is kept.
     turn: Duration,
     place: Option<Place>,
 }
@@ -102,19 +103,19 @@ impl Bodies {
         Self::with_room(pace, LARGE_BYTES)
     }
 
-    /// The same, with room for another number of bytes of large bodies.
+    /// A reader with room for `bytes` bytes of large bodies.
     pub(crate) fn with_room(pace: Pace, bytes: usize) -> Self {
         Self { pace, places: Places::new(bytes) }
     }
 
-    /// For an answer that is asked for the first time.
+    /// The seat for an answer that is asked for the first time.
     pub(crate) fn seat(&self) -> Seat {
         Seat { turn: self.pace.turn, place: None }
     }
 
-    /// Reads the body of an answer, at most `limit` bytes of it. If it fails because of us
-    /// ([`NoBody::is_ours`]), it should be asked for again with the same seat: it then keeps its place longer,
-    /// so that it arrives in the end.
+    /// Reads the body of an answer, at most `limit` bytes of it. If this fails because of us
+    /// ([`NoBody::is_ours`]), the answer should be asked for again with the same seat: it then keeps its place
+    /// longer, so that it arrives in the end.
     pub(crate) async fn read(
         &self,
         seat: &mut Seat,
@@ -142,8 +143,8 @@ impl Bodies {
         }
     }
 
-    /// The beginning of a body that only explains a refusal or a failure, as much of it as arrives within that
-    /// time. It never waits for a place.
+    /// The beginning of a body that only explains a refusal or a failure: at most `limit` bytes, and as much as
+    /// arrives in the time `within`. It never waits for a place.
     pub(crate) async fn beginning(
         &self,
         response: Response,
@@ -152,7 +153,7 @@ impl Bodies {
     ) -> Vec<u8> {
         let mut bytes = Vec::new();
         let limit = limit.min(SMALL_BYTES);
-        // The status says what to do, whatever happens to the rest.
+        // The status says what to do, whatever happens to the body.
         let _ = timeout(within, self.read_into(&mut bytes, None, response, None, limit)).await;
         bytes
     }
@@ -189,19 +190,19 @@ impl Bodies {
             }
             let has_place = seat.place.as_ref().is_some_and(|place| place.bytes() >= *needed);
             if bytes.len() > SMALL_BYTES && !has_place {
-                // That we wait for a place is not the fault of whoever answers.
+                // The wait for a place is not the fault of whoever answers.
                 let waits = Instant::now();
                 seat.place = None;
                 seat.place = Some(self.places.take(*needed, seat.turn).await);
                 waited = waits.elapsed();
                 began += waited;
-                // Growing bit by bit would take twice as much.
+                // Growing bit by bit would take twice the memory.
                 bytes.reserve_exact(announced.unwrap_or(0).saturating_sub(bytes.len()));
             }
         }
     }
 
-    /// When the next piece of a body must be there, after so many bytes of it.
+    /// When the next piece of a body must arrive, after `received` bytes of it.
     fn due(&self, began: Instant, received: usize) -> Instant {
         let earned = received as f64 / f64::from(self.pace.rate.max(1));
         let whole = began + self.pace.idle + Duration::from_secs_f64(earned);
@@ -209,7 +210,7 @@ impl Bodies {
     }
 }
 
-/// Whether what came is not HTTP: this says something about who answers, and not about the way there.
+/// Whether what came is not HTTP. That says something about whoever answers, and nothing about the way there.
 pub(crate) fn is_not_http(error: &reqwest::Error) -> bool {
     let mut source = error.source();
     while let Some(cause) = source {
@@ -233,6 +234,6 @@ pub(crate) fn describe(error: &reqwest::Error) -> String {
         causes.push(cause.to_string());
         source = cause.source();
     }
-    // Certificates of strangers are among what they tell.
+    // The causes may quote certificates of strangers, so the text is cut.
     cut(&if causes.is_empty() { error.to_string() } else { causes.join(": ") })
 }

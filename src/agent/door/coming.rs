@@ -1,4 +1,5 @@
-//! Whether an answer is on its way: whoever waits for one has less patience until it begins than while it comes.
+//! Whether an answer has begun to arrive. Whoever waits for an answer has less patience before it begins than
+//! while it arrives, and only the code that reads bodies knows which of the two is the case.
 
 use std::time::Duration;
 
@@ -7,15 +8,15 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 
 tokio::task_local! {
-    /// Where the calls of this task tell that an answer is coming.
+    /// Where the calls of this task report that an answer is arriving.
     static HEARD: watch::Sender<bool>;
 }
 
-/// Tells, for as long as it is kept, that an answer is coming.
+/// Reports, for as long as it exists, that an answer is arriving.
 pub(crate) struct Coming(());
 
 impl Coming {
-    /// Its beginning is there.
+    /// To be called when the beginning of an answer has arrived.
     pub(crate) fn begins() -> Self {
         tell(true);
         Self(())
@@ -33,9 +34,9 @@ fn tell(coming: bool) {
     let _ = HEARD.try_with(|heard| heard.send_replace(coming));
 }
 
-/// Makes calls to an agent or a platform, and gives them up when no answer begins within `limit`: none. Each of
-/// them has as long. How slowly an answer may come after its beginning is the client's to say. `heard` shows
-/// whether one is coming.
+/// Makes calls to an agent or a platform, and returns `None` when an answer does not begin within `limit`,
+/// which counts for each call anew. How slowly an answer may come after its beginning is decided by the client.
+/// `heard` shows whether an answer is arriving.
 pub(crate) async fn begun_within<T>(
     clock: &dyn Clock,
     limit: Duration,

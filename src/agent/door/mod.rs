@@ -1,14 +1,16 @@
-//! The door: every answer of an agent or a platform comes in here, and nothing of it goes further before it
-//! is bounded.
+//! The door: every answer of an agent or a platform comes in here, and nothing of it goes further before it is
+//! bounded.
 //!
-//! Whoever answers may be broken, or somebody else: a proxy, a captive portal, a program that listens on a
-//! port by chance. So nothing about an answer is taken on trust: not the number of bytes or how slowly they
-//! come, not how deep the values are nested, and not how many they are or how long their texts. What has
-//! passed is small enough to be kept in records, journals and events, to be committed, and to be read back.
+//! Whoever answers may be broken, or may be something else: a proxy, a captive portal, a program that listens
+//! on a port by chance. So nothing about an answer is taken on trust: neither how many bytes it has and how
+//! slowly they come, nor how deeply its values are nested, how many there are and how long their texts are.
+//! What has passed the door is small enough to be kept in records, journals and events, to be committed, and to
+//! be read back.
 //!
-//! - `Bodies` reads bodies: up to so many bytes, no slower than a [`Pace`], and so many large ones at once.
-//! - `begun_within` gives up calls whose answer does not begin in time, and no others.
-//! - What was read is understood by the [core](replibook_core::door), within its [`bounds`].
+//! - `Bodies` reads bodies: at most so many bytes, no slower than a [`Pace`], and only so many large ones at
+//!   once.
+//! - `begun_within` gives up a call whose answer does not begin in time, and no other call.
+//! - The [core](replibook_core::door) interprets what was read, within its [`bounds`].
 
 mod body;
 mod coming;

@@ -1,4 +1,5 @@
-//! Room for large bodies. Those that find it full wait, and slow ones give way to them.
+//! Room for large bodies. Bodies that find it full wait, and slow ones give way to them, so that agents behind
+//! slow lines can't keep all others out.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,15 +8,15 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-/// Bytes a second at which an answer keeps its place, whoever waits. The largest about an action takes a minute
-/// at this pace; to throw it away would cost more than the wait.
+/// Bytes per second at which an answer keeps its place, whoever waits. The largest about an action takes a
+/// minute at this pace; throwing it away would cost more than the wait.
 const FAST: u64 = 64 * 1024;
 
-/// Bytes a second below which an answer gives way also when most of it is there: the rest of the largest would take
-/// more than eight minutes.
+/// Bytes per second below which an answer gives way even when most of it has arrived: the rest of the largest
+/// would take more than eight minutes.
 const CRAWLING: u64 = 4 * 1024;
 
-/// Room for so many bytes of bodies. All clones share it.
+/// Room for the bytes of large bodies. All clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct Places(Arc<Mutex<Room>>);
 
@@ -23,7 +24,7 @@ pub(super) struct Places(Arc<Mutex<Room>>);
 struct Room {
     bytes: usize,
     free: usize,
-    /// In the order in which they came: a small one does not overtake a large one.
+    /// In the order of arrival: a small body does not overtake a large one.
     waiting: VecDeque<Waiting>,
     holders: BTreeMap<u64, Holder>,
     next: u64,
@@ -42,20 +43,20 @@ struct Holder {
     turn: Duration,
     since: Instant,
     received: usize,
-    /// It gives way, and will be gone in a moment.
+    /// It has been told to give way, and will soon be gone.
     leaves: bool,
 }
 
 impl Holder {
-    /// Bytes a second, since it has its place.
+    /// Bytes per second, since it has its place.
     fn rate(&self) -> u64 {
         let millis = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
         let received = u64::try_from(self.received).unwrap_or(u64::MAX);
         received.saturating_mul(1_000) / millis.max(1)
     }
 
-    /// Whether it may have to give way: its turn is over, it is slow, and more than half of it is still to
-    /// come, or it hardly comes at all.
+    /// Whether it may have to give way: its turn is over and it is slow. Slow means that more than half is
+    /// still to come, or that it hardly comes at all.
     fn may_leave(&self) -> bool {
         let is_over = self.since.elapsed() > self.turn;
         let rate = self.rate();
@@ -64,7 +65,7 @@ impl Holder {
     }
 }
 
-/// A place for one body. It is free again when this is dropped.
+/// A place for one body. Dropping it makes the place free again.
 #[derive(Debug)]
 pub(super) struct Place {
     places: Option<Places>,
@@ -78,8 +79,8 @@ impl Places {
         Self(Arc::new(Mutex::new(Room { bytes, free: bytes, waiting, holders, next: 0 })))
     }
 
-    /// Waits for a place for a body of so many bytes, which keeps it for at least `turn`. A body larger than
-    /// the room gets all of it.
+    /// Waits for a place for a body of `bytes` bytes, which keeps the place for at least `turn`. A body larger
+    /// than the room gets the whole room.
     pub(super) async fn take(&self, bytes: usize, turn: Duration) -> Place {
         let (place, receiver) = oneshot::channel();
         {
@@ -88,12 +89,12 @@ impl Places {
             room.waiting.push_back(Waiting { bytes, turn, place });
         }
         self.hand_out();
-        // If nobody waits for it any more, others may be next.
+        // If this wait is given up, the next body may fit.
         let wait = Wait { places: self, receiver };
         wait.place().await
     }
 
-    /// Gives what is free to those who wait.
+    /// Gives free room to the bodies that wait.
     fn hand_out(&self) {
         let mut room = self.lock();
         let room = &mut *room;
@@ -112,7 +113,7 @@ impl Places {
                     room.free -= bytes;
                     room.next += 1;
                 }
-                // Nobody waits for it any more since a moment ago. It was not given out.
+                // Its receiver went away a moment ago, so the place was not given out.
                 Err(mut given) => given.places = None,
             }
         }
@@ -128,8 +129,8 @@ impl Place {
         self.bytes
     }
 
-    /// Notes that so many bytes of the body are there, and returns whether it has to give way. Of those that may
-    /// have to, the slowest does, and no more of them than those that wait need.
+    /// Notes that `received` bytes of the body have arrived, and returns whether it has to give way. The
+    /// slowest of the bodies that may have to leave does, and no more of them leave than those that wait need.
     pub(super) fn has_to_leave(&self, received: usize) -> bool {
         let Some(places) = &self.places else { return false };
         let mut room = places.lock();
@@ -169,7 +170,7 @@ impl Drop for Place {
     }
 }
 
-/// One that waits. If it goes, the next may fit.
+/// A body that waits for its place. If the wait is given up, the next body may fit.
 struct Wait<'a> {
     places: &'a Places,
     receiver: oneshot::Receiver<Place>,
@@ -179,7 +180,7 @@ impl Wait<'_> {
     async fn place(mut self) -> Place {
         match (&mut self.receiver).await {
             Ok(place) => place,
-            // A sender is only dropped once nobody waits.
+            // The sender is only dropped once nobody waits.
             Err(_) => std::future::pending().await,
         }
     }
@@ -188,7 +189,7 @@ impl Wait<'_> {
 impl Drop for Wait<'_> {
     fn drop(&mut self) {
         self.receiver.close();
-        // One that was given in the meantime.
+        // A place may have been given in the meantime.
         drop(self.receiver.try_recv());
         self.places.hand_out();
     }
@@ -207,8 +208,8 @@ mod tests {
         TokioClock::starting_at(Timestamp::from_millis(0))
     }
 
-    /// Receives a body at a pace, again after it had to give way, each time with a longer turn; how often it
-    /// began.
+    /// Receives a body at a pace, and begins again whenever it had to give way, each time with a longer turn.
+    /// Returns how often it began.
     async fn receive(places: &Places, bytes: usize, rate: usize, grows: u32) -> u32 {
         let mut turn = TURN;
         for begins in 1.. {
@@ -226,7 +227,8 @@ mod tests {
         unreachable!()
     }
 
-    /// Sixty bodies behind one line of so many bytes a second, of which sixteen come at once: how long it takes.
+    /// Sixty bodies share one line of `line` bytes per second, sixteen at a time. Returns how many seconds they
+    /// take.
     async fn sixty(line: usize, grows: u32) -> Option<u64> {
         let places = Places::new(16 * BODY);
         let start = Instant::now();
@@ -238,10 +240,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn answers_that_all_come_at_one_pace_all_arrive() {
-        // Each within a minute: nobody gives way.
+        // Each takes less than a minute, so nobody gives way.
         let fast = sixty(1_250_000, 2).await.unwrap();
         assert!(fast < 300, "{fast} s");
-        // Slower ones waste something, but no more than a part of it.
+        // Slower lines waste some of their bytes, but only a part.
         for line in [600_000, 100_000, 16_000] {
             let least = u64::try_from(60 * BODY / line).unwrap();
             let took = sixty(line, 2).await.unwrap();
@@ -249,7 +251,7 @@ mod tests {
         }
     }
 
-    /// How often a slow body has to begin among others that never cease to come; none: it does not get there.
+    /// How often a slow body has to begin while others never cease to come; `None` if it never arrives.
     async fn among_others(grows: u32) -> Option<u32> {
         let places = Places::new(4 * BODY);
         let others = (0..6).map(|_| async {
@@ -301,7 +303,7 @@ mod tests {
         let waiting = places.take(BODY, TURN);
         tokio::pin!(waiting);
         assert!(futures::poll!(&mut waiting).is_pending());
-        // All but a little of it came at 4 KiB a second.
+        // Nearly all of it came at 4 KiB per second.
         tokio::time::advance(Duration::from_secs(1_000)).await;
         assert!(!place.has_to_leave(1_000 * 4 * 1024));
         tokio::time::advance(Duration::from_secs(1)).await;

@@ -1,4 +1,5 @@
-//! Has an agent perform an action, once, and follows it to its end.
+//! Has an agent perform an action, once, and follows the action to its end. All decisions about sending a POST
+//! (again) are in this file, because one wrong branch performs an action twice.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
@@ -11,48 +12,54 @@ use crate::playbook::{MAX_JSON_DEPTH, MAX_RENDERED_BYTES};
 use crate::run::{CallError, Expected, JsonText, Millis, WrongNode, json_text_depth};
 use replibook_core::mutant;
 
-/// What was committed about a call before it is followed (again).
+/// What was committed about a call before this process follows it, possibly again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Start<'a> {
     /// The call may have been performed before: its POST may have been sent.
     pub again: bool,
     /// The agent is known to have accepted the action.
     pub accepted: bool,
-    /// No POST may be sent: an action that the agent does not know, after an earlier POST can no
-    /// longer be on its way, is lost.
+    /// No POST may be sent: an action that the agent does not know counts as lost, once an earlier POST can no
+    /// longer be on its way.
     pub look_only: bool,
-    /// Bytes of the arguments that the action was sent with, where nothing may be sent and so the request
-    /// is without them. None: not known.
+    /// Bytes of the arguments with which the action was sent, for a call that may send nothing and so comes
+    /// without them. `None` if that is not known.
     pub bytes: Option<usize>,
-    /// Who has to answer at the address; none: whoever does.
+    /// Who has to answer at the address; `None` if anybody may.
     pub expected: Option<Expected<'a>>,
-    /// Nobody saw yet who is there: the agent is looked at before anything is sent.
+    /// Nobody has yet checked who is at the address: the agent is identified before anything is sent.
     pub unidentified: bool,
 }
 
 /// Has the agent at `address` perform `request`, and returns the payload of the action.
 ///
-/// Flow: `may_post` is asked, then the POST is sent, then the agent is looked at in growing waits
-/// until the action is final. When a POST may have been sent before (`start.again`, or an earlier
-/// one got no answer), the agent is looked at first, and the POST is sent only when the agent does
-/// not know the action, seen after the earlier POST can no longer be on its way.
+/// Flow: `may_post` is asked, then the POST is sent, then the agent is looked at in growing intervals until the
+/// action is final. When a POST may have been sent before (`start.again`, or an earlier POST got no answer),
+/// the agent is looked at first. The POST is then sent only if the agent does not know the action at a moment
+/// when the earlier POST can no longer be on its way.
 ///
-/// `may_post` is asked right before each POST; while it says no, nothing is sent, without end: the
-/// caller drops this future when the run is lost. `on_accepted` is called at most once: when
-/// the agent is seen to know the action and did not say that it is final. An action that is final at
-/// the first look needs no such note, since its answer follows at once.
+/// `may_post` is asked right before each POST. While it says no, nothing is sent, without a limit: the caller
+/// drops this future when the run is lost. `on_accepted` is called at most once: when the agent is seen to know
+/// the action and has not said that it is final. An action that is final at the first look needs no such note,
+/// since its answer follows at once.
 ///
-/// Guarantees: there are never two POSTs of one identifier on their way at once; after an acceptance
-/// there is no POST. Assumption: the agent keeps actions until they were looked at.
+/// Guarantees: two POSTs of one identifier are never on their way at once; after an acceptance there is no
+/// POST. Assumption: the agent keeps actions until they were looked at.
 ///
-/// Errors: `Failed` (the action ended in FAILED, or its payload is more than may come in), `Refused` (the
-/// request had no effect and never will), `Lost` (accepted, and now unknown), `Unreachable` (no progress for
-/// `unreachable_after`; the action may go on), `NotTaken` (the same, but there is no action: no request was
-/// ever taken, or a look showed that none arrived), `Malformed` (at once, for an answer that can't be read:
-/// either to a look, and the action may go on; or to the POST, when a look then showed that the agent does
-/// not know the action, so that another POST would end no better). If nothing may be sent
-/// (`start.look_only`), looking again is all that can be done, and an answer that can't be read ends the call
-/// only when its patience ends. Without end while the action is NEW or RUNNING: a timeout is the caller's.
+/// Errors:
+///
+/// - `Failed`: the action ended in FAILED, or its payload exceeds what may come in.
+/// - `Refused`: the request had no effect and never will.
+/// - `Lost`: the action was accepted, and the agent does not know it any more.
+/// - `Unreachable`: no progress for `unreachable_after`; the action may go on.
+/// - `NotTaken`: no progress either, but there is no action: no request was ever taken, or a look showed that
+///   none arrived.
+/// - `Malformed`: an answer can't be read. If it answers a look, the call ends at once, and the action may go
+///   on. If it answers the POST, the call ends when a look has shown that the agent does not know the action,
+///   since another POST would end no better. If nothing may be sent (`start.look_only`), looking again is all
+///   that can be done, so such an answer ends the call only when its patience ends.
+///
+/// The call has no end while the action is NEW or RUNNING: a time-out is up to the caller.
 pub async fn run_action<G, F>(
     ctx: &FollowContext,
     address: &str,
@@ -108,7 +115,7 @@ where
     }
 }
 
-/// How long it takes to send the request that may have been sent before.
+/// How long it takes to send the request that an earlier process may have sent.
 fn earlier(request: &ActionRequest, start: Start<'_>) -> Duration {
     if !start.look_only {
         return schedule_time(request);
@@ -117,9 +124,10 @@ fn earlier(request: &ActionRequest, start: Start<'_>) -> Duration {
     schedule_time_with(request, arguments)
 }
 
-/// How long a request may still be on its way that takes `sending` to send, if it was sent at this moment or
-/// earlier. A process that takes over does not know how much has passed, and waits for all of this: however the
-/// clocks were set meanwhile, the process before it sent no request after this one began.
+/// How long a request that takes `sending` to send may still be on its way, if it was sent at this moment or
+/// earlier. A process that takes over does not know how much time has passed, and waits for all of this. That
+/// is enough however the clocks were set meanwhile, since the earlier process sent no request after this one
+/// began.
 fn settle(ctx: &FollowContext, sending: Duration) -> Millis {
     if mutant!(SettledTooSoon) {
         return Millis::from_secs(1);
@@ -131,16 +139,16 @@ fn settle(ctx: &FollowContext, sending: Duration) -> Millis {
 /// Whether the agent knows the action.
 #[derive(Clone, Copy, Debug)]
 enum Known {
-    /// It does not: no POST was sent.
+    /// It does not: no POST was sent, or none arrived.
     No,
-    /// A POST may have been sent, and arrives before `settled` by the clock that nobody sets, or never: the time
-    /// in runs jumps with the store's, which makes no request arrive sooner.
+    /// A POST may have been sent, and arrives before `settled` or never. `settled` is a moment of the clock
+    /// that nobody sets: the time in runs jumps with the store's time, which makes no request arrive sooner.
     Perhaps { settled: Millis },
-    /// It was seen to.
+    /// The agent has shown that it knows the action.
     Yes,
 }
 
-/// The end of the call, in the sense of the action.
+/// The end of the call, if it has come: what the action gave, or why it failed.
 type End = Option<Result<JsonText, CallError>>;
 
 struct Follow<'a, A> {
@@ -148,20 +156,20 @@ struct Follow<'a, A> {
     address: &'a str,
     request: &'a ActionRequest,
     known: Known,
-    /// Whether nothing may be sent.
+    /// Whether no POST may be sent.
     look_only: bool,
     /// The answer to the POST, if it could not be read.
     garbled: Option<String>,
-    /// Whether `on_accepted` has nothing more to say.
+    /// Whether `on_accepted` was called or need not be.
     noted: bool,
     on_accepted: A,
     pace: Pace,
     patience: Patience,
     /// Hash of what the last look showed.
     seen: Option<u64>,
-    /// Who has to be at the address.
+    /// Who has to be at the address; `None` if anybody may.
     expected: Option<Expected<'a>>,
-    /// Nobody saw yet who is there, and nothing was sent.
+    /// Nobody has yet checked who is at the address, and nothing was sent.
     unidentified: bool,
 }
 
@@ -175,7 +183,7 @@ impl<A: FnMut() + Send> Follow<'_, A> {
         let mut waited = false;
         while !may_post().await {
             self.ctx.clock.sleep(self.ctx.limits.guard_wait.to_std()).await;
-            // Waiting for the guard is not the agent's fault.
+            // The wait for the guard is not the agent's fault.
             self.patience.renew(self.ctx);
             waited = true;
         }
@@ -200,14 +208,14 @@ impl<A: FnMut() + Send> Follow<'_, A> {
                 if error.may_have_taken_effect() {
                     self.known = Known::Perhaps { settled: self.settled_after(&error) };
                 }
-                // What answers there once something does may be another node.
+                // What answers there when something does may be another node.
                 self.unidentified = self.expected.is_some() && !mutant!(IdentityKept);
                 self.patience.failed(self.ctx, &error).await.map_err(|end| self.not_taken(end))
             }
         }
     }
 
-    /// The end of patience with an agent that took no request, or that was seen not to have taken one.
+    /// The error when patience ends with an agent that took no request, or that was seen not to have taken one.
     fn not_taken(&self, end: CallError) -> CallError {
         match (self.known, end) {
             (Known::No, CallError::Unreachable(message)) => CallError::NotTaken(message),
@@ -222,13 +230,13 @@ impl<A: FnMut() + Send> Follow<'_, A> {
     fn settled_after(&self, error: &AgentError) -> Millis {
         let now = self.ctx.clock.passed();
         match error {
-            // A proxy that gives up answers as if it were the agent, which may still get the request.
+            // A proxy that gives up answers as if it were the agent, which may still receive the request.
             AgentError::NoAnswer { .. }
             | AgentError::Broken { .. }
             | AgentError::Malformed { .. } => {
                 now.plus(settle(self.ctx, schedule_time(self.request)))
             }
-            // It was refused, or never sent: nothing of it is on its way.
+            // It was refused or never sent: nothing of it is on its way.
             AgentError::Connect { .. }
             | AgentError::Short { .. }
             | AgentError::Refused { .. }
@@ -236,7 +244,7 @@ impl<A: FnMut() + Send> Follow<'_, A> {
         }
     }
 
-    /// Looks at who is at the address, before anything is sent there.
+    /// Checks who is at the address before anything is sent there.
     async fn identify(&mut self) -> Result<(), CallError> {
         match self.who_answers().await {
             Ok(Ok(())) => self.unidentified = false,
@@ -244,23 +252,22 @@ impl<A: FnMut() + Send> Follow<'_, A> {
             Err(error) if error.retryable() => {
                 self.patience.failed(self.ctx, &error).await.map_err(|end| self.not_taken(end))?;
             }
-            // What says nothing about its node contradicts nobody.
+            // Whoever says nothing about its node contradicts nobody.
             Err(_) => self.unidentified = false,
         }
         Ok(())
     }
 
-    /// Whether it is the agent that answers, or any agent where it does not matter which one; an error if none
-    /// does.
+    /// Whether the expected agent answers, or any agent if none is expected. An error if no agent answers.
     async fn who_answers(&self) -> Result<Result<(), WrongNode>, AgentError> {
         let wanted = self.expected.map(|expected| expected.wanted()).unwrap_or_default();
         let Said { info, .. } = ask(self.ctx.client.as_ref(), self.address, wanted).await?;
         Ok(self.expected.map_or(Ok(()), |expected| expected.check_info(self.address, &info)))
     }
 
-    /// "Not known" counts only if the agent itself says so. If another node is at its address, the action may
+    /// "Not known" counts only if the agent itself says so. If another node is at the address, the action may
     /// go on unseen, and must not be sent again. The same holds behind a proxy that answers 404 to everything:
-    /// what can't say anything about its node proves nothing.
+    /// whoever can't describe its node proves nothing.
     async fn is_unknown_to_agent(&mut self) -> Result<bool, CallError> {
         let error = match self.who_answers().await {
             Ok(Ok(())) => return self.is_unknown_still().await,
@@ -272,8 +279,8 @@ impl<A: FnMut() + Send> Follow<'_, A> {
         Ok(false)
     }
 
-    /// Asks the agent, which is there, once more: the answer before may be that of a proxy which has found its
-    /// way to the agent since.
+    /// Asks the agent once more, now that it has identified itself: the answer before may have come from a
+    /// proxy that has found its way to the agent since.
     async fn is_unknown_still(&mut self) -> Result<bool, CallError> {
         match self.ctx.client.action(self.address, self.request.id).await {
             Ok(found) => Ok(found.is_none()),
@@ -284,8 +291,8 @@ impl<A: FnMut() + Send> Follow<'_, A> {
         }
     }
 
-    /// Looks whether an earlier POST arrived. Patience is not renewed by an agent that does not know
-    /// the action: else one that fails at each POST would be asked for ever.
+    /// Looks whether an earlier POST arrived. An agent that does not know the action does not renew the
+    /// patience: otherwise an agent that fails at each POST would be asked for ever.
     async fn look_before_post(&mut self, settled: Millis) -> Result<End, CallError> {
         let asked = self.ctx.clock.passed();
         match self.ctx.client.action(self.address, self.request.id).await {
@@ -303,7 +310,7 @@ impl<A: FnMut() + Send> Follow<'_, A> {
                 Ok(None)
             }
             Ok(None) => {
-                // Most late requests arrive sooner than the latest possible moment.
+                // Most late requests arrive well before the latest possible moment.
                 let rest = settled.beyond(self.ctx.clock.passed());
                 self.ctx.clock.sleep(self.pace.next().min(rest).to_std()).await;
                 Ok(None)
@@ -331,9 +338,9 @@ impl<A: FnMut() + Send> Follow<'_, A> {
         CallError::Lost(format!("{} does not know {} any more", self.address, self.request.id))
     }
 
-    /// A look is repeated after a failure or a refusal. It says nothing about the action, which may go on,
-    /// and may come from a proxy before an agent that restarts. An answer that can't be read is an error at
-    /// once.
+    /// Handles a failed look. A failure or a refusal is followed by another look: it says nothing about the
+    /// action, which may go on, and may come from a proxy before an agent that restarts. An answer that can't
+    /// be read is an error at once, unless nothing may be sent.
     async fn look_failed(&mut self, error: &AgentError) -> Result<End, CallError> {
         if matches!(error, AgentError::Malformed { .. }) && !self.look_only {
             return Err(CallError::Malformed(error.to_string()));
@@ -402,7 +409,7 @@ impl<A: FnMut() + Send> Follow<'_, A> {
     }
 }
 
-/// Tells two looks apart, without keeping a payload for each action that is followed.
+/// Tells two looks apart without keeping the payload of each action that is followed.
 fn fingerprint(status: &ActionStatus) -> u64 {
     let mut hasher = DefaultHasher::new();
     (status.phase == ActionPhase::Running).hash(&mut hasher);

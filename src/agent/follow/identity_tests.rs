@@ -67,7 +67,8 @@ async fn who_does_not_answer_is_waited_for_before_anything_is_sent() {
     assert!(matches!(run(&ctx, NEW).await, Err(CallError::NotTaken(_))));
 }
 
-/// It may have been sent, or was accepted, before another node was there: neither lost nor sent again.
+/// The action may have been sent, or was accepted, before another node was at the address: it is neither lost
+/// nor sent again.
 #[tokio::test(start_paused = true)]
 async fn what_another_node_does_not_know_is_neither_lost_nor_sent() {
     for start in [
@@ -121,7 +122,7 @@ async fn nothing_is_sent_into_another_cluster() {
     let wait = wait_status(&ctx, AT, &healthy, START, Millis(5_000), expected).await;
     assert!(wait.unwrap_err().to_string().contains("in cluster rs1"));
     assert_eq!(posts(&agents), 0);
-    // One that says nothing of that contradicts nobody: it has no such call, or its store is down.
+    // An agent that says nothing of its cluster contradicts nobody: it has no such call, or its store is down.
     for says in [None, Some(Value::Null), Some(store("rs0")), Some(store("")), Some(json!({}))] {
         let (agents, ctx) = world("web-3");
         if let Some(says) = says.clone() {
@@ -155,7 +156,7 @@ async fn what_an_expression_looks_at_is_asked_again_until_it_is_there() {
     assert_eq!(asked, after, "what nobody looks at is not asked");
 }
 
-/// Nothing got through when it was to be sent, and once something does another node is there.
+/// Nothing got through at first, and once something does another node may be there.
 #[tokio::test(start_paused = true)]
 async fn who_is_there_is_seen_again_after_a_silence_or_a_wait() {
     let seen = Start { unidentified: false, ..NEW };
@@ -165,7 +166,7 @@ async fn who_is_there_is_seen_again_after_a_silence_or_a_wait() {
         agents.set_unreachable_until(AT, away);
         let end = run(&ctx, seen).await;
         assert_eq!((end.is_ok(), posts(&agents)), (sent == 1, sent), "{end:?}");
-        // And after the lease could not be renewed for a while.
+        // The same after a while in which the lease could not be renewed.
         let (agents, ctx) = world(says);
         let (request, agent, clock) = (request(), AgentId::from("web-3"), &ctx.clock);
         let expected = Some(Expected { agent: &agent, cluster_id: None });
@@ -176,7 +177,7 @@ async fn who_is_there_is_seen_again_after_a_silence_or_a_wait() {
     }
 }
 
-/// What says nothing of its node contradicts nobody, and proves nothing of an action.
+/// Whoever says nothing of its node contradicts nobody, and proves nothing about an action.
 #[tokio::test(start_paused = true)]
 async fn a_proxy_that_answers_404_is_no_other_node_and_not_the_agent() {
     let (agents, ctx) = world("web-3");

@@ -1,4 +1,4 @@
-//! The time of the store is put forward while a call is followed: another member became its primary.
+//! The time of the store jumps forward while a call is followed, because another member became its primary.
 
 use super::*;
 use crate::clock::Clock as _;
@@ -6,7 +6,7 @@ use replibook_kit::SetClock;
 
 const HOUR: i64 = 3_600_000;
 
-/// A world whose time is put forward by an hour soon after its start; the agents' is not.
+/// A world whose time jumps forward by an hour soon after its start; the agents' time does not.
 fn jumping(script: Script) -> (World, Arc<SetClock>) {
     let (mut world, clock) = (World::new(script), Arc::new(SetClock::starting_at(START)));
     world.ctx.clock = clock.clone();
@@ -31,7 +31,7 @@ async fn what_must_have_passed_before_a_second_request_has_passed() {
     world.agents.add_fault(AT, Fault::DropRequest);
     assert_eq!(run_beside_a_jump(&world, &clock, FRESH).await, Ok(json!({"moved": 3})));
     world.sent_twice();
-    // One that a process before this one may have sent.
+    // A request that an earlier process may have sent.
     let (world, clock) = jumping(at_once());
     assert_eq!(run_beside_a_jump(&world, &clock, AGAIN).await, Ok(json!({"moved": 3})));
     assert_eq!(world.posts(), [LONGEST_HELD]);

@@ -1,8 +1,8 @@
 //! One call of a step, from its first request to its answer.
 //!
-//! The engine crashes, agents restart, networks drop answers: this is where a call survives that and
-//! still takes effect once. All time comes from the clock in [`FollowContext`], and nothing here is
-//! random, so that a call can be replayed in a test.
+//! The engine crashes, agents restart, networks drop answers: this is where a call survives all that and still
+//! takes effect once. All time comes from the clock in [`FollowContext`], and nothing here is random, so that a
+//! test can replay a call.
 
 mod action;
 #[cfg(test)]

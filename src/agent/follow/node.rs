@@ -1,4 +1,5 @@
-//! Calls about the node of an agent.
+//! Calls about the node of an agent: what it says about itself, and waiting for its status. These may be
+//! repeated at will, unlike the POST of an action, so they need none of the care taken there.
 
 use std::time::Duration;
 
@@ -7,14 +8,14 @@ use super::pace::{Pace, Patience};
 use crate::agent::{AgentError, Said, ask};
 use crate::run::{CallError, Expected, Millis, NodeInfo, Timestamp, Wanted};
 
-/// What the last look of a wait gets at least, so that a wait that is taken up after its end (the
-/// engine was down) still looks once in earnest.
+/// Time that the last look of a wait gets at least, so that a wait that is resumed after its deadline (the
+/// engine was down) still looks once properly.
 const LAST_LOOK: Millis = Millis::from_secs(1);
 
-/// What the agent says about its node, and what is wanted beside that, afresh. An agent that does not
-/// answer is asked again.
+/// What the agent says now about its node, and about as much of its store and shards as `wanted` says. An agent
+/// that does not answer is asked again.
 ///
-/// Errors: `Refused`; `Malformed` at once, when the answer can't be read or is more than may come in;
+/// Errors: `Refused`; `Malformed` at once, when the answer can't be read or exceeds what may come in;
 /// `Unreachable` after `unreachable_after`.
 pub async fn info(
     ctx: &FollowContext,
@@ -37,15 +38,16 @@ pub async fn info(
     }
 }
 
-/// Waits until the status of the node is one of `statuses`, and returns the status found. The wait
-/// ends `timeout` after `since`, and looks at least once. An agent that does not answer, or not
-/// well, is asked again until then: nodes that restart take their agents with them, and what stands
-/// before them answers meanwhile. What another node than `expected` says in its place is no answer.
+/// Waits until the status of the node is one of `statuses`, and returns the status found. The wait ends
+/// `timeout` after `since`, and looks at least once. An agent that gives no answer or a bad one is asked again
+/// until then: a node that restarts takes its agent with it, and meanwhile whatever stands before it answers.
+/// If another node than `expected` answers, that does not count.
 ///
-/// While we ourselves are short of something that a look needs, the wait does not end: nobody was asked.
+/// The wait does not end while we ourselves are short of something that a look needs, because then nobody was
+/// asked.
 ///
-/// Errors: `Refused`, at once where we are not let in (401, 403), and at the end of the wait where each
-/// look was refused (a wrong path in the address); else `TimedOut`, with what was seen last.
+/// Errors: `Refused`, at once if we are denied access (401, 403), and at the end of the wait if each look was
+/// refused (a wrong path in the address); otherwise `TimedOut`, with what was seen last.
 pub async fn wait_status(
     ctx: &FollowContext,
     address: &str,
@@ -101,15 +103,15 @@ pub async fn wait_status(
     }
 }
 
-/// What came of a look instead of a status, for people.
+/// What a look gave instead of a status, as human-readable text.
 enum Missed {
-    /// We are not let in.
+    /// The agent denies us access (401, 403).
     Denied(String),
-    /// It was refused in another way.
+    /// The agent refused the request for another reason.
     Refused(String),
-    /// For want of something of our own it was not asked.
+    /// The agent was not asked, because of a shortage on our side.
     Unasked(String),
-    /// Anything else.
+    /// Any other failure, and an answer of another node.
     Else(String),
 }
 

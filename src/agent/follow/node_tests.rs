@@ -31,7 +31,7 @@ async fn a_wait_for_a_status_ends_at_its_deadline_with_what_was_seen() {
         "http://node-1 was not HEALTHY or DEGRADED within 7777 ms; at last, its status was UNAVAILABLE"
     );
     assert_eq!(world.passed(), 7_777);
-    // Taken up after its end, it still looks once.
+    // A wait that is resumed after its deadline still looks once.
     world.agents.set_status(AT, "HEALTHY");
     let end = wait_status(&world.ctx, AT, &healthy(), since, Millis(7_777), None).await;
     assert_eq!(end, Ok("HEALTHY".to_owned()));
@@ -49,7 +49,7 @@ async fn a_wait_for_a_status_that_is_refused_says_so_and_at_once_where_nobody_is
         assert!(message.ends_with(&said), "{message}");
         assert_eq!(world.passed(), took, "{status}");
     }
-    // What stands before a node that restarts may answer 404 meanwhile.
+    // Whatever stands before a node that restarts may answer 404 meanwhile.
     let world = World::new(at_once());
     world.agents.set_status(AT, "UNAVAILABLE");
     let restart = async {

@@ -1,11 +1,12 @@
-//! How long to wait: between looks, and after requests that failed.
+//! How long to wait between looks and after failed requests, and when to give an agent up. This sends no
+//! requests: the code that does says how they went.
 
 use super::limits::FollowContext;
 use crate::agent::AgentError;
 use crate::run::{CallError, Millis};
 
-/// Waits that grow by half each time. Deterministic: agents are looked at by so many tasks that
-/// started at different moments that nothing is won by jitter.
+/// Waits that grow by half each time. Deterministic: so many tasks, started at different moments, look at
+/// agents that jitter would gain nothing.
 #[derive(Debug)]
 pub(super) struct Pace {
     first: u64,
@@ -25,26 +26,26 @@ impl Pace {
         Self { first, max: max.0.max(first), next: first }
     }
 
-    /// The next wait.
+    /// Returns the next wait, and lengthens the one after it.
     pub(super) fn next(&mut self) -> Millis {
         let wait = self.next;
         self.next = (wait.saturating_mul(3) / 2).max(wait + 1).min(self.max);
         Millis(wait)
     }
 
-    /// Something changed: look more often again, but do not start from the shortest wait, since an
-    /// action that reports its progress all the time would be asked all the time.
+    /// Something changed: look more often again. The wait does not start from the shortest one, since otherwise
+    /// an action that reports its progress all the time would be asked all the time.
     pub(super) fn changed(&mut self) {
         self.next = (self.next / 4).max(self.first);
     }
 }
 
-/// How long an agent that does not answer well is asked again. What counts is how much time has passed, not the
-/// store's time: when that is put forward, no agent has been silent for longer.
+/// How long an agent that gives no good answer is asked again. What counts is the time that has passed, not the
+/// store's time: when the latter jumps forward, no agent has been silent for longer.
 #[derive(Debug)]
 pub(super) struct Patience {
     since: Millis,
-    /// When the last request was sent, or was tried to be.
+    /// When the last request was sent or attempted.
     asked: Millis,
     first: u64,
     max: u64,
@@ -60,18 +61,18 @@ impl Patience {
         Self { since: now, asked: now, first, max, next: first }
     }
 
-    /// The call came forward: the agent has as long again.
+    /// The call made progress: the agent gets the full time again.
     pub(super) fn renew(&mut self, ctx: &FollowContext) {
         self.since = ctx.clock.passed();
         self.asked = self.since;
         self.next = self.first;
     }
 
-    /// A request failed. Returns when it is time for the next one.
+    /// To be called when a request failed. Returns when it is time for the next one.
     ///
-    /// Errors: `Unreachable` when patience has ended, or `Malformed` if the last answer can't be read. It
-    /// never ends before a request that was sent at the deadline or later. Time for which it could not be asked for want
-    /// of something of our own does not count.
+    /// Errors: `Unreachable` when patience has ended, or `Malformed` if the last answer can't be read. Patience
+    /// never ends before a request that was sent at the deadline or later has failed too. Time during which the
+    /// agent could not be asked because of a shortage on our side does not count.
     pub(super) async fn failed(
         &mut self,
         ctx: &FollowContext,
@@ -100,7 +101,7 @@ impl Patience {
         Ok(())
     }
 
-    /// For want of something of our own nothing was asked of the agent meanwhile.
+    /// Discounts the time since the last request, if a shortage on our side kept us from asking the agent.
     fn lose(&mut self, ctx: &FollowContext, error: &AgentError) {
         if error.is_ours() {
             let now = ctx.clock.passed();

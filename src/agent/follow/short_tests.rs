@@ -1,4 +1,4 @@
-//! What this process itself is short of never counts against an agent.
+//! A shortage of this process itself never counts against an agent.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::run::{CallError, Millis, NodeInfo, Timestamp, Wanted};
 
 const ADDRESS: &str = "http://a";
 
-/// Agents that can't be asked before a moment.
+/// Agents that can't be asked before `until`, because this process is short of descriptors.
 struct ShortUntil {
     agents: FakeAgents,
     clock: Arc<dyn Clock>,
@@ -70,7 +70,7 @@ impl AgentClient for ShortUntil {
     }
 }
 
-/// One agent, and what it takes to follow calls to it: for ten times its patience it can't be asked.
+/// One agent and a context to follow calls to it. It can't be asked for ten times as long as patience lasts.
 fn short() -> (FakeAgents, FollowContext) {
     let clock: Arc<dyn Clock> = Arc::new(TokioClock::starting_at(Timestamp::from_millis(0)));
     let agents = FakeAgents::new(clock.clone());
@@ -108,7 +108,8 @@ async fn a_call_waits_and_then_goes_as_ever() {
     assert_eq!(posts.count(), 1);
 }
 
-/// Agents that are never reached, while every second request finds that all connections are taken by the others.
+/// Agents that are never reached. Every second request fails even before that, because all connections are in
+/// use.
 struct BlackHoles {
     clock: Arc<dyn Clock>,
     asked: std::sync::atomic::AtomicU64,

@@ -35,7 +35,7 @@ fn healthy() -> Vec<String> {
     vec!["HEALTHY".to_owned(), "DEGRADED".to_owned()]
 }
 
-/// What the agent is asked to do.
+/// The action that the agent is asked to perform.
 pub(super) fn request() -> ActionRequest {
     ActionRequest {
         id: Uuid::from_u128(7),
@@ -85,7 +85,8 @@ impl World {
         self.agents.executions(AT).get(&self.request.id).copied().unwrap_or(0)
     }
 
-    /// `P` for a POST, `L` for a look.
+    /// The requests in order: `P` for a POST, `L` for a look, `Q` for the queue, `N` for the node, `S` for
+    /// store or shards.
     fn trace(&self) -> String {
         let letter = |asked: &Asked| match asked {
             Asked::Post(_) => 'P',
@@ -99,14 +100,14 @@ impl World {
 }
 
 impl World {
-    /// When each POST reached the agent, from the start.
+    /// When each POST reached the agent, counted from the start.
     fn posts(&self) -> Vec<Millis> {
         let asked = self.agents.asked(AT);
         let posts = asked.iter().filter(|(_, asked)| matches!(asked, Asked::Post(_)));
         posts.map(|(at, _)| at.since(START)).collect()
     }
 
-    /// It was sent again once the first request could be on its way no more, and after another look.
+    /// The action was sent again after the first request could no longer be on its way, and after another look.
     #[track_caller]
     fn sent_twice(&self) {
         assert_eq!(self.posts(), [Millis(0), LONGEST_HELD]);
@@ -204,7 +205,7 @@ async fn a_post_that_is_held_while_its_sender_dies_is_not_sent_a_second_time() {
 
 #[tokio::test(start_paused = true)]
 async fn a_large_request_may_be_on_its_way_for_as_long_as_it_takes_to_send() {
-    // A mebibyte at 20 kB in a second, which goes on without the server that sent it.
+    // A mebibyte at 20 kB per second, which keeps arriving after the server that sent it has died.
     let mut world = World::new(at_once());
     world.request.args = json!("x".repeat(1024 * 1024)).into();
     world.agents.set_known_id(AT, KnownId::RunAgain);
@@ -213,7 +214,7 @@ async fn a_large_request_may_be_on_its_way_for_as_long_as_it_takes_to_send() {
     assert!(tokio::time::timeout(dies, world.run(FRESH)).await.is_err(), "it is under way");
     assert_eq!(world.run(AGAIN).await, Ok(json!({"moved": 3})));
     assert_eq!((world.posts().len(), world.executions()), (1, 1));
-    // One that was never sent follows once it can't be under way.
+    // If the request was never sent, it is sent once an earlier one could no longer be on its way.
     let mut world = World::new(at_once());
     world.request.args = json!("x".repeat(1024 * 1024)).into();
     assert_eq!(world.run(AGAIN).await, Ok(json!({"moved": 3})));
@@ -222,7 +223,8 @@ async fn a_large_request_may_be_on_its_way_for_as_long_as_it_takes_to_send() {
 
 #[tokio::test(start_paused = true)]
 async fn a_large_request_is_waited_for_also_where_it_is_only_looked_at() {
-    // What is looked at needs no arguments, and by whom an earlier version sent nobody knows how large.
+    // A call that only looks comes without the arguments, and if an earlier version sent them, nobody knows how
+    // large they were.
     for bytes in [Some(1024 * 1024), None] {
         let mut world = World::new(at_once());
         let arguments = json!("x".repeat(1024 * 1024));
@@ -235,7 +237,7 @@ async fn a_large_request_is_waited_for_also_where_it_is_only_looked_at() {
         assert_eq!(world.run(look_only).await, Ok(json!({"moved": 3})), "{bytes:?}");
         assert_eq!((world.posts().len(), world.executions()), (1, 1));
     }
-    // A small one is lost sooner.
+    // A small request is declared lost sooner.
     let world = World::new(at_once());
     let end = world.run(Start { look_only: true, bytes: Some(100), ..FRESH }).await;
     assert!(matches!(end, Err(CallError::Lost(_))), "{end:?}");
@@ -292,7 +294,7 @@ async fn what_was_accepted_and_is_not_known_is_lost_and_never_sent_again() {
     let error = world.run(ACCEPTED).await.unwrap_err();
     assert!(matches!(error, CallError::Lost(_)), "{error}");
     assert_eq!((world.trace().as_str(), world.accepted()), ("LNL", 0));
-    // Accepted in this process.
+    // The action was accepted in this process.
     for looks in [0, 2] {
         let world = World::new(Script::Forget { when: When::Looks(looks) });
         let error = world.run(FRESH).await.unwrap_err();
@@ -336,16 +338,16 @@ async fn an_agent_that_stays_away_is_unreachable_at_the_deadline() {
     assert_eq!(world.passed(), 240_000);
 }
 
-/// What became of a request that may have been sent is not known of an agent that can't be reached.
+/// If the agent can't be reached, it is not known what became of a request that may have been sent.
 #[tokio::test(start_paused = true)]
 async fn only_what_was_never_taken_is_said_to_be_out_nowhere() {
     let away = START.plus(Millis::from_secs(10_000));
-    // By a process before this one.
+    // Sent by an earlier process.
     let world = World::new(at_once());
     world.agents.set_unreachable_until(AT, away);
     let error = world.run(AGAIN).await.unwrap_err();
     assert!(matches!(error, CallError::Unreachable(_)), "{error}");
-    // By this one.
+    // Sent by this process.
     let world = World::new(at_once());
     world.agents.add_fault(AT, Fault::DropRequest);
     let vanish = async {
@@ -363,7 +365,7 @@ async fn nothing_is_sent_while_the_guard_says_no() {
     let open_at = START.plus(Millis::from_secs(300));
     let guard = || async move { clock.now() >= open_at };
     let end = run_action(&world.ctx, AT, &world.request, FRESH, || (), guard).await;
-    // The wait was longer than agents are waited for, and is not held against this one.
+    // The wait was longer than the patience with agents, and does not count against this one.
     assert_eq!(end, Ok(json!({"moved": 3}).into()));
     assert!(world.agents.asked(AT).iter().all(|(at, _)| *at >= open_at));
 }
@@ -379,7 +381,7 @@ async fn a_404_counts_only_where_an_agent_is_there_that_can_say_more() {
         assert!(matches!(error, CallError::Unreachable(_)), "{start:?}: {error}");
         assert_eq!(world.posts(), [], "{start:?}");
     }
-    // It may be found again between two requests.
+    // The proxy may find the agent again between two requests.
     for found in (1..60).map(|half| Millis(500 * half)) {
         let world = World::new(succeed(When::After(Millis::from_secs(60))));
         world.agents.set_latency(AT, Millis(1_000));
@@ -391,7 +393,7 @@ async fn a_404_counts_only_where_an_agent_is_there_that_can_say_more() {
         let (end, ()) = tokio::join!(world.run(FRESH), lose_way);
         assert_eq!((end, world.executions()), (Ok(json!({"moved": 3})), 1), "{found:?}");
     }
-    // It goes on where the way is found again.
+    // The call goes on when the proxy finds the agent again.
     let world = World::new(succeed(When::After(Millis::from_secs(60))));
     let lose_way = async {
         world.ctx.clock.sleep(Millis::from_secs(10).to_std()).await;
@@ -435,14 +437,14 @@ async fn after_an_answer_to_a_post_that_can_not_be_read_the_agent_is_looked_at()
         assert_eq!(world.run(FRESH).await, Ok(json!({"moved": 3})));
         assert_eq!((world.trace().as_str(), world.executions()), ("PLL", 1));
     }
-    // It had no effect, and another POST would be answered the same.
+    // The POST had no effect, and another one would get the same answer.
     let world = World::new(at_once());
     world.agents.add_fault(AT, Fault::GarbleRequest);
     let end = world.run(FRESH).await;
     let Err(CallError::Malformed(message)) = end else { panic!("{end:?}") };
     assert!(message.starts_with("http://node-1 answered something unexpected: the body"));
     assert_eq!((world.posts().len(), world.executions()), (1, 0));
-    // Whoever answered may hold it.
+    // Whoever answered may still hold the request.
     assert_eq!(world.passed(), LONGEST_HELD.0);
 }
 
@@ -457,7 +459,7 @@ async fn an_answer_to_a_look_that_can_not_be_read_ends_the_call_at_once() {
     let (end, ()) = tokio::join!(world.run(FRESH), garble);
     assert!(matches!(end, Err(CallError::Malformed(_))), "{end:?}");
     assert!((10_000..15_000).contains(&world.passed()), "{} ms", world.passed());
-    // Where it is only looked, that goes on until it can be read again.
+    // A call that may only look goes on until the answer can be read again.
     let look_only = Start { look_only: true, ..AGAIN };
     assert_eq!(world.run(look_only).await, Ok(json!({"moved": 3})));
     // Or until patience has ended.
@@ -476,7 +478,7 @@ async fn what_an_agent_says_of_its_node_is_readable_or_told_at_once() {
     let end = info(&world.ctx, AT, Wanted::default()).await;
     assert!(matches!(end, Err(CallError::Malformed(_))), "{end:?}");
     assert_eq!(world.passed(), 0);
-    // A wait for a status is for nodes that restart, and has an end of its own.
+    // A wait for a status is meant for nodes that restart, and has its own deadline.
     let end = wait_status(&world.ctx, AT, &healthy(), START, Millis::from_secs(60), None).await;
     assert_eq!(end, Ok("HEALTHY".to_owned()));
 }

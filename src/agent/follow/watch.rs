@@ -1,5 +1,6 @@
-//! What people are told about a call while it is followed: that its agent does not answer, or that its
-//! action waits behind others. This sees the requests of one call go by, and changes nothing about them.
+//! What people are told about a call while it is followed: that its agent does not answer, or that its action
+//! waits behind others. This observes the requests of one call and changes nothing about them, so a call goes
+//! the same way without it.
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,26 +16,27 @@ use crate::clock::Clock;
 use crate::run::{Millis, NodeInfo, Notice, Timestamp};
 use serde_json::Value;
 
-/// How many characters of what an agent or the network says are in a notice: it is written to the store,
-/// and is part of a sentence.
+/// How many characters of a text of an agent or the network a notice holds: it is written to the store, and is
+/// part of a sentence.
 const MAX_MESSAGE_CHARS: usize = 300;
 
-/// The least time that a request gets before people are told that the agent is silent: this may be the
+/// The shortest time that a request gets before people are told that the agent is silent: this may be the
 /// request that is answered.
 const ANSWER_TIME: Millis = Millis::from_secs(1);
 
-/// How often an agent that does not show its queue is asked for it in one call.
+/// How often one call asks for the queue of an agent that does not show it.
 const QUEUE_TRIES: u32 = 3;
 
-/// Tells a notice; false when there is no room for it now. Nobody waits for room, since that would delay
+/// Passes a notice on; false when there is no room for it now. Nobody waits for room, since that would delay
 /// the call.
 type Report = Box<dyn Fn(Option<Notice>) -> bool + Send + Sync>;
 
 impl FollowContext {
-    /// The same for one call. What is told is how it goes; none if it goes on as it should.
+    /// A context for one call, whose progress is passed to `report`: a notice, or `None` when the call goes on
+    /// as it should.
     ///
-    /// `known` is what was told of it before. If `again`, another task may have told something since, so
-    /// the first good answer is told in any case.
+    /// `known` is the last notice that was given about this call. If `again`, another task may have given
+    /// notices since, so the first good answer is reported in any case.
     pub fn watched(
         &self,
         known: Option<Notice>,
@@ -63,7 +65,7 @@ impl FollowContext {
     }
 }
 
-/// The way to the agent of one call.
+/// The client of one call, which observes the requests as it hands them on.
 struct Watched {
     client: Arc<dyn AgentClient>,
     clock: Arc<dyn Clock>,
@@ -72,19 +74,19 @@ struct Watched {
     seen: Mutex<Seen>,
 }
 
-/// What went by so far.
+/// What was observed so far.
 struct Seen {
     told: Option<Notice>,
     told_at: Timestamp,
-    /// `told` may not be what was told last.
+    /// Whether `told` may not be the last notice that was given.
     unsure: bool,
-    /// When the first request was sent since the last good answer.
+    /// When the first request after the last good answer was sent.
     silent_since: Option<Timestamp>,
-    /// What came of the last request that got no good answer, and whether there was an answer at all.
+    /// The error of the last request that got no good answer, and whether there was an answer at all.
     last: Option<(String, bool)>,
-    /// Since when looks show the action as NEW.
+    /// Since when looks have shown the action as NEW.
     new_since: Option<Timestamp>,
-    /// How often the queue may still be asked in vain.
+    /// How often the queue may still be asked for without success.
     queue_tries: u32,
 }
 
@@ -93,7 +95,7 @@ impl Watched {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets a request go by. If it gets no answer, people are told while it is still waited for.
+    /// Hands a request on. If it gets no answer, people are told while it is still in progress.
     async fn pass<T>(
         &self,
         address: &str,
@@ -130,7 +132,7 @@ impl Watched {
         answer
     }
 
-    /// Nothing was sent: that the agent says nothing is not its silence.
+    /// Nothing was sent, so no silence of the agent begins with this request.
     fn not_asked(&self, sent: Timestamp) {
         let mut seen = self.seen();
         if seen.silent_since == Some(sent) {
@@ -150,7 +152,7 @@ impl Watched {
         }
     }
 
-    /// Tells people that the agent gives no good answer, if that has been so for long enough.
+    /// Tells people that the agent gives no good answer, if that has lasted long enough.
     fn tell_silence(&self, address: &str) {
         let found = {
             let seen = self.seen();
@@ -207,8 +209,8 @@ impl Watched {
         }
     }
 
-    /// How many come before the action in the agent's queue, and the kind of the one that runs or goes
-    /// first; none if the agent does not say. Such an agent is soon not asked any more.
+    /// How many actions come before this one in the agent's queue, and the kind of the one that runs or goes
+    /// first; `None` if the agent does not say. After a few tries such an agent is not asked any more.
     async fn place(&self, address: &str, id: Uuid) -> Option<(u32, Option<String>)> {
         let answer = tokio::select! {
             biased;
@@ -232,8 +234,8 @@ impl Watched {
         }
     }
 
-    /// Tells something, unless the same was told already, or something like it a short while ago. If
-    /// there is no room, it is told at the next occasion.
+    /// Gives a notice, unless the same was given already, or one of the same kind a short while ago. If there
+    /// is no room, it is given at the next opportunity.
     fn tell(&self, notice: Option<Notice>) {
         let now = self.clock.now();
         let mut seen = self.seen();
@@ -247,7 +249,8 @@ impl Watched {
     }
 }
 
-/// The place of the action; none when it is not in the queue (any more).
+/// How many actions come before this one, and the kind of the one that runs or goes first; `None` when it is
+/// not in the queue (any more).
 fn place_in(queue: &[QueuedAction], id: Uuid) -> Option<(u32, Option<String>)> {
     let place = queue.iter().position(|action| action.id == id)?;
     let (first, after) = queue.split_at(place);
@@ -259,7 +262,7 @@ fn place_in(queue: &[QueuedAction], id: Uuid) -> Option<(u32, Option<String>)> {
     Some((before, behind.map(|action| cut(&action.kind))))
 }
 
-/// Whether the agent answered at all, though not well.
+/// Whether the agent answered at all, though not with a success.
 pub(super) const fn is_answer(error: &AgentError) -> bool {
     match error {
         AgentError::Connect { .. }

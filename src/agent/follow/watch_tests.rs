@@ -1,4 +1,4 @@
-//! What is told of calls while they are followed, in paused time.
+//! What is reported of calls while they are followed, in paused time.
 
 use std::sync::{Arc, Mutex};
 
@@ -26,7 +26,7 @@ fn seconds(count: u64) -> Timestamp {
     START.plus(Millis::from_secs(count))
 }
 
-/// Each telling and when it came, in milliseconds from the start.
+/// Each report and when it came, in milliseconds from the start.
 type Told = Arc<Mutex<Vec<(u64, Option<Notice>)>>>;
 
 struct World {
@@ -40,7 +40,7 @@ impl World {
         Self::knowing(script, None, false, true)
     }
 
-    /// A world where something was told before; with `room` what is told is taken.
+    /// A world where `known` was reported before; `room` says whether reports are accepted.
     fn knowing(script: Script, known: Option<Notice>, again: bool, room: bool) -> Self {
         let clock = Arc::new(TokioClock::starting_at(START));
         let agents = FakeAgents::new(clock.clone());
@@ -123,7 +123,7 @@ async fn an_agent_that_answers_with_errors_is_told_apart() {
     for _ in 0..6 {
         world.agents.add_fault(AT, Fault::Break);
     }
-    // Looks that find nothing are good answers, so it is the requests in between that count.
+    // Looks that do not find the action are good answers, so only the requests between them count.
     world.run().await.unwrap();
     assert_eq!(world.told(), [], "it answers each look");
     let message = format!("{AT} answered 503: busy");
@@ -163,7 +163,7 @@ async fn an_agent_that_comes_and_goes_tells_no_more_than_its_silences() {
     let world = World::new(Script::Stall);
     let flap = async {
         for turn in 0..100 {
-            // Away for 3 s of 6 s: no silence is long enough.
+            // Away for 3 s out of every 6 s: no silence is long enough.
             world.agents.set_unreachable_until(AT, seconds(turn * 6 + 3));
             world.ctx.clock.sleep(Millis::from_secs(6).to_std()).await;
         }
@@ -172,7 +172,7 @@ async fn an_agent_that_comes_and_goes_tells_no_more_than_its_silences() {
     let (end, ()) = tokio::join!(world.run(), flap);
     assert!(end.is_ok(), "{end:?}");
     let told = world.told();
-    // A look that is due in a gap may miss it, and two silences become one.
+    // A look that is due in a gap may miss it, so that two silences become one.
     assert!(told.windows(3).all(|three| three[2].0 - three[0].0 >= 5_000), "{told:?}");
     assert!(told.len() <= 80, "{} tellings in ten minutes", told.len());
 }
@@ -230,7 +230,7 @@ async fn an_action_behind_others_tells_how_many_and_what_goes_first() {
     let since = told[0].1.as_ref().unwrap().since();
     let kind = Some("demo.example.com/backup");
     let said: Vec<_> = told.iter().map(|(_, notice)| notice.clone()).collect();
-    // The end of the action follows at once, so it is not told that it is NEW no more.
+    // The end of the action follows at once, so nobody is told that it is not NEW any more.
     assert_eq!(said, [behind(since, 3, kind), behind(since, 1, kind)]);
     assert!((5_000..10_000).contains(&told[0].0), "{told:?}");
     assert!(told[1].0 - told[0].0 >= 30_000, "changes are told rarely: {told:?}");

@@ -1,53 +1,54 @@
-//! What the engine needs of a platform, whatever carries it there.
+//! What the engine needs from a platform, whatever the transport: one question, and errors that say whether to
+//! ask it again.
 
 use async_trait::async_trait;
 
 use crate::run::PlatformNode;
 
-/// Why a platform gave no answer that can be read.
+/// Why a platform gave no answer that can be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PlatformError {
     /// No client could be made.
     #[error("failed to make a client for platforms: {message}")]
     Client {
-        /// What happened.
+        /// What happened, as human-readable text.
         message: String,
     },
-    /// This process or its system has too little of something to make a connection: nothing was sent, and this says
+    /// This process or its system lacks a resource that a connection needs. Nothing was sent, and this says
     /// nothing about the platform.
     #[error("{message}, so nothing was sent to {url}")]
     Short {
         /// Base URL of the platform.
         url: String,
-        /// What there is too little of.
+        /// What is short, as human-readable text.
         message: String,
     },
-    /// There was no connection, or no whole answer in time.
+    /// There was no connection, or no complete answer in time.
     #[error("failed to get an answer from {url}: {message}")]
     NoAnswer {
         /// Base URL of the platform.
         url: String,
-        /// What happened.
+        /// What happened, as human-readable text.
         message: String,
     },
-    /// It answered with another status than 200.
+    /// The status of the answer was not 200.
     #[error("{url} answered {status}: {message}")]
     Status {
         /// Base URL of the platform.
         url: String,
-        /// HTTP status.
+        /// The status of the answer.
         status: u16,
-        /// The beginning of the body.
+        /// The beginning of the body, as text.
         message: String,
     },
-    /// The answer is larger than what is read.
+    /// The answer is larger than may be read.
     #[error("{url} answered with more than {limit} {unit}")]
     TooLarge {
         /// Base URL of the platform.
         url: String,
-        /// How many are read.
+        /// How many of `unit` are read at most.
         limit: usize,
-        /// Of what.
+        /// What is counted: bytes or nodes.
         unit: &'static str,
     },
     /// The answer does not have the expected shape.
@@ -61,8 +62,8 @@ pub enum PlatformError {
 }
 
 impl PlatformError {
-    /// Whether the same question may go well later. A platform is mended while runs wait for it, so
-    /// all do but one that can't even be asked.
+    /// Whether the same question may succeed later. Platforms are repaired while runs wait for them, so this
+    /// holds for all errors except when there is no client to ask with.
     pub const fn retryable(&self) -> bool {
         match self {
             Self::Short { .. }
@@ -75,11 +76,11 @@ impl PlatformError {
     }
 }
 
-/// Speaks to platforms. One client serves all of them; a platform is named by its base URL.
+/// Asks platforms. One client serves all of them; a platform is named by its base URL.
 #[async_trait]
 pub trait Platform: Send + Sync + 'static {
-    /// The nodes of `cluster`, unchecked and in no order; none when the platform does not know such a
-    /// cluster. Never repeated by the client itself.
+    /// The nodes of `cluster`, unchecked and in no order; `None` when the platform does not know such a
+    /// cluster. The client itself never repeats the question because of a fault of the platform.
     async fn discover(
         &self,
         url: &str,

@@ -1,4 +1,5 @@
-//! Platforms in memory that answer as a test says, for tests of the engine and for the simulator.
+//! Platforms in memory that answer as a test says, for tests of the engine and for the simulator. They depend
+//! on nothing but the clock and what the test says, so histories can be repeated.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,8 +11,8 @@ use crate::agent::door::Coming;
 use crate::clock::Clock;
 use crate::run::{Millis, PlatformNode, Timestamp};
 
-/// Questions that are remembered of each platform; the oldest go first, so that a simulation of days
-/// does not fill the memory.
+/// Questions that are remembered for each platform; the oldest go first, so that a simulation of days does not
+/// fill the memory.
 const MAX_REMEMBERED: usize = 10_000;
 
 /// Platforms in memory, named by their base URL. Cheap to clone; clones are the same platforms.
@@ -36,7 +37,7 @@ impl FakePlatforms {
         Self { clock, platforms: Arc::default() }
     }
 
-    /// Sets the nodes of a cluster, as (identifier, address). A platform that is not there is made.
+    /// Sets the nodes of a cluster, as (identifier, address). Creates the platform if it does not exist.
     pub fn set(&self, url: &str, cluster: &str, nodes: &[(&str, &str)]) {
         let node = |(id, address): &(&str, &str)| PlatformNode {
             node_id: Some((*id).to_owned()),
@@ -46,32 +47,32 @@ impl FakePlatforms {
         self.set_nodes(url, cluster, nodes.iter().map(node).collect());
     }
 
-    /// Sets the nodes of a cluster, good ones and others.
+    /// Sets the nodes of a cluster, including nodes that are not usable.
     pub fn set_nodes(&self, url: &str, cluster: &str, nodes: Vec<PlatformNode>) {
         self.with(url, |platform| platform.clusters.insert(cluster.to_owned(), nodes));
     }
 
-    /// Lets a platform forget a cluster.
+    /// Makes a platform forget a cluster.
     pub fn forget(&self, url: &str, cluster: &str) {
         self.with(url, |platform| platform.clusters.remove(cluster));
     }
 
-    /// Makes each answer take this long, half of it before it is worked out.
+    /// Makes each answer take this long; half of it passes before the answer is worked out.
     pub fn set_latency(&self, url: &str, latency: Millis) {
         self.with(url, |platform| platform.latency = latency);
     }
 
-    /// Makes each answer take this long from its beginning to its end.
+    /// Makes each answer take this long from its first byte to its last.
     pub fn set_slow(&self, url: &str, slow: Millis) {
         self.with(url, |platform| platform.slow = slow);
     }
 
-    /// Lets every question fail with this message, or none any more.
+    /// Makes every question fail with this message; `None` ends that.
     pub fn fail(&self, url: &str, message: Option<&str>) {
         self.with(url, |platform| platform.fails = message.map(str::to_owned));
     }
 
-    /// When a platform was asked, the last times if they were many.
+    /// When a platform was asked, oldest first; only the last times if there were many.
     pub fn asked(&self, url: &str) -> Vec<Timestamp> {
         self.with(url, |platform| platform.asked.clone())
     }
@@ -84,7 +85,7 @@ impl FakePlatforms {
         f(self.lock().entry(url.to_owned()).or_default())
     }
 
-    /// Half of the latency of a platform that is there.
+    /// Half of the latency of a platform; an error if there is no such platform.
     fn half(&self, url: &str) -> Result<Millis, PlatformError> {
         match self.lock().get(url) {
             Some(platform) => Ok(Millis(platform.latency.0 / 2)),

@@ -1,4 +1,5 @@
-//! Speaks to platforms over HTTP.
+//! Asks platforms over HTTP. Unlike the client of agents, this trusts the certificates of the system, and reads
+//! much larger answers, few of which may be in memory at once.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -16,53 +17,51 @@ use crate::agent::door::bounds::REFUSAL_TIME;
 use crate::agent::door::{Bodies, Body, NoBody, Pace, cut, describe, is_not_http};
 use crate::run::PlatformNode;
 
-/// Until a connection must stand.
+/// Time within which a connection must be established.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Time within which the answer must begin: a platform may ask others first. The caller may have less
-/// patience.
+/// Time within which the answer must begin: a platform may ask others first. The caller may have less patience.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long an unused connection is kept: longer than the usual interval between two questions, and shorter than
 /// servers keep them.
 const CONNECTION_KEPT: Duration = Duration::from_secs(30);
 
-/// Connections that are open at once, where nobody says how many descriptors there are for them: there are few
-/// platforms.
+/// Connections open at once, unless they are shared with those to agents: there are few platforms.
 const CONNECTIONS: usize = 64;
 
-/// Time within which the next piece of an answer must be there.
+/// Time within which the next piece of an answer must arrive.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// The fewest bytes of an answer a second: at this pace the largest one takes at most half an hour.
+/// The fewest bytes per second of an answer: at this pace the largest one takes at most half an hour.
 const MIN_RATE: u32 = 32 * 1024;
 
 /// How long a large answer keeps its place while that of another platform waits for one: the time that the
-/// largest takes at half a megabyte a second.
+/// largest takes at half a megabyte per second.
 const TURN: Duration = Duration::from_secs(120);
 
-/// Bytes of an answer that are read: it holds all clusters of the platform, and 100,000 nodes take
-/// some 20 MiB.
+/// Bytes of an answer that are read at most: it holds all clusters of the platform, and 100,000 nodes take some
+/// 20 MiB.
 const MAX_RESPONSE_BYTES: usize = 64 * 1024 * 1024;
 
 /// Bytes of large answers that are in memory at once: two of the largest.
 const LARGE_BYTES: usize = 2 * MAX_RESPONSE_BYTES;
 
-/// Answers above this are read beside the event loop, which they would hold up for longer than a
-/// millisecond or so.
+/// Answers above this size are parsed on a blocking thread, since parsing them would hold up the event loop for
+/// longer than a millisecond or so.
 const INLINE_BYTES: usize = 128 * 1024;
 
-/// Bytes of the body of an error that are shown.
+/// Bytes of the body that are shown if the answer is an error.
 const SHOWN_BYTES: usize = 1_024;
 
 /// Settings of [`HttpPlatforms`].
 #[derive(Clone, Debug)]
 pub struct PlatformHttpConfig {
-    /// Until a connection must stand.
+    /// Time within which a connection must be established.
     pub connect_timeout: Duration,
     /// Time from the start of the request until the answer must begin.
     pub request_timeout: Duration,
-    /// How slowly the rest of it may come.
+    /// How slowly the rest of an answer may come.
     pub pace: Pace,
 }
 
@@ -76,9 +75,10 @@ impl Default for PlatformHttpConfig {
     }
 }
 
-/// The [`Platform`] over HTTP. It follows no redirects and uses no proxy. It asks again by itself only if an answer
-/// failed because of us: it had to give way to others, or there was no room for it in time. The certificates of `https` platforms are checked against those that the system trusts,
-/// or the files that `SSL_CERT_FILE` and `SSL_CERT_DIR` name. Cheap to clone.
+/// The [`Platform`] over HTTP. It follows no redirects and uses no proxy. It asks again by itself only if an
+/// answer failed because of us: it had to give way to others, or there was no room for it in time. The
+/// certificates of `https` platforms are checked against those that the system trusts, or the files that
+/// `SSL_CERT_FILE` and `SSL_CERT_DIR` name. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct HttpPlatforms {
     config: PlatformHttpConfig,
@@ -89,27 +89,28 @@ pub struct HttpPlatforms {
 }
 
 impl HttpPlatforms {
-    /// Makes a client.
+    /// Makes a client; it connects when it is first used.
     ///
     /// # Errors
-    /// [`PlatformError::Client`].
+    /// [`PlatformError::Client`]: the HTTP client could not be made.
     pub fn new(config: PlatformHttpConfig) -> Result<Self, PlatformError> {
-        // Another part of the process may have done this; the first one counts, and it is the same.
+        // Another part of the process may have installed the provider before; the first one stays, and it is
+        // the same.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        // No certificate is needed, so that a machine without any is no obstacle.
+        // Plain HTTP needs no certificates, so a machine that has none is no obstacle.
         let plain = builder(&config).tls_certs_only([]).build().map_err(|error| client(&error))?;
         let bodies = Bodies::with_room(config.pace, LARGE_BYTES);
         let connections = Connections::new(CONNECTIONS, CONNECTION_KEPT);
         Ok(Self { config, plain, secured: Arc::default(), bodies, connections })
     }
 
-    /// Has only as many connections as are left by `agents`, and tells of shortages together with them.
+    /// Limits its connections together with those of `agents`, and reports shortages together with them.
     #[must_use]
     pub fn sharing_connections(self, agents: &HttpAgents) -> Self {
         Self { connections: agents.connections().clone(), ..self }
     }
 
-    /// The client for `url`. The one for `https` is made when it is needed: it reads the certificates of
+    /// The client for `url`. The one for `https` is made when it is first needed: it reads the certificates of
     /// the system, which may have none.
     fn client_for(&self, url: &str) -> Result<reqwest::Client, PlatformError> {
         if !url.starts_with("https:") {
@@ -124,10 +125,11 @@ impl HttpPlatforms {
 }
 
 impl HttpPlatforms {
-    /// What a platform says. It is asked again if its answer fails because of us; each time that has longer.
+    /// What a platform answers. It is asked again if reading the answer fails because of us; the answer gets
+    /// more time with each repetition.
     async fn ask(&self, url: &str) -> Result<Body, PlatformError> {
         let mut seat = self.bodies.seat();
-        // Those to agents are others, also where they lead to the same host.
+        // Connections to agents are separate ones, even to the same host.
         let turn = self.connections.turn(&format!("platform+{url}")).await;
         let turn = turn.map_err(|short| too_little(url, short))?;
         loop {
@@ -160,7 +162,7 @@ impl HttpPlatforms {
 }
 
 impl HttpPlatforms {
-    /// What a request without an answer says.
+    /// The error of a request that got no answer.
     fn not_sent(&self, url: &str, error: &reqwest::Error) -> PlatformError {
         let ours = error.is_connect().then(|| self.connections.shortage().notice(url, error));
         ours.flatten().map_or_else(|| transport(url, error), |short| too_little(url, short))

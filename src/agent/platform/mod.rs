@@ -1,8 +1,9 @@
-//! Platforms: who knows which nodes a cluster has.
+//! Platforms: they know which nodes a cluster has.
 //!
 //! [`Platform`] is one question and its answer: `GET {url}/discover`. [`HttpPlatforms`] asks over HTTP,
 //! [`FakePlatforms`] answers as a test says. What an answer means for a run is not decided here but by
-//! [`Follower`](crate::run::Follower). [`server`] is the other side: a platform that serves a file.
+//! [`Follower`](crate::run::Follower), so that it can be tested without any network. [`server`] is the other
+//! side: a platform that serves a file.
 
 mod client;
 mod fake;

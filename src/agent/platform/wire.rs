@@ -6,8 +6,8 @@
 //!    "node_class": "m5.large", "node_group": "eu-west-1a"}]}]}
 //! ```
 //!
-//! One node that is no good must not hide the others, so of a node everything is optional. What is
-//! around the nodes has to be right: with less, nothing is known.
+//! One bad node must not hide the others, so every part of a node is optional. Everything around the nodes has
+//! to be right, since otherwise nothing is known.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -18,13 +18,13 @@ use serde::{Deserialize, de::Error as _};
 use crate::agent::door::cut;
 use crate::run::PlatformNode;
 
-/// Nodes of one cluster that are read: as many as a cluster may have, and as many again that can't
-/// be used. What an answer holds beyond that, or of other clusters, is never kept: a small text can
-/// stand for a node, so that the limit of its bytes alone would let an answer fill the memory.
+/// Nodes of one cluster that are read: as many as a cluster may have, and as many again that can't be used.
+/// Whatever an answer holds beyond that, or of other clusters, is never kept: a node can be as small as a few
+/// bytes of text, so the limit on bytes alone would let an answer fill the memory.
 pub(super) const MAX_NODES: usize = 200_000;
 
-/// How many bytes of a node's text are kept. No identifier, address or attribute may be so long, so
-/// only texts that can't be used are cut.
+/// How many bytes of a node's text are kept. No identifier, address or attribute may be this long, so only
+/// texts that can't be used are cut.
 const TEXT_BYTES: usize = 4 * 1024;
 
 /// Why an answer can't be read.
@@ -34,12 +34,12 @@ pub(super) enum Unread {
     TooManyNodes,
 }
 
-/// Reads the nodes of one cluster; none when the answer does not have it. A cluster that is in it
-/// several times has the nodes of all of them.
+/// Reads the nodes of one cluster; `None` when the answer does not contain it. If the cluster occurs several
+/// times, the nodes of all occurrences are returned.
 pub(super) fn read(body: &[u8], cluster: &str) -> Result<Option<Vec<PlatformNode>>, Unread> {
     let malformed = |error: serde_json::Error| {
         let expected = r#"{"clusters": [{"cluster_id": …, "nodes": […]}]}"#;
-        // The error quotes in full what was found in place of something else.
+        // The error quotes the unexpected value in full, so it is cut.
         Unread::Malformed(cut(&format!("the body: expected {expected}: {error}")))
     };
     let mut json = serde_json::Deserializer::from_slice(body);
@@ -52,7 +52,7 @@ pub(super) fn read(body: &[u8], cluster: &str) -> Result<Option<Vec<PlatformNode
     }
 }
 
-/// An answer, of which the nodes of this cluster are kept.
+/// Reads an answer, and keeps only the nodes of this cluster.
 #[derive(Clone, Copy)]
 struct AnswerOf<'c>(&'c str);
 
@@ -159,7 +159,8 @@ impl<'de> Deserialize<'de> for Nodes {
     }
 }
 
-/// A part of a node, which any JSON may stand in place of: that reads as nothing, and is not kept.
+/// A part of a node. Any JSON may stand in its place: a value of the wrong type reads as nothing, and is not
+/// kept.
 trait Part: Default {
     fn of_text(_text: String) -> Self {
         Self::default()

@@ -1,4 +1,4 @@
-//! The command line of `replibook agent`.
+//! The command line of `replibook agent`: the arguments, and what the help text says about commands.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::config::read_length;
 use crate::web::HostName;
 
-/// What the help text says of commands.
+/// What the help text says about commands.
 const ABOUT_COMMANDS: &str = "\
 A command gets the arguments of its action as JSON on stdin. One that ends with 0 has done its work: JSON \
 that it printed is the result, any other text is {\"stdout\": \"…\"}, nothing is null. Any other end fails \
@@ -25,25 +25,25 @@ pub struct AgentArgs {
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// Identifier of the node; counts over the configuration.
+    /// Identifier of the node; takes precedence over the configuration.
     #[arg(long, value_name = "ID")]
     pub node_id: Option<String>,
 
-    /// An attribute of the node, as text; counts over the configuration. May be repeated.
+    /// An attribute of the node, as text; takes precedence over the configuration. May be repeated.
     #[arg(long = "attribute", value_name = "KEY=VALUE", value_parser = key_value)]
     pub attributes: Vec<(String, String)>,
 
-    /// File that holds the status of the node: a word in capitals, or `UNKNOWN: reason`. Read at
-    /// each request; without the file the configured status counts. Counts over the configuration.
+    /// File that holds the status of the node: a word in capitals, or `UNKNOWN: reason`. Read at each request;
+    /// without the file the configured status counts. Takes precedence over the configuration.
     #[arg(long, value_name = "FILE")]
     pub status_file: Option<PathBuf>,
 
-    /// SQLite database that keeps the actions. It is made if it is not there, for this user alone. Only
-    /// one agent at a time can use it.
+    /// SQLite database that keeps the actions. It is created if it does not exist, readable by this user alone.
+    /// Only one agent at a time can use it.
     #[arg(long, value_name = "FILE", default_value = "replibook-agent.sqlite")]
     pub data: PathBuf,
 
-    /// Address to listen on. Other machines reach only one that is not loopback: see --insecure.
+    /// Address to listen on. Other machines can reach only an address that is not loopback: see --insecure.
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     pub host: IpAddr,
 
@@ -51,8 +51,8 @@ pub struct AgentArgs {
     #[arg(long, default_value_t = 8_000)]
     pub port: u16,
 
-    /// Listen on addresses that other machines reach. There is no access control: whoever reaches
-    /// the agent can run its actions.
+    /// Listen on addresses that other machines can reach. There is no access control: whoever reaches the agent
+    /// can run its actions.
     #[arg(long)]
     pub insecure: bool,
 
@@ -70,7 +70,7 @@ pub struct AgentArgs {
     #[arg(long, value_name = "LENGTH", default_value = "7d", value_parser = read_length)]
     pub retention: Duration,
 
-    /// Stop when standard input closes: with the program that started the agent.
+    /// Stop when standard input closes, so that the agent ends with the program that started it.
     #[arg(long)]
     pub until_stdin_closes: bool,
 }

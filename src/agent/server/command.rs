@@ -1,9 +1,9 @@
-//! Performs an action that is a command.
+//! Performs an action that is a command, so that it begins at most once whenever the agent dies.
 //!
-//! No command runs that is not written down. The agent first starts a shell, which waits on standard
-//! input for a word from the agent and then becomes the command: the same process. Its number is written
-//! to the database before the word is given. If the agent dies before that, the pipe closes and the
-//! shell ends. If it dies later, the next agent knows what to end.
+//! Every command is written down before it runs. The agent first starts a shell, which waits on standard input
+//! for a word from the agent and then becomes the command: it stays the same process. Its number is written to
+//! the database before the word is given. If the agent dies before that, the pipe closes and the shell ends. If
+//! the agent dies later, the next agent knows what to end.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -23,11 +23,11 @@ use crate::clock::Clock;
 /// How long a command may take unless its declaration says otherwise.
 pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
-/// The longest that a declaration may say: an agent does nothing else meanwhile.
+/// The longest time that a declaration may give: meanwhile the agent does nothing else.
 pub(super) const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3_600);
 
-/// How long output may come after the end of the command, from a process that left its group and
-/// kept its output open.
+/// How long output may still come after the end of the command, from a process that left its group and kept the
+/// output open.
 const DRAIN: Duration = Duration::from_secs(1);
 
 /// `PATH` of commands when the agent has none.
@@ -36,13 +36,13 @@ const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// The shell that waits for the word. POSIX makes it read no byte beyond the line.
 const SHELL: &str = "/bin/sh";
 
-/// What it is told to do. Variables that the shell sets by itself are not meant for the command.
+/// The script of the shell. Variables that the shell sets by itself are not meant for the command.
 const GATE: &str = "IFS= read -r go || exit 125; unset go PWD OLDPWD SHLVL; exec \"$@\"";
 
-/// The word.
+/// The word that lets the command begin.
 const GO: &[u8] = b"go\n";
 
-/// A command to perform.
+/// A command to perform, for one action.
 pub(super) struct Job<'a> {
     pub(super) spec: &'a CommandSpec,
     /// Arguments of the action, in JSON.
@@ -51,27 +51,27 @@ pub(super) struct Job<'a> {
     pub(super) env: Vec<(&'static str, String)>,
 }
 
-/// How a command ended.
+/// The result of a command.
 #[derive(Debug, PartialEq)]
 pub(super) enum CommandEnd {
-    /// It ended well, with a payload in JSON.
+    /// It ended with status 0; the payload is JSON.
     Done(String),
-    /// It failed by itself or before it began, or it was killed.
+    /// It failed by itself or before it began, or it was killed; this says how.
     Failed(String),
 }
 
-/// What became of a command.
+/// The result of a command, and the process that may need to be ended.
 #[derive(Debug, PartialEq)]
 pub(super) struct Performed {
     pub(super) end: CommandEnd,
-    /// The process that it was, if it began. Something of it may still be there, however it ended: what is
-    /// killed takes a moment to go, and another user's process stays.
+    /// The process of the command, if it began. However the command ended, something of it may still exist: a
+    /// killed process takes a moment to go, and another user's process stays.
     pub(super) left: Option<ProcessId>,
 }
 
-/// Runs a command until it ends, its timeout is over, or the agent is stopped. `record` writes down
-/// which process the command will be, before it begins. All processes of its group are killed when this
-/// returns, or when its future is dropped.
+/// Runs a command until it ends, its time is over, or the agent is stopped. `record` writes down which process
+/// the command will be, before it begins. All processes of its group are killed when this returns, or when its
+/// future is dropped.
 ///
 /// # Errors
 /// Those of `record`: then the command has not begun.
@@ -102,7 +102,7 @@ pub(super) async fn perform<E>(
         }
     };
     group.kill();
-    // Reaps the process, if that did not happen yet; after the kill it ends at once.
+    // Reaps the process if that did not happen yet; after the kill it ends at once.
     tokio::select! {
         _ = child.wait() => {}
         () = clock.sleep(DRAIN) => {}
@@ -133,8 +133,8 @@ fn spawn(job: &Job<'_>) -> io::Result<(Child, ProcessId)> {
     Ok((child, process))
 }
 
-/// The file of a program, found as a shell finds it. The shell itself would say too late that there is
-/// none.
+/// The file of a program, found as a shell finds it. The shell itself would report too late that there is no
+/// such program.
 fn find(program: &str, search: &std::ffi::OsStr) -> io::Result<PathBuf> {
     let runs = |path: &Path| {
         let about = path.metadata()?;
@@ -144,7 +144,7 @@ fn find(program: &str, search: &std::ffi::OsStr) -> io::Result<PathBuf> {
         }
     };
     if program.contains('/') {
-        // The shell must not take it for one of its own options.
+        // The shell must not take the name for one of its own options.
         let path = if program.starts_with('-') {
             Path::new(".").join(program)
         } else {
@@ -179,7 +179,7 @@ async fn run(child: &mut Child, group: &mut Group, args: &str, clock: &dyn Clock
                 _ = &mut talk, if talking => talking = false,
             }
         };
-        // Whoever is left in the group may hold the output open.
+        // Any process left in the group may hold the output open.
         group.kill();
         if talking {
             tokio::select! {
@@ -206,7 +206,7 @@ async fn let_go(stdin: Option<ChildStdin>, args: &str) {
     }
 }
 
-/// Reads to the end and gives away all bytes. A pipe that fails has ended.
+/// Reads to the end and passes all bytes to `take`. A pipe that fails has ended.
 async fn read_all(pipe: Option<impl AsyncRead + Unpin>, mut take: impl FnMut(&[u8])) {
     let Some(mut pipe) = pipe else { return };
     let mut buffer = vec![0; 16 * 1024];
@@ -215,8 +215,8 @@ async fn read_all(pipe: Option<impl AsyncRead + Unpin>, mut take: impl FnMut(&[u
     }
 }
 
-/// The process group of a command: it and its children. It is killed once, at the latest when this is
-/// dropped: once the first process was waited for, the number may belong to another group.
+/// The process group of a command: the command and its children. It is killed once, at the latest when this is
+/// dropped. Once the first process was waited for, the number may belong to another group.
 struct Group(Option<rustix::process::Pid>);
 
 impl Group {
@@ -227,7 +227,7 @@ impl Group {
 
     fn kill(&mut self) {
         if let Some(pid) = self.0.take() {
-            // An error means that nobody is left, or only processes of others.
+            // An error means that no process is left, or only processes of other users.
             let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
         }
     }
@@ -308,7 +308,7 @@ mod tests {
             Err("the disk is full")
         };
         assert_eq!(perform(&job, &SystemClock, &stop, full).await, Err("the disk is full"));
-        // The shell that waited is gone, and was nothing else before.
+        // The shell that waited is gone, and nothing ran before it became the command.
         let shell = shell.unwrap();
         while !shell.end(uuid::Uuid::nil()).unwrap() {
             tokio::task::yield_now().await;
@@ -332,7 +332,7 @@ mod tests {
             Ok::<_, Infallible>(())
         };
         let Ok(done) = perform(&job, &SystemClock, &CancellationToken::new(), record).await;
-        // However it ends, what it may have left is looked for.
+        // However it ends, the process that it may have left is returned.
         assert_eq!(serde_json::to_value(&done.left).unwrap(), written);
         assert_eq!(payload(done.end), written["pid"]);
     }
@@ -349,7 +349,8 @@ mod tests {
         let script = "env | cut -d= -f1 | grep -v -e '^PWD$' -e '^_$' -e '^SHLVL$' | sort \
                       | tr '\\n' ' ' | sed 's/.*/\"&\"/'";
         assert_eq!(payload(sh(script).await), json!("PATH REPLIBOOK_NODE_ID "));
-        // A program that is no shell sees what the agent gives it, and the shell's last word.
+        // A program that is no shell sees what the agent gives it, and one variable (`_`) that the shell sets
+        // last.
         let seen = payload(performed(&["env"], DEFAULT_TIMEOUT, &Value::Null).await);
         let seen = seen["stdout"].as_str().unwrap().to_owned();
         let names: Vec<_> = seen.lines().filter_map(|line| line.split('=').next()).collect();
@@ -386,7 +387,7 @@ mod tests {
         let args = json!("x".repeat(500_000));
         let end = perform_within("cat", Duration::from_secs(30), &args).await;
         assert_eq!(payload(end), args);
-        // A command that reads nothing.
+        // The command reads nothing.
         let end = perform_within("echo 1", Duration::from_secs(30), &args).await;
         assert_eq!(payload(end), json!(1));
     }

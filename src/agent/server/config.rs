@@ -1,4 +1,5 @@
-//! The configuration of the reference agent: what its node is, and which commands are actions.
+//! The configuration of the reference agent: what its node is, and which commands are actions. It is checked
+//! when the agent starts, so that a mistake never waits for the first action.
 //!
 //! ```yaml
 //! node_id: node-1
@@ -7,19 +8,19 @@
 //! store_id: demo
 //! store_version: 1.2.3
 //! cluster_id: rs0
-//! allow_hosts: [node-1.example.com]  # names of this agent; localhost and addresses are some always
+//! allow_hosts: [node-1.example.com]  # names of this agent, besides localhost and IP addresses
 //! actions:
 //!   demo.example.com/restart:
 //!     command: [sh, -c, "sleep 1; echo '{\"restarted\": true}'"]
 //!     timeout: 30s
 //! ```
 //!
-//! A command gets the action's arguments as JSON on standard input, and its output is the action's payload:
-//! JSON as it is, other text as `{"stdout": text}`, nothing as null. If it ends with another code than 0 the
-//! action fails, with the end of standard error as its message. It runs in the agent's directory and with
-//! nothing in its environment but `PATH`, `REPLIBOOK_ACTION_ID`, `REPLIBOOK_ACTION_KIND`, `REPLIBOOK_NODE_ID`
-//! and, where there is one, `REPLIBOOK_STATUS_FILE`. What it leaves behind in its process group is killed at
-//! its end.
+//! A command gets the action's arguments as JSON on standard input, and its output becomes the action's
+//! payload: JSON unchanged, other text as `{"stdout": text}`, no output as null. If it ends with a code other
+//! than 0, the action fails, with the end of standard error as its message. A command runs in the agent's
+//! directory, and its environment has only `PATH`, `REPLIBOOK_ACTION_ID`, `REPLIBOOK_ACTION_KIND`,
+//! `REPLIBOOK_NODE_ID` and, if a status file is configured, `REPLIBOOK_STATUS_FILE`. What it leaves behind in
+//! its process group is killed at its end.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -37,47 +38,48 @@ use crate::playbook::{LENGTH_EXPECTED, Problem, Problems};
 use crate::run::Millis;
 use crate::web::HostName;
 
-/// Bytes of a configuration: more is some other file.
+/// Bytes of a configuration: a larger file is something else.
 const MAX_CONFIG_BYTES: u64 = 1024 * 1024;
 
-/// How many bytes of JSON the attributes of a node may have together. Engines take 256 KiB about a node, with
+/// How many bytes of JSON the attributes of a node may have together. Engines accept 256 KiB about a node, with
 /// texts of up to 64 KiB.
 const MAX_ATTRIBUTES_BYTES: usize = 64 * 1024;
 
-/// How many attributes there may be: engines take 4,000 values about a node, including the other fields.
+/// The most attributes of a node: engines accept 4,000 values about a node, including the other fields.
 const MAX_ATTRIBUTES: usize = 3_000;
 
-/// Kinds that start so are the agent's own.
+/// Kinds with this prefix are the agent's own.
 const RESERVED_PREFIX: &str = "agent.replicante.io/";
 
-/// The configuration. Every key may be left out.
+/// The configuration of an agent. Every key may be left out.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AgentConfig {
-    /// Identifier of the node.
+    /// Identifier of the node; must not be empty.
     pub node_id: String,
-    /// Status of the node, while no status file says otherwise.
+    /// Status of the node, unless the status file says otherwise.
     pub status: NodeStatus,
-    /// File that holds the status of the node.
+    /// File that holds the status of the node, read at each request.
     pub status_file: Option<PathBuf>,
     /// Attributes of the node: strings, numbers, booleans or null.
     pub attributes: Map<String, Value>,
-    /// Which kind of store the node runs.
+    /// Which kind of store the node runs, for example the name of a database.
     pub store_id: String,
-    /// Its version.
+    /// Version of the store.
     pub store_version: String,
-    /// Identifier of the cluster, as the store names it; empty: the agent says none, and nobody compares it.
+    /// Identifier of the cluster, as the store names it. Empty: the agent names no cluster, and nobody compares
+    /// it.
     pub cluster_id: String,
-    /// Attributes of the cluster.
+    /// Attributes of the cluster, which `info/store` gives.
     pub cluster_attributes: Map<String, Value>,
-    /// Where the store is reached.
+    /// Where the store can be reached.
     pub address: NodeAddress,
-    /// Shards on the node.
+    /// Shards on the node, which `info/shards` gives.
     pub shards: Vec<Shard>,
-    /// Host names under which the agent may be reached, besides `localhost` and IP addresses: those that
-    /// clusters use for it. `*` allows every name.
+    /// Host names under which the agent may be reached, besides `localhost` and IP addresses: those in the
+    /// addresses that clusters have for it. `*` allows every name.
     pub allow_hosts: Vec<HostName>,
-    /// Actions made of commands, by kind.
+    /// The commands that are actions, by kind of action.
     pub actions: BTreeMap<String, CommandSpec>,
 }
 
@@ -100,61 +102,61 @@ impl Default for AgentConfig {
     }
 }
 
-/// Status of a node.
+/// Status of a node, as `info/node` gives it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "a word in capitals or { UNKNOWN: reason }")]
 pub enum NodeStatus {
-    /// A word in capitals.
+    /// A known status: a word in capitals.
     Word(String),
-    /// None is known.
+    /// The status is not known.
     Unknown {
-        /// Why.
+        /// Why, as human-readable text.
         #[serde(rename = "UNKNOWN")]
         reason: String,
     },
 }
 
-/// Where the store of a node is reached.
+/// Where the store of a node can be reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct NodeAddress {
-    /// By its clients.
+    /// Address for its clients.
     pub client: Option<String>,
-    /// By the other members of its cluster.
+    /// Address for the other members of its cluster.
     pub member: Option<String>,
 }
 
-/// A shard on the node.
+/// A shard on the node, as `info/shards` gives it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Shard {
-    /// How far its writes are.
+    /// Position of its last write, if known.
     pub commit_offset: Option<ShardOffset>,
-    /// How far it is behind its primary.
+    /// How far it is behind its primary, if known.
     pub lag: Option<ShardOffset>,
-    /// What the node is to it.
+    /// Role of the node for this shard, for example primary or secondary.
     pub role: String,
-    /// Identifier.
+    /// Identifier of the shard.
     pub id: String,
 }
 
-/// A position in the writes of a shard.
+/// A position, or a distance, in the writes of a shard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ShardOffset {
-    /// What is counted.
+    /// What `value` counts, for example seconds.
     pub unit: String,
-    /// How many.
+    /// Number of units.
     pub value: i64,
 }
 
-/// An action made of a command.
+/// The declaration of an action that is a command.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CommandSpec {
-    /// The program and its arguments.
+    /// The program, which must not be empty, and its arguments.
     pub command: Vec<String>,
-    /// How long it may take, at most 24 h; then it is killed and the action fails.
+    /// How long the command may take, at most 24 h; then it is killed and the action fails.
     #[serde(default = "default_timeout", deserialize_with = "length")]
     pub timeout: Duration,
 }
@@ -162,37 +164,37 @@ pub struct CommandSpec {
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// It could not be read.
+    /// The file could not be read.
     #[error("failed to read {}", path.display())]
     Read {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What happened.
+        /// The error of the system.
         #[source]
         source: std::io::Error,
     },
-    /// It is too large to be one.
+    /// The file is too large to be a configuration.
     #[error("failed to use {}: found more than {MAX_CONFIG_BYTES} bytes, expected a configuration", path.display())]
     TooLarge {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
     },
-    /// It is not YAML of the expected shape.
+    /// The file is not YAML of the expected shape.
     #[error("failed to use {}", path.display())]
     Parse {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// Where, what was found and what was expected.
         #[source]
         source: serde_yaml::Error,
     },
-    /// It has the shape, but values that cannot be.
+    /// The shape is right, but some values are not allowed.
     #[error("failed to use the agent's configuration:\n{0}")]
     Invalid(#[from] Problems),
 }
 
 impl AgentConfig {
-    /// Reads a file.
+    /// Reads a configuration from a file, without checking its values (see [`check`](Self::check)).
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let read = |source| ConfigError::Read { path: path.to_owned(), source };
         let mut text = String::new();
@@ -205,7 +207,7 @@ impl AgentConfig {
             .map_err(|source| ConfigError::Parse { path: path.to_owned(), source })
     }
 
-    /// Checks what the shape does not say.
+    /// Checks what the types do not: sizes, ranges and names. Reports all problems at once.
     pub fn check(&self) -> Result<(), Problems> {
         let mut problems = Vec::new();
         let mut add = |path: String, found: String, expected: &str| {
@@ -240,7 +242,7 @@ impl AgentConfig {
             add("/attributes".to_owned(), found, &expected);
         }
         for (kind, spec) in &self.actions {
-            // In a JSON pointer a slash inside a key is written so.
+            // A JSON pointer writes a slash inside a key in this way.
             let at = format!("/actions/{}", kind.replace('~', "~0").replace('/', "~1"));
             if kind.is_empty() || kind.chars().count() > MAX_KIND_CHARS {
                 let expected = format!("1 to {MAX_KIND_CHARS} characters");
@@ -265,7 +267,7 @@ impl AgentConfig {
     }
 }
 
-/// Reads a length of time; longer than nothing.
+/// Reads a length of time; zero is an error.
 pub(super) fn read_length(text: &str) -> Result<Duration, String> {
     let length = text.parse::<Millis>().map_err(|error| error.to_string())?;
     match length {
@@ -291,7 +293,7 @@ mod tests {
         serde_yaml::from_str(text)
     }
 
-    /// The example above, as it is written there.
+    /// The YAML in the documentation of this file.
     fn example() -> String {
         let source = include_str!("config.rs");
         let lines = source.lines().filter_map(|line| line.strip_prefix("//!"));

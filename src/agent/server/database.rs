@@ -1,8 +1,9 @@
-//! The file of the agent's database: private, of a version that this agent knows, and used by one agent
-//! at a time.
+//! The file of the agent's database: private, of a version that this agent knows, and used by one agent at a
+//! time.
 //!
-//! Whoever can read it can read the arguments of all actions, and whoever can write to it can make the
-//! agent believe that it did something.
+//! Whoever can read it can read the arguments of all actions, and whoever can write to it can make the agent
+//! believe that it did something. So all that touches the file and its permissions is here, apart from the
+//! queries in `store`.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io;
@@ -16,19 +17,19 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::store::StoreError;
 
-/// Version of the tables, kept in the database.
+/// Version of the tables, which the database keeps too. Later versions are refused.
 pub(super) const VERSION: i64 = 3;
 
 /// How long to wait for a database that another agent is about to close.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Files that SQLite makes beside the database, with its permissions.
+/// Suffixes of the files that SQLite creates beside the database, with the permissions of the database.
 const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
 
-/// The flag of `open` that follows no link.
+/// The flag that makes `open` follow no link.
 const NO_FOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
 
-/// The indexes have everything that lists and sums need, so that these read no arguments.
+/// The indexes contain every column that lists and sums need, so that these queries read no arguments.
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS actions (
         seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -53,7 +54,7 @@ const SCHEMA: &str = "
         WHERE finished_at IS NOT NULL;
 ";
 
-/// From version 1, which did not keep the process of a command: nothing is known of one that ran then.
+/// Converts version 1, which did not keep the process of a command: nothing is known about one that ran then.
 const FROM_1: &str = "
     ALTER TABLE actions ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE actions ADD COLUMN process TEXT;
@@ -63,10 +64,11 @@ const FROM_1: &str = "
     DROP INDEX actions_by_end;
 ";
 
-/// From version 2, which forgot how a command had ended if the agent stopped before nothing of it was left.
+/// Converts version 2, which lost how a command had ended if the agent stopped while something of it was left.
 const FROM_2: &str = "ALTER TABLE actions ADD COLUMN command_end TEXT;";
 
-/// Opens the database, or makes it. It stays locked for others until the connection is closed. Blocks.
+/// Opens the database, and creates it if needed. It stays locked for others until the connection is closed.
+/// Blocks.
 pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
     let path = make_private(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
@@ -110,8 +112,8 @@ fn prepare(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Makes the file and its directory for their owner alone, whatever the umask is, and closes files that
-/// are already there to others. Returns the path without links in its directories.
+/// Creates the file and its directory for their owner alone, whatever the umask is, and removes the permissions
+/// of others from existing files. Returns the path without links in its directories.
 fn make_private(path: &Path) -> Result<PathBuf, StoreError> {
     let failed = |doing: &str, source: io::Error| StoreError::File {
         path: path.to_owned(),
@@ -138,8 +140,8 @@ fn make_private(path: &Path) -> Result<PathBuf, StoreError> {
     Ok(path)
 }
 
-/// Checks that a file is the agent's own, and closes it to others. If it is not there, it is made when
-/// `create` says so.
+/// Checks that a file is the agent's own, and removes the permissions of others. Creates it if it does not
+/// exist and `create` says so.
 fn secure(path: &Path, create: bool) -> Result<(), StoreError> {
     let failed = |message: String, source: Option<io::Error>| StoreError::File {
         path: path.to_owned(),
@@ -181,7 +183,7 @@ fn secure(path: &Path, create: bool) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Opens a file, but never through a link, even if the link came a moment ago.
+/// Opens a file, but never through a link, not even one that appeared a moment ago.
 fn open_itself(path: &Path, create: bool) -> io::Result<File> {
     OpenOptions::new()
         .read(true)
@@ -217,7 +219,7 @@ mod tests {
             assert_eq!(mode(&path.with_file_name(format!("agent.sqlite{end}"))), 0o600, "{end}");
         }
         drop(connection);
-        // A file that an earlier version made is closed to others.
+        // Files that an earlier version made lose the permissions of others.
         let beside = path.with_file_name("agent.sqlite-wal");
         std::fs::write(&beside, "").unwrap();
         for file in [&path, &beside] {
@@ -241,7 +243,7 @@ mod tests {
         assert!(refused(&at("folder")).contains("found something else, expected a file"));
         assert!(refused(Path::new("/")).contains("expected the path of a file"));
         assert!(refused(&at("other/x")).contains("failed to make its directory"));
-        // A directory may be a link: the administrator made it.
+        // A directory may be a link: it was made by the administrator.
         symlink(folder.path(), at("here")).unwrap();
         open(&at("here/database")).unwrap();
         assert_eq!(std::fs::read(at("other")).unwrap(), b"");

@@ -1,8 +1,8 @@
-//! Looks through JSON without keeping it: whether a reader of whole values would take it, how deep
-//! it is, and how many values it has.
+//! Measures JSON without keeping it: whether a reader of whole values would accept it, how deeply it is nested,
+//! and how many values it has.
 //!
-//! JSON takes up to forty times as much memory as values than as text. What this agent only hands on
-//! stays the text that it came as.
+//! As values, JSON takes up to forty times as much memory as it does as text. So JSON that this agent only
+//! passes on stays text, and is checked here.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -12,7 +12,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-/// What is in a JSON text.
+/// What a JSON text contains.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Measure {
     /// How deep arrays and objects are nested.
@@ -21,14 +21,15 @@ pub(super) struct Measure {
     pub(super) values: usize,
     /// The longest key of an object, in bytes.
     pub(super) key: usize,
-    /// Whether an object has a key twice. Readers differ in what they make of that.
+    /// Whether an object has the same key twice. Readers differ in how they treat that.
     pub(super) twice: bool,
 }
 
 /// Measures a JSON text.
 ///
 /// # Errors
-/// As when it is read into a value: it is not JSON, is too deep, or has half of a surrogate pair.
+/// The errors of reading the text into a value: it is not JSON, is nested too deeply, or has half of a
+/// surrogate pair.
 pub(super) fn measure(text: &str) -> Result<Measure, serde_json::Error> {
     let mut measure = Measure::default();
     let mut reader = serde_json::Deserializer::from_str(text);
@@ -106,8 +107,8 @@ impl<'de> Visitor<'de> for Walk<'_> {
         let state = RandomState::new();
         while let Some(Key(key)) = entries.next_key()? {
             self.measure.key = self.measure.key.max(key.len());
-            // A hash takes less memory than the key. Two keys with the same hash only make the
-            // answer text; that is no error.
+            // A hash takes less memory than the key. If two keys have the same hash, the answer is merely
+            // passed on as text; that is no error.
             self.measure.twice |= !seen.insert(state.hash_one(key.as_ref()));
             entries.next_value_seed(self.inner())?;
         }

@@ -1,4 +1,5 @@
-//! What a command may have left behind, until it is gone.
+//! Ends what a command may have left behind, and says when it is gone. A killed process takes a moment to go,
+//! or stays if the kernel or another user's process holds it, so this looks again in growing intervals.
 
 use uuid::Uuid;
 
@@ -6,18 +7,18 @@ use super::process::ProcessId;
 use crate::clock::Clock;
 use crate::run::{Millis, Timestamp};
 
-/// The waits between looks grow from the first one, to twice as long each time. What is killed is usually gone
-/// at once, and each look at what is not may read all of `/proc`.
+/// The first wait between two looks; each further wait is twice as long. A killed process is usually gone at
+/// once, and each look at one that is not may read all of `/proc`.
 const FIRST_WAIT: Millis = Millis(5);
 
-/// Waits up to this one are made at once: over half a second together. After a longer one it is time for the next
-/// tick.
+/// Waits up to this one are spent at once: together they take over half a second. A longer wait is left to the
+/// next tick.
 const AT_ONCE: Millis = Millis(320);
 
-/// The longest wait. The queue waits as well, so what has gone should be noticed soon.
+/// The longest wait. The queue waits too, so the end of a process should be noticed soon.
 const LONGEST_WAIT: Millis = Millis(5_000);
 
-/// What a command may have left behind.
+/// The process of a command, whose group may still have members.
 #[derive(Debug)]
 pub(super) struct Left {
     action: Uuid,
@@ -31,13 +32,13 @@ impl Left {
         Self { action, process, wait: FIRST_WAIT, next: Timestamp::MIN }
     }
 
-    /// The same of what nobody looks at before that time.
+    /// The same, but nobody looks before `next`.
     #[cfg(test)]
     pub(super) fn not_before(action: Uuid, process: ProcessId, next: Timestamp) -> Self {
         Self { next, ..Self::of(action, process) }
     }
 
-    /// Ends what is left, and returns whether nothing is. Before the time of the next look it does nothing.
+    /// Ends what is left, and returns whether nothing is left. Does nothing before the time of the next look.
     pub(super) async fn is_gone(&mut self, clock: &dyn Clock) -> bool {
         while clock.now() >= self.next {
             if self.end().await {
@@ -82,7 +83,7 @@ mod tests {
     use super::*;
     use crate::clock::TokioClock;
 
-    /// A command in a group of its own, which is there until it is waited for, also once it was killed.
+    /// A command in a group of its own. It exists until it is waited for, even after it was killed.
     fn command() -> (std::process::Child, ProcessId) {
         let mut command = Command::new("sleep");
         let child = command.arg("1000").process_group(0).spawn().unwrap();
@@ -113,7 +114,7 @@ mod tests {
         assert_eq!(child.try_wait().unwrap(), None, "it was not killed");
         left.next = clock.now();
         let gone = left.is_gone(&clock).await;
-        // It may take a moment.
+        // The kill may take a moment.
         assert!(gone || left.next > clock.now());
         assert!(!child.wait().unwrap().success());
         left.next = clock.now();

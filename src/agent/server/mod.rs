@@ -1,13 +1,14 @@
 //! The reference agent: `replibook agent`.
 //!
-//! It answers the agent API as other agents do, works on one action at a time, and keeps its actions
-//! in SQLite, so that a restart forgets none and repeats none, and ends what a crash left running. What it can do beyond the actions of
-//! the specification's test set is declared in its configuration, as commands.
+//! It answers the agent API as other agents do and works on one action at a time. It keeps its actions in
+//! SQLite, so that a restart forgets none and repeats none, and ends what a crash left running. What it can do
+//! beyond the actions of the specification's test set is declared in its configuration, as commands.
 //!
-//! A request goes `router` → `ActionStore`, over the file that `database` keeps private; the `worker` takes
-//! the actions from there, one step per tick, and gives commands to `command`. `process` finds those again,
-//! `output` makes results of what they print, and `json` looks through JSON that is handed on as text.
-//! `serve` puts everything together and stops it. `docs/agent.md` is for users.
+//! A request goes from `router` to `store`, over the file that `database` keeps private. The `worker` takes the
+//! actions from there, one step per tick, and gives commands to `command`. `process` finds those again after a
+//! crash, and `left` ends them. `output` turns what they print into results, and `json` checks JSON that is
+//! passed on as text. `node` says what the agent tells about its node, `config` and `args` read its settings,
+//! and `serve` puts everything together and stops it. `docs/agent.md` is for users.
 
 mod args;
 mod command;

@@ -1,4 +1,5 @@
-//! What the reference agent says about its node.
+//! What the reference agent says about its node: from its configuration, and the status from a file that is
+//! read at each request, so that a script can change it.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read as _};
@@ -40,7 +41,7 @@ pub(super) fn shards(config: &AgentConfig) -> Value {
     json!({ "shards": config.shards })
 }
 
-/// The status in a file; none when there is no file. What cannot be read is an unknown status: the
+/// The status in a file; `None` when there is no file. A file that can't be read means an unknown status: the
 /// configured one would hide that something is wrong.
 fn status_in(path: &Path) -> Option<NodeStatus> {
     let mut text = String::new();

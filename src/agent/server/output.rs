@@ -1,8 +1,9 @@
-//! What a command wrote, as the result of its action.
+//! Turns what a command wrote into the result of its action.
 //!
-//! A command that ended well has done its work, whatever it wrote. JSON is the result as it is, any
-//! other text becomes `{"stdout": text}`, and no output becomes null. JSON that an engine could not
-//! take, since it is too long, too deep, has too many values or longer numbers, counts as text.
+//! A command that ended well has done its work, whatever it wrote. JSON becomes the result unchanged, any other
+//! text becomes `{"stdout": text}`, and no output becomes null. JSON that an engine could not accept counts as
+//! text: it is too long or too deep, or has too many values or too long numbers. So every command that ended
+//! well gives a payload that engines accept.
 
 use std::process::ExitStatus;
 
@@ -15,16 +16,15 @@ use crate::run::integer_beyond_64_bits;
 /// Bytes of JSON that a command may write: the largest payload that engines accept.
 pub(super) const MAX_JSON_BYTES: usize = PAYLOAD.bytes;
 
-/// How many bytes of any other text are kept, the first ones. One byte may take six in JSON, and the
-/// result is kept in the journal of each agent of a run.
+/// How many bytes of any other text are kept, from its beginning. One byte may take six in JSON, and the result
+/// is kept in the journal of each agent of a run.
 pub(super) const MAX_TEXT_BYTES: usize = 64 * 1024;
 
-/// How many bytes of standard error are kept, the last ones: that is where programs say why they
-/// failed.
+/// How many bytes of standard error are kept, from its end: that is where programs say why they failed.
 pub(super) const STDERR_BYTES: usize = 2_048;
 
-/// What a command wrote to standard output. Bytes past the limit are read, so that the command can go
-/// on, but not kept.
+/// What a command wrote to standard output. Bytes beyond the limit are read, so that the command can go on, but
+/// not kept.
 #[derive(Default)]
 pub(super) struct Output {
     kept: Vec<u8>,
@@ -60,7 +60,7 @@ impl Output {
     }
 }
 
-/// Whether engines take it as it is.
+/// Whether engines accept such JSON unchanged.
 fn is_taken(found: Measure) -> bool {
     found.depth <= PAYLOAD.depth
         && found.values <= PAYLOAD.values
@@ -68,14 +68,13 @@ fn is_taken(found: Measure) -> bool {
         && !found.twice
 }
 
-/// Text as people write it, and as a shell's `$(…)` takes it: without line breaks at its end. What is
-/// not UTF-8 is replaced by U+FFFD.
+/// Text without the line breaks at its end, like a shell's `$(…)`. Bytes that are not UTF-8 become U+FFFD.
 fn readable(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     text.trim_end_matches(['\n', '\r']).to_owned()
 }
 
-/// Leaves out the first bytes of a character whose other bytes were cut off.
+/// Drops the first bytes of a character whose other bytes were cut off.
 fn without_half_a_character(bytes: &[u8]) -> &[u8] {
     let started = bytes.iter().rposition(|byte| byte & 0xC0 != 0x80).unwrap_or(0);
     let (before, last) = bytes.split_at(started);
@@ -115,7 +114,7 @@ mod tests {
 
     fn payload(bytes: &[u8]) -> Value {
         let mut output = Output::default();
-        // In pieces, as they come from a pipe.
+        // In pieces, as a pipe delivers them.
         bytes.chunks(1_000).for_each(|piece| output.add(piece));
         serde_json::from_str(&output.payload()).unwrap()
     }
@@ -125,15 +124,15 @@ mod tests {
         let deep = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
         let text = |text: &str| json!({ "stdout": text });
         for (written, expected) in [
-            // JSON stays what it is.
+            // JSON stays unchanged.
             (&b"{\"moved\": 3}\n"[..], json!({"moved": 3})),
             (b"5", json!(5)),
             (b" \"a\" \r\n", json!("a")),
             (b"null", Value::Null),
-            // Nothing is null.
+            // No output is null.
             (b"", Value::Null),
             (b" \n\t\n", Value::Null),
-            // All else is text.
+            // Everything else is text.
             (b"well\n", text("well")),
             (b"two\nlines\r\n\r\n", text("two\nlines")),
             (b"  indented", text("  indented")),
@@ -175,10 +174,10 @@ mod tests {
         let found = payload(more.as_bytes());
         let kept = &more[..MAX_TEXT_BYTES - 1];
         assert_eq!(found, json!({ "stdout": kept, "cut": true, "bytes": MAX_TEXT_BYTES + 1 }));
-        // Bytes that never were a character are not half of one.
+        // Bytes that never were part of a character are not half of one.
         let found = payload(&vec![0xFF; MAX_TEXT_BYTES + 1]);
         assert_eq!(found["stdout"], "\u{fffd}".repeat(MAX_TEXT_BYTES));
-        // Whatever is written is a payload that engines accept.
+        // Whatever is written becomes a payload that engines accept.
         let mut output = Output::default();
         output.add(&vec![1; MAX_JSON_BYTES]);
         assert!(output.payload().len() < MAX_JSON_BYTES);

@@ -1,7 +1,7 @@
-//! The processes of a command, as an agent finds them again after the one that started them was killed.
+//! Finds the processes of a command again after the agent that started them was killed.
 //!
-//! The number of a process may be given to another one later. So it is kept together with the moment at
-//! which the process began and the boot of the machine: the three together never occur twice.
+//! The number of a process may later be given to another one. So it is kept together with the time at which the
+//! process began and the boot of the machine: the same three never occur twice.
 
 use std::io;
 use std::path::Path;
@@ -10,23 +10,23 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_p
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// Environment variable that tells a command its action.
+/// Environment variable that tells a command the identifier of its action.
 pub(super) const ACTION_ID: &str = "REPLIBOOK_ACTION_ID";
 
-/// Where the kernel says which boot of the machine this is.
+/// Where the kernel gives the identifier of the current boot.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// The first process of a command, which leads the group of its processes.
+/// The first process of a command, which leads the command's process group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ProcessId {
     boot: String,
     pid: i32,
-    /// When it began, in ticks since the boot.
+    /// When it began, in clock ticks since the boot.
     start: u64,
 }
 
 impl ProcessId {
-    /// A process that is there, which includes one that has ended and that nobody has waited for yet.
+    /// Identifies an existing process, which may have ended if nobody has waited for it yet.
     pub(super) fn of(pid: i32) -> io::Result<Self> {
         let stat = Stat::read(pid)?;
         Ok(Self { boot: boot_id()?, pid, start: stat.start })
@@ -34,8 +34,8 @@ impl ProcessId {
 
     /// Kills what is left of the command of `action`, and returns whether nothing was left. Blocks.
     ///
-    /// What is killed is gone a moment later, or never if the kernel or another user's process holds it.
-    /// So this is called again until it says that nothing is left.
+    /// A killed process is gone a moment later, or never if the kernel or another user's process holds it. So
+    /// this has to be called until it says that nothing is left.
     ///
     /// # Errors
     /// The machine's processes can't be listed.
@@ -43,22 +43,22 @@ impl ProcessId {
         self.end_by(action, environment)
     }
 
-    /// Like [`Self::end`], but given how to read the environment of a process.
+    /// Like [`Self::end`], with another way to read the environment of a process, for tests.
     fn end_by(
         &self,
         action: Uuid,
         environment: impl Fn(i32) -> io::Result<Vec<u8>>,
     ) -> io::Result<bool> {
-        // No command has these numbers, and a signal to such a group goes to everybody.
+        // No command has these numbers, and a signal to such a group would go to everybody.
         if self.pid <= 1 || boot_id()? != self.boot {
             return Ok(true);
         }
         let first = Stat::read(self.pid).ok();
         if first.as_ref().is_some_and(|first| first.start != self.start) {
-            // The number was given to another process, which can't happen while the group has members.
+            // The number belongs to another process, which can't happen while the group has members.
             return Ok(true);
         }
-        // Usually nothing is left, and then all processes need not be read.
+        // Usually nothing is left, and then not all processes need to be read.
         let left = if first.is_none() && self.group_is_gone() { Vec::new() } else { self.left()? };
         if left.is_empty() {
             return Ok(true);
@@ -66,11 +66,11 @@ impl ProcessId {
         let owners: Vec<_> =
             left.iter().map(|stat| Owner::of(environment(stat.pid), action)).collect();
         if first.is_none() && !owners.contains(&Owner::Ours) {
-            // What can't be read may be a process of another user that the command started. It is waited
-            // for but not killed, since it may have nothing to do with the command.
+            // A process that can't be read may be another user's that the command started. It is waited for but
+            // not killed, since it may have nothing to do with the command.
             return Ok(!owners.contains(&Owner::Unknown));
         }
-        // An error means that nobody is left, or only processes of others; the next look shows which.
+        // An error means that no process is left, or only those of other users; the next look shows which.
         if let Some(pid) = Pid::from_raw(self.pid) {
             let _ = kill_process_group(pid, Signal::KILL);
             if first.is_some() {
@@ -85,13 +85,13 @@ impl ProcessId {
         gone == Some(Err(rustix::io::Errno::SRCH))
     }
 
-    /// The first process and those of its group, except those that have ended.
+    /// The first process and the other members of its group, except those that have ended.
     fn left(&self) -> io::Result<Vec<Stat>> {
         let mut left = Vec::new();
         for entry in Path::new("/proc").read_dir()? {
             let name = entry?.file_name();
             let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
-            // A process that can't be read has ended by now.
+            // A process that can't be read has ended in the meantime.
             let Ok(stat) = Stat::read(pid) else { continue };
             if (stat.group == self.pid || stat.pid == self.pid) && !stat.ended {
                 left.push(stat);
@@ -106,7 +106,7 @@ impl ProcessId {
 enum Owner {
     Ours,
     Others,
-    /// Only another user may read its environment.
+    /// Its environment may only be read by another user.
     Unknown,
 }
 
@@ -118,7 +118,7 @@ impl Owner {
                 Self::Ours
             }
             Ok(_) => Self::Others,
-            // It has ended since the list was made.
+            // The process has ended since the list was made.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Self::Others,
             Err(error) if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => {
                 Self::Others
@@ -143,7 +143,7 @@ struct Stat {
     pid: i32,
     group: i32,
     start: u64,
-    /// It has ended, but nobody has waited for it yet.
+    /// The process has ended, but nobody has waited for it yet.
     ended: bool,
 }
 
@@ -156,7 +156,7 @@ impl Stat {
         })
     }
 
-    /// The name of the program is in brackets, and may contain any character.
+    /// Reads the text after the name of the program, which is in parentheses and may contain any character.
     fn parse(pid: i32, text: &str) -> Option<Self> {
         let (_, rest) = text.rsplit_once(')')?;
         let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
@@ -254,7 +254,7 @@ mod tests {
         let denied = fails(io::ErrorKind::PermissionDenied.into());
         assert!(!process.end_by(ACTION, &denied).unwrap());
         assert_eq!(left.try_wait().unwrap(), None);
-        // It ended between two looks.
+        // The process ended between two looks.
         assert!(process.end_by(ACTION, fails(io::ErrorKind::NotFound.into())).unwrap());
         left.kill().unwrap();
         left.wait().unwrap();

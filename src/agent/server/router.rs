@@ -1,4 +1,5 @@
-//! The HTTP interface of the reference agent.
+//! The HTTP interface of the reference agent: the routes of the agent API, and limits on memory, since anybody
+//! who reaches the agent may send large requests.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -28,29 +29,28 @@ use crate::agent::ActionPhase;
 use crate::clock::Clock;
 use crate::web::{Memory, OwnNames, Share, check_origin, is_json};
 
-/// How many bytes of JSON the arguments of an action may have: as many as agents of the SDK take.
+/// How many bytes of JSON the arguments of an action may have: as many as agents of the SDK accept.
 const MAX_ARGS_BYTES: usize = 2 * 1024 * 1024;
 
-/// Bytes of a body: the arguments, and room for the rest.
+/// Bytes of a body: the arguments, and room for the other fields.
 const MAX_BODY_BYTES: usize = MAX_ARGS_BYTES + 64 * 1024;
 
-/// How many bytes of large bodies and answers are in memory at once: about ten of the largest. Further
-/// requests wait for their turn.
+/// How many bytes of large bodies and answers are in memory at once: about ten of the largest. Further requests
+/// wait their turn.
 const MAX_MEMORY: usize = 64 * 1024 * 1024;
 
-/// How many bytes of a body or an answer are not counted: all connections together have no more than 16
-/// MiB of them.
+/// Bodies and answers up to this size are not counted: all connections together have at most 16 MiB of them.
 const SMALL: usize = 64 * 1024;
 
-/// A body is in memory twice, as it came and as it is written to the database; an answer too, as it is
-/// read from there and as it is sent.
+/// A body is in memory twice: as it was received, and as it is written to the database. So is an answer: as it
+/// is read from there, and as it is sent.
 const COPIES: usize = 2;
 
-/// Time until an answer begins, including that for the body of the request and the wait for its turn.
-/// Longer than engines wait.
+/// Time until an answer begins, including the time for the body of the request and the wait for a turn. Longer
+/// than engines wait.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Characters of the name of a kind: what the interface of steps promises.
+/// The most characters in the name of a kind, as the interface of steps promises.
 pub(super) const MAX_KIND_CHARS: usize = 256;
 
 /// What the handlers share.
@@ -91,8 +91,8 @@ pub(super) fn router(shared: Shared) -> Router {
         .with_state(shared)
 }
 
-/// Refuses what a web page sends, and what is sent to a name that is not this agent's. Otherwise any
-/// page could run actions through a browser near the agent.
+/// Refuses requests that a web page sends, and requests to a name that is not this agent's. Otherwise any page
+/// could run actions through a browser near the agent.
 async fn guard(
     State(config): State<Arc<AgentConfig>>,
     request: Request,
@@ -116,7 +116,7 @@ async fn guard(
 #[derive(Deserialize)]
 struct ScheduleBody<'a> {
     kind: String,
-    /// As they came. None is null.
+    /// The text as it was sent. `None` stands for null.
     #[serde(borrow)]
     args: Option<&'a RawValue>,
     id: Option<Uuid>,
@@ -144,8 +144,8 @@ async fn schedule(
     let action = read(&shared, &body)?;
     drop(body);
     let (id, kind) = (action.id, action.kind.clone());
-    // A known identifier is told before an unknown kind: whoever repeats a request after this agent
-    // got another configuration must learn that it had arrived.
+    // A known identifier is reported before an unknown kind: whoever repeats a request after this agent got
+    // another configuration must learn that the first one had arrived.
     if shared.store.knows(id).await? {
         return Err(known());
     }
@@ -165,7 +165,7 @@ async fn schedule(
     }
 }
 
-/// A web page can't declare the content of a form as JSON without the browser asking the server first.
+/// A web page can't send a form with the content type of JSON unless the browser asks the server first.
 fn check_type(headers: &HeaderMap) -> Result<(), Refusal> {
     let found =
         headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or("(not text)"));
@@ -192,7 +192,7 @@ fn read(shared: &Shared, body: &[u8]) -> Result<NewAction, Refusal> {
             format!("args: found {found} bytes of JSON, expected at most {MAX_ARGS_BYTES}");
         return Err(Refusal::bad(message));
     }
-    // What can't be read as values could be sent as an answer, but the client could not read it.
+    // JSON that can't be read as values could be sent in an answer, but the client could not read it.
     measure(args).map_err(|error| deserialize(&format!("args: {error}")))?;
     let created_time = match body.created_time {
         None => shared.clock.now().to_string(),
@@ -208,7 +208,7 @@ fn read(shared: &Shared, body: &[u8]) -> Result<NewAction, Refusal> {
     })
 }
 
-/// Reads a moment, which must be written in UTC.
+/// Reads a time, which must be written in UTC.
 fn created_time(text: &str) -> Result<String, Refusal> {
     let wrong = |error: jiff::Error| deserialize(&format!("created_time: {error}"));
     let moment: jiff::Timestamp = text.parse().map_err(wrong)?;
@@ -235,7 +235,8 @@ async fn action(State(shared): State<Shared>, Path(id): Path<String>) -> Result<
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 
-/// An action as it is answered. `executions`, how often it was started, is this agent's own field.
+/// An action as answers show it. `executions`, the number of times it was started, is a field that only this
+/// agent has.
 #[derive(Serialize)]
 struct View<'a> {
     args: &'a RawValue,
@@ -322,7 +323,7 @@ async fn info_shards(State(shared): State<Shared>) -> Json<Value> {
     Json(node::shards(&shared.config))
 }
 
-/// A request that is not served.
+/// Why a request is refused.
 struct Refusal {
     status: StatusCode,
     body: RefusalBody,

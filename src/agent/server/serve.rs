@@ -1,4 +1,5 @@
-//! Puts the reference agent together, and stops it.
+//! Puts the reference agent together and stops it. The other modules know nothing of sockets, signals and the
+//! command line; the order in which the parts start and stop is decided here.
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -24,31 +25,31 @@ use crate::run::Millis;
 use crate::stop::StopAsked;
 use crate::web::{self, Limits, Times};
 
-/// How long the agent may take to stop: requests that go on are short, and a command that was killed
-/// ends at once. What is not done then is dropped.
+/// How long the agent may take to stop: requests in progress are short, and a killed command ends at once. What
+/// is not done by then is dropped.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Connections that are open at once; for a further one the connection is closed that has waited longest for a request.
-/// Each run of an engine keeps one, and there are few engines.
+/// Connections that are open at once. When a further one arrives, the one that has waited longest for a request
+/// is closed. Each run of an engine keeps one, and there are few engines.
 const MAX_CONNECTIONS: usize = 256;
 
-/// How long a connection may pass no byte while a request is answered: twice the time that a request may take until
-/// its answer begins. A client that neither speaks nor reads keeps no place and no memory. (One without a request is
-/// kept longer than engines keep it, see [`Times`].)
+/// How long a connection may pass no byte while a request is answered: twice the time that a request may take
+/// until its answer begins. It frees the place and memory of a client that neither sends nor reads. (A
+/// connection without a request is kept longer than engines keep it, see [`Times`].)
 const MAX_IDLE: Duration = Duration::from_secs(60);
 
-/// What a reference agent is started with.
+/// What a reference agent needs to start.
 #[derive(Clone, Debug)]
 pub struct AgentSettings {
-    /// The node and the commands.
+    /// The node and the commands, not checked yet.
     pub config: AgentConfig,
-    /// The SQLite database.
+    /// Path of the SQLite database.
     pub data: PathBuf,
-    /// Where to listen; port 0 takes a free one.
+    /// Address to listen on; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Whether to listen where other machines reach it.
+    /// Whether the address may be one that other machines reach.
     pub insecure: bool,
-    /// How often it takes a step.
+    /// How often the agent takes a step.
     pub tick: Duration,
     /// How long actions are kept after their end.
     pub retention: Duration,
@@ -57,28 +58,28 @@ pub struct AgentSettings {
 /// Why the agent did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// Its configuration cannot be used.
+    /// The configuration can't be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// Its database cannot be used.
+    /// The database can't be used.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Other machines would reach it.
+    /// The address is not loopback, so other machines would reach the agent.
     #[error(transparent)]
     NotLoopback(#[from] NotLoopback),
-    /// It cannot listen there.
+    /// The agent can't listen on the address.
     #[error("failed to listen on {address}")]
     Bind {
-        /// Where.
+        /// The address that was asked for.
         address: SocketAddr,
-        /// What happened.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
 }
 
 impl AgentSettings {
-    /// The settings of a command line. Reads the configuration that it names.
+    /// The settings of a command line. Reads the configuration file that it names.
     pub fn from_args(args: &AgentArgs) -> Result<Self, ServeError> {
         let mut config = match &args.config {
             Some(path) => AgentConfig::load(path)?,
@@ -105,7 +106,7 @@ impl AgentSettings {
     }
 }
 
-/// An agent that goes on until it is stopped. Dropped without that, it ends as in a crash.
+/// An agent that runs until it is stopped. If it is dropped instead, it ends as in a crash.
 #[derive(Debug)]
 pub struct RunningAgent {
     address: SocketAddr,
@@ -115,7 +116,7 @@ pub struct RunningAgent {
     worker: AbortOnDropHandle<()>,
 }
 
-/// Starts an agent. It listens when this returns.
+/// Starts an agent. It is listening when this returns.
 pub async fn start(
     settings: AgentSettings,
     clock: Arc<dyn Clock>,
@@ -152,14 +153,15 @@ pub async fn start(
 }
 
 impl RunningAgent {
-    /// Where it listens.
+    /// The address that it listens on, with the real port.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Stops it: no new requests, a running command is killed, and its action ends in FAILED.
+    /// Stops the agent: it takes no new requests, and a running command is killed, so that its action ends in
+    /// FAILED.
     ///
-    /// Errors: what it was doing did not end in time, or a part of it had ended before.
+    /// Errors: its work did not end in time, or one of its parts had ended before.
     pub async fn stop(mut self) -> anyhow::Result<()> {
         self.stop.cancel();
         let both = async {
@@ -173,7 +175,7 @@ impl RunningAgent {
         }
     }
 
-    /// Returns when a part of it has ended by itself, which should not happen.
+    /// Returns when one of its parts has ended by itself, which should not happen.
     async fn broken(&mut self) -> anyhow::Error {
         let cause = tokio::select! {
             ended = &mut self.worker => ended.err().map(anyhow::Error::from),
@@ -188,18 +190,18 @@ impl RunningAgent {
 }
 
 impl Drop for RunningAgent {
-    /// Connections outlast their server, so they do not decide when another agent may open the
-    /// database.
+    /// Connections may outlast the server. The database is closed here, so that they do not keep another agent
+    /// from opening it.
     fn drop(&mut self) {
         self.store.close();
     }
 }
 
-/// Runs an agent as a program: `replibook agent`. Prints `listening on http://HOST:PORT` to standard
-/// output once it listens, and returns after SIGINT, SIGTERM, or the end of standard input when that
-/// was asked for.
+/// Runs an agent as a program: `replibook agent`. Prints `listening on http://HOST:PORT` to standard output
+/// once it listens, and returns after SIGINT or SIGTERM, or, if that was asked for, after the end of standard
+/// input.
 pub async fn serve(args: AgentArgs) -> anyhow::Result<()> {
-    // Before the agent says that it listens, so that a signal that follows at once is not missed.
+    // Signals are caught before the address is printed, so that one that follows at once is not missed.
     let mut asked = StopAsked::listen(args.until_stdin_closes)?;
     let mut agent = start(AgentSettings::from_args(&args)?, Arc::new(SystemClock)).await?;
     let mut stdout = io::stdout();

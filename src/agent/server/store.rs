@@ -15,15 +15,15 @@ use super::process::ProcessId;
 use crate::agent::ActionPhase;
 use crate::run::Timestamp;
 
-/// Actions that may wait: an agent that works on one at a time would need hours for more, and who
+/// Actions that may wait: an agent that works on one at a time would need hours for more, and a client that
 /// sends so many should be told.
 pub(super) const MAX_QUEUED: u32 = 1_000;
 
-/// How many bytes of arguments and metadata the actions that wait may have: enough for a few of the
-/// largest or many of the usual ones, and no more than a small disk has left.
+/// How many bytes of arguments and metadata the waiting actions may have: enough for a few of the largest or
+/// many of the usual ones, and small enough for a small disk.
 pub(super) const MAX_QUEUED_BYTES: usize = 64 * 1024 * 1024;
 
-/// Finished actions in one list, the last ones: an agent may keep days of them.
+/// Finished actions in one list, the latest ones: an agent may keep those of days.
 pub(super) const MAX_LISTED: u32 = 1_000;
 
 const COLUMNS: &str = "id, kind, args, metadata, created_time, scheduled_time, finished_time, phase, \
@@ -38,37 +38,37 @@ pub enum StoreError {
     /// Another agent has the database open.
     #[error("failed to open {}: another agent uses it", path.display())]
     InUse {
-        /// The database.
+        /// Path of the database.
         path: PathBuf,
     },
     /// The database was made by a later version.
     #[error("failed to open {}: found version {found}, expected at most {VERSION}", path.display())]
     Version {
-        /// The database.
+        /// Path of the database.
         path: PathBuf,
-        /// Its version.
+        /// The version of its tables.
         found: i64,
     },
-    /// Its file can't be used, or is not the agent's own.
+    /// The file can't be used, or is not the agent's own.
     #[error("failed to use {}: {message}", path.display())]
     File {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with the file.
         message: String,
-        /// What happened.
+        /// The error of the system, if there is one.
         #[source]
         source: Option<std::io::Error>,
     },
-    /// The agent stops, and has closed the database.
+    /// The agent is stopping, and has closed the database.
     #[error("failed to use the agent's database: it is closed, since the agent stops")]
     Closed,
-    /// The thread that did the work ended early.
+    /// The thread that did the work panicked or was cancelled.
     #[error("failed to finish the work on the agent's database")]
     Thread(#[from] tokio::task::JoinError),
 }
 
-/// An action as it is kept. Arguments, metadata and payload are JSON.
+/// An action as the database keeps it. Arguments, metadata and payload are JSON.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Action {
     pub(super) id: Uuid,
@@ -90,9 +90,9 @@ pub(super) struct Action {
 pub(super) enum Started {
     /// No command of this action has begun.
     Not,
-    /// The command of this process may have begun.
+    /// The command may have begun, as this process.
     As(ProcessId),
-    /// A command may have begun, and an earlier version of the agent did not write down its process.
+    /// A command may have begun, but an earlier version of the agent did not write down its process.
     Somehow,
 }
 
@@ -114,12 +114,12 @@ pub(super) struct NewAction {
     pub(super) created_time: String,
 }
 
-/// What came of adding an action.
+/// The result of adding an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Added {
     Queued,
     Known,
-    /// Too many actions wait, or too large ones.
+    /// The waiting actions are too many or too large.
     QueueFull,
 }
 
@@ -133,19 +133,19 @@ pub(super) enum ActionEnd {
 /// The database. Cheap to clone; calls run one after another on threads for blocking work.
 #[derive(Clone, Debug)]
 pub(super) struct ActionStore {
-    /// None once it is closed.
+    /// `None` once it is closed.
     connection: Arc<Mutex<Option<Connection>>>,
 }
 
 impl ActionStore {
-    /// Opens the database, or makes it. It stays locked for others until it is closed, or all clones
-    /// are gone. Blocks.
+    /// Opens the database, and creates it if needed. It stays locked for others until it is closed, or all
+    /// clones are gone. Blocks.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
         let connection = database::open(path)?;
         Ok(Self { connection: Arc::new(Mutex::new(Some(connection))) })
     }
 
-    /// Closes the database for all clones, after the call that goes on, if there is one. Blocks.
+    /// Closes the database for all clones, after the call in progress, if there is one. Blocks.
     pub(super) fn close(&self) {
         drop(self.connection.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
@@ -188,7 +188,7 @@ impl ActionStore {
         .await
     }
 
-    /// One action.
+    /// An action with everything that is kept of it; `None` if it is not known.
     pub(super) async fn get(&self, id: Uuid) -> Result<Option<Action>, StoreError> {
         self.call(move |connection| {
             let sql = format!("SELECT {COLUMNS} FROM actions WHERE id = ?1");
@@ -206,7 +206,7 @@ impl ActionStore {
         .await
     }
 
-    /// Bytes of the JSON of an action, before it is read.
+    /// Bytes of the JSON of an action, to take room for them before reading it.
     pub(super) async fn weight(&self, id: Uuid) -> Result<Option<usize>, StoreError> {
         self.call(move |connection| {
             let sql = "SELECT bytes + octet_length(payload) FROM actions WHERE id = ?1";
@@ -221,7 +221,7 @@ impl ActionStore {
         self.list("WHERE phase IN ('NEW', 'RUNNING') ORDER BY phase DESC, seq", MAX_QUEUED).await
     }
 
-    /// Actions that have ended, the last ones first.
+    /// Actions that have ended, the latest ones first.
     pub(super) async fn finished(&self) -> Result<Vec<Listed>, StoreError> {
         self.list("WHERE finished_at IS NOT NULL ORDER BY finished_at DESC, seq DESC", MAX_LISTED)
             .await
@@ -239,8 +239,8 @@ impl ActionStore {
         .await
     }
 
-    /// The action to work on: the one that is RUNNING, else the oldest NEW one, which is RUNNING
-    /// from now on. The action returned has the phase that it had before.
+    /// The action to work on: the RUNNING one, or else the oldest NEW one, which becomes RUNNING. The returned
+    /// action has the phase that it had before.
     pub(super) async fn take(&self) -> Result<Option<Action>, StoreError> {
         self.call(|connection| {
             let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -275,8 +275,8 @@ impl ActionStore {
         .await
     }
 
-    /// Writes down how the command of an action ended, which is RUNNING for all others until nothing of the
-    /// command is left.
+    /// Writes down how the command of an action ended. For everybody else the action stays RUNNING until
+    /// nothing of the command is left.
     pub(super) async fn command_ends(&self, id: Uuid, end: &ActionEnd) -> Result<(), StoreError> {
         let end = serde_json::to_string(end).map_err(|error| broken(0, error))?;
         self.call(move |connection| {
@@ -287,7 +287,7 @@ impl ActionStore {
         .await
     }
 
-    /// How the command of an action ended that is RUNNING, if that was written down.
+    /// How the command of a RUNNING action ended, if that was written down.
     pub(super) async fn command_end(&self, id: Uuid) -> Result<Option<ActionEnd>, StoreError> {
         self.call(move |connection| {
             let sql = "SELECT command_end FROM actions WHERE id = ?1";
@@ -299,7 +299,7 @@ impl ActionStore {
         .await
     }
 
-    /// Writes how far an action is.
+    /// Writes down the progress of an action, as its payload.
     pub(super) async fn progress(&self, id: Uuid, payload: String) -> Result<(), StoreError> {
         self.call(move |connection| {
             let sql = "UPDATE actions SET payload = ?2 WHERE id = ?1";
@@ -309,7 +309,7 @@ impl ActionStore {
         .await
     }
 
-    /// Ends an action.
+    /// Writes the end of an action.
     pub(super) async fn finish(
         &self,
         id: Uuid,
@@ -331,7 +331,7 @@ impl ActionStore {
         .await
     }
 
-    /// Forgets actions that ended before `before`, and returns how many.
+    /// Forgets actions that ended before `before`, and returns their number.
     pub(super) async fn purge(&self, before: Timestamp) -> Result<usize, StoreError> {
         self.call(move |connection| {
             let sql = "DELETE FROM actions WHERE finished_at < ?1";

@@ -1,4 +1,5 @@
-//! Works on the actions of the reference agent, one at a time.
+//! Works on the actions of the reference agent, one at a time, so that no two commands work on the node at
+//! once. What a command may have left behind holds up the whole queue.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,17 +18,17 @@ use super::store::{Action, ActionEnd, ActionStore, Started, StoreError};
 use crate::clock::Clock;
 use crate::run::{Millis, Timestamp};
 
-/// How often finished actions are looked through for those to forget. They are kept for days, so
-/// minutes more make no difference.
+/// How often old finished actions are looked for and forgotten. They are kept for days, so a few minutes more
+/// make no difference.
 const PURGE_EVERY: Millis = Millis::from_secs(60);
 
-/// What `test.loop` counts to when it is not told.
+/// What `test.loop` counts to unless `args.target` says so.
 const DEFAULT_LOOP_TARGET: u64 = 10;
 
 /// How many characters of arguments an error quotes.
 const MAX_QUOTED_CHARS: usize = 200;
 
-/// What the agent can do.
+/// What the agent can do, by kind of action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind<'a> {
     /// `agent.replicante.io/test.success`: ends well at once.
@@ -41,7 +42,7 @@ pub(super) enum Kind<'a> {
 }
 
 impl<'a> Kind<'a> {
-    /// The kind of that name.
+    /// The kind with this name; `None` if the agent does not have it.
     pub(super) fn of(config: &'a AgentConfig, name: &str) -> Option<Self> {
         match name {
             "agent.replicante.io/test.success" => Some(Self::Success),
@@ -54,10 +55,11 @@ impl<'a> Kind<'a> {
 
 /// Takes the actions from the store, one step per tick.
 ///
-/// Guarantee: a command may begin at most once for each action, and nothing is started while anything of
-/// the command before is still there. If a command had been allowed to begin when the agent stopped, in
-/// whatever way, the next agent ends it before it does anything else, and the action is FAILED: nobody
-/// knows how far it came. A `test.loop` goes on from its last count, as it does in other agents.
+/// Guarantee: a command may begin at most once for each action, and nothing is started while anything of the
+/// previous command still exists. If a command had been allowed to begin when the agent stopped, in whatever
+/// way, the next agent ends it before it does anything else, and the action is FAILED unless the end of the
+/// command was written down: nobody knows how far it got. A `test.loop` goes on from its last count, as it does
+/// in other agents.
 pub(super) struct Worker {
     pub(super) store: ActionStore,
     pub(super) config: Arc<AgentConfig>,
@@ -70,7 +72,7 @@ pub(super) struct Worker {
 /// What one step did to an action.
 enum Step {
     Ended(ActionEnd),
-    /// The same, once nothing of the command is left.
+    /// The action ends when nothing of the command is left.
     EndsAfter(ActionEnd, ProcessId),
     GoesOn(String),
 }
@@ -79,11 +81,11 @@ enum Step {
 struct Ended {
     id: Uuid,
     end: ActionEnd,
-    /// What must be gone before that.
+    /// What must be gone before the end is written.
     left: Option<Left>,
-    /// How the command ended is written down: a stop of the agent does not lose it.
+    /// Whether the end of the command is written down, so that a stop of the agent does not lose it.
     kept: bool,
-    /// The log already says that it does not end.
+    /// Whether the log already says that something of the command does not end.
     told: bool,
 }
 
@@ -137,8 +139,8 @@ impl Worker {
         self.finish(&mut progress.ended).await
     }
 
-    /// Writes the end of an action, once nothing of its command is left. It stays in `ended` until it is
-    /// written: after a failure it is tried again, and not forgotten.
+    /// Writes the end of an action once nothing of its command is left. The end stays in `ended` until it is
+    /// written: after a failure it is tried again instead of being forgotten.
     async fn finish(&self, ended: &mut Option<Ended>) -> Result<(), StoreError> {
         let Some(end) = ended.as_mut() else { return Ok(()) };
         if let Some(left) = &mut end.left {
@@ -166,7 +168,7 @@ impl Worker {
         let interrupted = |how: &str| ActionEnd::Failed(format!("interrupted: {how}"));
         match &action.process {
             Started::Not => {}
-            // Whatever the configuration says about the kind now.
+            // This holds whatever the configuration now says about the kind.
             Started::As(process) => {
                 let end = self.store.command_end(action.id).await?.unwrap_or_else(|| {
                     interrupted(
@@ -222,14 +224,14 @@ impl Worker {
     }
 }
 
-/// What `test.loop` reads of arguments that may be large.
+/// The part of the arguments that `test.loop` reads; the rest may be large.
 #[derive(Default, Deserialize)]
 struct LoopArgs<'a> {
     #[serde(borrow)]
     target: Option<&'a RawValue>,
 }
 
-/// What it counted.
+/// The payload of a `test.loop`: its last count.
 #[derive(Default, Deserialize)]
 struct Counted {
     #[serde(default)]
@@ -296,7 +298,7 @@ mod tests {
         assert_eq!(added, Added::Queued);
     }
 
-    /// Without a purge.
+    /// The state of a worker that does not purge.
     fn progress(worker: &Worker) -> Progress {
         Progress::starting_at(worker.clock.now().plus(PURGE_EVERY))
     }
@@ -305,7 +307,7 @@ mod tests {
         serde_json::from_str(&action.payload).unwrap()
     }
 
-    /// One tick, and what the action is then.
+    /// Runs one tick, and returns the action as it is afterwards.
     async fn tick(worker: &Worker) -> Action {
         worker.tick(&mut progress(worker)).await.unwrap();
         worker.store.get(ID).await.unwrap().unwrap()
@@ -328,7 +330,7 @@ mod tests {
         assert_eq!(payload(&action), json!({"count": 3, "target": 3}));
     }
 
-    /// Begins the action with a command that goes on after the worker, and returns that.
+    /// Begins the action with a command that outlives the worker, and returns the command.
     async fn begin_command(worker: &Worker) -> (tokio::process::Child, ProcessId) {
         worker.store.take().await.unwrap().unwrap();
         let mut command = tokio::process::Command::new("sleep");
@@ -345,7 +347,7 @@ mod tests {
         let path = folder.path().join("agent.sqlite");
         let first = worker(&path);
         add(&first, "a.example.com/x", Value::Null).await;
-        // The agent dies between the start of the command and its end.
+        // The agent dies between the start and the end of the command.
         let (mut left, _) = begin_command(&first).await;
         drop(first);
         let action = tick(&worker(&path)).await;
@@ -390,7 +392,7 @@ mod tests {
         add(&first, "a.example.com/x", Value::Null).await;
         let (mut left, process) = begin_command(&first).await;
         let end = ActionEnd::Done("5".to_owned());
-        // It is still there for now.
+        // Something of the command is still there.
         let remains = Some(Left::not_before(ID, process, first.clock.now().plus(RETENTION)));
         let mut ended = Some(Ended { id: ID, end, left: remains, kept: false, told: false });
         first.finish(&mut ended).await.unwrap();

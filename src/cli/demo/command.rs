@@ -1,4 +1,5 @@
-//! The command itself: what the demonstration shows, in order.
+//! The command itself: what the demonstration shows, in order. How processes are started and stopped is in
+//! `scene`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -21,7 +22,8 @@ const CLUSTER: &str = "demo";
 /// Arguments of `replibook demo`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct DemoArgs {
-    /// Number of agents, 1 to 100; each is a process with a port of its own. With several clusters: of each
+    /// Number of agents, 1 to 100; each is a process with its own port. If there are several clusters, this is
+    /// for each
     #[arg(long, value_name = "NUMBER", default_value_t = 12)]
     pub agents: u16,
 
@@ -33,25 +35,25 @@ pub struct DemoArgs {
     #[arg(long, value_enum, default_value_t = Shown::Restart)]
     pub scene: Shown,
 
-    /// Directory with the playbook.yaml to run; without it that of the scene, in `examples`
+    /// Directory with the playbook.yaml to run; without it, that of the scene in `examples`
     #[arg(long, value_name = "DIR")]
     pub example: Option<PathBuf>,
 
-    /// The server's store, as for `replibook serve`; without it a file in a temporary directory
+    /// The server's store, as for `replibook serve`; without it, a file in a temporary directory
     #[arg(long, value_name = "STORE")]
     pub store: Option<String>,
 
-    /// After the run write its export to this file, which `replictl run replay` takes
+    /// After the run, write its export to this file, which `replictl run replay` reads
     #[arg(long, value_name = "FILE")]
     pub export: Option<PathBuf>,
 
-    /// After the run keep the server and the agents going until Ctrl-C
+    /// After the run, keep the server and the agents running until Ctrl-C
     #[arg(long)]
     pub keep: bool,
 }
 
-/// Plays the demonstration and returns the exit code: that of the last `replictl`, or 130 after a
-/// Ctrl-C. When it returns, every process is stopped and every file removed.
+/// Plays the demonstration and returns the exit code: that of the last `replictl`, or 130 after Ctrl-C. When it
+/// returns, every process is stopped and every file removed.
 pub async fn demo(args: DemoArgs) -> anyhow::Result<u8> {
     let mut scene = Scene::new()?;
     let stop = stop_signal()?;
@@ -119,14 +121,14 @@ async fn play(args: &DemoArgs, scene: &mut Scene) -> anyhow::Result<u8> {
     conclude(args, &server, nodes, code).await
 }
 
-/// How long the tables may take that are still to be shown once the run has ended: each is a command.
+/// How long the tables that remain to be shown may take once the run has ended: each is a command.
 const SHOWN: Duration = Duration::from_secs(30);
 
-/// How the cluster changes, and the file by which it does.
+/// How the cluster changes, and the file that makes it change; `None` if it does not.
 type Story = Option<(Change, NodesFile)>;
 
-/// Starts the processes and says where they are. Returns the server's address and the `Cluster`
-/// document.
+/// Starts the processes and prints where they are. Returns the server's address, the `Cluster` document, and
+/// how the cluster changes.
 async fn put_up(args: &DemoArgs, scene: &mut Scene) -> anyhow::Result<(String, String, Story)> {
     let (change, nodes) = match args.scene {
         Shown::Restart | Shown::Approval | Shown::Canary | Shown::Ha => {
@@ -160,7 +162,7 @@ async fn put_up(args: &DemoArgs, scene: &mut Scene) -> anyhow::Result<(String, S
     Ok((server, cluster_document(CLUSTER, &platform)?, Some((change, file))))
 }
 
-/// Types the command that watches the run, and changes the cluster meanwhile.
+/// Types the command that watches the run, and changes the cluster while it runs.
 async fn watch_and_change(
     scene: &mut Scene,
     server: &str,
@@ -178,10 +180,10 @@ async fn watch_and_change(
         told = &mut told => (watched.await?, Some(told)),
     };
     if code != 0 {
-        // A run that pauses is over for this command, also before the cluster has changed.
+        // A run that pauses is over for this command, even before the cluster has changed.
         return Ok(code);
     }
-    // After one that has ended well all that was to be seen has to have been shown.
+    // If the run has ended well, everything has to have been shown.
     let told = match told_before {
         Some(told) => told,
         None => tokio::time::timeout(SHOWN, told)
@@ -192,7 +194,7 @@ async fn watch_and_change(
     Ok(code)
 }
 
-/// The name that the playbook gives itself.
+/// The name in a playbook's own document.
 fn playbook_name(path: &std::path::Path) -> anyhow::Result<String> {
     let failed = || format!("failed to read {}", path.display());
     let text = std::fs::read_to_string(path).with_context(failed)?;

@@ -1,4 +1,4 @@
-//! What comes after the run: its approval, its export, and what a person may do next.
+//! What follows the run: its approval, its export, and what a person may do next.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -17,18 +17,18 @@ const PAUSED: u8 = 9;
 /// Exit code of `replictl` for a run that waits for approval.
 const WAITS_FOR_APPROVAL: u8 = 6;
 
-/// Exit codes of `replictl` that tell how a run went, not that something is broken: done, done with
+/// Exit codes of `replictl` that tell how a run went, and do not mean that something is broken: done, done with
 /// failures, waiting, cancelled, paused, done over nobody.
 pub(super) const TOLD_BY_THE_RUN: [u8; 6] = [0, 5, WAITS_FOR_APPROVAL, 7, PAUSED, 10];
 
-/// The run of the demonstration.
+/// The run of the demonstration: the newest one of the server.
 pub(super) async fn newest_run(server: &str) -> anyhow::Result<RunView> {
     let newest: Listing<RunView> = Client::new(server)?.runs().read(None, 1).await?;
     newest.items.into_iter().next().context("failed to find the run of the demonstration")
 }
 
-/// Approves the run that waits for that, as another person in another terminal would, and shows both
-/// exit codes.
+/// Approves the run that waits for approval, as another person in another terminal would, and prints both exit
+/// codes.
 pub(super) async fn approve(scene: &mut Scene, server: &str, code: u8) -> anyhow::Result<u8> {
     say(&format!("\nexit code {code}"));
     if code != WAITS_FOR_APPROVAL {
@@ -41,7 +41,7 @@ pub(super) async fn approve(scene: &mut Scene, server: &str, code: u8) -> anyhow
     Ok(code)
 }
 
-/// Checks that an export can be written to that file, before minutes are spent on the run.
+/// Checks that an export can be written to `file`, before minutes are spent on the run.
 pub(super) fn check_export(file: &Path) -> anyhow::Result<()> {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
@@ -54,8 +54,8 @@ pub(super) fn check_export(file: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes the export of the run that `replictl` left with `code`. A run that has not ended has none,
-/// which is said, and changes nothing about the code.
+/// Writes the export of the run that `replictl` left with `code`. A run that has not ended has no export; that
+/// is said, and the code stays.
 pub(super) async fn export(
     scene: &mut Scene,
     server: &str,
@@ -70,7 +70,7 @@ pub(super) async fn export(
         ));
         return Ok(code);
     }
-    // With a slash in it, it is a file and no format.
+    // With a slash in it, `replictl` takes it for a file and not for a format.
     let file = if file.components().count() == 1 { Path::new(".").join(file) } else { file.into() };
     let arguments = ["run", "export", &run.id.to_string(), "-o"].map(OsString::from);
     let arguments: Vec<OsString> = arguments.into_iter().chain([file.clone().into()]).collect();
@@ -84,7 +84,7 @@ pub(super) async fn export(
     }
 }
 
-/// Says what comes next after `replictl` ended with `code`.
+/// Prints what to do next after `replictl` ended with `code`.
 pub(super) async fn conclude(
     args: &DemoArgs,
     server: &str,

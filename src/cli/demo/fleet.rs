@@ -1,4 +1,5 @@
-//! The agents of the demonstration: a process, a port and a directory each.
+//! The agents of the demonstration: each has a process, a port and a directory of its own. Each writes down
+//! every command that it really executes, so that tests can count them.
 
 use std::path::{Path, PathBuf};
 
@@ -14,14 +15,14 @@ pub const MAX_AGENTS: u16 = 100;
 /// Values of the attribute `zone`, given to the agents in turn.
 const ZONES: [&str; 3] = ["a", "b", "c"];
 
-/// What an agent does for `demo.example.com/drain`. `$1` is a file with one line for each time that
-/// a command was really executed.
+/// What an agent does for `demo.example.com/drain`. `$1` is a file that gets one line each time a command is
+/// really executed.
 const DRAIN: &str = r#"echo drain >> "$1"; sleep 0.1; echo '{"moved": 3}'"#;
 
 /// What an agent does for `demo.example.com/restart`.
 const RESTART: &str = r#"echo restart >> "$1"; sleep 0.3; echo '{"restarted": true}'"#;
 
-/// The same, for an agent whose service does not come back.
+/// What an agent does for `demo.example.com/restart` if its service does not come back.
 const RESTART_FAILS: &str =
     r#"echo restart >> "$1"; sleep 0.3; echo 'the service did not come back' >&2; exit 1"#;
 
@@ -31,55 +32,55 @@ const TICK: &str = "50ms";
 /// Name of the file that [`DRAIN`] and [`RESTART`] write to, in the agent's directory.
 const EFFECTS: &str = "effects";
 
-/// Why there is no fleet.
+/// Why the agents could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum FleetError {
     /// The number of agents is out of bounds.
     #[error("found {found} agents, expected 1 to {MAX_AGENTS}")]
     Agents {
-        /// How many were asked for.
+        /// The number that was asked for.
         found: u16,
     },
     /// More agents are to fail than there are.
     #[error("found {fail} agents that are to fail, expected at most {agents}: all of them")]
     Fail {
-        /// How many are to fail.
+        /// The number of agents that are to fail.
         fail: u16,
-        /// How many there are.
+        /// The number of agents.
         agents: u16,
     },
     /// A file could not be written.
     #[error("failed to write {path}")]
     Write {
-        /// The file or directory.
+        /// Path of the file or directory.
         path: PathBuf,
-        /// Why.
+        /// The error of the system.
         #[source]
         source: std::io::Error,
     },
-    /// The configuration could not be put into YAML.
+    /// A document could not be written as YAML.
     #[error("failed to write a document as YAML")]
     Yaml(#[from] serde_yaml::Error),
-    /// An agent did not come up.
+    /// An agent did not start.
     #[error(transparent)]
     Process(#[from] ProcessError),
 }
 
-/// What one agent of a fleet is like.
+/// The properties of one agent of a fleet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
     /// Identifier: `node-1` and so on.
     pub id: String,
-    /// Attribute `zone`.
+    /// Value of the attribute `zone`: `a`, `b` or `c`.
     pub zone: &'static str,
-    /// Attribute `role`.
+    /// Value of the attribute `role`: `PRIMARY` for the first agent, `SECONDARY` for the others.
     pub role: &'static str,
     /// Whether its restart fails.
     pub fails: bool,
 }
 
-/// Plans `agents` agents in three zones, `fail` of which will fail to restart. The first to fail are
-/// those of zone b, so that a run zone by zone gets through the first zone.
+/// Plans `agents` agents in three zones, `fail` of which will fail to restart. Those of zone b fail first, so
+/// that a run that goes zone by zone gets through the first zone.
 pub fn plan(agents: u16, fail: u16) -> Result<Vec<Node>, FleetError> {
     if agents == 0 || agents > MAX_AGENTS {
         return Err(FleetError::Agents { found: agents });
@@ -136,7 +137,7 @@ impl Node {
     }
 }
 
-/// Agents that run, each a process of its own.
+/// Running agents, each in a process of its own.
 #[derive(Debug)]
 pub struct Fleet {
     members: Vec<Member>,
@@ -150,8 +151,8 @@ struct Member {
 }
 
 impl Fleet {
-    /// Starts an agent for each of `nodes` with the binary `program` (`replibook`); each keeps its
-    /// files in a directory of its own in `dir`.
+    /// Starts an agent for each of `nodes` with the binary `program` (`replibook`). Each keeps its files in a
+    /// directory of its own in `dir`.
     pub async fn start(program: &Path, dir: &Path, nodes: Vec<Node>) -> Result<Self, FleetError> {
         let starting = nodes.into_iter().map(|node| {
             let own = dir.join(&node.id);
@@ -160,12 +161,13 @@ impl Fleet {
         Ok(Self { members: try_join_all(starting).await? })
     }
 
-    /// Each agent with the address that it listens on.
+    /// Each agent, with the base URL that it listens on.
     pub fn agents(&self) -> impl Iterator<Item = (&Node, &str)> {
         self.members.iter().map(|member| (&member.node, member.process.address()))
     }
 
-    /// The commands that the agent really executed, in order: `drain` and `restart`.
+    /// The commands that the agent really executed, in order: `drain` and `restart`. Empty for an unknown
+    /// agent.
     pub fn effects(&self, id: &str) -> std::io::Result<Vec<String>> {
         let Some(member) = self.members.iter().find(|member| member.node.id == id) else {
             return Ok(Vec::new());
@@ -182,7 +184,7 @@ impl Fleet {
         document(name, &self.members)
     }
 
-    /// The `Cluster` documents of so many agents each, with their names.
+    /// `Cluster` documents with `of_each` agents each, with their names.
     pub fn cluster_documents(
         &self,
         of_each: usize,
@@ -195,7 +197,7 @@ impl Fleet {
         documents.collect()
     }
 
-    /// The agents that executed other commands than these, or in another order.
+    /// The agents that executed other commands than `effects`, or in another order.
     pub fn other_than(&self, effects: &[&str]) -> std::io::Result<Vec<String>> {
         let mut others = Vec::new();
         for member in &self.members {

@@ -1,4 +1,5 @@
-//! Three engines on one store: one is killed and one is drained in the middle of three runs.
+//! The scene with three engines on one store: in the middle of three runs one engine is killed and one is
+//! drained. It checks at the end that every agent did everything exactly once.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -17,30 +18,31 @@ use crate::cli::text::{short_id, time_of_day};
 use crate::clock::{Clock as _, SystemClock};
 use crate::run::{AgentState, RunStatus, Timestamp};
 
-/// Engines, each in a server of its own.
+/// Number of engines, each in a server of its own.
 pub(super) const ENGINES: usize = 3;
 
-/// Runs, each over a cluster of its own.
+/// Number of runs, each over a cluster of its own.
 const RUNS: u16 = 3;
 
-/// How long a node gets to settle, in milliseconds: long enough that the runs still go on when the runs of the
+/// How long a node gets to settle, in milliseconds: long enough that the runs have not ended when those of the
 /// killed engine have been taken over.
 const SETTLE: u64 = 3_000;
 
-/// How often the runs are looked at: no engine has one for less.
+/// How often the runs are looked at: every engine keeps a run for longer than this.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// How long anything of the story may take, also on a busy machine; the whole takes about a minute.
+/// How long each part of the story may take, even on a busy machine; all of it takes about a minute.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// What a run is known by, and who drove it since when.
+/// A run, and which engines drove it since when.
 struct Told {
     cluster: String,
     run: RunView,
     by: Vec<(String, Timestamp)>,
 }
 
-/// Plays the scene. The exit code is 0 only if each run went over all its agents, each of which did all once.
+/// Plays the scene. The exit code is 0 only if each run covered all its agents, and each agent did everything
+/// once.
 pub(super) async fn play(
     args: &DemoArgs,
     playbook: &str,
@@ -67,7 +69,7 @@ pub(super) async fn play(
     .await?;
     type_in(scene, &words(&["get", "engines"])).await?;
 
-    // Never the last one, which is asked.
+    // Never the last engine, which answers the requests.
     let killed = busiest(&runs, 1..=ENGINES - 1, None);
     say(&format!(
         "\n--- kill -9 of {killed}: its runs go on once its leases have run out, in 15 s"
@@ -75,7 +77,7 @@ pub(super) async fn play(
     scene.kill_engine(&killed).await?;
     until(scene, &mut runs, "its runs to be taken over", |runs| is_free_of(runs, &killed)).await?;
     say(&format!("--- {killed} has no runs any more"));
-    // A server whose engine is drained goes on answering, so it may be the one that is asked.
+    // A server whose engine is drained still answers requests, so it may be the one that is asked.
     let drained = busiest(&runs, 1..=ENGINES, Some(&killed));
     match type_in(scene, &words(&["engine", "drain", &drained])).await? {
         0 => {}
@@ -124,7 +126,8 @@ async fn put_up(args: &DemoArgs, scene: &mut Scene) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Applies the clusters and the playbook. Where the files are is long, and of no interest.
+/// Applies the clusters and the playbook. The command is shown without the folders of the files, which are long
+/// and of no interest.
 async fn apply(scene: &mut Scene, playbook: &std::path::Path) -> anyhow::Result<u8> {
     let dir = scene.dir().join("clusters");
     let mut files: Vec<_> = (1..=RUNS).map(|n| dir.join(format!("{}.yaml", cluster(n)))).collect();
@@ -144,7 +147,7 @@ fn cluster(number: u16) -> String {
     format!("demo-{number}")
 }
 
-/// Starts a run on each cluster, each through another server.
+/// Starts a run on each cluster, each through a different server.
 async fn start(scene: &Scene, playbook: &str) -> anyhow::Result<Vec<Told>> {
     let mut runs = Vec::new();
     let params = json!({ "max_parallel": 1, "settle_ms": SETTLE });
@@ -164,7 +167,7 @@ async fn start(scene: &Scene, playbook: &str) -> anyhow::Result<Vec<Told>> {
     Ok(runs)
 }
 
-/// Looks at the runs until something holds, and notes who drives them.
+/// Looks at the runs until `holds` is true, and notes which engines drive them.
 async fn until(
     scene: &Scene,
     runs: &mut [Told],
@@ -190,7 +193,7 @@ async fn until(
     }
 }
 
-/// The engine of these numbers that drives the most runs.
+/// The engine among `engines`, except `but`, that drives the most runs.
 fn busiest(runs: &[Told], engines: impl Iterator<Item = usize>, but: Option<&str>) -> String {
     let names = engines.map(|number| format!("engine-{number}"));
     let drives = |name: &String| {
@@ -207,7 +210,7 @@ fn is_free_of(runs: &[Told], engine: &str) -> bool {
     })
 }
 
-/// Shows who drove what, and checks that all went well.
+/// Shows which engine drove which run, and checks that everything went well.
 fn conclude(
     scene: &Scene,
     runs: &[Told],
@@ -236,7 +239,7 @@ fn conclude(
     Ok(u8::from(bad > 0 || !twice.is_empty()))
 }
 
-/// A line for each time that an engine had a run: 80 columns at most.
+/// One line for each time that an engine had a run, in at most 80 columns.
 fn table(runs: &[Told], killed: &str, drained: &str) -> String {
     let mut text = format!(
         "\n{:<9}{:<10}{:<11}{:<10}{:<10}HOW\n",

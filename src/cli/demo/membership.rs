@@ -1,5 +1,5 @@
-//! The scene in which the cluster changes: a platform that serves a file, and what becomes of it while
-//! the run goes.
+//! The scene in which the cluster changes: a platform serves a file, and the file is replaced while the run
+//! goes, so that one agent joins and one leaves.
 
 use std::path::{Path, PathBuf};
 
@@ -15,14 +15,14 @@ use crate::cli::error::ClientError;
 use crate::cli::feed::{FeedLimits, Update, follow};
 use crate::run::{AgentState, Happened, RunId};
 
-/// The fewest agents: of fewer, one that leaves is more than a fifth of the cluster, which a run takes
-/// for a mistake of the platform.
+/// The fewest agents: if there were fewer, one that leaves would be more than a fifth of the cluster, which a
+/// run takes for a mistake of the platform.
 const FEWEST: u16 = 5;
 
 /// How often the platform is asked: nobody wants to watch a demonstration wait.
 const INTERVAL: &str = "1s";
 
-/// Who comes and who goes.
+/// Which agent joins and which leaves, by identifier.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Change {
     /// The agent that joins; its process runs from the beginning.
@@ -32,8 +32,9 @@ pub(super) struct Change {
 }
 
 impl Change {
-    /// Plans `agents` agents, `fail` of which will fail to restart, and one more, which takes the place
-    /// of one of the last zone: a run zone by zone has not come to either when the cluster changes.
+    /// Plans `agents` agents, `fail` of which will fail to restart, and one more. That one takes the place of
+    /// an agent of the last zone: a run that goes zone by zone has not reached either of the two when the
+    /// cluster changes.
     pub(super) fn plan(agents: u16, fail: u16) -> anyhow::Result<(Self, Vec<Node>)> {
         if !(FEWEST..MAX_AGENTS).contains(&agents) {
             anyhow::bail!(
@@ -50,7 +51,7 @@ impl Change {
         Ok((change, nodes))
     }
 
-    /// What is said of an agent at the beginning.
+    /// What the list of agents at the beginning says about an agent.
     pub(super) fn note(&self, id: &str) -> &'static str {
         match id {
             _ if id == self.joins => "   joins while the run goes",
@@ -60,7 +61,7 @@ impl Change {
     }
 }
 
-/// The `Cluster` document, which names no agents but a platform.
+/// The `Cluster` document, which lists no agents but names a platform.
 pub(super) fn cluster_document(name: &str, platform: &str) -> anyhow::Result<String> {
     let document = json!({
         "apiVersion": "replicante.io/v1",
@@ -76,7 +77,7 @@ pub(super) fn cluster_document(name: &str, platform: &str) -> anyhow::Result<Str
 pub(super) struct NodesFile {
     path: PathBuf,
     cluster: String,
-    /// Identifier and address of each agent there is.
+    /// Identifier and address of every agent, whether it is listed in the file or not.
     agents: Vec<(String, String)>,
 }
 
@@ -91,7 +92,7 @@ impl NodesFile {
         &self.path
     }
 
-    /// Replaces the file, at once, by one with all agents but these.
+    /// Replaces the file atomically by one with all agents except `without`.
     pub(super) fn write(&self, without: &[&str]) -> anyhow::Result<()> {
         let listed = self.agents.iter().filter(|(id, _)| !without.contains(&id.as_str()));
         let nodes = listed.map(|(id, address)| json!({ "node_id": id, "agent_address": address }));
@@ -105,8 +106,8 @@ impl NodesFile {
     }
 }
 
-/// Changes the cluster once a first agent is done, says so, and shows the agents of the run
-/// once it has taken notice of both changes. Another command writes to the terminal meanwhile.
+/// Changes the cluster once a first agent is done, prints that, and shows the agents of the run once it has
+/// noticed both changes. Meanwhile another command writes to the terminal.
 pub(super) async fn tell(
     run: RunId,
     change: Change,
@@ -119,7 +120,7 @@ pub(super) async fn tell(
     until(&mut feed, |_, state| state == AgentState::Done).await?;
     say_beside(&format!("--- {joins} joins: the platform tells of it from now on"));
     file.write(&[])?;
-    // It is ADDED first; by the time of the next change whoever watches has been told of that.
+    // The agent is ADDED first; by the time of the next change whoever watches has seen that.
     until(&mut feed, |agent, state| agent == joins && state != AgentState::Added).await?;
     say_beside(&format!("--- {leaves} leaves: the platform does not tell of it any more"));
     say_beside(&format!(
@@ -130,7 +131,7 @@ pub(super) async fn tell(
     beside.replictl(&["run", "agents", &run.to_string()]).await
 }
 
-/// Waits until an agent of the run gets into a state.
+/// Waits until an agent of the run enters a state.
 async fn until(
     feed: &mut (impl Stream<Item = Result<Update, ClientError>> + Unpin),
     is_meant: impl Fn(&str, AgentState) -> bool,

@@ -1,8 +1,8 @@
 //! `replibook demo`: a server and a dozen agents, each a process of its own, and one run over them.
 //!
-//! The demonstration uses nothing that a user has not: it starts `replibook serve`, `replibook agent`
-//! and, for a cluster that changes, `replibook platform`, and types `replictl` commands. [`Process`] and
-//! [`Fleet`] are public so that tests put up the same scene.
+//! The demonstration uses nothing that users do not have: it starts `replibook serve`, `replibook agent` and,
+//! for a cluster that changes, `replibook platform`, and types `replictl` commands. So it is also a test of the
+//! whole path. [`Process`] and [`Fleet`] are public so that tests can set up the same scene.
 
 mod command;
 mod ending;

@@ -1,4 +1,5 @@
-//! A child process that says where it listens, and that does not outlive its parent.
+//! A child process that prints where it listens, and that never outlives its parent, however the parent ends.
+//! Tests use this too.
 
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -7,14 +8,15 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 
-/// How long a process may take until it listens: a debug build compiles its plugins first, and the
-/// machine may be busy with a dozen of them.
+/// How long a process may take until it listens: a debug build compiles its plugins first, and the machine may
+/// be busy with a dozen of them.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
-/// How long a process may take to stop by itself: an agent ends the command that it runs.
+/// How long a process may take to stop by itself: an agent first ends the command that it runs.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
-/// Bytes on stdout before the line that says where the process listens; more is not ours.
+/// Bytes on standard output before the line that says where the process listens; a program that writes more is
+/// not ours.
 const GREETING_LIMIT: u64 = 16 * 1024;
 
 /// Bytes of the log that an error shows: enough for the last messages.
@@ -23,34 +25,34 @@ const TAIL_LIMIT: usize = 2 * 1024;
 /// How the line begins that says where the process listens.
 const GREETING: &str = "listening on ";
 
-/// Why a process did not come up.
+/// Why a process did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
-    /// It could not be started.
+    /// The process could not be started.
     #[error("failed to start {name}")]
     Spawn {
         /// Name of the process, for people.
         name: String,
-        /// Why.
+        /// The error of the system.
         #[source]
         source: std::io::Error,
     },
-    /// It ended, or closed its stdout, before it listened.
+    /// The process ended, or closed its standard output, before it listened.
     #[error("{name} ended before it listened ({status}); the end of its log:\n{log}")]
     Ended {
         /// Name of the process, for people.
         name: String,
-        /// How it ended.
+        /// Its exit status, as human-readable text.
         status: String,
         /// End of its log.
         log: String,
     },
-    /// It did not listen in time.
+    /// The process did not listen in time.
     #[error("{name} does not listen after {} s; the end of its log:\n{log}", limit.as_secs())]
     Silent {
         /// Name of the process, for people.
         name: String,
-        /// How long it had.
+        /// How long it was given.
         limit: Duration,
         /// End of its log.
         log: String,
@@ -59,8 +61,8 @@ pub enum ProcessError {
 
 /// A child process that listens on an address of its own.
 ///
-/// Its stdin is a pipe that closes when this process ends, however it ends; a child that was told
-/// to stop then (`--until-stdin-closes`) is never left behind. Its stderr goes to a file.
+/// Its standard input is a pipe that closes when this process ends, however it ends. A child that stops then
+/// (`--until-stdin-closes`) is never left behind. Its standard error goes to a file.
 #[derive(Debug)]
 pub struct Process {
     name: String,
@@ -70,8 +72,8 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `command`, with its stderr in the file `log`, and waits until it has written
-    /// `listening on ADDRESS` to its stdout.
+    /// Starts `command`, with its standard error in the file `log`, and waits until it has written `listening
+    /// on ADDRESS` to its standard output.
     pub async fn start(name: &str, command: Command, log: &Path) -> Result<Self, ProcessError> {
         Self::start_within(name, command, log, START_LIMIT).await
     }
@@ -90,7 +92,7 @@ impl Process {
         let mut stdout = BufReader::new(stdout?);
         match tokio::time::timeout(limit, greeting(&mut stdout)).await {
             Ok(Ok(Some(address))) => {
-                // Whatever else it says is read and dropped, so that it never blocks on a full pipe.
+                // Further output is read and dropped, so that the process never blocks on a full pipe.
                 tokio::spawn(
                     async move { tokio::io::copy(&mut stdout, &mut tokio::io::sink()).await },
                 );
@@ -113,12 +115,12 @@ impl Process {
         &self.name
     }
 
-    /// Its process id; none once it has ended.
+    /// Its process id; `None` once it has ended and was waited for.
     pub fn id(&self) -> Option<u32> {
         self.child.id()
     }
 
-    /// Where it listens, as it said: `http://127.0.0.1:PORT`.
+    /// Where it listens, as it printed it: `http://127.0.0.1:PORT`.
     pub fn address(&self) -> &str {
         &self.address
     }
@@ -130,30 +132,30 @@ impl Process {
 
     /// Waits until it has ended by itself.
     pub async fn wait(&mut self) -> std::io::Result<ExitStatus> {
-        // `Child::wait` would close its stdin, which is what tells it to stop.
+        // `Child::wait` would close its standard input, which tells it to stop.
         let stdin = self.child.stdin.take();
         let status = self.child.wait().await;
         drop(stdin);
         status
     }
 
-    /// Kills it at once, as a crash would (SIGKILL), and waits until it is gone.
+    /// Kills it at once, as in a crash (SIGKILL), and waits until it is gone.
     pub async fn kill(mut self) -> std::io::Result<ExitStatus> {
         self.child.start_kill()?;
         self.child.wait().await
     }
 
-    /// Lets it stop by closing its stdin; kills it when it does not stop in time.
+    /// Makes it stop by closing its standard input, and kills it if it does not stop in time.
     pub async fn stop(mut self) {
         drop(self.child.stdin.take());
         if tokio::time::timeout(STOP_LIMIT, self.child.wait()).await.is_err() {
-            // It can only fail because the process is gone, which is what is wanted.
+            // This can only fail because the process is gone, which is the aim.
             let _ = self.kill().await;
         }
     }
 }
 
-/// The address in the first line that begins with [`GREETING`]; none when stdout ends before.
+/// The address in the first line that begins with [`GREETING`]; `None` when standard output ends before that.
 async fn greeting(stdout: &mut BufReader<ChildStdout>) -> std::io::Result<Option<String>> {
     let mut lines = stdout.take(GREETING_LIMIT).lines();
     while let Some(line) = lines.next_line().await? {

@@ -1,4 +1,5 @@
-//! What the demonstration puts up: a directory, a server and the agents, and how it is taken down.
+//! Everything that the demonstration starts: a directory, servers, agents and a platform; and how all of it is
+//! stopped, whatever happened.
 
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -12,17 +13,17 @@ use super::fleet::{Fleet, Node};
 use super::process::Process;
 use super::terminal::{pass_on, say_beside};
 
-/// How long `replictl` may take to stop after a Ctrl-C that it got as well; it only has to tidy up
-/// the terminal.
+/// How long `replictl` may take to stop after a Ctrl-C that it received too; it only has to tidy up the
+/// terminal.
 const CLIENT_STOP_LIMIT: Duration = Duration::from_secs(2);
 
-/// The processes and files of one demonstration. Whatever is up when it is dropped is killed.
+/// The processes and files of one demonstration. Whatever still runs when it is dropped is killed.
 #[derive(Debug)]
 pub(super) struct Scene {
     programs: Programs,
     dir: tempfile::TempDir,
     server: Option<Process>,
-    /// Servers that share a store, by the names of their engines; the last one is asked.
+    /// The servers that share a store, with the names of their engines; requests go to the last one.
     engines: Vec<(String, Process)>,
     platform: Option<Process>,
     fleet: Option<Fleet>,
@@ -37,7 +38,7 @@ struct Programs {
 }
 
 impl Programs {
-    /// This binary, and `replictl` beside it.
+    /// This binary, and the `replictl` beside it.
     fn find() -> anyhow::Result<Self> {
         let replibook = std::env::current_exe().context("failed to find this program's file")?;
         let replictl = replibook.with_file_name("replictl");
@@ -52,7 +53,7 @@ impl Programs {
 }
 
 impl Scene {
-    /// An empty scene: only its directory is there.
+    /// An empty scene: only its directory exists.
     pub(super) fn new() -> anyhow::Result<Self> {
         let programs = Programs::find()?;
         let dir = tempfile::Builder::new().prefix("replibook-demo-").tempdir();
@@ -61,7 +62,7 @@ impl Scene {
         Ok(Self { programs, dir, engines, server: None, platform: None, fleet: None, client: None })
     }
 
-    /// Where the files are.
+    /// The directory for all files.
     pub(super) fn dir(&self) -> &Path {
         self.dir.path()
     }
@@ -72,7 +73,7 @@ impl Scene {
         command.args(["serve", "--listen", "127.0.0.1:0", "--until-stdin-closes", "--data"]);
         command.arg(self.dir().join("server"));
         if let Some(store) = store {
-            // Not as an argument: an address may have a password in it.
+            // Not as an argument: an address may contain a password.
             command.env("REPLIBOOK_STORE", store);
         }
         let log = self.dir().join("server.log");
@@ -92,13 +93,13 @@ impl Scene {
         Ok(address)
     }
 
-    /// The servers that share a store, with their addresses.
+    /// The names of the engines that share a store, with the addresses of their servers.
     pub(super) fn engines(&self) -> Vec<(String, String)> {
         let known = self.engines.iter();
         known.map(|(name, server)| (name.clone(), server.address().to_owned())).collect()
     }
 
-    /// Kills one of them at once, as a crash would.
+    /// Kills one of these servers at once, as in a crash.
     pub(super) async fn kill_engine(&mut self, name: &str) -> anyhow::Result<()> {
         let found = self.engines.iter().position(|(known, _)| known == name);
         let index = found.with_context(|| format!("failed to find {name}"))?;
@@ -107,7 +108,7 @@ impl Scene {
         Ok(())
     }
 
-    /// The address of the server that is asked.
+    /// The address of the server that requests go to.
     pub(super) fn server_address(&self) -> anyhow::Result<String> {
         Ok(self.asked().context("failed to find a server")?.address().to_owned())
     }
@@ -116,7 +117,7 @@ impl Scene {
         self.server.as_ref().or(self.engines.last().map(|(_, server)| server))
     }
 
-    /// The agents that executed other commands than these, or in another order.
+    /// The agents that executed other commands than `effects`, or in another order.
     pub(super) fn agents_that_did_not(&self, effects: &[&str]) -> anyhow::Result<Vec<String>> {
         let fleet = self.fleet.as_ref().context("failed to find the agents")?;
         fleet.other_than(effects).context("failed to read what agents did")
@@ -138,25 +139,25 @@ impl Scene {
         Ok(self.platform.insert(platform).address().to_owned())
     }
 
-    /// What runs commands while another one goes on; none before the server is there.
+    /// Runs commands while another one is running; `None` before the server is started.
     pub(super) fn beside(&self) -> Option<Beside> {
         let server = self.server.as_ref()?.address().to_owned();
         Some(Beside { replictl: self.programs.replictl.clone(), server })
     }
 
-    /// Runs a `replictl` command to its end; what it writes goes where ours goes.
+    /// Runs a `replictl` command to its end. Its output goes to the output of this process.
     pub(super) async fn replictl<I>(&mut self, arguments: I) -> anyhow::Result<ExitStatus>
     where
         I: IntoIterator<Item: AsRef<std::ffi::OsStr>>,
     {
         let mut command = Command::new(&self.programs.replictl);
-        // It goes with this process, however that ends.
+        // It ends with this process, however that ends.
         command.arg("--until-stdin-closes").args(arguments);
         command.stdin(Stdio::piped()).kill_on_drop(true);
         if let Ok(server) = self.server_address() {
             command.env("REPLIBOOK_SERVER", server);
         }
-        // Kept here and not in this future, so that a Ctrl-C lets it end by itself.
+        // The child is kept in `self` and not in this future, so that it can end by itself after Ctrl-C.
         let mut client = command.spawn().context("failed to start replictl")?;
         let stdin = client.stdin.take();
         let (client, _) = self.client.insert((client, stdin));
@@ -177,7 +178,7 @@ impl Scene {
         {
             client.kill().await.context("failed to stop replictl")?;
         }
-        // The server first: it would report the agents as unreachable.
+        // The server goes first, since it would report the agents as unreachable.
         if let Some(server) = self.server.take() {
             server.stop().await;
         }
@@ -192,7 +193,7 @@ impl Scene {
     }
 }
 
-/// Runs `replictl` commands while another one goes on, as in a second terminal.
+/// Runs `replictl` commands while another one is running, as in a second terminal.
 #[derive(Debug)]
 pub(super) struct Beside {
     replictl: PathBuf,
@@ -205,7 +206,7 @@ impl Beside {
         &self.server
     }
 
-    /// Runs a command to its end. What it writes appears in one piece then.
+    /// Runs a command to its end, and then prints its output in one piece.
     pub(super) async fn replictl(&self, arguments: &[&str]) -> anyhow::Result<()> {
         let mut command = Command::new(&self.replictl);
         command.args(arguments).env("REPLIBOOK_SERVER", &self.server);

@@ -1,6 +1,6 @@
-//! The scenes that can be shown.
+//! The scenes that the demonstration can show, and the example and the make target of each.
 
-/// What is shown.
+/// A scene, as `--scene` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Shown {
     /// Every node is restarted, zone by zone
@@ -9,14 +9,14 @@ pub enum Shown {
     Approval,
     /// One node is restarted and watched, then more and more of the others
     Canary,
-    /// A platform tells of the nodes, one of which joins and one leaves while the run goes
+    /// A platform names the nodes, one of which joins and one leaves while the run goes
     Membership,
     /// Three servers share one MongoDB; one is killed and one drained in the middle of three runs
     Ha,
 }
 
 impl Shown {
-    /// The example that it plays, from the root of the project.
+    /// The path of the example that it plays, from the root of the project.
     pub(super) fn example(self) -> &'static str {
         match self {
             Self::Restart | Self::Ha => "examples/rolling-restart",
@@ -26,7 +26,7 @@ impl Shown {
         }
     }
 
-    /// What shows it, for people who have the project: `make TARGET`.
+    /// The target of `make` that shows it, for people who have the project.
     pub(super) fn target(self) -> &'static str {
         match self {
             Self::Restart => "demo",
@@ -37,7 +37,7 @@ impl Shown {
         }
     }
 
-    /// Its name on the command line.
+    /// Its value for `--scene`.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Restart => "restart",

@@ -1,4 +1,5 @@
-//! What the demonstration types and says; stdout is for the commands' own data.
+//! What the demonstration types and prints. Everything goes to standard error; standard output is for the data
+//! of the commands themselves.
 
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
@@ -7,41 +8,41 @@ use std::process::ExitStatus;
 use super::scene::Scene;
 use crate::shown::clean_lines;
 
-/// Takes away what stands in the line of the cursor: a progress bar, which is drawn anew below.
+/// Clears the line of the cursor, which holds a progress bar that will be redrawn below.
 const CLEAR_LINE: &str = "\r\x1b[2K";
 
-/// Types a `replictl` command and returns its exit code.
+/// Prints a `replictl` command as if it were typed, runs it, and returns its exit code.
 pub(super) async fn type_in(scene: &mut Scene, arguments: &[OsString]) -> anyhow::Result<u8> {
     let shown: Vec<_> = arguments.iter().map(|word| shell_word(&word.to_string_lossy())).collect();
     say(&format!("\n$ replictl {}", shown.join(" ")));
     Ok(exit_code(scene.replictl(arguments).await?))
 }
 
-/// A word as a person types it.
+/// A word in quotes, if a person would have to quote it.
 fn shell_word(word: &str) -> String {
     if word.contains(' ') { format!("'{word}'") } else { word.to_owned() }
 }
 
-/// The exit code as a shell shows it: 128 and the signal for a process that was killed.
+/// The exit code as a shell shows it: for a process that was killed, 128 and the number of the signal.
 pub(super) fn exit_code(status: ExitStatus) -> u8 {
     use std::os::unix::process::ExitStatusExt as _;
     let killed = || status.signal().map(|number| 128_i32.saturating_add(number));
     status.code().or_else(killed).and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
 }
 
-/// Tells the person at the terminal.
+/// Prints a text for the person at the terminal.
 pub(super) fn say(text: &str) {
     write(std::io::stderr(), "", &format!("{}\n", clean_lines(text)));
 }
 
-/// The same, while another command may be drawing a progress bar.
+/// Prints a text while another command may be drawing a progress bar.
 pub(super) fn say_beside(text: &str) {
     let stderr = std::io::stderr();
     let clear = if stderr.is_terminal() { CLEAR_LINE } else { "" };
     write(stderr, clear, &format!("{}\n", clean_lines(text)));
 }
 
-/// Passes on what a command wrote, while another one may be drawing a progress bar.
+/// Passes on the output of a command while another one may be drawing a progress bar.
 pub(super) fn pass_on(stdout: &[u8], stderr: &[u8]) {
     let bar = if std::io::stderr().is_terminal() { CLEAR_LINE } else { "" };
     let clear = |is_terminal: bool| if is_terminal { bar } else { "" };
@@ -50,7 +51,7 @@ pub(super) fn pass_on(stdout: &[u8], stderr: &[u8]) {
     write(std::io::stderr(), bar, &said);
 }
 
-/// In one piece, so that nothing comes between.
+/// In one write, so that no other output comes between.
 fn write(mut to: impl Write, clear: &str, text: &str) {
     if text.is_empty() {
         return;

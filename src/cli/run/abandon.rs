@@ -14,18 +14,17 @@ use crate::cli::who::who;
 /// Arguments of `run abandon`.
 #[derive(Debug, clap::Args)]
 pub struct AbandonArgs {
-    /// The run
+    /// Identifier of the run, 6 or more consecutive digits of it, or `last`
     pub run: String,
     /// Why, for the history of the run
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
-    /// Also give up a run that can go on by itself; `run cancel` is better for that, as it waits
-    /// for actions that are out
+    /// Give up even a run that can go on by itself; `run cancel` is better for that, as it waits for actions in
+    /// flight
     #[arg(long)]
     pub force: bool,
 }
 
-/// Runs `run abandon`.
 pub(crate) async fn abandon(
     client: &Client,
     args: &AbandonArgs,

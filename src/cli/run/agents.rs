@@ -1,4 +1,4 @@
-//! `run agents`, and the table of agents at the end of a run.
+//! `run agents`, and the table of agents at the end of a run. Both are limited: a run may have 100,000 agents.
 
 use std::collections::BTreeMap;
 
@@ -14,14 +14,14 @@ use crate::cli::rows::agents_of;
 use crate::cli::text::{Paint, plural};
 use crate::run::{AgentId, AgentRecord, AgentState, RunId};
 
-/// The most agents in the table at the end of a run; of a larger run only those that failed are
-/// shown, since nobody reads more.
+/// The most agents in the table at the end of a run. For a larger run only those that failed are shown, since
+/// nobody reads more.
 pub(crate) const MAX_SHOWN: u32 = 200;
 
 /// Arguments of `run agents`.
 #[derive(Debug, clap::Args)]
 pub struct Agents {
-    /// The run
+    /// Identifier of the run, 6 or more consecutive digits of it, or `last`
     pub run: String,
     /// Only this agent
     pub agent: Option<String>,
@@ -32,7 +32,6 @@ pub struct Agents {
     pub page: PageArgs,
 }
 
-/// Runs `run agents`.
 pub(crate) async fn agents(
     client: &Client,
     args: &Agents,
@@ -53,7 +52,7 @@ pub(crate) async fn agents(
     Ok(Exit::Ok)
 }
 
-/// What a table needs of the playbook; nothing for other formats.
+/// What a table needs from the playbook; empty for other formats.
 async fn plan_for(client: &Client, run: RunId, console: &Console) -> Plan {
     match console.format {
         Format::Table | Format::Wide => Plan::of_run(client, run).await,
@@ -61,11 +60,11 @@ async fn plan_for(client: &Client, run: RunId, console: &Console) -> Plan {
     }
 }
 
-/// Writes the table of a run's agents and the line that sums it up, such as `10 done, 2 failed`;
-/// in other formats than tables the run itself.
+/// Writes the table of a run's agents and a line that sums it up, such as `10 done, 2 failed`. Formats other
+/// than tables write the run itself.
 ///
 /// # Errors
-/// As for every request, and when the output can't be written.
+/// Those of every request, and when the output can't be written.
 pub async fn print_agents(
     client: &Client,
     run: &RunView,

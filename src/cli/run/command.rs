@@ -1,4 +1,4 @@
-//! The commands on runs.
+//! The commands on runs, as the command line has them, and the function of each.
 
 use std::path::Path;
 
@@ -21,8 +21,8 @@ use crate::cli::exit::Exit;
 use crate::cli::output::Console;
 use crate::run::Verb;
 
-/// Commands on runs. A run is named by its identifier, with or without `run/` before it, by any 6 or more
-/// digits in a row of it, or as `last`, which is the newest one.
+/// Commands on runs. A run is named by its identifier, with or without `run/` before it, by 6 or more
+/// consecutive digits of it, or as `last`, which is the newest one.
 #[derive(Debug, Subcommand)]
 pub enum RunCommand {
     /// Start a run of a playbook against a cluster
@@ -33,44 +33,44 @@ pub enum RunCommand {
     Watch(Watch),
     /// Show the agents of a run
     Agents(Agents),
-    /// Show what the steps and the strategy of a run wrote to their logs
+    /// Show what the steps and the strategy of a run logged
     Logs(Logs),
     /// Show the history of a run
     Events(Events),
-    /// Make every decision and activation of a run that has ended again, and say where they differ
+    /// Repeat every decision and activation of a run that has ended, and say where they differ
     Replay(Replay),
-    /// Write all that is kept of a run that has ended to a file: `-o run.tar.zst`
+    /// Write everything that is kept of a run that has ended to a file: `-o run.tar.zst`
     Export(Export),
-    /// Let a run go that waits for approval, before its start or where its strategy asks for it
+    /// Let a run go on that waits for approval, before its start or where its strategy asks for it
     Approve(GoOn),
-    /// Refuse a run that waits for approval: it is cancelled
+    /// Refuse a run that waits for approval, so that it is cancelled
     Reject(Steer),
     /// Start no new agent; those that have started finish their steps
     Pause(Pause),
-    /// Go on after a pause; this accepts the failures so far. If the run waits for approval, use `approve`
+    /// Go on after a pause, and accept the failures so far. If the run waits for approval, use `approve`
     Resume(GoOn),
-    /// End a run after what is in flight
+    /// End a run once the calls in flight have ended
     Cancel(Cancel),
-    /// Try agents again: of a paused run in that run, of a finished one in a new run
+    /// Try agents again: those of a paused run in that run, those of a finished one in a new run
     ///
-    /// The failed agents of a paused run, or one of them, are put back in the queue; they go on with the
-    /// step that failed once the run goes on. For agents of a finished run a new run is started, with the
-    /// same playbook, plugins and parameters, or with a mended playbook (`--playbook`).
+    /// The failed agents of a paused run, or one of them, are put back in the queue; when the run goes on, they
+    /// continue with the step that failed. For agents of a finished run a new run is started, with the same
+    /// playbook, plugins and parameters, or with a repaired playbook (`--playbook`).
     Retry(Retry),
-    /// Wait no longer for the action of an agent, which may never end
+    /// Stop waiting for the action of an agent, which may never end
     ///
-    /// An agent can't be told to stop an action. This ends the waiting for it: the attempt has failed,
+    /// An agent can't be told to stop an action. This only ends the wait for it: the attempt counts as failed,
     /// and further actions are sent to the agent.
     GiveUp(GiveUp),
     /// Give up a run that can't go on at all: it ends as FAILED, and its cluster is free
     ///
-    /// This is for a run of which `describe run` says that it can't go on: what is stored of it is damaged,
-    /// or what it would write can't be stored. It is done without asking the run, and nothing tells its
-    /// agents to stop. Any other run should be cancelled instead.
+    /// This is for a run of which `describe run` says that it can't go on: what is stored of it is damaged, or
+    /// what it would write can't be stored. The run itself is not asked, and nobody tells its agents to stop.
+    /// Any other run should be cancelled instead.
     Abandon(AbandonArgs),
 }
 
-/// Runs one of the commands. `to` is the file that is to be written, for the one that does.
+/// Runs one of the commands. `to` is the file of `--output`, for the command that writes a file.
 pub(crate) async fn run_command(
     client: &Client,
     command: &RunCommand,

@@ -1,4 +1,4 @@
-//! `run events`.
+//! `run events`: the history of a run, as a list or followed live.
 
 use futures::StreamExt;
 
@@ -20,10 +20,10 @@ use crate::run::{RunEvent, RunId};
 /// Arguments of `run events`.
 #[derive(Debug, clap::Args)]
 pub struct Events {
-    /// The run
+    /// Identifier of the run, 6 or more consecutive digits of it, or `last`
     pub run: String,
-    /// Write events as they happen, from the first one until the run has ended; JSON is one event
-    /// a line then
+    /// Write events as they happen, from the first one until the run has ended; JSON then has one event per
+    /// line
     #[arg(long, conflicts_with_all = ["limit", "after"])]
     pub follow: bool,
     #[command(flatten)]
@@ -61,7 +61,6 @@ impl Row for RunEvent {
     }
 }
 
-/// Runs `run events`.
 pub(crate) async fn events(
     client: &Client,
     args: &Events,

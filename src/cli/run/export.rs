@@ -1,4 +1,4 @@
-//! `run export`.
+//! `run export`: writes everything that is kept of a finished run into one file, which `run replay` reads.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ use crate::run::RunId;
 /// Arguments of `run export`.
 #[derive(Debug, clap::Args)]
 pub struct Export {
-    /// The run, which has ended
+    /// Identifier of a run that has ended, 6 or more consecutive digits of it, or `last`
     pub run: String,
 }
 
@@ -52,7 +52,6 @@ impl Row for Exported {
     }
 }
 
-/// Runs `run export`.
 pub(crate) async fn export(
     client: &Client,
     args: &Export,

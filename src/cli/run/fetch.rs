@@ -1,4 +1,5 @@
-//! Fetches all that a server keeps of a finished run, page by page, into a folder.
+//! Fetches everything that a server keeps of a finished run, page by page, into a folder. `run export` and `run
+//! replay` share this, so a replay from the server sees what an export has.
 
 use std::path::Path;
 
@@ -14,21 +15,21 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::replay::{FolderWriter, Manifest, MemberName};
 use crate::run::{AgentRecord, Journal, LogLine, RunEvent, RunId};
 
-/// Items of the first page of a list: agent records and journals may have some MiB each, and an answer
-/// is in memory whole, here and on the server.
+/// Items of the first page of a list: agent records and journals may have some MiB each, and a whole answer is
+/// in memory, here and on the server.
 const FIRST_PAGE: usize = 16;
 
-/// Items of the largest page: more save no time.
+/// Items of the largest page: larger pages save no time.
 const LARGEST_PAGE: usize = 500;
 
-/// Bytes that a page is to have: pages grow, by twice at most, as long as that many of the largest item
-/// so far fit.
+/// Bytes that a page should have: pages grow, at most to twice their size, as long as that many of the largest
+/// item so far fit.
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
 
-/// Fetches a run into `folder`, which is there and empty.
+/// Fetches a run into `folder`, which exists and is empty.
 ///
 /// # Errors
-/// [`CliError::NotFound`] for a run that has not ended: what is kept of it still changes.
+/// [`CliError::NotFound`] for a run that has not ended, since what is kept of it still changes.
 pub(crate) async fn fetch(
     client: &Client,
     id: RunId,
@@ -71,7 +72,7 @@ fn object(
     Ok(())
 }
 
-/// Writes a list as it comes: one page of it is in memory at a time.
+/// Writes a list as it is fetched: only one page of it is in memory at a time.
 async fn list<T: Serialize + DeserializeOwned>(
     writer: &mut FolderWriter,
     name: MemberName,
@@ -106,11 +107,11 @@ async fn list<T: Serialize + DeserializeOwned>(
     }
 }
 
-/// How many items are asked for at a time.
+/// How many items to ask for at a time.
 #[derive(Debug)]
 struct Page {
     items: usize,
-    /// The most that are asked for from here on.
+    /// The most items that may be asked for from now on.
     most: usize,
     /// Bytes of the largest item so far.
     largest: usize,
@@ -128,8 +129,8 @@ impl Page {
         self.items = fit.clamp(1, (2 * self.items).min(self.most));
     }
 
-    /// Asks for no more than half as many, since items may be larger than those before; false when that
-    /// can't be.
+    /// Asks for at most half as many from now on, since items may be larger than those before. False when that
+    /// is not possible.
     fn shrink(&mut self) -> bool {
         let may = self.items > 1;
         self.items = (self.items / 2).max(1);
@@ -151,7 +152,7 @@ mod tests {
             page.grow();
         }
         assert_eq!(sizes, [16, 32, 64, 128, 256, 500, 500]);
-        // An answer was too large, and then items were seen that are.
+        // An answer was too large, and then the large items were seen.
         assert!(page.shrink());
         assert_eq!(page.items, 250);
         page.grow();

@@ -1,4 +1,5 @@
-//! Finds the run that a person means: by its identifier, by a part of it, or as the last one.
+//! Finds the run that a person means: by its identifier, by a part of it, or as the newest one. All commands on
+//! runs use this, so they all take the same names.
 
 use crate::api::wire::{FoundRuns, Listing, RunView};
 use crate::api::{MAX_DIGITS, MIN_DIGITS};
@@ -7,21 +8,20 @@ use crate::cli::endpoints::MAX_PAGE;
 use crate::cli::error::CliError;
 use crate::run::RunId;
 
-/// The newest runs among which a part is looked for: one page.
+/// The number of newest runs that are searched for a part: one page.
 pub(crate) const LOOKED_AT: usize = MAX_PAGE;
 
-/// Stands for the newest run.
+/// The word for the newest run.
 const LAST: &str = "last";
 
-/// How earlier versions wrote the name of a run.
+/// The prefix with which earlier versions wrote the name of a run.
 const KIND: &str = "run/";
 
-/// The run that `text` names: a whole identifier, a part of exactly one, or `last`; each perhaps after
-/// `run/`.
+/// The run that `text` names: a whole identifier, a part of exactly one, or `last`; each may follow `run/`.
 ///
 /// # Errors
-/// [`CliError::Usage`] when it can't be a part; [`CliError::NotFound`] when no run goes by it, or more
-/// than one.
+/// [`CliError::Usage`] when the text can't be a part of an identifier; [`CliError::NotFound`] when no run
+/// matches it, or more than one.
 pub(crate) async fn find_run(client: &Client, text: &str) -> Result<RunId, CliError> {
     let named = text.strip_prefix(KIND).unwrap_or(text);
     if let Ok(id) = named.parse() {
@@ -39,7 +39,7 @@ pub(crate) async fn find_run(client: &Client, text: &str) -> Result<RunId, CliEr
     }
 }
 
-/// The same of an older server. It lists whole runs, and refuses that where it is busy.
+/// Searches on an older server. It lists whole runs, and refuses that when it is busy.
 async fn find_in_list(client: &Client, digits: Option<&str>) -> Result<FoundRuns, CliError> {
     let looked_at = if digits.is_some() { LOOKED_AT } else { 1 };
     let newest: Listing<RunView> = client.runs().read(None, looked_at).await?;

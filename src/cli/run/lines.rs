@@ -1,4 +1,5 @@
-//! Events of a run as lines for people.
+//! Events of a run as lines for people. `run events`, a watch and the demonstration show the same lines, in as
+//! much detail as each wants.
 
 use uuid::Uuid;
 
@@ -6,22 +7,22 @@ use crate::cli::rows::{labelled, telling_label};
 use crate::cli::text::{clean, plural, time_of_day};
 use crate::run::{AgentId, AgentState, Happened, RunEvent, Was};
 
-/// How much is told.
+/// How much detail is shown; each level includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Detail {
-    /// What a person must know beside a progress bar: statuses, batches, failures, who joins and
-    /// leaves, commands.
+    /// What a person must know beside a progress bar: statuses, batches, failures, agents that join or leave,
+    /// commands.
     Main,
-    /// Also what becomes of each agent.
+    /// Also what happens to each agent.
     Agents,
     /// Everything.
     All,
 }
 
-/// Columns of the time of day and the space after it.
+/// Columns that the time of day and the space after it take.
 pub(crate) const TIME_COLUMNS: usize = 10;
 
-/// The agent that an event is about, where it is about one.
+/// The agent that an event is about; `None` if it is not about one.
 pub(crate) fn agent_of(what: &Happened) -> Option<&AgentId> {
     match what {
         Happened::Agent { agent, .. }
@@ -39,7 +40,7 @@ pub(crate) fn agent_of(what: &Happened) -> Option<&AgentId> {
     }
 }
 
-/// The line of an event, with its time of day; none when `detail` leaves it out.
+/// The line of an event, with its time of day; `None` when `detail` leaves it out.
 pub(crate) fn line_of(event: &RunEvent, detail: Detail) -> Option<String> {
     let (least, text) = tell(&event.what);
     let line = format!("{}  {text}{}", time_of_day(event.at), by(event, &text));
@@ -52,7 +53,7 @@ pub(crate) fn by(event: &RunEvent, text: &str) -> String {
     actor.map(|actor| format!(" (by {actor})")).unwrap_or_default()
 }
 
-/// What an event says, and the least detail that shows it.
+/// The text of an event, and the least detail that shows it.
 pub(crate) fn tell(what: &Happened) -> (Detail, String) {
     match what {
         Happened::Status { from: _, to, reason } => {
@@ -75,7 +76,7 @@ pub(crate) fn tell(what: &Happened) -> (Detail, String) {
                 Some(code) => format!("strategy gave no decision ({code})"),
                 None => "the strategy's decision was refused".to_owned(),
             };
-            // The status that follows says it to everybody.
+            // Everybody sees the status that follows, which says the same.
             (Detail::All, format!("{what}: {message}"))
         }
         Happened::Agent { agent, from, to, batch: _, why, failure: _ } => {
@@ -144,7 +145,7 @@ pub(crate) fn tell(what: &Happened) -> (Detail, String) {
     }
 }
 
-/// ` (action ID)`, with which the agent itself can be asked for it.
+/// ` (action ID)`: with the identifier, the agent itself can be asked about the action.
 fn action(id: Option<Uuid>) -> String {
     id.map(|id| format!(" (action {id})")).unwrap_or_default()
 }
@@ -339,7 +340,7 @@ mod tests {
         let (pending, removed) = (Some(AgentState::Pending), AgentState::Removed);
         let left = line_of(&agent(pending, removed, Some("left")), Detail::Main).unwrap();
         assert!(left.ends_with("  node-1 is REMOVED: left"), "{left}");
-        // Of one that is gone each further stage says it again.
+        // For an agent that is gone, each further stage repeats this.
         assert_eq!(line_of(&agent(None, removed, Some("left")), Detail::Agents), None);
         let made = agent(None, AgentState::Pending, None);
         assert_eq!(line_of(&made, Detail::Agents), None);

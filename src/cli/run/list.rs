@@ -1,4 +1,5 @@
-//! `run list`.
+//! `run list`: lists runs, and with `--watch` goes on with those that change, without asking the server for all
+//! runs each time.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -18,8 +19,8 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::playbook::{LENGTH_EXPECTED, MAX_LENGTH};
 use crate::run::{Millis, RunId, RunStatus, Timestamp};
 
-/// How often a list that is watched is asked for: no faster than a person reads, and a server bears hundreds
-/// who do.
+/// How often a watched list is refreshed: no faster than a person reads, and slowly enough for a server with
+/// hundreds of readers.
 const ASK_EVERY: Duration = Duration::from_secs(2);
 
 /// Runs of the first page when only new ones are looked for.
@@ -28,11 +29,11 @@ const NEW_PAGE: usize = 20;
 /// The most runs that a watched list follows: nobody looks at more, and they are ten full pages of the server.
 const MAX_LIVE: usize = 10_000;
 
-/// The server's filters that older ones don't know.
+/// The filters that older servers don't know.
 const PLAYBOOK: &str = "playbook";
 const SINCE: &str = "since";
 
-/// The most runs that are asked for one by one at a time: those that ended since the last time.
+/// The most runs that are asked for one by one in each round: those that have ended since the last round.
 const MAX_ASKED: usize = 50;
 
 /// Arguments of `run list`.
@@ -47,18 +48,18 @@ pub struct List {
     /// Only runs of this playbook
     #[arg(long, value_name = "NAME[@VERSION]")]
     pub playbook: Option<String>,
-    /// Only runs that were created since a moment such as 2026-11-22T09:00:00Z, a day such as 2026-11-22 (in
+    /// Only runs that were created since a time such as 2026-11-22T09:00:00Z, a day such as 2026-11-22 (in
     /// UTC), or a length of time ago, such as 2h or 7d
     #[arg(long, value_name = "TIME", value_parser = parse_since)]
     pub since: Option<Timestamp>,
-    /// Keep watching: write each run again when it changes, until Ctrl-C
+    /// Keep watching, and write each run again when it changes, until Ctrl-C
     #[arg(short, long)]
     pub watch: bool,
     #[command(flatten)]
     pub page: PageArgs,
 }
 
-/// Reads a moment, or how long ago it was.
+/// Reads a time, or how long ago it was.
 fn parse_since(text: &str) -> Result<Timestamp, String> {
     if let Ok(length) = text.parse::<Millis>() {
         let ago = i64::try_from(length.0).unwrap_or(i64::MAX);
@@ -77,13 +78,12 @@ fn parse_since(text: &str) -> Result<Timestamp, String> {
     })
 }
 
-/// Runs `run list`.
 pub(crate) async fn list(
     client: &Client,
     args: &List,
     console: &Console,
 ) -> Result<Exit, CliError> {
-    // Before the list, so that no run falls between.
+    // Fetched before the list, so that no run is missed between the two.
     let live =
         if args.watch { Some(live(client, args).await.map_err(of_older_server)?) } else { None };
     let found = find(client, args).await.map_err(of_older_server)?;
@@ -99,12 +99,12 @@ pub(crate) async fn list(
         done = while_read(keep_on(client, watched, console)) => {
             Ok(done?.unwrap_or(Exit::Interrupted))
         }
-        // Where Ctrl-C can't be listened for, it ends the process as ever.
+        // If Ctrl-C can't be listened for, it ends the process as usual.
         Ok(()) = tokio::signal::ctrl_c() => Ok(Exit::Ok),
     }
 }
 
-/// Writes the runs that are new or have changed, again and again.
+/// Writes runs that are new or have changed, until it fails.
 async fn keep_on(
     client: &Client,
     mut watched: Watched<'_>,
@@ -130,17 +130,17 @@ async fn keep_on(
     }
 }
 
-/// What a list that goes on knows.
+/// The state of a watched list.
 struct Watched<'a> {
     args: &'a List,
     growing: Growing<'a>,
-    /// The runs that were written, each as it was then.
+    /// The runs that were written, each with the cells as they were then.
     written: HashMap<RunId, Vec<String>>,
-    /// Those that were past the limit when the list began.
+    /// The runs that were beyond the limit when the list began.
     left_out: HashSet<RunId>,
-    /// Those that had not ended at the last look.
+    /// The runs that had not ended at the last look.
     live: HashSet<RunId>,
-    /// The newest one then.
+    /// The newest run at the last look.
     newest: Option<RunId>,
 }
 
@@ -154,8 +154,8 @@ impl<'a> Watched<'a> {
         Self { args, growing, left_out, live: live.map(|run| run.id).collect(), newest, written }
     }
 
-    /// The runs that may have changed: those that go on, those that are new, and those that have ended since the
-    /// last look. The newest one is last, as what follows comes below.
+    /// The runs that may have changed: those that have not ended, those that are new, and those that have ended
+    /// since the last look. The newest one is last, since further lines come below.
     async fn look(&mut self, client: &Client) -> Result<Vec<RunView>, ClientError> {
         let going = live(client, self.args).await?;
         let new = self.new_ones(client).await?;
@@ -168,7 +168,7 @@ impl<'a> Watched<'a> {
         for id in ended {
             match client.run(id).await {
                 Ok(run) => drop(runs.insert(id, run)),
-                // It has expired since.
+                // The run has expired in the meantime.
                 Err(ClientError::Refused(problem)) if problem.status == 404 => {}
                 Err(error) => return Err(error),
             }
@@ -181,7 +181,7 @@ impl<'a> Watched<'a> {
         Ok(runs)
     }
 
-    /// Those that were created since the last look.
+    /// The runs that were created since the last look.
     async fn new_ones(&self, client: &Client) -> Result<Vec<RunView>, ClientError> {
         let (mut new, mut after, mut page) = (Vec::new(), None, NEW_PAGE);
         while new.len() < MAX_LIVE {
@@ -198,7 +198,7 @@ impl<'a> Watched<'a> {
         Ok(new)
     }
 
-    /// Writes a run that belongs to the list, or did, if it has changed.
+    /// Writes a run if it belongs to the list, or did so before, and has changed.
     fn tell(&mut self, run: &RunView) -> Result<(), CliError> {
         let is_listed = self.written.contains_key(&run.id)
             || (has_status(run, self.args) && !self.left_out.contains(&run.id));
@@ -211,13 +211,13 @@ impl<'a> Watched<'a> {
     }
 }
 
-/// The runs that are asked for, whatever their status.
+/// The runs that the arguments ask for, whatever their status.
 fn wanted<'c>(client: &'c Client, args: &List) -> Pages<'c> {
     let runs = client.runs().only("cluster", args.cluster.as_ref());
     runs.only(PLAYBOOK, args.playbook.as_ref()).only(SINCE, args.since)
 }
 
-/// All runs that have not ended, whatever their status.
+/// All of these runs that have not ended, whatever `--status` says.
 async fn live(client: &Client, args: &List) -> Result<Vec<RunView>, ClientError> {
     let going = RunStatus::ALL.into_iter().filter(|status| !status.is_final());
     let going = going.map(RunStatus::as_str).collect::<Vec<_>>().join(",");
@@ -226,7 +226,7 @@ async fn live(client: &Client, args: &List) -> Result<Vec<RunView>, ClientError>
     Ok(found.items)
 }
 
-/// The runs that are asked for, newest first.
+/// The runs that the arguments ask for, newest first.
 async fn find(client: &Client, args: &List) -> Result<Listing<RunView>, ClientError> {
     let statuses = args.status.iter().map(|status| status.as_str()).collect::<Vec<_>>().join(",");
     let statuses = Some(statuses).filter(|statuses| !statuses.is_empty());
@@ -234,7 +234,7 @@ async fn find(client: &Client, args: &List) -> Result<Listing<RunView>, ClientEr
     runs.read_to_show(args.page.after.clone(), args.page.limit()).await
 }
 
-/// What is said of an older server, which refuses a filter that it does not know and so never leaves one out.
+/// A message for an older server, which refuses a filter that it does not know and never ignores one.
 fn of_older_server(error: ClientError) -> CliError {
     let refused = match &error {
         ClientError::Refused(problem) if problem.code == Code::BadParameter.as_str() => problem,

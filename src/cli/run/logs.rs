@@ -1,4 +1,4 @@
-//! `run logs`.
+//! `run logs`: what the steps and the strategy of a run logged.
 
 use super::find::find_run;
 use crate::api::wire::Listing;
@@ -14,7 +14,7 @@ use crate::run::{AgentId, LogLevel, LogLine, dropped_in_words};
 /// Arguments of `run logs`.
 #[derive(Debug, clap::Args)]
 pub struct Logs {
-    /// The run
+    /// Identifier of the run, 6 or more consecutive digits of it, or `last`
     pub run: String,
     /// Only lines of this agent's steps
     #[arg(long, value_name = "AGENT")]
@@ -68,7 +68,6 @@ fn level(level: LogLevel) -> (&'static str, Paint) {
     }
 }
 
-/// Runs `run logs`.
 pub(crate) async fn logs(
     client: &Client,
     args: &Logs,
@@ -79,12 +78,12 @@ pub(crate) async fn logs(
     let lines: Listing<LogLine> =
         lines.read_to_show(args.page.after.clone(), args.page.limit()).await?;
     if let (Some(agent), [], None) = (&args.agent, lines.items.as_slice(), &args.page.after) {
-        // One that is misspelt has no lines either.
+        // A misspelt agent has no lines either, so its existence is checked.
         client.agent(run, &AgentId(agent.clone())).await?;
     }
     console.list(&lines.items)?;
     say_damaged(console, &lines.damaged);
-    // Only who looks at the beginning would miss them.
+    // Only a person who looks at the beginning would miss the removed lines.
     if args.page.after.is_none()
         && let Some(gone) = dropped_in_words(&client.run(run).await?.dropped_lines)
     {

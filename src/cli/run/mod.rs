@@ -1,4 +1,5 @@
-//! `run …`: starts, watches and steers runs.
+//! `run …`: starts, watches and steers runs, and shows, exports and replays what is kept of them. One file for
+//! each command, over the parts that several commands share.
 
 mod abandon;
 mod agents;

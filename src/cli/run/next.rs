@@ -1,4 +1,4 @@
-//! What a person types next: where a watch ends, or a run waits for somebody.
+//! Tells a person what to type next, when a watch ends or a run waits for somebody.
 
 use super::why::{explain, paragraph};
 use crate::api::wire::RunView;
@@ -9,7 +9,7 @@ use crate::cli::root::SERVER_VARIABLE;
 use crate::cli::rows::size_of;
 use crate::cli::text::{Paint, clean};
 
-/// Says of a run that a person watches no longer how it is, and what may be done with it.
+/// Says how a run is that a person stopped watching, and what may be done with it.
 pub(super) fn say_interrupted(client: &Client, run: &RunView, console: &Console) {
     let (how, commands): (_, &[(&str, &str)]) = match Exit::of_run(run) {
         Some(Exit::Paused) => ("is paused", &[("go on:", "resume"), ("cancel it:", "cancel")]),
@@ -39,8 +39,8 @@ pub(super) fn say_interrupted(client: &Client, run: &RunView, console: &Console)
     }
 }
 
-/// Says what a run that waits for somebody, or that did not just go well, waits for or came to, and
-/// what would move it. Whether the server could tell.
+/// Says what a run waits for, or why it ended, and what would make it go on; nothing if it simply went well.
+/// Returns whether the server could tell.
 pub(super) async fn say_why(client: &Client, run: &RunView, exit: Exit, console: &Console) -> bool {
     match exit {
         Exit::Paused | Exit::WaitingForApproval | Exit::RunFailed | Exit::SomeFailed => {}
@@ -56,13 +56,13 @@ pub(super) async fn say_why(client: &Client, run: &RunView, exit: Exit, console:
         | Exit::Damaged
         | Exit::Interrupted => return false,
     }
-    // What is known without it is said where the server can't tell.
+    // If the server can't tell, the caller says what is known without it.
     let Ok(Some(why)) = explain(client, run.id).await else { return false };
     console.say_lines(paragraph(client, &why, console.message_room()).trim_end());
     true
 }
 
-/// Says why a run that did not just go well is as it is, and what to type next.
+/// Says why a run that did not simply go well is as it is, and what to type next.
 pub(super) fn say_how_it_is(client: &Client, run: &RunView, exit: Exit, console: &Console) {
     let why = run.reason.as_ref().map(|reason| format!(": {}", clean(&reason.message)));
     let why = why.unwrap_or_default();
@@ -109,7 +109,7 @@ pub(super) fn say_how_it_is(client: &Client, run: &RunView, exit: Exit, console:
     }
 }
 
-/// The command line that a person types next, also for a server that is not where it usually is.
+/// The command line that a person types next; it names the server if that is not the usual one.
 pub(crate) fn again(client: &Client, words: &str) -> String {
     let server = client.server();
     let of_environment = std::env::var(SERVER_VARIABLE).ok();

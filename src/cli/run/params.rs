@@ -1,4 +1,5 @@
-//! Parameters of a run from `--params FILE`, `--set key=value` and `--set-string key=text`.
+//! Parameters of a run from `--params FILE`, `--set key=value` and `--set-string key=text`, in this order of
+//! precedence: the last one wins.
 
 use std::path::Path;
 
@@ -11,17 +12,17 @@ use crate::cli::problems::{self, Look};
 use crate::cli::text::clean;
 use crate::playbook::read_value;
 
-/// Parts of a key, `a.b.c`, at most: deeper values belong in a file.
+/// The most parts of a key, `a.b.c`: deeper values belong in a file.
 pub(crate) const MAX_DEPTH: usize = 16;
 
-/// What was said of parameters on the command line.
+/// The parameters that the command line gives.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct ParamArgs {
-    /// Set a parameter; the value has the type that the playbook says, or is read as YAML, and `a.b=1` sets
+    /// Set a parameter; the value has the type that the playbook gives, or is read as YAML, and `a.b=1` sets
     /// `b` in the map `a`
     #[arg(short, long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<String>,
-    /// Set a parameter to this text as it is; counts over --set
+    /// Set a parameter to exactly this text; takes precedence over --set
     #[arg(long = "set-string", value_name = "KEY=TEXT")]
     pub strings: Vec<String>,
     /// Read parameters from a file, in YAML or JSON; `-` is standard input
@@ -30,10 +31,10 @@ pub struct ParamArgs {
 }
 
 impl ParamArgs {
-    /// Whether the schema of the parameters plays a part.
+    /// Whether the schema of the parameters is needed.
     ///
     /// # Errors
-    /// [`CliError::Usage`] for a `--set` that makes no sense whatever the schema is.
+    /// [`CliError::Usage`] for a `--set` that is wrong whatever the schema is.
     pub(crate) fn need_schema(&self) -> Result<bool, CliError> {
         for set in &self.sets {
             keys_of("--set", set)?;
@@ -41,8 +42,8 @@ impl ParamArgs {
         Ok(!self.sets.is_empty())
     }
 
-    /// The parameters: those of the file, with each `--set` put over them in order. `schema` is that of
-    /// the playbook's parameters; null, where it is not known.
+    /// The parameters: those of the file, overridden by each `--set` in order, and then by each `--set-string`.
+    /// `schema` is that of the playbook's parameters; null if it is not known.
     ///
     /// # Errors
     /// [`CliError::Invalid`] for the file, [`CliError::Usage`] for a `--set`.
@@ -123,7 +124,7 @@ fn keys_of<'s>(option: &str, set: &'s str) -> Result<(Vec<&'s str>, &'s str), Cl
     Ok((parts, text))
 }
 
-/// What a value is, for people.
+/// The type of a value, as human-readable text.
 pub(super) fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "nothing",

@@ -1,4 +1,4 @@
-//! `run replay`.
+//! `run replay`: fetches or unpacks a finished run, plays it again on this machine, and shows what differs.
 
 use std::path::{Path, PathBuf};
 
@@ -19,25 +19,25 @@ use crate::replay::{
 };
 use crate::run::AgentId;
 
-/// Of what could not be replayed, and of what differs, how many lines a person is shown.
+/// How many lines a person is shown about what was not replayed, and about what differs.
 const SHOWN: usize = 20;
 
 /// Arguments of `run replay`.
 #[derive(Debug, clap::Args)]
 pub struct Replay {
-    /// The run, which has ended; or a file of `run export`, for which no server is asked
+    /// A run that has ended, or a file of `run export`, for which no server is asked
     pub run: String,
     /// Replay only what was done on this agent
     #[arg(long, value_name = "AGENT")]
     pub agent: Option<String>,
-    /// Ask another strategy at each recorded moment, and show both side by side: the name of one that
+    /// Ask another strategy at each recorded moment, and show both decisions side by side: the name of one that
     /// the playbook uses or that is built in, or the file of a component
     #[arg(long, value_name = "NAME|FILE", conflicts_with = "agent")]
     pub strategy: Option<String>,
-    /// Arguments of that strategy in JSON; without them those of the run's own
+    /// Arguments of that strategy in JSON; without this, those of the run's own strategy
     #[arg(long, value_name = "JSON", requires = "strategy")]
     pub with: Option<String>,
-    /// Replay a file also when members of it were changed after the export
+    /// Replay a file even if members of it were changed after the export
     #[arg(long)]
     pub force: bool,
     /// How many GiB a file may unpack to, in the folder for temporary files
@@ -45,7 +45,7 @@ pub struct Replay {
     pub unpack_gib: u16,
 }
 
-/// Runs `run replay`. The server is asked only for a run that is there.
+/// Runs `run replay`. The server is only asked for a run, not for a file.
 pub(crate) async fn replay(
     client: &Client,
     args: &Replay,
@@ -98,7 +98,7 @@ fn read_with(text: &str) -> Result<Value, CliError> {
     })
 }
 
-/// The file that is meant, if it is one: identifiers of runs have neither dots nor slashes.
+/// The file that is meant, if it is one: identifiers of runs contain neither dots nor slashes.
 fn file_of(text: &str) -> Option<PathBuf> {
     (text.contains(['.', '/']) || Path::new(text).is_file()).then(|| PathBuf::from(text))
 }
@@ -122,7 +122,7 @@ fn say_changed(
     Err(ReplayError::NotAnExport { path: file.to_owned(), message }.into())
 }
 
-/// The strategy that is to be asked beside the run's own, made ready.
+/// The strategy to ask beside the run's own one, loaded into the host.
 async fn other_strategy(
     host: &PluginHost,
     recording: &Recording,

@@ -1,4 +1,5 @@
-//! `run retry`: trying agents again.
+//! `run retry`: tries agents again. In a paused run they are put back in the queue; for a finished run, which
+//! never changes, a new run is started.
 
 use uuid::Uuid;
 
@@ -17,46 +18,44 @@ use crate::run::{AgentId, CommandOutcome, ReasonCode, RunId, Verb};
 /// Arguments of `run retry`.
 #[derive(Debug, clap::Args)]
 pub struct Retry {
-    /// The run
+    /// Identifier of the run, 6 or more consecutive digits of it, or `last`
     pub run: String,
-    /// Of a paused run, only this agent
+    /// For a paused run: only this agent
     #[arg(
         short, long, value_name = "AGENT",
         conflicts_with_all = ["failed", "skipped", "unfinished", "playbook", "watch", "idempotency_key"],
     )]
     pub agent: Option<String>,
-    /// Those that failed; also where no kind is named
+    /// The agents that failed; the default if no kind is named
     #[arg(long)]
     pub failed: bool,
-    /// Of a paused run, also do actions again that ended well after the time of their step was over:
-    /// without this an agent goes on with their results. A run over agents of a finished one begins with
-    /// the first step, and does all of it again in any case
+    /// For a paused run: also repeat actions that succeeded after their step had timed out; without this an
+    /// agent goes on with their results. A run over agents of a finished one begins with the first step, and
+    /// does all of it again in any case
     #[arg(long)]
     pub again: bool,
-    /// Of a finished run, those that were skipped in its last stage
+    /// For a finished run: agents that were skipped in its last stage
     #[arg(long)]
     pub skipped: bool,
-    /// Of a finished run, those that were not started, or were cut off
+    /// For a finished run: agents that were not started, or were cut off
     #[arg(long)]
     pub unfinished: bool,
-    /// Of a finished run, use this playbook, for example a mended version, in place of the old
-    /// run's
+    /// For a finished run: use this playbook, for example a repaired version, instead of the old run's
     #[arg(long, value_name = "NAME[@VERSION]")]
     pub playbook: Option<String>,
     /// Why, for the history of the run
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
-    /// Of a finished run, follow the new one, and exit as it ends
+    /// For a finished run: follow the new run, and exit as it ends
     #[arg(short, long)]
     pub watch: bool,
     #[command(flatten)]
     pub follow: Follow,
-    /// Of a finished run, start at most one new run with this key, however often it is asked for
+    /// For a finished run: start at most one new run with this key, however often this is repeated
     #[arg(long, value_name = "KEY")]
     pub idempotency_key: Option<String>,
 }
 
-/// Runs `run retry`.
 pub(crate) async fn retry(
     client: &Client,
     args: &Retry,
@@ -64,7 +63,7 @@ pub(crate) async fn retry(
 ) -> Result<Exit, CliError> {
     let id = find_run(client, &args.run).await?;
     let run = match client.run(id).await {
-        // A repeated request is answered even if that run has expired since.
+        // A repeated request is answered even if the old run has expired in the meantime.
         Err(ClientError::Refused(problem))
             if problem.status == 404 && args.idempotency_key.is_some() =>
         {
@@ -79,7 +78,7 @@ pub(crate) async fn retry(
     }
 }
 
-/// Puts failed agents of a run that goes on back in the queue.
+/// Puts failed agents of a run that has not ended back in the queue.
 async fn put_back(
     client: &Client,
     run: &RunView,

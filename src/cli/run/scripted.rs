@@ -1,4 +1,4 @@
-//! Limits of waiting, against a server that never comes to an end.
+//! Tests of the limits on waiting, against a server whose answers never come to an end.
 
 use std::time::Duration;
 
@@ -26,8 +26,8 @@ const CONSOLE: Console = Console {
     message_width: None,
 };
 
-/// A server that lasts as long as the test's runtime. It answers each request with this value, but
-/// one for events with a stream that begins and then stays silent.
+/// A server that lasts as long as the test's runtime. It answers each request with `answer`, but a request for
+/// events with a stream that begins and then stays silent.
 async fn serve(answer: Value) -> Client {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

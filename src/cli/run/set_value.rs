@@ -1,16 +1,17 @@
-//! The value of a `--set`: what a person typed, as the type that the playbook says.
+//! The value of a `--set`: reads what a person typed as the type that the playbook gives. YAML would change
+//! many texts silently; here a text is either taken exactly as it was typed, or is an error.
 
 use serde_json::Value;
 
 use super::params::kind;
 use crate::playbook::{SchemaPlace, Types, read_value, type_of};
 
-/// A character that nobody types.
+/// A character that nobody types, to put in the place of others.
 const STAND_IN: &str = "\u{e000}";
 
-/// Reads the value for the parameter at `keys`. A parameter that may be a text, and not what YAML makes of
-/// what was typed, is that text: `2.1` is the version of something then. Nothing is changed: what can't be
-/// taken as it is typed is an error.
+/// Reads the value for the parameter at `keys`. If the parameter may be a text, and YAML reads the typed text
+/// as a type that it may not have, it is that text: `2.1` then is the version of something. Nothing is changed:
+/// a value that can't be taken exactly as it was typed is an error.
 pub(super) fn read_as(schema: &Value, keys: &[&str], text: &str) -> Result<Value, String> {
     let place = keys.iter().fold(SchemaPlace::of(schema), |place, key| place.below(key));
     let types = place.types();
@@ -23,7 +24,7 @@ pub(super) fn read_as(schema: &Value, keys: &[&str], text: &str) -> Result<Value
         _ if types.is_some() && may_be_text && !is_quoted(text) => {
             Ok(Value::String(text.to_owned()))
         }
-        // The server says what is wrong with it, with its place among the parameters.
+        // The server will say what is wrong with the value, and where it is among the parameters.
         Ok(value) => Ok(value),
         Err(what) if may_be_text => {
             Err(format!("{what}; a text needs quotes here, or --set-string"))
@@ -43,14 +44,14 @@ fn is_quoted(text: &str) -> bool {
 fn read(text: &str) -> Result<Value, String> {
     let value = plain(text)?;
     if text.contains('#') {
-        // If part of it was a comment, other characters in its place change what is read.
+        // If a part of the text was a comment, other characters in place of the # change what is read.
         let other = plain(&text.replace('#', STAND_IN));
         if other.map(back) != Ok(value.clone()) {
             return Err("YAML takes what follows the # as a comment".to_owned());
         }
     }
     let typed = text.trim();
-    // Of what has a tag, an anchor or the beginning of a document before it, YAML takes away that.
+    // YAML drops a tag, an anchor or the beginning of a document before a value.
     let is_bare = !typed.starts_with(['&', '!']) && !typed.contains(char::is_whitespace);
     match &value {
         Value::Array(_) | Value::Object(_) if typed.starts_with(['[', '{']) => Ok(value),
@@ -94,7 +95,7 @@ fn back(value: Value) -> Value {
     }
 }
 
-/// Refuses what would have to be a text within a list or a map: nobody knows any more how it was typed.
+/// Refuses a value inside a list or a map that would have to be a text: it is no longer known how it was typed.
 fn check_inside(value: &Value, place: &SchemaPlace<'_>) -> Result<(), String> {
     let check = |key: &str, below: &Value| {
         let place = place.below(key);
@@ -232,7 +233,7 @@ mod tests {
         let error = read(&["n"], "99999999999999999999").unwrap_err();
         assert!(error.ends_with("; expected integer or number"), "{error}");
         assert!(read(&["n"], "|").is_err() && read(&["n"], "'2' # x").is_err());
-        // The server says what is wrong with it, with the place in the parameters.
+        // The server will say what is wrong with the value, and where it is among the parameters.
         assert_eq!(read(&["n"], "x"), Ok(json!("x")));
         for keys in [&["any"][..], &["other"], &["s", "t"], &["round"]] {
             assert_eq!(read(keys, "2.1"), Ok(json!(2.1)), "{keys:?}");
@@ -257,7 +258,7 @@ mod tests {
     }
 
     proptest! {
-        /// Also with what means something to YAML.
+        /// Texts also contain characters that have a meaning in YAML.
         #[test]
         fn a_text_is_what_was_typed_or_an_error(
             text in "([ -~]|[|>&*!%@#:,?\n\t -]|---|!!str |é|日|\u{feff}|\u{85}){0,8}"

@@ -1,4 +1,4 @@
-//! `run start`.
+//! `run start`: starts a run, and follows it if asked to.
 
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -18,7 +18,7 @@ use crate::playbook::parse_playbook;
 /// Arguments of `run start`.
 #[derive(Debug, clap::Args)]
 pub struct Start {
-    /// The playbook; without a version the highest one
+    /// The playbook; without a version, the highest one
     #[arg(value_name = "PLAYBOOK[@VERSION]")]
     pub playbook: String,
     /// The cluster to run against
@@ -31,12 +31,11 @@ pub struct Start {
     pub watch: bool,
     #[command(flatten)]
     pub follow: Follow,
-    /// Start at most one run with this key, however often it is asked for
+    /// Start at most one run with this key, however often this is repeated
     #[arg(long, value_name = "KEY")]
     pub idempotency_key: Option<String>,
 }
 
-/// Runs `run start`.
 pub(crate) async fn start(
     client: &Client,
     args: &Start,
@@ -58,11 +57,11 @@ pub(crate) async fn start(
     Ok(Exit::Ok)
 }
 
-/// The schema of a playbook's parameters. Null, which says nothing, where it can't be had: then the start
-/// itself says what is the matter.
+/// The schema of a playbook's parameters. Null, which allows anything, if it can't be had: the start itself
+/// then says what is wrong.
 ///
 /// # Errors
-/// When the server can't be reached.
+/// The server can't be reached.
 async fn schema_of(client: &Client, playbook: &str) -> Result<Value, ClientError> {
     let (name, version) = split_version(playbook);
     let text = match client.playbook(name, version).await {
@@ -75,8 +74,8 @@ async fn schema_of(client: &Client, playbook: &str) -> Result<Value, ClientError
     Ok(params.unwrap_or_default())
 }
 
-/// Starts a run in the name of the user of this machine. Without a key one is made up, so that the
-/// request may be repeated when its answer is lost.
+/// Starts a run in the name of the user of this machine. Without a key one is made up, so that the request can
+/// be repeated when its answer is lost.
 ///
 /// # Errors
 /// [`ClientError::Refused`] with problems when the parameters do not fit.

@@ -1,4 +1,5 @@
-//! `run approve|reject|pause|resume|cancel|give-up`. `run retry` is in `retry`.
+//! `run approve|reject|pause|resume|cancel|give-up`: submits a command and waits for its outcome. `run retry`
+//! is in `retry`.
 
 use std::time::Duration;
 
@@ -18,17 +19,17 @@ use crate::cli::text::{Paint, clean, counts, short_id};
 use crate::cli::who::who;
 use crate::run::{AgentId, CommandId, CommandOutcome, RunId, Verb};
 
-/// How long to wait for a command to be applied: engines look for commands every 250 ms, and one
-/// that takes over a run of another engine first waits for that one's lease.
+/// How long to wait for a command to be applied: engines look for commands every 250 ms, and an engine that
+/// takes over a run from another one first waits for the end of that one's lease.
 pub(crate) const MAX_WAIT: Duration = Duration::from_secs(30);
 
-/// How often to ask what became of a command, for the same reason.
+/// How often to ask for the outcome of a command: as often as engines look for commands.
 pub(crate) const ASK_EVERY: Duration = Duration::from_millis(250);
 
-/// Arguments that all of these commands have.
+/// The arguments that all of these commands have.
 #[derive(Debug, clap::Args)]
 pub struct Steer {
-    /// The run
+    /// Identifier of the run, 6 or more consecutive digits of it, or `last`
     pub run: String,
     /// Why, for the history of the run
     #[arg(long, value_name = "TEXT")]
@@ -40,7 +41,7 @@ pub struct Steer {
 pub struct GoOn {
     #[command(flatten)]
     pub steer: Steer,
-    /// Follow the run from there, and exit as it ends
+    /// Follow the run from then on, and exit as it ends
     #[arg(short, long)]
     pub watch: bool,
     #[command(flatten)]
@@ -52,7 +53,7 @@ pub struct GoOn {
 pub struct Pause {
     #[command(flatten)]
     pub steer: Steer,
-    /// Also stop each agent that has started after its present call
+    /// Also stop each agent that has started, after its present call
     #[arg(long)]
     pub now: bool,
 }
@@ -65,7 +66,7 @@ pub struct GiveUp {
     /// The agent whose action may never end
     #[arg(short, long, value_name = "AGENT")]
     pub agent: String,
-    /// Do not ask whether this is meant
+    /// Do not ask for confirmation
     #[arg(short = 'y', long, visible_alias = "yes")]
     pub force: bool,
 }
@@ -75,23 +76,23 @@ pub struct GiveUp {
 pub struct Cancel {
     #[command(flatten)]
     pub steer: Steer,
-    /// Do not ask whether this is meant
+    /// Do not ask for confirmation
     #[arg(short, long)]
     pub yes: bool,
 }
 
-/// What is asked of a run.
+/// What a run is asked to do.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
     pub(crate) verb: Verb,
     pub(crate) agent: Option<AgentId>,
-    /// Whether actions that ended well but late are done again.
+    /// Whether actions that succeeded too late are repeated.
     pub(crate) again: bool,
     pub(crate) reason: Option<String>,
 }
 
 impl Asked {
-    /// Something that is asked of the whole run.
+    /// A command to the whole run.
     pub(crate) fn new(verb: Verb, reason: Option<String>) -> Self {
         Self { verb, agent: None, again: false, reason }
     }
@@ -158,7 +159,6 @@ pub(crate) async fn steer(
     tell(view, console)
 }
 
-/// Runs `run pause`.
 pub(crate) async fn pause(
     client: &Client,
     args: &Pause,
@@ -179,7 +179,7 @@ pub(crate) async fn go_on(
         return steer(client, verb, &args.steer, console).await;
     }
     let run = find_run(client, &args.steer.run).await?;
-    // What led to the pause was told when it happened.
+    // What led to the pause was shown when it happened.
     let before = client.run(run).await?;
     let asked = Asked::new(verb, args.steer.reason.clone());
     let view = submit(client, run, asked, MAX_WAIT).await?;
@@ -190,7 +190,6 @@ pub(crate) async fn go_on(
     tell(view, console)
 }
 
-/// Runs `run cancel`.
 pub(crate) async fn cancel(
     client: &Client,
     args: &Cancel,
@@ -201,7 +200,7 @@ pub(crate) async fn cancel(
     if console.can_ask && !args.yes {
         let view = client.run(run).await?;
         if view.status.is_final() {
-            // The server refuses it; nobody has to think it over first.
+            // The server refuses it, so nobody needs to think it over first.
             return tell(submit(client, run, asked, MAX_WAIT).await?, console);
         }
         let question = format!(
@@ -230,7 +229,7 @@ pub(crate) async fn give_up(
     if console.can_ask && !args.force {
         let state = match client.agent(run, &agent).await {
             Ok(record) => format!(" ({})", record.state),
-            // A busy server gives no record, and takes the command all the same.
+            // A busy server may not give the record, but takes the command all the same.
             Err(error) if error.retryable() => String::new(),
             Err(error) => return Err(error.into()),
         };
@@ -249,7 +248,7 @@ pub(crate) async fn give_up(
     tell(submit(client, run, asked, MAX_WAIT).await?, console)
 }
 
-/// Asks a question; anything but yes is no.
+/// Asks a question; any answer but yes means no.
 fn ask(question: &str) -> Result<bool, CliError> {
     use std::io::Write;
     let mut out = std::io::stderr().lock();
@@ -261,8 +260,8 @@ fn ask(question: &str) -> Result<bool, CliError> {
     Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }
 
-/// Submits a command and waits until it has an outcome, for at most `max_wait`. Asking again with the same
-/// identifier is how the server is asked what became of it.
+/// Submits a command and waits for its outcome, for at most `max_wait`. Submitting it again with the same
+/// identifier asks the server for its outcome.
 pub(crate) async fn submit(
     client: &Client,
     run: RunId,

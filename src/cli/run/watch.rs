@@ -1,4 +1,5 @@
-//! `run watch`: follows a run until there is nothing more to wait for.
+//! `run watch`: follows a run until there is nothing more to wait for. When that is depends on who waits: a
+//! person can act, a script must not hang.
 
 use std::time::Duration;
 
@@ -19,21 +20,21 @@ use crate::cli::output::Console;
 use crate::cli::progress::Progress;
 use crate::run::{AgentState, FIRST_REST, Happened, RunId, Timestamp};
 
-/// How long after an event the run is looked at: many events that come together cost one look.
+/// How long after an event the run is looked at: many events that come together then cost one look.
 const LOOK_AFTER: Duration = Duration::from_millis(200);
 
-/// How often the run is looked at while nothing happens: not all that is shown has an event.
+/// How often the run is looked at while nothing happens: not everything that is shown has an event.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// How long a watch stays with a paused run until the agents that have started are through. Longer
-/// would keep a script from learning of the pause.
+/// How long a watch stays with a paused run until the agents that have started are through. A longer wait would
+/// keep a script from learning of the pause.
 pub(crate) const MAX_SETTLING: Duration = Duration::from_secs(10);
 
-/// How long a watch stays with a run that can't go on and in which nothing happens: longer than it rests
-/// before its first other try ([`FIRST_REST`]), with which a slip of the moment is over.
+/// How long a watch stays with a run that can't go on and in which nothing happens. Longer than the engine
+/// rests before it tries the run again ([`FIRST_REST`]), since that ends a passing problem.
 pub(crate) const MAX_TROUBLED: Duration = Duration::from_millis(FIRST_REST.0 + 5_000);
 
-/// How long the last events may take when the run is known to have ended.
+/// How long the last events may take to arrive once the run is known to have ended.
 const MAX_LAST_EVENTS: Duration = Duration::from_secs(2);
 
 /// How a command that starts a run, or lets one go on, follows it.
@@ -42,17 +43,18 @@ pub struct Follow {
     /// With `--watch`, exit with 0 instead of 10 if no agent was selected
     #[arg(long, requires = "watch")]
     pub allow_nobody: bool,
-    /// With `--watch`, stop at a pause (exit code 9) or where approval is needed (exit code 6), also on a
+    /// With `--watch`, stop at a pause (exit code 9) or when approval is needed (exit code 6), even on a
     /// terminal
     #[arg(long, requires = "watch", conflicts_with = "until_end")]
     pub until_pause: bool,
-    /// With `--watch`, go on until the run ends, also in a script: somebody else must continue it after a pause
+    /// With `--watch`, go on until the run ends, even in a script: somebody else has to continue it after a
+    /// pause
     #[arg(long, requires = "watch")]
     pub until_end: bool,
 }
 
 impl Follow {
-    /// Follows a run; silent about what happened until `after`.
+    /// Follows a run, without showing what happened until `after`.
     pub(crate) async fn watch(
         self,
         client: &Client,
@@ -69,34 +71,34 @@ impl Follow {
 /// Whether a watch stays with a run that waits for a person.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub struct Stay {
-    /// Stop at a pause (exit code 9) or where approval is needed (exit code 6), also on a terminal
+    /// Stop at a pause (exit code 9) or when approval is needed (exit code 6), even on a terminal
     #[arg(long, conflicts_with = "until_end")]
     pub until_pause: bool,
-    /// Go on until the run ends, also in a script: somebody else must continue it after a pause
+    /// Go on until the run ends, even in a script: somebody else has to continue it after a pause
     #[arg(long)]
     pub until_end: bool,
 }
 
 impl Stay {
-    /// Whether the watch goes on until the run ends. A person who watches sees how to let it go on; a script
-    /// waits for what nobody would do.
+    /// Whether the watch goes on until the run ends. A person who watches is shown how to let the run go on; a
+    /// script would wait for something that nobody does.
     const fn is_to_the_end(self, console: &Console) -> bool {
         self.until_end || (console.can_ask && !self.until_pause)
     }
 }
 
-/// How long a watch waits for what.
+/// How long a watch waits in which situation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
     /// Whether it stays with a run that waits for a person.
     pub to_the_end: bool,
-    /// [`MAX_SETTLING`].
+    /// With a paused run: [`MAX_SETTLING`].
     pub settling: Duration,
-    /// [`MAX_TROUBLED`].
+    /// With a run that can't go on: [`MAX_TROUBLED`].
     pub troubled: Duration,
-    /// [`MAX_LAST_EVENTS`].
+    /// For the last events: [`MAX_LAST_EVENTS`].
     pub last_events: Duration,
-    /// The limits of the feed.
+    /// For a silent stream, and for the server to come back.
     pub feed: FeedLimits,
 }
 
@@ -111,7 +113,7 @@ impl Default for Patience {
 /// Arguments of `run watch`.
 #[derive(Debug, clap::Args)]
 pub struct Watch {
-    /// The run
+    /// Identifier of the run, 6 or more consecutive digits of it, or `last`
     pub run: String,
     /// Exit with 0 instead of 10 if no agent was selected
     #[arg(long)]
@@ -120,12 +122,12 @@ pub struct Watch {
     pub stay: Stay,
 }
 
-/// What a watch came to.
+/// The result of a watch.
 #[derive(Clone, Debug)]
 pub struct Watched {
-    /// The run as it was last seen.
+    /// The last known view of the run.
     pub run: RunView,
-    /// The exit code that tells how far it is.
+    /// The exit code for that state.
     pub exit: Exit,
 }
 
@@ -141,20 +143,20 @@ pub(crate) async fn watch_command(
 }
 
 /// Follows a run with live progress, until it ends, pauses, waits for approval or can't go on, or a person
-/// presses Ctrl-C. At the end it writes the table of the agents, and says what to type next where
-/// the run waits for somebody.
+/// presses Ctrl-C. At the end it writes the table of the agents, and says what to type next if the run waits
+/// for somebody.
 ///
-/// Lost connections are made anew, for at most [`MAX_AWAY`](crate::cli::MAX_AWAY). Where nobody reads what is
-/// written any longer, it ends.
+/// Lost connections are made anew, for at most [`MAX_AWAY`](crate::cli::MAX_AWAY). When nobody reads the output
+/// any more, the watch ends.
 ///
 /// # Errors
-/// As for every request.
+/// Those of every request.
 pub async fn watch(client: &Client, run: RunId, console: &Console) -> Result<Watched, CliError> {
     let stay = Stay { until_pause: true, until_end: false };
     watch_until(client, run, stay, None, console).await
 }
 
-/// The same, but as `stay` says, and silent about what happened until `after`.
+/// Follows a run like [`watch`], but stops as `stay` says, and does not show what happened until `after`.
 async fn watch_until(
     client: &Client,
     run: RunId,
@@ -170,7 +172,7 @@ async fn watch_until(
         done = while_read(observe(client, &mut view, &mut progress, patience)) => {
             done.map(|done| done.map(|()| false))
         }
-        // Where Ctrl-C can't be listened for, it ends the process as ever.
+        // If Ctrl-C can't be listened for, it ends the process as usual.
         Ok(()) = tokio::signal::ctrl_c() => Ok(Some(true)),
     };
     progress.end();
@@ -178,7 +180,7 @@ async fn watch_until(
         return Ok(Watched { run: view, exit: Exit::Interrupted });
     };
     if interrupted {
-        // Of one that can't go on is said what it needs.
+        // For a run that can't go on, this says what it needs.
         if view.set_aside().is_none() || !say_why(client, &view, Exit::Paused, console).await {
             say_interrupted(client, &view, console);
         }
@@ -192,7 +194,7 @@ async fn watch_until(
     Ok(Watched { run: view, exit })
 }
 
-/// Follows the run until there is nothing more to wait for, and keeps `view` as it was last seen.
+/// Follows the run until there is nothing more to wait for. Leaves the last known view of the run in `view`.
 pub(crate) async fn observe(
     client: &Client,
     view: &mut RunView,
@@ -216,7 +218,7 @@ pub(crate) async fn observe(
                 Some(Ok(Update::Event(event))) => {
                     progress.event(&event);
                     if view.set_aside().is_some() {
-                        // An old one, or it goes on: how it is now is looked at anew.
+                        // The event is old, or the run goes on: its present state is looked at again.
                         leave_by = None;
                     }
                     let urgent = matches!(event.what, Happened::Status { .. });
@@ -236,7 +238,7 @@ pub(crate) async fn observe(
             },
             () = sleep_until(look_at) => {
                 look_at = Instant::now() + LOOK_EVERY;
-                // While the server is away, the feed is who tells and who gives up.
+                // While the server is away, the feed reports that and decides when to give up.
                 if !look(client, view).await? {
                     continue;
                 }
@@ -253,14 +255,14 @@ pub(crate) async fn observe(
                 if patience.with(view).is_some() {
                     return Ok(());
                 }
-                // It goes on by now.
+                // The run goes on by now.
                 leave_by = None;
             }
         }
     }
 }
 
-/// Says of a run that waits for a person how it goes on, once for each time that it does.
+/// Says how a run that waits for a person can go on, once each time that it waits.
 async fn say_if_it_waits(
     client: &Client,
     run: &RunView,
@@ -280,19 +282,20 @@ async fn say_if_it_waits(
             "the run is {}; `replictl describe run {}` says why",
             run.status, run.id
         )),
-        // It is of before the pause, or there is none: the next look tells.
+        // The explanation is from before the pause, or there is none: the next look will tell.
         Ok(Some(_)) | Err(_) => return,
     }
     *told = Some(run.since);
 }
 
 impl Patience {
-    /// Whether it stays with a run whatever a person does with it, until it ends.
+    /// Whether the watch stays with the run until its end, even while it waits for a person.
     fn stays_with(self, run: &RunView) -> bool {
         self.to_the_end && !run.status.is_final() && run.set_aside().is_none()
     }
 
-    /// How long to stay with a run that does not go on by itself; none for one that does.
+    /// How long to stay with a run that does not go on by itself; `None` if it does, or if the watch stays to
+    /// the end.
     fn with(self, run: &RunView) -> Option<Duration> {
         Exit::of_run(run)?;
         if self.stays_with(run) {
@@ -311,7 +314,7 @@ impl Patience {
     }
 }
 
-/// Looks at the run; false when the server is away.
+/// Looks at the run and updates `view`; false when the server is away.
 async fn look(client: &Client, view: &mut RunView) -> Result<bool, ClientError> {
     match client.run(view.id).await {
         Ok(now) => {

@@ -1,4 +1,5 @@
-//! Why a run is as it is, as a paragraph and the commands that move it.
+//! Shows why a run is as it is: a paragraph, and the commands that would make it go on. The server works out
+//! both; here they are only fitted to the terminal.
 
 use super::next::again;
 use crate::cli::client::Client;
@@ -8,10 +9,10 @@ use crate::cli::text::{clean, wrap, wrap_line};
 use crate::run::RunId;
 use crate::why::Explanation;
 
-/// The explanation of a run; none from a server that does not know how.
+/// The explanation of a run; `None` from a server that is too old to give one.
 ///
 /// # Errors
-/// As for every request.
+/// Those of every request.
 pub(crate) async fn explain(
     client: &Client,
     run: RunId,
@@ -23,8 +24,8 @@ pub(crate) async fn explain(
     }
 }
 
-/// The paragraph, with a line for each action that may still be running, and one for each command,
-/// ready to be typed.
+/// The paragraph, with a line for each action that may still be running, and one for each command, ready to be
+/// copied.
 pub(crate) fn paragraph(client: &Client, explanation: &Explanation, room: Room) -> String {
     let any = usize::MAX;
     let mut text = wrap(&clean(&explanation.text), room.prose.unwrap_or(any));

@@ -1,11 +1,11 @@
-//! The command line of `replibook platform`.
+//! The command line of `replibook platform`: the arguments, and an example of the file for the help text.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::web::HostName;
 
-/// What a file looks like, as the help text shows it.
+/// An example of the file, as the help text shows it.
 pub(super) const EXAMPLE: &str = "\
 clusters:
   - cluster_id: mongo-eu                       # as `discovery.cluster` of a Cluster names it
@@ -24,7 +24,7 @@ fn about_the_file() -> String {
     )
 }
 
-/// Serves a file of nodes as a Replicante platform, which clusters follow that have `discovery`.
+/// Serves a file of nodes as a Replicante platform, which clusters with `discovery` can follow.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = about_the_file())]
 pub struct PlatformArgs {
@@ -36,7 +36,7 @@ pub struct PlatformArgs {
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8100")]
     pub listen: SocketAddr,
 
-    /// Listen on an address that is not loopback, though anybody who reaches it may read the file
+    /// Listen on an address that is not loopback, so that anybody who reaches it may read the file
     #[arg(long)]
     pub insecure: bool,
 
@@ -45,7 +45,7 @@ pub struct PlatformArgs {
     #[arg(long = "allow-host", value_name = "NAME")]
     pub allow_hosts: Vec<HostName>,
 
-    /// Stop when stdin closes: with the program that started the platform
+    /// Stop when standard input closes, so that the platform ends with the program that started it
     #[arg(long)]
     pub until_stdin_closes: bool,
 }

@@ -1,4 +1,5 @@
-//! The file of a platform: from text to the body of its answer.
+//! The file of a platform: from its text to the body of the answer. All checks are made when the file is read,
+//! so that a request only copies bytes.
 
 use std::collections::HashMap;
 
@@ -10,19 +11,19 @@ use crate::playbook::{
     is_identifier, parse_address,
 };
 
-/// What a file holds.
+/// The content of a file, ready to be served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Nodes {
-    /// The body of the answer.
+    /// The body of the answer, in JSON.
     pub(super) body: Bytes,
     pub(super) clusters: usize,
     pub(super) nodes: usize,
 }
 
-/// Reads a file.
+/// Reads and checks the content of a file.
 ///
 /// # Errors
-/// All that is wrong with it, each with path, line and column.
+/// Everything that is wrong with it, each problem with path, line and column.
 pub(super) fn read(bytes: &[u8]) -> Result<Nodes, Problems> {
     let text = Text::read(bytes, Limits::CLUSTER)?;
     let mut check = Check { problems: text.problems.clone(), nodes: 0 };
@@ -32,13 +33,13 @@ pub(super) fn read(bytes: &[u8]) -> Result<Nodes, Problems> {
     Ok(Nodes { body: body.into(), clusters: clusters.len(), nodes: check.nodes })
 }
 
-/// Collects what is wrong.
+/// Reads the parts of the file, and collects what is wrong.
 struct Check {
     problems: Vec<Problem>,
     nodes: usize,
 }
 
-/// Values that must differ, with the place of each.
+/// Values that must differ, each with the index where it was first found.
 type Seen = HashMap<String, usize>;
 
 impl Check {
@@ -86,7 +87,7 @@ impl Check {
         nodes
     }
 
-    /// The mapping that a value has to be, with no other keys than these.
+    /// The mapping that `value` has to be, with no keys other than `keys`.
     fn object<'v>(
         &mut self,
         path: &str,
@@ -106,7 +107,7 @@ impl Check {
         Some(object)
     }
 
-    /// The list under a key that has to be there.
+    /// The list under a key that is required.
     fn list<'v>(
         &mut self,
         path: &str,
@@ -122,7 +123,7 @@ impl Check {
         &[]
     }
 
-    /// The text under a key; none also for null.
+    /// The text under a key; `None` if the key is missing or null.
     fn text<'v>(
         &mut self,
         path: &str,
@@ -139,7 +140,7 @@ impl Check {
         None
     }
 
-    /// The text under a key that has to be there.
+    /// The text under a key that is required.
     fn required<'v>(
         &mut self,
         path: &str,

@@ -1,7 +1,7 @@
 //! A platform that serves a file: `replibook platform`, for tests, demonstrations and small sites.
 //!
-//! `file` reads the file; `watch` looks again and again whether it changed; `serve` answers
-//! `GET /discover` with the last content that was good.
+//! `file` reads the file; `watch` checks again and again whether it changed; `serve` answers `GET /discover`
+//! with the last content that was good, so that a mistake in the file never empties a cluster.
 
 mod args;
 mod file;

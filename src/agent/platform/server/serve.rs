@@ -1,4 +1,4 @@
-//! Serving a file as a platform, and stopping again.
+//! Serves a file as a platform over HTTP, from the start of the server to its orderly stop.
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -26,39 +26,39 @@ use crate::listen::{NotLoopback, check_listen};
 use crate::stop::StopAsked;
 use crate::web::{self, Limits, OwnNames, Times, check_origin};
 
-/// How long requests that go on may take once it is to stop: an answer is in memory.
+/// How long requests in progress may take after the stop was requested: every answer is in memory.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Connections that are open at once; for a further one the connection is closed that has waited longest for a request.
-/// Each cluster of an engine keeps one.
+/// Connections that are open at once. When a further one arrives, the one that has waited longest for a request
+/// is closed. An engine keeps one for each cluster.
 const MAX_CONNECTIONS: usize = 256;
 
-/// How long a connection may pass no byte, with a request or without one. This is longer than the 90 s for which
-/// engines of an earlier version keep an idle connection, so that they never find it closed. A client that neither
-/// speaks nor reads keeps no place.
+/// How long a connection may pass no byte, with or without a request in progress. Longer than the 90 s for
+/// which engines of an earlier version keep an idle connection, so that they never find it closed. It frees the
+/// place of a client that neither sends nor reads.
 const MAX_IDLE: Duration = Duration::from_secs(120);
 
 /// Why the platform did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum PlatformServeError {
-    /// Its file can't be used.
+    /// The file can't be used.
     #[error(transparent)]
     File(#[from] FileError),
-    /// Other machines would reach it.
+    /// The address is not loopback, so other machines would reach the platform.
     #[error(transparent)]
     NotLoopback(#[from] NotLoopback),
-    /// It can't listen there.
+    /// The platform can't listen on the address.
     #[error("failed to listen on {address}")]
     Bind {
-        /// Where.
+        /// The address that was asked for.
         address: SocketAddr,
-        /// What happened.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
 }
 
-/// A platform that goes on until it is stopped or dropped.
+/// A platform that runs until it is stopped or dropped.
 #[derive(Debug)]
 pub struct RunningPlatform {
     address: SocketAddr,
@@ -67,11 +67,11 @@ pub struct RunningPlatform {
     _watcher: AbortOnDropHandle<()>,
 }
 
-/// Starts a platform that serves `file` and answers requests for `names`. It listens when this returns.
+/// Starts a platform that serves `file` and answers requests for `names`. It is listening when this returns.
 ///
 /// # Errors
-/// [`PlatformServeError`]. A file that can't be used later on is no error: it is said in the log, and
-/// the last good content is served.
+/// [`PlatformServeError`]. A file that becomes unusable later is no error: the log says so, and the last good
+/// content is served.
 pub async fn start(
     file: &Path,
     listen: SocketAddr,
@@ -102,7 +102,7 @@ pub async fn start(
     })
 }
 
-/// Refuses what a web page sends, and what is sent to a name that is not this platform's. Otherwise any
+/// Refuses requests that a web page sends, and requests to a name that is not this platform's. Otherwise any
 /// page could read the addresses of all nodes through a browser near the platform.
 async fn guard(State(names): State<Arc<OwnNames>>, request: Request, next: Next) -> Response {
     let refused = |message: String| (StatusCode::FORBIDDEN, message).into_response();
@@ -121,15 +121,15 @@ async fn discover(State(served): State<watch::Receiver<Nodes>>) -> impl IntoResp
 }
 
 impl RunningPlatform {
-    /// Where it listens.
+    /// The address that it listens on, with the real port.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Stops it: no new requests, and those that go on end.
+    /// Stops the platform: it takes no new requests, and those in progress are finished.
     ///
     /// # Errors
-    /// They did not end in time, or the server had ended before.
+    /// The requests did not end in time, or the server had ended before.
     pub async fn stop(self) -> anyhow::Result<()> {
         self.stop.cancel();
         match tokio::time::timeout(STOP_TIMEOUT, self.server).await {
@@ -141,11 +141,11 @@ impl RunningPlatform {
     }
 }
 
-/// Runs a platform as a program: `replibook platform`. Prints `listening on http://ADDRESS` to standard
-/// output once it listens, and returns after SIGINT, SIGTERM, or the end of standard input when that
-/// was asked for.
+/// Runs a platform as a program: `replibook platform`. Prints `listening on http://ADDRESS` to standard output
+/// once it listens, and returns after SIGINT or SIGTERM, or, if that was asked for, after the end of standard
+/// input.
 pub async fn serve(args: PlatformArgs) -> anyhow::Result<()> {
-    // Before it says that it listens, so that a signal that follows at once is not missed.
+    // Signals are caught before the address is printed, so that one that follows at once is not missed.
     let mut asked = StopAsked::listen(args.until_stdin_closes)?;
     let PlatformArgs { file, listen, insecure, allow_hosts, .. } = args;
     let names = OwnNames::with(allow_hosts);

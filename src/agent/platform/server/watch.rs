@@ -1,4 +1,5 @@
-//! Looking whether the file changed.
+//! Watches whether the file changed. It looks at the path again and again, and tells versions apart by time,
+//! size and inode, so that it also notices a file that was replaced.
 
 use std::fs;
 use std::io::{self, Read as _};
@@ -14,31 +15,31 @@ use crate::clock::Clock;
 use crate::playbook::{MAX_CLUSTER_BYTES, Problems};
 use crate::run::Digest;
 
-/// How often the file is looked at: a person who saved it does not notice the wait.
+/// How often the file is checked: a person who saved it does not notice the wait.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// A file that was changed this recently may have been changed again without a sign of it: file
-/// systems keep moments of some coarseness. So it is read again.
+/// A file that was changed this recently may have been changed again without a visible sign: file systems store
+/// times with limited precision. So it is read again.
 const FRESH: Duration = Duration::from_secs(3);
 
-/// Why a file can't be used.
+/// Why the file can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// It can't be read.
+    /// The file can't be read.
     #[error("failed to read {}", path.display())]
     Read {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What happened.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
-    /// It is not what it should be.
+    /// The file does not have the expected content.
     #[error("failed to use {}:\n{problems}", path.display())]
     Invalid {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong, with line and column.
+        /// Everything that is wrong, with line and column.
         problems: Problems,
     },
 }
@@ -46,11 +47,11 @@ pub enum FileError {
 /// Watches one file.
 pub(super) struct Watcher {
     path: PathBuf,
-    /// What tells one version of the file from another, without its content.
+    /// What tells one version of the file from another without reading its content.
     stamp: Option<(SystemTime, u64, u64)>,
-    /// Of the content that was last looked at, good or not.
+    /// Digest of the content that was last read, good or not.
     content: Option<Digest>,
-    /// Whether it was said that the file can't be read.
+    /// Whether it was already reported that the file can't be read.
     unreadable: bool,
 }
 
@@ -64,15 +65,15 @@ impl Watcher {
             Self { path: path.to_owned(), stamp: None, content: None, unreadable: false };
         match watcher.look()? {
             Some(nodes) => Ok((watcher, nodes)),
-            // Nothing was known yet, so there is always something new.
+            // Nothing was read before, so a first look always finds something new.
             None => Err(watcher.error(io::ErrorKind::NotFound.into())),
         }
     }
 
-    /// The content of the file, if it is another one than at the last look.
+    /// The content of the file, if it differs from that of the last look.
     ///
     /// # Errors
-    /// [`FileError`], once for each time that the file becomes unusable in another way.
+    /// [`FileError`], once each time that the file becomes unusable in a new way.
     pub(super) fn look(&mut self) -> Result<Option<Nodes>, FileError> {
         match self.read_if_changed() {
             Ok(Some(bytes)) => {
@@ -97,11 +98,11 @@ impl Watcher {
             return Ok(None);
         }
         let mut bytes = Vec::new();
-        // One byte more than may be, so that a file that is too large is found to be so.
+        // One byte more than allowed, so that a file that is too large is found to be so.
         let most = u64::try_from(MAX_CLUSTER_BYTES).unwrap_or(u64::MAX).saturating_add(1);
         fs::File::open(&self.path)?.take(most).read_to_end(&mut bytes)?;
         let content = Digest::of(&bytes);
-        // Whatever was written while this was being read is seen by the next look.
+        // Whatever is written while this reads is seen by the next look.
         self.stamp = settled.then_some(stamp);
         let was_away = std::mem::take(&mut self.unreadable);
         if !was_away && self.content.as_ref() == Some(&content) {
@@ -115,7 +116,8 @@ impl Watcher {
         FileError::Read { path: self.path.clone(), source }
     }
 
-    /// Looks again and again. What is good is served, and the last good content stays until then.
+    /// Checks the file for ever. Good content is served as soon as it is found; until then the last good
+    /// content stays.
     pub(super) async fn run(mut self, clock: Arc<dyn Clock>, served: watch::Sender<Nodes>) {
         loop {
             clock.sleep(LOOK).await;
@@ -163,7 +165,7 @@ mod tests {
         let (mut watcher, nodes) = Watcher::open(&path).unwrap();
         assert_eq!(nodes.nodes, 1);
         assert_eq!(watcher.look().unwrap(), None);
-        // Of the same length, and perhaps in the same moment.
+        // The new content has the same length, and perhaps the same time.
         fs::write(&path, text(1).replace("n0", "n9")).unwrap();
         assert_eq!(watcher.look().unwrap().map(|nodes| nodes.nodes), Some(1));
         fs::write(&path, "clusters:\n- cluster_id: [eu\n").unwrap();
@@ -173,7 +175,7 @@ mod tests {
         fs::remove_file(&path).unwrap();
         assert!(matches!(watcher.look(), Err(FileError::Read { .. })));
         assert_eq!(watcher.look().unwrap(), None);
-        // Replaced as programs do it that want no half of a file to be seen.
+        // Replaced in the way of programs that don't want half a file to be seen.
         fs::write(folder.path().join("new"), text(3)).unwrap();
         fs::rename(folder.path().join("new"), &path).unwrap();
         assert_eq!(watcher.look().unwrap().map(|nodes| nodes.nodes), Some(3));
