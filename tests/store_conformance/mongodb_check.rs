@@ -60,8 +60,8 @@ async fn end(store: &MongoStore, begun: Begun) {
     assert!(store.delete_plugin(&plugin.info.digest).await.unwrap());
 }
 
-/// For each message, ends what the turn before has begun and begins again, up to [`TURNS`] times. Returns
-/// when no more messages can come.
+/// Makes one turn for each message, up to [`TURNS`]: ends what the turn before began, and begins again.
+/// Returns how many turns were made once there are no more messages.
 async fn write(store: MongoStore, turns: mpsc::Receiver<mpsc::Sender<()>>) -> u8 {
     let (mut begun, mut n) = (None, 0);
     while let Ok(done) = turns.recv() {

@@ -147,7 +147,7 @@ pub(crate) async fn commits_at_the_same_time_do_not_disturb_each_other(on: Fixtu
     let commits = leases.into_iter().map(|lease| {
         let store = on.store.clone();
         tokio::spawn(async move {
-            // Every third run has a new epoch, so its commits are fenced; and each run gets two commits at
+            // For every third run the epoch is wrong, so its commits are fenced. Each run gets two commits at
             // once.
             let n = lease.run.0.as_u128();
             let epoch = if n % 3 == 0 { lease.epoch + 1 } else { lease.epoch };

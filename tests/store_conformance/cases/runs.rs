@@ -1,4 +1,4 @@
-//! Runs: created once for each request, listed, and deleted with what belongs to them.
+//! Runs: created once for each request, never without what they need, and listed.
 
 use std::sync::Arc;
 
