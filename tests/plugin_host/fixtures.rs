@@ -180,7 +180,7 @@ impl Agents {
         (place < self.records.len()).then_some(place)
     }
 
-    /// What the node of an agent said when it was asked.
+    /// Sets what an agent said about its node, and when it was asked.
     pub(crate) fn say(&mut self, agent: &str, node: Value, at: Option<Timestamp>) {
         let record = self.record_mut(agent);
         (record.node, record.node_seen_at) = (node.into(), at);

@@ -351,7 +351,7 @@ pub(crate) struct Outage {
     pub(crate) side: Side,
 }
 
-/// What is done to a run, if it has not ended by then.
+/// What is done to a run at the moment `at`, if it has not ended by then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct IllPlan {
     pub(crate) at: u64,
