@@ -1,9 +1,9 @@
 //! What one activation costs, in each language: `make bench BENCHES=activation`.
 //!
-//! The step `safe-restart` is activated with two answers in its journal, which brings it to its third
-//! call; the built-in step `action` with the one answer that it needs. Beside each, in turns, the
-//! floor: bare wasmtime that makes an instance of the same component and calls it, with host functions
-//! that return the same answers and nothing else.
+//! The step `safe-restart` is activated with two answers in its journal, so it stops at its third call. The
+//! built-in step `action` is activated with the one answer that it needs, so it ends. Each is measured in
+//! turns with its floor: bare wasmtime, which makes an instance of the same component and calls it, with host
+//! functions that return the same answers and do nothing else.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -27,7 +27,7 @@ use support::{
     Table, heading, interleaved, mib, ms, note, peak_memory, reset_peak_memory, times, us,
 };
 
-/// How long one side of one comparison may take, and the most rounds of it.
+/// The time that one side of a comparison may take, and the most rounds that it is given.
 const BUDGET: Duration = Duration::from_secs(3);
 const MOST_ROUNDS: usize = 10_000;
 
@@ -126,7 +126,7 @@ fn plugins() -> Vec<Plugin> {
     plugins
 }
 
-/// Two hosts that share a cache: what the first compiles the second finds there.
+/// Two hosts that share a cache: the second loads what the first has compiled.
 fn hosts(cache: &Path) -> [PluginHost; 2] {
     [0, 1].map(|_| {
         let cache = Some(cache.join("compiled"));
@@ -134,7 +134,7 @@ fn hosts(cache: &Path) -> [PluginHost; 2] {
     })
 }
 
-/// An activation that does not come as far as it should would be fast.
+/// Fails if the activation ends too early: such an activation would look fast.
 fn check(host: &PluginHost, activate: Activate, answers: usize) {
     let activation = host.activate_blocking(activate);
     match (answers, &activation.end) {
@@ -155,7 +155,7 @@ fn rounds(mut call: impl FnMut()) -> usize {
     ((BUDGET.as_secs_f64() / each) as usize).clamp(20, MOST_ROUNDS)
 }
 
-/// Calls each second on one thread, and on two together: medians of five turns.
+/// Activations per second on one thread, and on two together: medians of five turns.
 fn threads(rounds: usize, call: impl Fn() + Sync) -> (f64, f64) {
     let rounds = (rounds / 5).max(10);
     let turn = |threads: usize| {
@@ -163,7 +163,7 @@ fn threads(rounds: usize, call: impl Fn() + Sync) -> (f64, f64) {
         thread::scope(|scope| {
             for _ in 0..threads {
                 let work = || (0..rounds).for_each(|_| call());
-                // The stack of a thread that runs guests.
+                // As large as the stack of the host's threads that run guests.
                 thread::Builder::new().stack_size(4 << 20).spawn_scoped(scope, work).unwrap();
             }
         });

@@ -1,12 +1,12 @@
 //! What commits cost: `make bench`, or `make bench BENCHES=commit`.
 //!
-//! A transition is one agent record, one journal and one event, with the run's own progress, as the
-//! driver writes them. 500 callers commit to the SQLite store at once, each as soon as its last one
-//! is on the disk: first each with a run of its own, then all within one run, where what arrived
-//! meanwhile is one commit, as the driver does it. Beside them, in turns, the floor: bare rusqlite
-//! that writes the same rows, as text that is ready, into the same schema with the same settings,
-//! 500 transitions to a transaction. With `STORE=mongodb` the same is measured on MongoDB, in a table
-//! of its own.
+//! A transition is one agent record, one journal and one event, with the run's own progress, as the driver
+//! writes them. 500 callers commit to the SQLite store at once, each as soon as its last commit is on the
+//! disk. At first each of them has a run of its own; then all of them share one run, and transitions that
+//! arrive while a commit is being written are merged into the next one, as the driver does it. The floor is
+//! measured in turns with both: bare rusqlite that writes the same rows, already as text, into the same
+//! schema with the same settings, 500 transitions to a transaction. `STORE=mongodb` measures the same on
+//! MongoDB, in a table of its own.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
@@ -32,11 +32,11 @@ use tokio::task::JoinSet;
 /// Callers at a time: as many as the window of the fleet benchmark.
 const CALLERS: u32 = 500;
 
-/// Commits of each caller in a round, and rounds.
+/// Commits of each caller in a round, and the number of rounds.
 const COMMITS: u32 = 60;
 const ROUNDS: usize = 3;
 
-/// Transitions in one commit of a run, so that it stays below the bound of 1,000 documents.
+/// Transitions that are merged into one commit of a run: it must stay below the bound of 1,000 documents.
 const MERGED: u32 = 333;
 
 struct Measured {
@@ -125,7 +125,7 @@ async fn many(dir: &Path) -> Measured {
     Measured { took, cpu, waits, written: written() - before }
 }
 
-/// All callers have an agent of one run; what waits is one commit.
+/// All callers have an agent of one run; the transitions that wait are merged into one commit.
 async fn one(dir: &Path) -> Measured {
     let (store, leases) = open(dir, 1).await;
     let Lease { run, epoch, .. } = leases[0];

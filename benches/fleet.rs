@@ -1,13 +1,13 @@
 //! What a run over many agents costs: `make bench`, or `make bench BENCHES=fleet`.
 //!
-//! A real server drives one `action` step over agents for which one other process answers over
-//! loopback HTTP, 500 at a time: on SQLite and, with `STORE=mongodb`, on MongoDB too. Beside it, in the same run, the floor: a bare client (this
-//! process) with the same HTTP library, the same window, the same requests and the same wait before
-//! it looks. Both share the processors with the simulated agents, so the rate of each depends on
-//! how many processors there are; the CPU time that an agent costs does not.
+//! A real server drives one `action` step over agents, 500 at a time: on SQLite and, with `STORE=mongodb`, on
+//! MongoDB too. One other process answers for all agents over loopback HTTP. The floor is measured beside it:
+//! a bare client (this process) with the same HTTP library, the same window, the same requests and the same
+//! wait before it asks for the result. Both share the processors with the simulated agents, so the rate of
+//! each depends on how many processors there are; the CPU time for each agent does not.
 //!
-//! A second part has 10,000 agents in flight at once, whose actions take a while: what a server holds
-//! in memory then. `REPLIBOOK_BENCH_AGENTS` sets other numbers of agents (default
+//! A second part has 10,000 agents in flight at once, whose actions take a while, and measures how much
+//! memory the server takes then. `REPLIBOOK_BENCH_AGENTS` sets other numbers of agents (default
 //! `1000,10000,50000`).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -31,21 +31,21 @@ use support::{
 /// Agents in flight.
 const WINDOW: usize = 500;
 
-/// The wait before the first look at an action: the default of the engine.
+/// How long to wait before the engine asks for an action's result: its default.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Agents in flight in the second part, and how long their actions take: longer than it takes to
-/// start all of them.
+/// Agents in flight in the second part, and how long their actions take: longer than it takes to start all of
+/// them.
 const MANY: usize = 10_000;
 const LONG: Duration = Duration::from_secs(30);
 
-/// What one way to have agents act cost.
+/// What it cost to have all agents act in one of these ways.
 struct Cost {
     what: String,
     agents: usize,
     took: Duration,
     latencies: Vec<i64>,
-    /// Of who drives the agents, and of the simulated agents.
+    /// Of the process that drives the agents, and of the simulated agents.
     cpu: [Duration; 2],
     peak: u64,
 }
@@ -119,7 +119,7 @@ async fn measure() {
     notes.iter().for_each(|text| note(text));
 }
 
-/// A number of agents on each back end.
+/// Pairs a number of agents with each back end that is measured.
 fn both(agents: &usize) -> impl Iterator<Item = (&usize, Backend)> {
     Backend::all().into_iter().map(move |backend| (agents, backend))
 }
@@ -147,7 +147,7 @@ fn each(time: Duration, agents: usize) -> String {
     format!("{:.0} µs", time.as_secs_f64() * 1e6 / agents as f64)
 }
 
-/// The CPU time of the server by threads.
+/// The CPU time of the server's threads, by their names.
 fn threads(scene: &Scene, before: &BTreeMap<String, Duration>, agents: usize) -> String {
     let now = cpu_by_thread(scene.server_id());
     let share = |(name, time): (&String, &Duration)| {
@@ -157,7 +157,7 @@ fn threads(scene: &Scene, before: &BTreeMap<String, Duration>, agents: usize) ->
     now.iter().filter_map(share).collect::<Vec<_>>().join(", ")
 }
 
-/// The same requests with nothing around them.
+/// The same requests, sent without an engine around them.
 async fn floor(scene: &Scene, agents: usize) -> Cost {
     let (client, base) = (scene::client(), scene.agents.address());
     let one = |agent: usize| {
@@ -194,7 +194,7 @@ async fn floor(scene: &Scene, agents: usize) -> Cost {
     }
 }
 
-/// A run over that many agents, and how long it took until it was accepted.
+/// A run over `agents` agents, and how long it took until the run was accepted.
 async fn run(scene: &Scene, backend: Backend, agents: usize, window: usize) -> (Cost, Duration) {
     scene.put_cluster("fleet", agents).await;
     scene.put_playbook("fleet", window).await;

@@ -1,9 +1,9 @@
-//! What others notice of a hostile plugin: `cargo bench --bench neighbour`.
+//! What other runs and clients notice of a hostile plugin: `cargo bench --bench neighbour`.
 //!
-//! A real server drives a run of the built-in `action` over agents that one other process answers
-//! for, while a client asks it for the run again and again. Once alone, and once while another run
-//! has as many agents as fit in a step that never ends: each of its activations burns the CPU time
-//! that it may have, fails its agent, and makes room for the next.
+//! A real server drives a run of the built-in `action` over agents that one other process answers for, while
+//! a client asks for the run again and again. This is measured with that run alone, and beside a second run
+//! with 500 agents in flight, whose step never ends: each of its activations burns the CPU time that it may
+//! have, fails its agent, and makes room for the next.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -23,18 +23,19 @@ use scene::Scene;
 use serde_json::json;
 use support::{Backend, Sample, Table, heading, ms, note};
 
-/// Agents of the run that is measured, and how many of them at a time.
+/// Agents of the run that is measured, and how many of them are in flight.
 const AGENTS: usize = 3_000;
 const WINDOW: usize = 200;
 
-/// Agents of the hostile run, and how many of them at a time: as many as a decision may start.
+/// Agents of the hostile run (more than can fail while the other run is measured), and how many of them are
+/// in flight.
 const HOSTILE: usize = 10_000;
 const HOSTILE_WINDOW: usize = 500;
 
 /// Time between two requests of the client.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Rounds of each: alone and beside it by turns, so that whatever the machine does falls on both.
+/// Rounds of each kind. They take turns, so that whatever else the machine does falls on both.
 const ROUNDS: usize = 3;
 
 fn main() {
@@ -84,7 +85,7 @@ impl Measured {
     }
 }
 
-/// One run over all agents, with a client beside it.
+/// One run over all agents, with a client that asks for it meanwhile.
 async fn one(scene: &Scene, measured: &mut Measured) {
     let start = Instant::now();
     let (run, _) = scene.start_run("fleet", "fleet").await;
@@ -104,7 +105,7 @@ async fn one(scene: &Scene, measured: &mut Measured) {
     measured.agents += AGENTS;
 }
 
-/// Starts a run whose step never ends, and waits until the first of its agents failed.
+/// Starts a run whose step never ends, and waits until the first of its agents has failed.
 async fn start_hostile(scene: &Scene) -> RunView {
     let bytes = plugins::component(&plugins::build("tests/plugins"), "hostile");
     let url = format!("{}/api/v1/plugins", scene.server.address());

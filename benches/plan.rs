@@ -1,19 +1,19 @@
-//! What one decision costs over many agents, and what it costs that agents join, leave and move while
-//! a run goes: `make bench BENCHES=plan`.
+//! What one decision over many agents costs, and what it costs when agents join, leave and move during a run:
+//! `make bench BENCHES=plan`.
 //!
-//! **A decision.** The strategy `rolling` starts 10 agents. The whole path is timed as the driver goes it:
-//! the machine's question, the plugin's answer with the roster lent to it, on a thread of the host, and
-//! the check, the change of state and the documents to write that follow.
+//! **A decision.** The strategy `rolling` starts 10 agents. What is timed is the whole path of the driver:
+//! the machine's question, then the plugin's answer on a thread of the host, with the roster lent to it, then
+//! the check, the change of state and the documents to write.
 //!
-//! **Changes of the members.** 1,000 of them, 1 % of 100,000 agents, come into the machine in the parts
-//! that the driver makes of them; beside it the same 1,000 in smaller rosters. The floor of a cost that is
-//! that of the changes is the same cost everywhere.
+//! **Changes of the members.** 1,000 changes, which are 1 % of 100,000 agents, reach the machine in the parts
+//! that the driver makes of them; the same 1,000 are made in smaller rosters. A cost that depends only on the
+//! number of changes is the same in all of them.
 //!
-//! **Answers of a platform.** What follows a cluster reads each answer whole, so an answer costs what its
-//! nodes cost; what comes of it afterwards must not.
+//! **Answers of a platform.** The follower of a cluster reads each answer whole, so reading one costs time
+//! for each node. What happens afterwards must not.
 //!
-//! **Until a change is seen**, in virtual time: from the moment at which a platform would tell of it, up
-//! to the commit in which the run takes notice.
+//! **Until a change is seen**, in virtual time: from the moment at which the platform would tell of a change
+//! to the commit in which the run takes notice of it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code)]
 
@@ -62,7 +62,7 @@ fn decisions(host: &PluginHost) {
             let start = Instant::now();
             let decided;
             (machine, decided) = runtime.block_on(stage::decide(host, machine, &mut times));
-            // The first warms everything up.
+            // The first round only warms everything up.
             if round > 0 {
                 whole.push(start.elapsed());
             }

@@ -1,9 +1,9 @@
-//! How fast a recorded run is played again, and what a file of it takes: `make bench BENCHES=replay`.
+//! How fast a recorded run is played again, and how large its export is: `make bench BENCHES=replay`.
 //!
 //! Runs are made in virtual time with scripted agents, recorded, and packed into a file as `replictl run
-//! export` does. Another process, so that its memory can be told, unpacks that file and replays it three
-//! times: the files of the recording are read each time, every decision is asked for and every
-//! activation made again, with the threads that a host has by itself.
+//! export` does. Another process, so that its memory can be measured alone, unpacks that file and replays it
+//! three times. Each time it reads the files of the recording, asks for every decision and makes every
+//! activation again, with as many threads as a host has by default.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, dead_code)]
 
@@ -30,10 +30,10 @@ use support::{Table, heading, mib, note, peak_memory};
 
 const AGENTS: [usize; 2] = [2_000, 10_000];
 
-/// The file that the other process replays.
+/// The variable that makes this program the other process. Its value is the path of the file to replay.
 const FILE: &str = "REPLIBOOK_BENCH_REPLAY";
 
-/// What it found.
+/// What the other process found, which it prints as JSON.
 #[derive(Serialize, Deserialize)]
 struct Found {
     events: usize,
@@ -89,7 +89,7 @@ fn seconds(time: Duration) -> String {
     format!("{:.2} s", time.as_secs_f64())
 }
 
-/// Makes a run and packs what was recorded of it: its bytes before, and how long packing took.
+/// Makes a run and packs its recording. Returns the bytes before packing, and how long packing took.
 fn record(agents: usize, file: &Path) -> (u64, Duration) {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let virtual_time = runtime.enable_all().start_paused(true).build().unwrap();

@@ -1,11 +1,11 @@
 //! How long a server takes to go on after a crash: `make bench`, or `make bench BENCHES=restart`.
 //!
-//! A run over 10,000 agents is half way, with 500 or with 5,000 of them in flight, when the server is
-//! killed (SIGKILL). The clock runs from the start of the next server's process on the same data. It
-//! *listens* once it says so; it is *going again* when the first action that was out is asked for; all
-//! is *taken up* when as many actions as there were agents in flight have been asked for or posted.
-//! `REPLIBOOK_BENCH_AGENTS` sets another number of agents. With `STORE=mongodb` it is measured there
-//! too, where the next server waits until the lease of the one that was killed has run out.
+//! A run over 10,000 agents is half way, with 500 or with 5,000 of them in flight, when the server is killed
+//! (SIGKILL). The clock runs from the start of the next server's process on the same data. That server
+//! *listens* once it says so. It is *going again* when it asks for the first action that was in flight, and
+//! all is *taken up* when it has asked for or posted as many actions as there were agents in flight.
+//! `REPLIBOOK_BENCH_AGENTS` sets another number of agents. `STORE=mongodb` measures MongoDB too, where the
+//! next server waits until the lease of the killed one has run out.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -26,17 +26,17 @@ use support::{Backend, Table, cpu_time, heading, mib, ms, peak_memory};
 const AGENTS: usize = 10_000;
 const WINDOWS: [usize; 2] = [500, 5_000];
 
-/// How long an action takes: most of those that are out when the server is killed are still going on
-/// when the next one looks.
+/// How long an action takes: long enough that most actions in flight when the server is killed are still
+/// going on when the next server asks for them.
 const TAKES: Duration = Duration::from_secs(1);
 
-/// Time between two looks at what the server has come to: what the figures are accurate to.
+/// Time between two looks at how far the server is: the accuracy of the figures.
 const LOOK: Duration = Duration::from_millis(5);
 
 /// Far beyond what a restart takes.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Rounds of each; the table has each of them.
+/// Rounds of each kind; the table has a row for each round.
 const ROUNDS: usize = 2;
 
 fn main() {

@@ -1,9 +1,10 @@
 //! How fast the simulator is: `make bench BENCHES=simulate`.
 //!
-//! A rollout over 1,000 agents that takes a day of virtual time, and histories as the tests play them.
+//! Measured are a rollout over 1,000 agents that takes a day of virtual time, and histories as the tests play
+//! them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::wildcard_enum_match_arm)]
-// The tests use more of the simulator.
+// The simulator belongs to the tests, which use more of it.
 #![allow(dead_code)]
 
 mod support;
@@ -93,7 +94,7 @@ const HISTORIES: u64 = 1_000;
 fn main() {
     heading("simulate");
     let mut table = Table::new(["what", "took", "rate"]);
-    // The first one compiles the plugins.
+    // The first rollout compiles the plugins.
     assert_eq!(trial(&one_day(10)), None);
     for _ in 0..ROLLOUTS {
         let start = Instant::now();

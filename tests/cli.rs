@@ -29,7 +29,7 @@ use replibook::run::RunStatus;
 use serde_json::{Value, json};
 use server::{Server, problem, run, run_id};
 
-/// No command of these tests takes longer, also on a busy machine.
+/// No command of these tests takes longer, even on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 fn command(server: &str, args: &[&str]) -> tokio::process::Command {
@@ -39,7 +39,7 @@ fn command(server: &str, args: &[&str]) -> tokio::process::Command {
     command
 }
 
-/// Whether it says that the user of this machine asks, in the name of Ada.
+/// Whether the actor is the user of this machine, in the name of Ada.
 fn is_ada(who: &Value) -> bool {
     who.as_str().and_then(|who| who.strip_suffix(", as ada")).is_some_and(|user| !user.is_empty())
 }
@@ -54,7 +54,7 @@ async fn read(output: impl Future<Output = std::io::Result<Output>>) -> (i32, St
     (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
 }
 
-/// A server for commands that must not ask it anything.
+/// An address for commands that must not ask a server anything.
 const NOWHERE: &str = "http://127.0.0.1:9";
 
 #[tokio::test]
@@ -102,7 +102,7 @@ async fn a_request_that_may_be_repeated_is_tried_three_times() {
     let server = Server::start(|_| problem(503, "starting", "not yet"));
     let (code, _, _) = replictl(&server.url, &["get", "runs"]).await;
     assert_eq!((code, server.seen().len()), (8, 3));
-    // Deleting again could hide that it was done.
+    // A second request could hide that the first one has deleted it.
     let (code, _, _) = replictl(&server.url, &["delete", "cluster", "x"]).await;
     assert_eq!((code, server.seen().len()), (8, 4));
 }
@@ -212,7 +212,7 @@ async fn pages_are_read_until_the_limit_and_the_rest_is_told() {
         [
             "status=DONE&limit=4",
             "status=DONE&limit=2&after=2",
-            // Whether there is more is looked for.
+            // The last request asks whether there are more.
             "status=DONE&limit=1&after=4"
         ]
     );

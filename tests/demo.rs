@@ -13,10 +13,10 @@ use tokio::task::JoinHandle;
 
 use crate::{examples, exports, wait};
 
-/// Far beyond what the demonstration takes, also on a busy machine.
+/// Far longer than the demonstration takes, even on a busy machine.
 const LIMIT: Duration = Duration::from_secs(240);
 
-/// How long a process may take to be gone.
+/// How long processes may take to be gone.
 const GONE_LIMIT: Duration = Duration::from_secs(20);
 
 fn demo(temp: &Path, arguments: &[&str]) -> Command {
@@ -37,8 +37,8 @@ async fn play(temp: &Path, arguments: &[&str]) -> (Option<i32>, String) {
     (status.code(), text)
 }
 
-/// Plays a scene that ends well, and then the run again from the file to which it was exported, as it is
-/// and after somebody changed an answer of the agent in it. Returns what the demonstration said.
+/// Plays a scene that ends well. Then replays the run from its export, as it is and after somebody has
+/// changed an answer of `agent` in it. Returns what the demonstration said.
 async fn play_twice(temp: &Path, arguments: &[&str], agent: &str) -> String {
     let files = tempfile::tempdir().unwrap();
     let file = files.path().join("run.tar.zst");
@@ -133,7 +133,7 @@ async fn a_canary_soaks_and_growing_batches_are_drawn_as_they_start() {
     assert_empty(temp.path());
 }
 
-/// The cells of an agent's line in a table, of which columns are two spaces apart or more.
+/// The cells of an agent's line in a table. Columns are at least two spaces apart.
 fn row<'a>(table: &'a str, agent: &str) -> Vec<&'a str> {
     let of = |line: &&str| line.split_whitespace().next() == Some(agent);
     let line = table.lines().find(of).unwrap_or_else(|| panic!("{agent} in {table}"));
@@ -178,7 +178,7 @@ async fn an_agent_that_fails_in_a_cluster_that_changes_pauses_the_run_too() {
     assert_empty(temp.path());
 }
 
-/// The demonstration of several engines, with a MongoDB server for tests.
+/// The demonstration with several engines, on a MongoDB server for tests.
 fn demo_ha(temp: &Path, arguments: &[&str]) -> Command {
     let script = examples::all().join("../tests/support/with-mongodb.sh");
     let cache = std::env::var_os("XDG_CACHE_HOME").map(std::path::PathBuf::from);
@@ -245,11 +245,11 @@ async fn two_failures_pause_the_run_and_it_says_what_to_type() {
     assert_empty(temp.path());
 }
 
-/// Said when the run is started.
+/// The line that is printed when the run is started.
 const STARTS: &str = "$ replictl run start";
 
-/// Starts the demonstration and returns it with what it said until a line began so, and with what ends
-/// when nobody is left who could say more.
+/// Starts the demonstration. Returns it with everything that it said up to the line that begins with `until`,
+/// and with a task that ends once no process is left that could say more.
 async fn started(temp: &Path, arguments: &[&str], until: &str) -> (Child, String, JoinHandle<()>) {
     let mut child = demo(temp, arguments).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
@@ -265,7 +265,7 @@ async fn started(temp: &Path, arguments: &[&str], until: &str) -> (Child, String
         panic!("ended before it said {until:?}: {text}");
     };
     tokio::time::timeout(LIMIT, reading).await.expect("the demonstration says that");
-    // Whoever goes on writes into a pipe that is read.
+    // A process that goes on must not block on a pipe that nobody reads.
     let silent = tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
     (child, text, silent)
 }

@@ -1,9 +1,9 @@
-//! Replibook in the process of its tests: agents and the API over real sockets, and the engine and replays in virtual
-//! time.
+//! Replibook in the process of its tests: agents and the API over real sockets, and the engine and replays in
+//! virtual time.
 //!
-//! All of them are one binary, for the reasons that `tests/programs.rs` has.
+//! They are one binary for the same reason as in `tests/programs.rs`.
 
-// The configuration of clippy allows these inside test functions only, not in their helpers.
+// Clippy's configuration allows these in test functions only, not in their helpers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::wildcard_enum_match_arm)]
 
 #[path = "agent/main.rs"]
@@ -15,7 +15,7 @@ mod driver;
 #[path = "replay/main.rs"]
 mod replay;
 
-// What they share.
+// Modules that these tests share.
 #[path = "support/engine.rs"]
 mod engine;
 #[path = "support/examples.rs"]

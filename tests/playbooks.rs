@@ -1,5 +1,5 @@
-//! Every document under `tests/playbooks/` has a golden answer beside it: `NAME.json`, what it
-//! resolves to, or `NAME.err`, what is wrong with it. `UPDATE_EXPECT=1` writes them anew.
+//! Every document in `tests/playbooks/` has a golden file beside it: `NAME.json` with what it resolves to, or
+//! `NAME.err` with what is wrong with it. `UPDATE_EXPECT=1` writes these files again.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 // The core itself does no I/O (src/core/clippy.toml).
@@ -35,7 +35,7 @@ fn plugin(kind: PluginKind, name: &str, arguments: Value) -> PluginInfo {
     }
 }
 
-/// Plugins in the shape of the built-in ones.
+/// Plugins that look like the built-in ones.
 fn builtins() -> Vec<PluginInfo> {
     let none = json!({"type": "object", "additionalProperties": false});
     let rolling = json!({"type": "object", "additionalProperties": false, "properties": {
@@ -56,8 +56,8 @@ fn builtins() -> Vec<PluginInfo> {
     ]
 }
 
-/// What is known of the plugins that a document names. By its name: a strategy, or one of which
-/// nothing is known; any other is a step.
+/// What is known of the plugins that a document names. The name decides: nothing is known of one that begins
+/// with `unknown`, one with `strategy` in it is a strategy, and any other is a step.
 fn known(doc: &PlaybookDocument) -> BTreeMap<String, PluginInfo> {
     let arguments = json!({"type": "object", "additionalProperties": false, "properties": {
         "moved": {"type": "integer"}, "target": {"type": "string"}, "zones": {"type": "array"}}});
@@ -226,7 +226,7 @@ fn a_long_list_of_plugins_is_not_repeated_with_each_problem() {
     assert_eq!(expected(19), None);
 }
 
-/// Not kept as a file of ten megabytes.
+/// The document is made here, so that no file has ten megabytes.
 #[test]
 fn ten_megabytes_are_refused_at_once() {
     let text = format!("{MINIMAL}# {}", "x".repeat(10 << 20));
@@ -321,7 +321,7 @@ prop_compose! {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// A run's snapshot is kept as JSON and must come back as the playbook that it was.
+    /// A run's snapshot is kept as JSON, and must come back as the same playbook.
     #[test]
     fn a_resolved_playbook_survives_json(document in document()) {
         let playbook = resolved(document.to_string().as_bytes());

@@ -1,13 +1,13 @@
-//! The programs themselves: as a person types them, killed in the middle of a run, on MongoDB, and compiling what
-//! strangers send.
+//! The programs themselves: as a person types them, killed in the middle of a run, on MongoDB, and compiling
+//! what strangers send.
 //!
-//! All of them are one binary, as those of `tests/inside.rs` are, since each that has all of Replibook is large and
-//! takes long to link. So what a test does to its process, it does to all of these: its environment, its folder
-//! and its limits are not changed here, but only given to those that a test starts.
+//! They are one binary because each binary with all of Replibook is large and takes long to link. As they
+//! share its process, no test changes the environment, the folder or the limits of this process: it gives
+//! them only to the processes that it starts.
 
-// The configuration of clippy allows these inside test functions only, not in their helpers.
+// Clippy's configuration allows these in test functions only, not in their helpers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
-// What is shared with the tests of the host has this.
+// Code that is shared with the tests of the host needs this.
 #![allow(clippy::wildcard_enum_match_arm)]
 
 mod cli;
@@ -19,7 +19,7 @@ mod demo;
 #[path = "on_mongodb/main.rs"]
 mod on_mongodb;
 
-// What they share.
+// Modules that these tests share.
 #[allow(dead_code, reason = "shared with the tests of the host, which use the rest")]
 #[path = "plugin_host/bytes.rs"]
 mod bytes;

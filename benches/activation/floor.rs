@@ -54,7 +54,7 @@ impl Floor {
         Self { engine, step, input }
     }
 
-    /// Makes an instance and calls it: it returns, or is unwound by its first call without an answer.
+    /// Makes an instance and calls it. The call returns, or its first call without an answer unwinds it.
     pub(crate) fn run(&self) {
         let wasi = WasiCtx::builder().build();
         let guest = Guest { payload: r#"{"moved":3}"#, wasi, table: ResourceTable::new() };
@@ -74,7 +74,7 @@ impl Floor {
 #[error("unwound")]
 struct Unwound;
 
-/// The settings of `src/host/engine.rs` and `src/host/limits.rs`.
+/// The same settings as in `src/host/engine.rs` and `src/host/limits.rs`.
 fn config() -> Config {
     let mut pool = PoolingAllocationConfig::new();
     pool.pagemap_scan(Enabled::Auto);

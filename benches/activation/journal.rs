@@ -1,4 +1,4 @@
-//! Activations to make.
+//! The activations that are measured: their arguments, and the answers in their journals.
 
 use replibook::playbook::Grants;
 use replibook::run::{
@@ -15,7 +15,7 @@ pub(crate) fn arguments() -> Value {
     json!({ "grace": 30, "reason": "restart of the week" })
 }
 
-/// The arguments of the step: `action` and `safe-restart` have these two alike.
+/// The arguments of the step. `action` and `safe-restart` both take these two.
 pub(crate) fn step_arguments() -> Value {
     json!({ "kind": KIND, "args": arguments() })
 }
@@ -25,7 +25,7 @@ pub(crate) fn payload() -> Value {
     json!({ "moved": 3 })
 }
 
-/// An activation with one answer, of the action; or with two, of the agent's information before it.
+/// An activation with one answer (the action's), or with two (the agent's information, then the action's).
 pub(crate) fn activate(plugin: &Digest, answers: usize) -> Activate {
     let key = AttemptKey { agent: AgentSeq(0), stage: 0, step: 0, attempt: 1 };
     let (agent, start) = (AgentId::from("node-1"), Timestamp::from_millis(1_763_802_000_000));

@@ -1,4 +1,4 @@
-//! The floor of a commit: rusqlite and nothing else.
+//! The floor of a commit: the same rows, written with rusqlite and nothing else.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -13,7 +13,7 @@ use rusqlite::{Connection, params};
 use crate::support::{Sample, Usage, written};
 use crate::{Measured, transitions};
 
-/// Rows of one transition, as text that is ready.
+/// The rows of one transition, already as text.
 struct Rows {
     run: [u8; 16],
     seq: i64,
@@ -25,7 +25,7 @@ struct Rows {
     event: String,
 }
 
-/// Writes what `callers` runs of one agent write in `commits` rounds, a round to a transaction.
+/// Writes what `callers` runs of one agent each write in `commits` rounds: one transaction for each round.
 pub(crate) fn measure(dir: &Path, callers: u32, commits: u32) -> Measured {
     let connection = open(dir);
     let ids: Vec<RunId> =

@@ -1,4 +1,4 @@
-//! The same commits on MongoDB, with what each of them asks of the server.
+//! The same commits on MongoDB, and how many round trips and how much CPU time of the server each one takes.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -21,11 +21,11 @@ const CALLERS: u32 = 100;
 /// Commits of each caller.
 const COMMITS: u32 = 20;
 
-/// Transitions in one commit of a run, and such commits.
+/// Transitions that are merged into one commit of a run, and the number of such commits.
 const MERGED: u32 = 333;
 const MERGES: u32 = 30;
 
-/// What commits cost: ours, and the server's.
+/// What commits cost: the engine's side, and the server's CPU time where it can be read.
 struct Measured {
     transitions: u32,
     commits: u32,
@@ -64,7 +64,7 @@ async fn open(address: &str, bulk_write: bool, runs: u32) -> Counted {
     Counted { store, round_trips, leases }
 }
 
-/// Measures both ways to commit, with one command for a commit and with one for each collection.
+/// Measures both ways to write a commit: with one command for all of it, and with one for each collection.
 pub(crate) async fn measure(address: &str) -> Table {
     let mut table = Table::new([
         "what, on MongoDB",
@@ -106,7 +106,7 @@ fn row(table: &mut Table, what: &str, measured: &Measured) {
     ]);
 }
 
-/// Counts what happens until it is asked.
+/// Counts time and round trips from its start until it is asked.
 struct Count {
     usage: Usage,
     servers: Option<Duration>,
@@ -133,12 +133,12 @@ impl Count {
     }
 }
 
-/// The documents of a commit, with the run.
+/// How many documents a commit writes, the run's own among them.
 fn documents(writes: &Writes) -> usize {
     writes.documents() + 1
 }
 
-/// Each caller has a run. What a store asks once, at its first transactions, does not count.
+/// Each caller has a run. What a store asks only once, at its first transactions, is not counted.
 async fn many(Counted { store, round_trips, leases }: Counted) -> Measured {
     commit_each(&store, &leases, 0..1).await;
     let count = Count::start(&round_trips);
@@ -166,7 +166,7 @@ async fn commit_each(store: &Arc<MongoStore>, leases: &[Lease], numbers: Range<u
     callers.join_all().await.into_iter().flatten().collect()
 }
 
-/// All transitions are of one run; what waits is one commit.
+/// All transitions are of one run; those that wait are merged into one commit.
 async fn one(Counted { store, round_trips, leases }: Counted) -> Measured {
     let Lease { run, epoch, .. } = leases[0];
     let count = Count::start(&round_trips);

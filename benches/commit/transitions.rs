@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 const START: Timestamp = Timestamp::from_millis(1_763_802_000_000);
 
-/// The cluster of the runs.
+/// The cluster that all runs are on. It has no agents, as a store does not look into it.
 pub(crate) fn cluster() -> Cluster {
     let text = r#"{"apiVersion": "replicante.io/v1", "kind": "Cluster",
         "metadata": {"name": "bench"}, "spec": {"agents": []}}"#;
@@ -23,7 +23,7 @@ pub(crate) fn cluster() -> Cluster {
     Cluster { text: text.to_owned(), spec, applied_at: START }
 }
 
-/// Run number `n`, of a playbook without stages: a store does not look into it.
+/// Run number `n`. Its playbook has no stages, as a store does not look into it.
 pub(crate) fn new_run(n: u32) -> NewRun {
     let playbook: Playbook = serde_json::from_value(json!({
         "name": "bench", "version": "1.0.0", "summary": null, "vcs": null, "approval": "granted",

@@ -1,4 +1,4 @@
-//! Answers of a platform, and what a follower makes of them.
+//! What it costs to read answers of a platform, and to find the changes of members in them.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ pub(crate) fn measure() {
             let before = follower.membership().members;
             for turn in 0..ABSENCES {
                 let heard = Heard::Nodes(answer(nodes, round));
-                // Who is absent leaves with the last one.
+                // An agent leaves at the last of the answers without it.
                 let sample = if turn == 1 { &mut same } else { &mut changed };
                 sample.time(|| follower.hear(heard, NOW));
             }
@@ -60,7 +60,7 @@ pub(crate) fn measure() {
     ));
 }
 
-/// How long it takes to get an answer over loopback HTTP and to read it.
+/// How long it takes to get one answer over loopback HTTP and to read it.
 fn read(nodes: u32) -> Duration {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().build().unwrap();
@@ -89,7 +89,7 @@ fn read(nodes: u32) -> Duration {
     times.median()
 }
 
-/// Gives everybody who asks that answer.
+/// Answers every request with `body`.
 async fn serve(listener: TcpListener, body: String) {
     let head =
         format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
@@ -112,12 +112,12 @@ fn follower() -> Follower {
     follower
 }
 
-/// So many of each thousand nodes.
+/// How many of `nodes` are `of_a_thousand` in each thousand.
 fn part(nodes: u32, of_a_thousand: u32) -> usize {
     (nodes / 1_000 * of_a_thousand) as usize
 }
 
-/// An answer in which, from round to round, 1 % of the nodes changed, spread over all of them: 0.8 % are
+/// An answer that differs from the last round's in 1 % of the nodes, spread over all of them: 0.8 % are
 /// absent in every other round, and 0.2 % have another address.
 fn answer(nodes: u32, round: u32) -> Vec<PlatformNode> {
     let odd = round % 2;

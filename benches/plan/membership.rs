@@ -1,4 +1,4 @@
-//! Members that join, leave and move while a stage goes.
+//! What it costs when members join, leave and move while a stage goes.
 
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use crate::AGENTS;
 use crate::stage::{self, NOW, Times, address, id};
 use crate::support::{Sample, Table, note, us};
 
-/// Who changes: 1 % of the largest roster.
+/// How many agents change: together 1 % of the largest roster.
 const LEFT: u32 = 400;
 const MOVED: u32 = 200;
 const JOINED: u32 = 400;
@@ -18,7 +18,7 @@ const CHANGES: u32 = LEFT + MOVED + JOINED;
 
 const ROUNDS: usize = 21;
 
-/// Decisions before the changes.
+/// Decisions that are made before the changes, to warm up.
 const WARMING: usize = 8;
 
 /// Prints the table.
@@ -38,8 +38,8 @@ pub(crate) fn measure(host: &PluginHost) {
         let (mut admitting, mut times) = (Sample::default(), Times::default());
         for round in 0..ROUNDS {
             let mut machine = stage::load(&snapshot, agents);
-            // Making the roster has taken the place of all else in the processor's caches, and a run that
-            // goes has decided before, on any thread of the host.
+            // Making the roster has pushed everything else out of the processor's caches. A run that is under
+            // way has decided before, on any thread of the host.
             for _ in 0..WARMING {
                 let mut warming = Times::default();
                 machine = runtime.block_on(stage::decide(host, machine, &mut warming)).0;
@@ -47,7 +47,7 @@ pub(crate) fn measure(host: &PluginHost) {
             }
             let parts = changes(agents).split();
             let start = Instant::now();
-            // What the driver commits in between is dropped after the time was taken.
+            // What the driver would commit in between is dropped after the clock has stopped.
             let changed: Vec<_> =
                 parts.into_iter().flat_map(|part| apply(&mut machine, part)).collect();
             let changed_in = start.elapsed();
@@ -64,7 +64,7 @@ pub(crate) fn measure(host: &PluginHost) {
             let admitted = go_on(&mut machine);
             let admitted_in = start.elapsed();
             drop(admitted);
-            // The first warms everything up.
+            // The first round only warms everything up.
             if round > 0 {
                 changing.push(changed_in);
                 deciding.push(decided_in);
@@ -87,7 +87,7 @@ pub(crate) fn measure(host: &PluginHost) {
     ));
 }
 
-/// Leaves and moves are spread over the whole roster.
+/// The changes that are measured. Agents that leave or move are spread over the whole roster.
 fn changes(agents: u32) -> MembershipChange {
     let every = agents / (LEFT + MOVED);
     let (left, moved): (Vec<_>, Vec<_>) = (0..LEFT + MOVED).partition(|number| number % 3 < 2);
@@ -126,7 +126,7 @@ fn apply(machine: &mut Machine, part: MembershipChange) -> Vec<Transition> {
     done
 }
 
-/// Does what a decision left to be done: takes in those who joined, and begins with those who start.
+/// Carries out a decision: takes in the agents that joined, and begins with those that start.
 fn go_on(machine: &mut Machine) -> Vec<Transition> {
     let mut done = vec![machine.apply(Input::Continue, NOW).unwrap()];
     while done.last().unwrap().effects.iter().any(is_continue) {

@@ -1,4 +1,4 @@
-//! How long it takes until a run has seen a change of its cluster's members, in virtual time.
+//! How long it takes, in virtual time, until a run has seen a change of its cluster's members.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ const URL: &str = "http://platform";
 /// Members at first.
 const MEMBERS: usize = 20;
 
-/// Who joins and leaves, one after the other.
+/// Agents that join and then leave, one after the other.
 const CHANGES: usize = 40;
 
-/// A platform that needs the better part of a second for an answer.
+/// How long the platform takes for an answer: the better part of a second.
 const LATENCY: Millis = Millis(900);
 
 /// Prints the table.
@@ -50,13 +50,13 @@ fn seconds(time: Duration) -> String {
     format!("{:.2} s", time.as_secs_f64())
 }
 
-/// The times of those who joined, and of those who left.
+/// How long the joins and the leaves took to be seen.
 async fn changes(interval: Millis) -> (Sample, Sample) {
     let scene = Scene::new(MEMBERS + CHANGES).await;
     let discovery = json!({"url": URL, "cluster": "p", "interval": format!("{}ms", interval.0)});
     scene.apply_cluster(json!({"discovery": discovery})).await;
     scene.platforms.set_latency(URL, LATENCY);
-    // The run goes on for as long as it takes.
+    // No agent ends before all changes are made, so the run goes on that long.
     for agent in 0..MEMBERS + CHANGES {
         let when = When::After(Millis::from_secs(7 * 24 * 3_600));
         scene.script(agent, Script::Succeed { when, payload: json!({}) });
@@ -82,7 +82,7 @@ async fn changes(interval: Millis) -> (Sample, Sample) {
     (joined, left)
 }
 
-/// How long after the one before a change comes: each at another moment between two questions.
+/// How long after the previous change this one comes: each at another moment between two questions.
 fn moment(interval: Millis, change: usize) -> Millis {
     let change = u64::try_from(change).unwrap();
     let all = u64::try_from(CHANGES).unwrap();
@@ -90,14 +90,14 @@ fn moment(interval: Millis, change: usize) -> Millis {
     Millis(interval.0 * (change * 7 % all) / all + 1)
 }
 
-/// Has the platform tell of so many nodes.
+/// Has the platform tell of `nodes` nodes.
 fn tell(scene: &Scene, nodes: usize) {
     let nodes: Vec<_> = (0..nodes).map(|at| (format!("node-{at}"), address(at))).collect();
     let nodes: Vec<_> = nodes.iter().map(|(id, at)| (id.as_str(), at.as_str())).collect();
     scene.platforms.set(URL, "p", &nodes);
 }
 
-/// How long it takes until the run has so many agents, of which so many were removed.
+/// How long it takes until `wanted` holds of the run's numbers of agents: all, and removed.
 async fn until(scene: &Scene, run: RunId, wanted: impl Fn(u32, u32) -> bool) -> Duration {
     let since = scene.now();
     let is_so = |run: &replibook::run::Run| {

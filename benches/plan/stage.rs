@@ -1,4 +1,4 @@
-//! The run that is measured: one stage with the strategy `rolling`, over as many agents as are wanted.
+//! The run that `plan.rs` measures: one stage with the strategy `rolling`, over any number of agents.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,10 +23,10 @@ use crate::support::Sample;
 /// Agents that a decision starts.
 pub(crate) const STARTED: usize = 10;
 
-/// The moment of all that happens.
+/// The moment at which everything happens: only real time is measured.
 pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_763_802_000_000);
 
-/// The parts of one decision.
+/// How long the parts of decisions took: the question, the plugin, and obeying its answer.
 #[derive(Default)]
 pub(crate) struct Times {
     pub(crate) ask: Sample,
@@ -40,7 +40,7 @@ pub(crate) fn snapshot(host: &PluginHost) -> Arc<Snapshot> {
     Arc::new(snapshot_of(find("rolling"), find("action")))
 }
 
-/// Asks the strategy, and obeys it.
+/// Asks the strategy, and carries out its decision.
 pub(crate) async fn decide(
     host: &PluginHost,
     mut machine: Machine,
@@ -65,7 +65,7 @@ pub(crate) async fn decide(
     (machine, transition)
 }
 
-/// The machine, once the thread that ran the plugin has let go of it.
+/// The machine, once the thread that ran the plugin has dropped the roster.
 async fn alone(mut lent: Arc<Machine>) -> Machine {
     loop {
         match Arc::try_unwrap(lent) {
@@ -137,13 +137,13 @@ fn stage() -> Stage {
     }
 }
 
-/// A run over so many agents, none of which has started.
+/// A run over `agents` agents, none of which has started.
 pub(crate) fn load(snapshot: &Arc<Snapshot>, agents: u32) -> Machine {
     let records = (0..agents).map(|seq| record(snapshot.id, seq)).collect();
     machine(snapshot, records)
 }
 
-/// Has the agents that were started end: the next decision starts as many.
+/// Has all started agents end, so that the next decision can start as many.
 pub(crate) fn finish(machine: &mut Machine) {
     let begun = machine.apply(Input::Continue, NOW).unwrap();
     for effect in begun.effects {
@@ -179,7 +179,7 @@ pub(crate) fn id(seq: u32) -> AgentId {
     AgentId(format!("node-{seq:06}"))
 }
 
-/// Its address. Those from a million on are nobody's.
+/// The address of agent `seq`. From a million on, addresses belong to no agent.
 pub(crate) fn address(seq: u32) -> String {
     let [_, a, b, c] = seq.to_be_bytes();
     format!("http://10.{a}.{b}.{c}:8000")

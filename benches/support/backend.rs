@@ -1,7 +1,7 @@
-//! What is measured on: SQLite and, with `make bench STORE=mongodb`, MongoDB too. `REPLIBOOK_STORE` has
-//! its address then.
+//! The back ends that are measured: SQLite and, with `make bench STORE=mongodb`, MongoDB too. Its address is
+//! in `REPLIBOOK_STORE` then.
 
-/// What the server keeps its runs in.
+/// The back end of the server's store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Backend {
     Sqlite,
@@ -9,7 +9,7 @@ pub(crate) enum Backend {
 }
 
 impl Backend {
-    /// Those that are measured.
+    /// The back ends that this process measures.
     pub(crate) fn all() -> Vec<Self> {
         let mut all = vec![Self::Sqlite];
         all.extend(mongodb().map(|_| Self::Mongodb));
@@ -24,12 +24,12 @@ impl Backend {
     }
 }
 
-/// The address of MongoDB, where it is measured.
+/// The address of MongoDB; none if only SQLite is measured.
 pub(crate) fn mongodb() -> Option<String> {
     std::env::var("REPLIBOOK_STORE").ok().filter(|store| store.starts_with("mongodb:"))
 }
 
-/// The address with another database: each store has one of its own, as it has a directory.
+/// The same address with another database. Each store has a database of its own, as it has a directory.
 pub(crate) fn with_database(address: &str, name: &str) -> String {
     let (hosts, options) = address.split_once('?').unwrap_or((address, ""));
     let hosts = hosts.trim_start_matches("mongodb://");
@@ -37,7 +37,7 @@ pub(crate) fn with_database(address: &str, name: &str) -> String {
     format!("mongodb://{hosts}/{}?{options}", name.replace('.', ""))
 }
 
-/// Process id of the MongoDB server, where it is one of this machine.
+/// Process id of the MongoDB server; none if it runs on another machine.
 pub(crate) fn mongodb_id() -> Option<u32> {
     std::env::var("REPLIBOOK_MONGODB_PID").ok()?.parse().ok()
 }

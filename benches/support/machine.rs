@@ -25,13 +25,13 @@ pub(super) fn machine() -> String {
     format!("{processor}, {cores} cores, {:.1} GiB RAM, Linux {kernel}", kib / 1024.0 / 1024.0)
 }
 
-/// Processes that ran or waited, on average over 1, 5 and 15 minutes.
+/// How many processes ran or waited, on average over 1, 5 and 15 minutes.
 pub(super) fn load() -> String {
     let text = first_line("/proc/loadavg").unwrap_or_default();
     text.split(' ').take(3).collect::<Vec<_>>().join(" ")
 }
 
-/// The moment, in UTC and to the second.
+/// The present time, in UTC and to the second.
 pub(super) fn date() -> String {
     let now = jiff::Timestamp::now();
     let seconds = jiff::Timestamp::from_second(now.as_second()).unwrap_or(now);

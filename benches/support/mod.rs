@@ -1,7 +1,7 @@
-//! What all benchmarks share: tables in Markdown, the machine and its load, samples, and what a
-//! process uses.
+//! What all benchmarks share: tables in Markdown, a description of the machine and its load, samples, and
+//! what a process uses.
 
-// Figures are what a benchmark is for, and not each of them needs all of this.
+// A benchmark exists to print figures, and not each one needs everything here.
 #![allow(dead_code, unused_imports, clippy::print_stdout)]
 
 mod backend;

@@ -1,4 +1,4 @@
-//! What a process used, as the kernel counts it. Zero where it is gone.
+//! What a process has used, as the kernel counts it. All figures are zero once the process is gone.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,18 +14,18 @@ pub(crate) fn peak_memory(pid: u32) -> u64 {
     kib.unwrap_or(0) * 1024
 }
 
-/// Begins a new peak at what the process has now.
+/// Resets the peak of a process to the memory that it has now.
 pub(crate) fn reset_peak_memory(pid: u32) {
-    // 5 means that; where the kernel refuses it, the peak stays the one since the start.
+    // 5 is the kernel's code for it. If the kernel refuses, the peak since the process started stays.
     let _ = fs::write(format!("/proc/{pid}/clear_refs"), "5");
 }
 
-/// CPU time of a process: of all its threads, those that ended too, in user and kernel mode.
+/// CPU time of a process in user and kernel mode: of all its threads, ended ones included.
 pub(crate) fn cpu_time(pid: u32) -> Duration {
     stat(&format!("/proc/{pid}/stat")).map_or(Duration::ZERO, |(_, time)| time)
 }
 
-/// CPU time by the names of threads that are alive, a number at the end of a name left out.
+/// CPU time of the threads that are alive, by name. A number at the end of a name is left out.
 pub(crate) fn cpu_by_thread(pid: u32) -> BTreeMap<String, Duration> {
     let mut times = BTreeMap::new();
     for task in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
@@ -36,22 +36,22 @@ pub(crate) fn cpu_by_thread(pid: u32) -> BTreeMap<String, Duration> {
     times
 }
 
-/// Bytes that this process has had written to the disk.
+/// How many bytes this process has had written to the disk.
 pub(crate) fn written() -> u64 {
     let io = fs::read_to_string("/proc/self/io").unwrap_or_default();
     let line = io.lines().find_map(|line| line.strip_prefix("write_bytes:"));
     line.and_then(|line| line.trim().parse().ok()).unwrap_or(0)
 }
 
-/// The name and the CPU time in a `stat` file.
+/// The name and the CPU time that a `stat` file gives.
 fn stat(path: &str) -> Option<(String, Duration)> {
     let text = fs::read_to_string(path).ok()?;
-    // The name stands in brackets, and may hold brackets itself.
+    // The name is in brackets, and may hold brackets itself.
     let (name, rest) = (text.get(text.find('(')? + 1..text.rfind(')')?)?, text.rsplit_once(')')?.1);
     let mut fields = rest.split_whitespace().skip(11);
     let mut ticks = || fields.next()?.parse::<u64>().ok();
     let ticks = ticks()? + ticks()?;
-    // A tick is a hundredth of a second for every Linux that a program sees.
+    // To programs, Linux always shows ticks of a hundredth of a second.
     Some((name.to_owned(), Duration::from_millis(ticks * 10)))
 }
 
@@ -74,7 +74,7 @@ impl Usage {
         Self { at: Instant::now(), cpu: cpu_time(std::process::id()) }
     }
 
-    /// Wall time and CPU time since then.
+    /// Wall time and CPU time since the start.
     pub(crate) fn since(&self) -> (Duration, Duration) {
         (self.at.elapsed(), cpu_time(std::process::id()).saturating_sub(self.cpu))
     }

@@ -1,8 +1,8 @@
-//! Many times of one thing.
+//! How long the same thing took, many times.
 
 use std::time::{Duration, Instant};
 
-/// Times of one thing, sorted when they are asked for.
+/// Times of the same thing. They are sorted whenever a quantile is asked for.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sample(Vec<Duration>);
 
@@ -11,7 +11,7 @@ impl Sample {
         self.0.push(time);
     }
 
-    /// Takes the time of one call.
+    /// Runs the call and adds the time that it took.
     pub(crate) fn time<T>(&mut self, call: impl FnOnce() -> T) -> T {
         let start = Instant::now();
         let done = call();
@@ -19,7 +19,7 @@ impl Sample {
         done
     }
 
-    /// The time that this part of all times (0 to 1) is not longer than; zero without any.
+    /// The time that `part` (0 to 1) of all times do not exceed; zero without any times.
     pub(crate) fn quantile(&self, part: f64) -> Duration {
         let mut times = self.0.clone();
         times.sort_unstable();
@@ -43,8 +43,8 @@ impl FromIterator<Duration> for Sample {
     }
 }
 
-/// Times two things in turn, so that whatever else the machine does falls on both. What the first is
-/// given is made before its time counts. The first rounds do not count.
+/// Times two calls in turn, so that whatever else the machine does falls on both. The input of the first call
+/// is made before its time counts, and the first `warm_up` rounds do not count.
 pub(crate) fn interleaved<T>(
     warm_up: usize,
     rounds: usize,

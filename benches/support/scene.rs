@@ -1,6 +1,6 @@
-//! A server on a store of its own, and a process that answers for its agents.
+//! A server with a store of its own, and a process that answers for its agents.
 
-// Not each benchmark needs all of it.
+// Not every benchmark needs all of it.
 #![allow(dead_code)]
 
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use tokio::process::Command;
 use super::simulator;
 use super::support::{Backend, mongodb, with_database};
 
-/// Far beyond what any run takes.
+/// How long to wait for a run: far beyond what any takes.
 const LIMIT: Duration = Duration::from_secs(900);
 
 /// Time between two looks at a run: a look costs the server about as much as one agent does.
@@ -32,7 +32,7 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    /// Starts both; an action of the agents takes `takes`.
+    /// Starts both processes. An action of the agents takes `takes`.
     pub(crate) async fn start(backend: Backend, takes: Duration) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let agents = Self::start_agents(&dir, takes).await;
@@ -59,8 +59,8 @@ impl Scene {
         Process::start("the server", command, &log).await.unwrap()
     }
 
-    /// Kills the server as a crash would, and starts it again on the same data. With it the moment at
-    /// which the next one was started.
+    /// Kills the server as a crash would, and starts another one on the same data. Also returns the moment at
+    /// which it was started.
     pub(crate) async fn crash(self) -> (Self, Instant) {
         let Self { server, agents, client, backend, dir } = self;
         server.kill().await.unwrap();
@@ -77,7 +77,7 @@ impl Scene {
         self.client.get(url).send().await.unwrap().json().await.unwrap()
     }
 
-    /// Ends both.
+    /// Ends both processes.
     pub(crate) async fn stop(self) {
         self.server.stop().await;
         self.agents.stop().await;
@@ -93,7 +93,7 @@ impl Scene {
         self.agents.id().unwrap()
     }
 
-    /// Puts a cluster of that many agents; each has a path of its own at one address.
+    /// Puts a cluster of `agents` agents. All have the same address, and each has a path of its own.
     pub(crate) async fn put_cluster(&self, name: &str, agents: usize) {
         let base = self.agents.address();
         let agent = |n: usize| json!({"id": format!("node-{n}"), "address": format!("{base}/{n}")});
@@ -118,7 +118,7 @@ impl Scene {
         self.put("playbooks", &playbook.to_string()).await;
     }
 
-    /// Puts a document of that kind.
+    /// Applies one document of this kind.
     pub(crate) async fn put(&self, kind: &str, document: &str) {
         let url = format!("{}/api/v1/{kind}", self.server.address());
         let body = json!({"document": document});
@@ -126,7 +126,7 @@ impl Scene {
         assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
     }
 
-    /// Starts a run; how long it took until it was accepted.
+    /// Starts a run. Also returns how long it took until the run was accepted.
     pub(crate) async fn start_run(&self, playbook: &str, cluster: &str) -> (RunView, Duration) {
         let start = Instant::now();
         let body = json!({"playbook": playbook, "cluster": cluster});
@@ -136,13 +136,13 @@ impl Scene {
         (answer.json().await.unwrap(), start.elapsed())
     }
 
-    /// The run as it is now.
+    /// The run, asked for now.
     pub(crate) async fn run(&self, run: &RunView) -> RunView {
         let url = format!("{}/api/v1/runs/{}", self.server.address(), run.id);
         self.client.get(&url).send().await.unwrap().json().await.unwrap()
     }
 
-    /// Waits until `done` holds of the run, which must go well until then.
+    /// Waits until `done` holds for the run, which must not fail meanwhile.
     pub(crate) async fn wait_until(
         &self,
         run: &RunView,
@@ -162,7 +162,7 @@ impl Scene {
         }
     }
 
-    /// Waits until all agents have ended well.
+    /// Waits until the run is done, and checks that all agents ended well.
     pub(crate) async fn wait_done(&self, run: &RunView) -> RunView {
         let view = self.wait_until(run, |view| view.status.is_final()).await;
         assert_eq!(view.status, RunStatus::Done, "{view:?}\n{}", self.server.log_tail());
@@ -190,9 +190,9 @@ impl Scene {
     }
 }
 
-/// A client that goes straight to where it is told.
+/// A client that uses no proxy.
 pub(crate) fn client() -> Client {
-    // Another part of this process may have installed it.
+    // Another part of this process may have installed the provider before.
     let _ = rustls::crypto::ring::default_provider().install_default();
     Client::builder().no_proxy().build().unwrap()
 }

@@ -1,7 +1,7 @@
 //! A process that answers for all agents: the benchmark's own binary, started again.
 //!
-//! It speaks as much HTTP as the engine and the floor need, by hand and on one thread: what the
-//! agents cost is not what is measured, and it shares the processors with what is.
+//! It speaks as much HTTP as the engine and the floor need, written by hand and on one thread. The cost of
+//! the agents is not measured, and they share the processors with what is.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -16,35 +16,34 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 use uuid::Uuid;
 
-/// Tells the benchmark's binary to be the simulator; its value is how long an action takes, in
+/// The variable that makes the benchmark's binary the simulator. Its value is how long an action takes, in
 /// milliseconds.
 const VARIABLE: &str = "REPLIBOOK_BENCH_SIMULATOR";
 
 /// The largest request: a head and an action without arguments.
 const MAX_REQUEST: usize = 64 * 1024;
 
-/// The path that answers with the number of actions that were posted or looked at, from when the other
-/// one was asked for.
+/// The path that returns how many actions were posted or asked for since a request for [`FORGET`].
 pub(crate) const TOUCHED: &str = "/touched";
 pub(crate) const FORGET: &str = "/forget";
 
 /// What the simulated agents know.
 #[derive(Default)]
 struct Known {
-    /// When the actions were accepted.
+    /// When each action was accepted.
     accepted: HashMap<Uuid, Instant>,
-    /// Those that were posted or looked at since somebody asked for [`FORGET`].
+    /// Actions that were posted or asked for since the last request for [`FORGET`].
     touched: HashSet<Uuid>,
 }
 
-/// How this binary is started as the simulator, with actions that take `takes`.
+/// The command that starts this binary as the simulator, whose actions take `takes`.
 pub(crate) fn command(takes: Duration) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.env(VARIABLE, takes.as_millis().to_string());
     command
 }
 
-/// Is the simulator if this process was started as it, and then never returns. To be called first.
+/// If this process was started as the simulator, serves and never returns. A benchmark calls it first.
 pub(crate) fn run_if_asked() {
     let Ok(takes) = std::env::var(VARIABLE) else { return };
     let takes = Duration::from_millis(takes.parse().unwrap());
@@ -54,14 +53,14 @@ pub(crate) fn run_if_asked() {
     std::process::exit(0);
 }
 
-/// Serves until stdin closes, so that it ends with the benchmark, however that ends.
+/// Serves until stdin closes, which happens when the benchmark ends, in whatever way.
 async fn serve(takes: Duration) -> io::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     writeln!(io::stdout(), "listening on http://{address}")?;
     io::stdout().flush()?;
     let known = Rc::new(RefCell::new(Known::default()));
-    // Tokio's stdin would keep the process from ending; a thread that blocks does not.
+    // Tokio's stdin would keep the process from ending; a blocked thread does not.
     let (closed, mut is_closed) = tokio::sync::oneshot::channel::<()>();
     std::thread::spawn(move || {
         let _ = io::copy(&mut io::stdin(), &mut io::sink());
@@ -74,7 +73,7 @@ async fn serve(takes: Duration) -> io::Result<()> {
         };
         let known = Rc::clone(&known);
         tokio::task::spawn_local(async move {
-            // A client that goes away is its own matter.
+            // It does not matter if a client goes away.
             let _ = answer_all(stream, takes, &known).await;
         });
     }
@@ -106,7 +105,7 @@ async fn answer_all(
     }
 }
 
-/// Where the head and the whole of the first request end, if all of it is there.
+/// Where the head and the whole of the first request end; none until all of it has come.
 fn whole(held: &[u8]) -> Option<(usize, usize)> {
     let head = held.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
     let text = std::str::from_utf8(&held[..head]).ok()?;
@@ -117,7 +116,7 @@ fn whole(held: &[u8]) -> Option<(usize, usize)> {
     (held.len() >= head + length).then_some((head, head + length))
 }
 
-/// Status line and body for one request; the path is that of the agent, and of its API.
+/// Status line and body of the answer to one request. The path has the agent first, then the path in its API.
 fn answer(
     request: &str,
     body: &[u8],

@@ -1,4 +1,4 @@
-//! Tables in Markdown.
+//! Tables in Markdown, and the units of their cells.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ impl Table {
         self.rows.push(cells.to_vec());
     }
 
-    /// Prints it, and the load at this moment.
+    /// Prints the table, and the load at this moment.
     pub(crate) fn print(&self) {
         let columns = self.rows.first().map_or(0, Vec::len);
         let width = |column| {
@@ -46,32 +46,32 @@ impl Table {
     }
 }
 
-/// Prints one more thing that a table does not say, as an item of a list.
+/// Prints a remark below a table, as an item of a list.
 pub(crate) fn note(text: &str) {
     println!("- {text}");
 }
 
-/// Microseconds.
+/// As text, in microseconds.
 pub(crate) fn us(time: Duration) -> String {
     format!("{:.1} µs", time.as_secs_f64() * 1e6)
 }
 
-/// Milliseconds.
+/// As text, in milliseconds.
 pub(crate) fn ms(time: Duration) -> String {
     format!("{:.2} ms", time.as_secs_f64() * 1e3)
 }
 
-/// Mebibytes.
+/// As text, in mebibytes.
 pub(crate) fn mib(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
-/// So many in that time, as a rate.
+/// The rate of `count` things in `time`, each second, as text.
 pub(crate) fn rate(count: usize, time: Duration) -> String {
     format!("{:.0}/s", count as f64 / time.as_secs_f64())
 }
 
-/// How many times as long one took as the other.
+/// How many times as long `one` took as `other`, as text.
 pub(crate) fn times(one: Duration, other: Duration) -> String {
     format!("{:.2}×", one.as_secs_f64() / other.as_secs_f64())
 }

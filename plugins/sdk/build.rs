@@ -12,7 +12,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut files: Vec<_> =
         fs::read_dir(WIT)?.map(|entry| entry.map(|it| it.path())).collect::<Result<_, _>>()?;
     files.sort();
-    // One text is one file, which says once of which package it is.
+    // The text becomes one file, which may name its package only once.
     let mut wit = String::new();
     for file in files.iter().filter(|file| file.extension().is_some_and(|it| it == "wit")) {
         let text = fs::read_to_string(file)?;

@@ -16,11 +16,11 @@
 //! up, `skew` watches the machine's clock, and `activity` counts what was done.
 //!
 //! A run (`run_driver`): `load` reads it, `committer` writes it under its `lease`, and `effects` performs what
-//! follows, with `members`, `sending`, and `cluster` with its `queue`. `run_clock` gives it its time, and
+//! follows, with `asking`, `sending`, and `cluster` with its `queue`. `run_clock` gives it its time, and
 //! `trouble` sets it aside when it can't go on.
 //!
 //! Both use `world` (everything that is injected), `signals` (how API and driver wake each other) and `discovery`
-//! (the members of clusters). `crash` and `samples` are for tests.
+//! (the members of clusters). `samples` is for tests.
 
 mod abandoned;
 mod activity;

@@ -1,4 +1,4 @@
-//! The answers of the reference agent, row by row compared with those recorded from an agent of the
+//! The answers of the reference agent, compared row by row with those that were recorded from an agent of the
 //! SDK.
 
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ const ACTION: &str = "/api/unstable/action";
 const LOOP: &str = "agent.replicante.io/test.loop";
 const FAIL: &str = "agent.replicante.io/test.fail";
 
-/// Replaces what differs between agents by what was recorded: the version, and the times.
+/// Replaces what differs from agent to agent, the version and the times, by what was recorded.
 fn as_recorded(answer: &Answer) -> String {
     let mut body = answer.json();
     if body.get("agent_version").is_some() {
@@ -23,7 +23,7 @@ fn as_recorded(answer: &Answer) -> String {
             body[time] = json!("TIME");
         }
     }
-    // This agent's own field.
+    // A field that only the reference agent has.
     if let Some(body) = body.as_object_mut() {
         body.remove("executions");
     }
@@ -67,7 +67,7 @@ async fn what_it_says_of_its_node_is_as_recorded() {
 async fn an_action_is_answered_as_recorded_in_each_phase() {
     let folder = tempfile::tempdir().unwrap();
     let (agent, address) = agent(folder.path(), "{}").await;
-    // Behind this one the other stays NEW.
+    // While this action runs, the other one stays NEW.
     let before = Uuid::from_u128(1);
     post(&address, before, LOOP, json!({"target": 600})).await;
     let answer = post(&address, ID, LOOP, json!({"target": 3})).await;
@@ -96,7 +96,7 @@ async fn an_action_is_answered_as_recorded_in_each_phase() {
     let body = json!({"kind": FAIL, "id": failed, "created_time": "2026-11-22T09:00:00Z"});
     assert_eq!(raw(&address, "POST", ACTION, &body.to_string()).await.status, 200);
     until_final(&address, failed).await;
-    // A backtrace is null, as the SDK's without one.
+    // The backtrace is null, as in an SDK that records none.
     let recorded = format!(
         r#"{{"args":null,"created_time":"2026-11-22T09:00:00Z","finished_time":"TIME","id":"{failed}","kind":"{FAIL}","metadata":{{}},"scheduled_time":"TIME","state":{{"error":{{"error_backtrace":null,"error_msg":"Test action failed as expected"}},"payload":null,"phase":"FAILED"}}}}"#
     );
@@ -113,7 +113,7 @@ async fn what_the_sdk_refuses_is_refused_as_there() {
     let error = |message: &str| json!({"error": true, "error_msg": message}).to_string();
     let unread = |message: &str| format!("Json deserialize error: {message}");
     let utc = error("The provided created_time MUST be in UTC");
-    // The body, its answer, and how that is written.
+    // The body that is sent, the answer to it, and whether that is JSON.
     for (body, expected, json) in [
         (r#"{"kind":"nope/x"}"#.to_owned(), error("metadata for action nope/x not found"), true),
         (action(r#","created_time":"2026-11-22T09:00:00+01:00""#), utc.clone(), true),
@@ -159,7 +159,7 @@ async fn what_the_sdk_refuses_is_refused_as_there() {
     ] {
         let answer = raw(&address, "POST", ACTION, &body).await;
         assert_eq!(answer.status, 400, "{body}");
-        // Where in the body is said too.
+        // The answer also says where in the body the mistake is.
         assert!(answer.body.starts_with(&expected), "{body}: {answer:?}");
         let kind = if json { "application/json" } else { "text/plain" };
         assert!(answer.head.contains(&format!("content-type: {kind}")), "{answer:?}");
@@ -169,7 +169,7 @@ async fn what_the_sdk_refuses_is_refused_as_there() {
         assert_eq!(answer.status, 400, "{bad}");
         assert!(answer.body.starts_with("Json deserialize error: "), "{answer:?}");
     }
-    // Neither is a known path.
+    // Neither path is known to the agent.
     let answer = raw(&address, "GET", &format!("{ACTION}/{ID}"), "").await;
     assert_eq!((answer.status, answer.body.as_str()), (404, ""));
     let answer = raw(&address, "GET", &format!("{ACTION}/nope"), "").await;

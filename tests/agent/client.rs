@@ -1,4 +1,4 @@
-//! The HTTP client against answers as they were recorded, and against servers that misbehave.
+//! The HTTP client against recorded answers, and against servers that misbehave.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -45,7 +45,7 @@ async fn the_request_has_the_fields_and_paths_of_the_specification() {
         }),
     );
     let agent = Fixture::serve(router).await;
-    // A base URL may carry a path, with or without a slash at its end.
+    // A base URL may have a path, with or without a slash at its end.
     for address in [format!("{}/base", agent.address), format!("{}/base/", agent.address)] {
         let scheduled = client().schedule(&address, &some_action()).await.unwrap();
         assert_eq!(scheduled, Scheduled::Accepted);
@@ -150,7 +150,7 @@ async fn an_answer_over_the_limit_is_not_read() {
     let error = client().schedule(&agent.address, &some_action()).await.unwrap_err();
     assert!(error.to_string().contains("found more than 262144 bytes"), "{error}");
     assert!(error.may_have_taken_effect() && !error.retryable(), "{error}");
-    // Of a refusal the status counts, however much is said of it.
+    // The status of a refusal counts, however long its body is.
     for (status, retryable) in [(500, true), (403, false)] {
         let agent = always(status, &"no".repeat(3 * 1024 * 1024)).await;
         let error = client().node(&agent.address).await.unwrap_err();
@@ -179,7 +179,7 @@ async fn nobody_there_means_not_sent() {
 
 #[tokio::test]
 async fn a_connection_that_ends_or_hangs_means_perhaps_sent() {
-    // One that closes after the request.
+    // A server that closes the connection after the request.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let accepting = async {
@@ -191,7 +191,7 @@ async fn a_connection_that_ends_or_hangs_means_perhaps_sent() {
     let (error, ()) = tokio::join!(agents.schedule(&address, &action), accepting);
     let error = error.unwrap_err();
     assert!(matches!(error, AgentError::NoAnswer { .. }), "{error}");
-    // One that never answers.
+    // A server that never answers.
     let request_timeout = Duration::from_millis(200);
     let config = AgentHttpConfig { request_timeout, ..AgentHttpConfig::default() };
     let error = HttpAgents::new(&config).unwrap().schedule(&address, &some_action()).await;

@@ -1,4 +1,4 @@
-//! The door: every kind of answer that agents, and proxies before them, may give over a socket.
+//! The door: every kind of answer over a socket that agents, and proxies before them, may give.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,10 +18,10 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::agent::support::{ID, client, request};
 
-/// What a server sends, one after the other, with a wait after each piece.
+/// What a server sends, piece by piece, and how long it waits after each piece.
 type Pieces = Vec<(Vec<u8>, Duration)>;
 
-/// A server that answers every request like this, whatever is asked.
+/// A server that gives the same answer to every request.
 struct Raw {
     address: String,
     /// How many connections were made.
@@ -45,12 +45,12 @@ impl Raw {
         Self { address, asked, _server: AbortOnDropHandle::new(server) }
     }
 
-    /// One that sends all at once and closes the connection.
+    /// A server that sends everything at once and closes the connection.
     async fn sends(bytes: impl Into<Vec<u8>>) -> Self {
         Self::serve(vec![(bytes.into(), Duration::ZERO)]).await
     }
 
-    /// One that answers 200 with a body.
+    /// A server that answers 200 with this body.
     async fn says(body: impl AsRef<[u8]>) -> Self {
         Self::sends(with_head("200 OK", "", body.as_ref())).await
     }
@@ -67,7 +67,7 @@ async fn answer(mut stream: TcpStream, pieces: Pieces) -> std::io::Result<()> {
         stream.write_all(&piece).await?;
         SystemClock.sleep(wait).await;
     }
-    // What is still coming is read, so that the answer is not lost with the connection.
+    // Reads the rest of the request: otherwise the connection is reset, and the answer is lost.
     stream.shutdown().await?;
     while stream.read_buf(&mut head).await? > 0 {
         head.clear();
@@ -90,7 +90,7 @@ fn node(more: &str) -> String {
     format!(r#"{{"node_status":"HEALTHY","node_id":"node-1"{more}}}"#)
 }
 
-/// Bodies that are not an answer of the agent API, whatever was asked, and what is said of them.
+/// Bodies that are no answer of the agent API to any request, and what errors say about them.
 fn unreadable() -> Vec<(Vec<u8>, &'static str)> {
     let text = |text: &str| text.as_bytes().to_vec();
     let utf16: Vec<u8> = node("").encode_utf16().flat_map(u16::to_le_bytes).collect();
@@ -166,7 +166,7 @@ async fn what_speaks_no_http_is_malformed() {
         let error = agents.node(&agent.address).await.unwrap_err();
         assert!(message(&error).contains(told), "{error}");
     }
-    // A connection that ends in the middle says nothing but that.
+    // If a connection ends in the middle of an answer, nothing more is said than that.
     for bytes in ["", "HTTP/1.1 20", "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{}"] {
         let agent = Raw::sends(bytes).await;
         let error = agents.node(&agent.address).await.unwrap_err();
@@ -226,12 +226,12 @@ async fn a_refusal_is_told_with_its_status_and_what_is_known_of_it() {
     }
 }
 
-/// An idle time of a second in place of 15.
+/// A pace with an idle time of one second instead of 15.
 fn pace(rate: u32) -> Pace {
     Pace { idle: Duration::from_secs(1), rate, turn: Duration::from_secs(30) }
 }
 
-/// An answer in pieces, with a wait after each.
+/// An answer that is sent in pieces, with a wait (in milliseconds) after each.
 fn in_pieces(body: &str, pieces: usize, wait: u64) -> Pieces {
     let answer = with_head("200 OK", "", body.as_bytes());
     let size = answer.len().div_ceil(pieces);
@@ -240,7 +240,8 @@ fn in_pieces(body: &str, pieces: usize, wait: u64) -> Pieces {
 
 #[tokio::test]
 async fn an_answer_that_comes_slowly_and_steadily_arrives() {
-    // Longer on the whole than a request may take until its answer begins, and than a piece may.
+    // The whole answer takes longer than a request may take until its answer begins, and longer than one
+    // piece may take.
     let (request_timeout, pace) = (Duration::from_secs(1), pace(4_000));
     let config = AgentHttpConfig { request_timeout, pace, ..AgentHttpConfig::default() };
     let body = node(&format!(r#","x":"{}""#, "x".repeat(20_000)));
@@ -259,7 +260,7 @@ async fn an_answer_that_comes_slowly_and_steadily_arrives() {
 async fn slow_large_answers_give_way_to_those_that_wait_and_are_asked_for_again() {
     let pace = Pace { turn: Duration::from_millis(100), ..pace(1) };
     let agents = HttpAgents::new(&AgentHttpConfig { pace, ..AgentHttpConfig::default() }).unwrap();
-    // Of a length that is not told: each may be as large as any, and they fill the room.
+    // These answers announce no length, so each may become as large as any, and together they fill the room.
     let head = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n";
     let mut drips: Pieces = vec![([&head[..], &[b' '; 40_000]].concat(), Duration::ZERO)];
     drips.extend((0..5_000).map(|_| (vec![b' '], Duration::from_millis(50))));
@@ -293,8 +294,8 @@ async fn an_answer_that_only_drips_does_not_hold_for_ever() {
         assert!(matches!(error, AgentError::NoAnswer { .. }), "{error}");
         assert!(error.to_string().contains("bytes of the answer came in"), "{error}");
     }
-    // An answer that stops is given up after the idle time; one that never begins, after the time for
-    // its beginning.
+    // An answer that stops is given up after the idle time, and one that never begins after the time for its
+    // beginning.
     let hour = Duration::from_secs(3_600);
     let agent = Raw::serve(vec![(begins[..30_000].to_vec(), hour)]).await;
     let error = agents.node(&agent.address).await.unwrap_err();
@@ -308,7 +309,7 @@ async fn an_answer_that_only_drips_does_not_hold_for_ever() {
 
 #[tokio::test]
 async fn an_answer_whose_status_says_all_is_not_waited_for() {
-    // A page that would take an hour, with some more at once than is read, and with less.
+    // A page that would take an hour. It sends more at once than is read of it, or less.
     let page = |status: &str, at_once: usize| {
         let answer = with_head(status, "", &[b'x'; 60_000]);
         let (begins, rest) = answer.split_at(answer.len() - 60_000 + at_once);

@@ -1,7 +1,7 @@
 //! Agents over real sockets: the HTTP client against recorded answers, the reference agent against
 //! raw requests, both against each other, and the agent as a process that is killed.
 
-// The configuration of clippy allows these inside test functions only, not in their helpers.
+// Clippy's configuration allows these in test functions only, not in their helpers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod answers;

@@ -1,4 +1,4 @@
-//! How much memory the reference agent takes, whatever is sent to it and asked of it.
+//! How much memory the reference agent takes, whatever is sent to it and whatever it is asked for.
 
 use std::fmt::Write as _;
 
@@ -14,8 +14,8 @@ use crate::agent::support::{post, raw, until};
 
 const LOOP: &str = "agent.replicante.io/test.loop";
 
-/// How many KiB a process may take at most: 64 MiB of bodies and answers, as much again for what the
-/// allocator does not give back, and the process itself.
+/// How many KiB a process may take at most: 64 MiB of bodies and answers, as much again that the allocator
+/// does not give back, and the process itself.
 const MOST: u64 = 250 * 1024;
 
 /// The most that a process has taken so far, in KiB.
@@ -26,7 +26,7 @@ fn peak(pid: Pid) -> u64 {
     line.trim().strip_suffix(" kB").unwrap().trim().parse().unwrap()
 }
 
-/// A mebibyte of the JSON that takes the most memory as values.
+/// A mebibyte of JSON: the kind that takes the most memory as values.
 fn zeros() -> Box<str> {
     format!("[{}0]", "0,".repeat(512 * 1024 - 2)).into()
 }
@@ -36,7 +36,7 @@ async fn large_arguments_of_many_actions_are_not_in_memory() {
     let folder = tempfile::tempdir().unwrap();
     let agent = Agent::start_with(folder.path(), json!({}), &[]);
     let address = agent.address.as_str();
-    // It is at work on this one for ever, and the others wait.
+    // The agent works on this action for ever, and the others wait behind it.
     let first = Uuid::from_u128(0);
     post(address, first, LOOP, json!({"target": u64::MAX})).await;
     let args = zeros();
@@ -45,7 +45,7 @@ async fn large_arguments_of_many_actions_are_not_in_memory() {
         let body = format!(r#"{{"kind":"{LOOP}","id":"{id}","args":{args}}}"#);
         raw(address, "POST", "/api/unstable/action", &body).await
     };
-    // All at once, and more than there is room for.
+    // All requests come at once, and are more than there is room for.
     let answers = join_all((1..=80).map(send)).await;
     let queued = answers.iter().filter(|answer| answer.status == 200).count();
     assert!((60..=64).contains(&queued), "{queued} are queued");
@@ -56,7 +56,7 @@ async fn large_arguments_of_many_actions_are_not_in_memory() {
     }
     let queue = raw(address, "GET", "/api/unstable/actions/queue", "").await.json();
     assert_eq!(queue["actions"].as_array().unwrap().len(), queued + 1);
-    // A few lists and all actions at once.
+    // Asks for all actions, and for the queue as often, at once.
     let mut asked = Vec::new();
     for item in queue["actions"].as_array().unwrap() {
         let id = item["id"].as_str().unwrap().to_owned();
@@ -66,7 +66,7 @@ async fn large_arguments_of_many_actions_are_not_in_memory() {
     for answer in join_all(asked.iter().map(|path| raw(address, "GET", path, ""))).await {
         assert_eq!(answer.status, 200);
     }
-    // A client that does not read an answer keeps its part of the memory, and others wait only for
+    // A client that does not read its answer keeps its part of the memory, and other clients wait only for
     // that part.
     let mut silent = Vec::new();
     for path in asked.iter().filter(|path| path.contains("/action/")).take(40) {
@@ -106,7 +106,7 @@ async fn a_body_that_is_declared_too_large_is_not_read() {
             for _ in 0..33 {
                 stream.write_all(format!("10000\r\n{chunk}\r\n").as_bytes()).await.unwrap();
             }
-            // One byte more than there may be.
+            // One byte more than is allowed.
             stream.write_all(b"1\r\nx\r\n").await.unwrap();
         }
         let mut answer = Vec::new();

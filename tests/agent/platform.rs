@@ -47,7 +47,7 @@ async fn what_is_no_answer_is_told_apart() {
     let error = client().discover(&platform.address, "eu").await.unwrap_err();
     assert!(matches!(error, PlatformError::Status { status: 503, .. }) && error.retryable());
     assert!(error.to_string().ends_with("answered 503: starting"), "{error}");
-    // An answer with another status is none, whatever its body says.
+    // Only status 200 is an answer, whatever the body of another one says.
     let platform = answering("/discover", 201, ANSWER).await;
     let error = client().discover(&platform.address, "eu").await.unwrap_err();
     assert!(matches!(error, PlatformError::Status { status: 201, .. }), "{error}");
@@ -57,7 +57,7 @@ async fn what_is_no_answer_is_told_apart() {
     let address = platform.address.clone();
     drop(platform);
     let error = loop {
-        // The port is closed once the server's task is gone.
+        // The port is closed only once the server's task is gone.
         match client().discover(&address, "eu").await {
             Err(error @ PlatformError::NoAnswer { .. }) => break error,
             Ok(_) | Err(_) => tokio::task::yield_now().await,
@@ -108,7 +108,7 @@ async fn a_hundred_thousand_nodes_are_read() {
     assert_eq!(nodes.len(), 100_000);
 }
 
-/// A platform in a process; killed when dropped.
+/// `replibook platform` as a process; it is killed when this is dropped.
 pub(crate) struct Process {
     child: Child,
     pub(crate) address: String,
@@ -133,12 +133,12 @@ impl Process {
         let address = line.trim().strip_prefix("listening on ").expect("the address").to_owned();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let (sender, log) = mpsc::channel();
-        // Reads on, so that the process never waits for its log to be read.
+        // Reads all lines, so that the process never waits for its log to be read.
         std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|l| sender.send(l)));
         Self { child, address, log }
     }
 
-    /// Asks until the cluster has so many nodes.
+    /// Asks until the cluster has `nodes` nodes.
     async fn until(&self, nodes: usize) {
         let start = Instant::now();
         loop {
@@ -151,7 +151,7 @@ impl Process {
         }
     }
 
-    /// Waits for a line of its log.
+    /// Waits for a line of its log that has `part` in it.
     fn logged(&self, part: &str) -> String {
         loop {
             let line = self.log.recv_timeout(DEADLINE).unwrap_or_else(|_| panic!("no {part:?}"));
@@ -161,7 +161,7 @@ impl Process {
         }
     }
 
-    /// Ends it by a signal.
+    /// Ends the process by a signal.
     fn stop(mut self, signal: Signal) {
         let pid = Pid::from_raw(self.child.id().try_into().unwrap()).unwrap();
         kill_process(pid, signal).unwrap();

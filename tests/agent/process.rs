@@ -1,4 +1,4 @@
-//! The reference agent as a process: killed at bad moments, and stopped in each way there is.
+//! The reference agent as a process: killed at bad moments, and stopped in every way that it supports.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -14,13 +14,14 @@ use crate::agent::support::{DEADLINE, ID, post, until, until_final};
 const STALL: &str = "demo.example.com/stall";
 const QUICK: &str = "demo.example.com/quick";
 
-/// An agent in a process; killed when dropped.
+/// An agent as a process; it is killed when this is dropped.
 pub(crate) struct Agent {
     process: Child,
     pub(crate) address: String,
 }
 
-/// The actions of the tests. One does not end; the other looks whether that one is still there.
+/// The actions of the tests. STALL does not end; QUICK writes `both` to the log if STALL's process is still
+/// alive, and `quick` otherwise.
 fn actions(log: &Path) -> Value {
     let sh = |script: &str| json!({ "command": ["sh", "-c", script, "sh", log] });
     let stall = "echo $$ >> $1; sleep 1000";
@@ -42,7 +43,7 @@ impl Agent {
         let mut args = vec!["--port", "0", "--tick", "5ms", "--config", config];
         args.extend(["--data", data.to_str().unwrap()]);
         args.extend(more);
-        // Whatever the one who starts it has for a umask.
+        // The umask is set here, so that the test does not depend on that of its caller.
         let mut process = Command::new("sh")
             .args(["-c", "umask 000; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_replibook"), "agent"])
             .args(args)
@@ -56,7 +57,7 @@ impl Agent {
             line.split_once("listening on ").map(|(_, address)| address.to_owned())
         });
         let address = line.expect("the agent ended before it listened");
-        // Reads on, so that the process never waits for its output to be read.
+        // Reads all lines, so that the process never waits for its output to be read.
         std::thread::spawn(move || lines.count());
         Self { process, address }
     }
@@ -93,7 +94,7 @@ fn log(folder: &Path) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-/// Starts the command that does not end, and waits until it runs. Returns its process.
+/// Starts the command that does not end, waits until it runs, and returns the id of its process.
 async fn stall(agent: &Agent, folder: &Path) -> Pid {
     post(&agent.address, ID, STALL, Value::Null).await;
     let start = Instant::now();
@@ -106,13 +107,13 @@ async fn stall(agent: &Agent, folder: &Path) -> Pid {
     }
 }
 
-/// Whether a process is there, and not just dead but not yet reaped.
+/// Whether the process is alive: one that is dead and not yet reaped is not.
 fn is_there(pid: Pid) -> bool {
     let path = format!("/proc/{}/stat", pid.as_raw_nonzero());
     std::fs::read_to_string(path).is_ok_and(|stat| !stat.contains(") Z"))
 }
 
-/// Waits until a process is gone.
+/// Waits until the process is gone.
 fn gone(pid: Pid) {
     let start = Instant::now();
     while is_there(pid) {
@@ -121,7 +122,7 @@ fn gone(pid: Pid) {
     }
 }
 
-/// What the action of the command that was left says.
+/// Checks what the agent says about the command that its death interrupted.
 async fn interrupted(agent: &Agent) {
     let action = until_final(&agent.address, ID).await;
     assert_eq!((&action["state"]["phase"], &action["executions"]), (&json!("FAILED"), &json!(1)));
@@ -138,7 +139,7 @@ async fn killed_in_a_command_it_ends_what_is_left_before_it_goes_on_with_the_que
     assert_eq!(post(&agent.address, waiting, QUICK, Value::Null).await.status, 200);
     agent.signal(Signal::KILL);
     agent.wait();
-    // Nothing ends a command at the moment when its agent is killed.
+    // At the moment when an agent is killed, nothing ends its command.
     assert!(is_there(left));
 
     let agent = Agent::start(folder.path(), &[]);
@@ -146,7 +147,7 @@ async fn killed_in_a_command_it_ends_what_is_left_before_it_goes_on_with_the_que
     assert_eq!((&done["state"]["phase"], &done["executions"]), (&json!("DONE"), &json!(1)));
     gone(left);
     interrupted(&agent).await;
-    // The command that came after it saw nothing of it.
+    // The next command did not find the interrupted one alive.
     let log = log(folder.path());
     assert_eq!((log.len(), log[1].as_str()), (2, "quick"));
 }
@@ -212,7 +213,7 @@ async fn killed_over_and_over_it_runs_each_action_once() {
         let agent = Agent::start(folder.path(), &[]);
         let id = Uuid::from_u128(round);
         assert_eq!(post(&agent.address, id, QUICK, Value::Null).await.status, 200);
-        // At another moment in each round: with the action new, running or ended.
+        // Each round kills at another moment: while the action is new, running or ended.
         std::thread::sleep(Duration::from_millis(u64::try_from(round).unwrap()));
         agent.signal(Signal::KILL);
     }

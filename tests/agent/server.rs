@@ -1,4 +1,5 @@
-//! The reference agent: against raw requests, and with the client and the following of calls.
+//! The reference agent, asked with raw requests, by the HTTP client, and by the engine's code that follows
+//! calls.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -88,7 +89,7 @@ async fn refusals_are_as_recorded() {
     let answer = raw(&address, "POST", &format!("{path}/"), "{}").await;
     assert_eq!(answer.status, 404);
 
-    // Without identifier and times the agent gives its own.
+    // If a request has no identifier and no times, the agent chooses them.
     let answer = raw(&address, "POST", path, &json!({"kind": SUCCESS}).to_string()).await;
     let id = answer.json()["id"].as_str().unwrap().parse().unwrap();
     assert_eq!(until_final(&address, id).await["metadata"], json!({}));
@@ -103,7 +104,7 @@ async fn what_is_too_large_is_refused_with_the_limit() {
     assert_eq!(post(&address, ID, SUCCESS, text(2_097_152)).await.status, 200);
     let action = until_final(&address, ID).await;
     assert_eq!(action["args"].as_str().unwrap().len(), 2_097_150);
-    // Its own engine reads that.
+    // Our own client reads an action of that size.
     assert!(client().action(&address, ID).await.unwrap().is_some());
     let answer = post(&address, Uuid::from_u128(2), SUCCESS, text(2_097_153)).await;
     assert_eq!(answer.status, 400);
@@ -125,7 +126,7 @@ async fn one_action_at_a_time_and_the_others_wait() {
     let (first, second) = (Uuid::from_u128(1), Uuid::from_u128(2));
     post(&address, first, LOOP, json!({"target": 1_000_000})).await;
     post(&address, second, SUCCESS, Value::Null).await;
-    // Many ticks later the second one still waits.
+    // Many ticks later, the second action still waits.
     until(&address, first, |action| action["state"]["payload"]["count"].as_u64() > Some(5)).await;
     let queue = raw(&address, "GET", "/api/unstable/actions/queue", "").await.json();
     let phases = [&queue["actions"][0]["phase"], &queue["actions"][1]["phase"]];
@@ -158,7 +159,7 @@ async fn a_command_is_followed_to_its_payload_and_runs_once() {
     let expected = json!({"got": [1, 2], "on": "node-1"});
     assert_eq!(payload, Ok(expected.clone().into()));
     assert_eq!(accepted.load(Ordering::SeqCst), 1);
-    // An engine that crashed after that takes the call up again.
+    // A new engine takes the call up again after a crash.
     let again = Start { again: true, ..Start::default() };
     let payload = run_action(&ctx, &address, &request, again, || (), async || true).await;
     assert_eq!(payload, Ok(expected.into()));
@@ -268,7 +269,7 @@ async fn actions_outlast_the_agent() {
     post(&address, ID, LOOP, json!({"target": 40})).await;
     let counted = |action: &Value| action["state"]["payload"]["count"].as_u64() > Some(3);
     until(&address, ID, counted).await;
-    // As in a crash: nothing is ended, only dropped.
+    // As in a crash, nothing is ended: everything is only dropped.
     drop(first);
     let (second, address) = agent(folder.path(), "{}").await;
     let agents = client();

@@ -1,4 +1,4 @@
-//! Other people's web pages, which make a browser send requests to the agent and to the platform.
+//! Web pages of other people, which make a browser send requests to the agent and to the platform.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use crate::agent::support::{Answer, agent, raw, raw_with};
 const ACTION: &str = "/api/unstable/action";
 const EFFECT: &str = "demo.example.com/effect";
 
-/// Requests that a page can have sent, each with what is said about it.
+/// Heads of requests that such a page may have sent, each with the answer that it gets.
 const FORBIDDEN: [(&str, &str); 7] = [
     ("host: evil.example:PORT\r\n", "host: found \"evil.example:PORT\", expected localhost"),
     ("host: localhost.evil.example\r\n", "host: found \"localhost.evil.example\", expected"),
@@ -19,7 +19,7 @@ const FORBIDDEN: [(&str, &str); 7] = [
     ("host: HOST\r\nsec-fetch-site: same-site\r\n", "sec-fetch-site: found \"same-site\""),
 ];
 
-/// Replaces the places in `text` where there is an address.
+/// Replaces `HOST` and `PORT` in `text` by those of the address.
 fn with_address(text: &str, address: &str) -> String {
     let host = address.strip_prefix("http://").unwrap();
     let (_, port) = host.rsplit_once(':').unwrap();
@@ -54,7 +54,7 @@ async fn the_agent_does_nothing_that_a_web_page_sends() {
             assert!(error(&answer).starts_with(&with_address(says, &address)), "{answer:?}");
         }
     }
-    // What a form can send, without being asked about it first.
+    // Content types that a form can send without the browser asking first.
     let own = with_address("host: HOST\r\n", &address);
     for kind in [
         "",
@@ -67,7 +67,7 @@ async fn the_agent_does_nothing_that_a_web_page_sends() {
         assert_eq!(answer.status, 415, "{kind}");
         assert!(error(&answer).ends_with("expected application/json"), "{answer:?}");
     }
-    // Asked about what a form can't send, it allows nothing.
+    // Asked whether it allows what a form can't send, the server allows nothing.
     let ask = format!("{own}access-control-request-method: POST\r\n");
     let answer = raw_with(&address, "OPTIONS", ACTION, &ask, "").await;
     assert!(answer.status == 405 && !answer.head.contains("access-control"), "{answer:?}");

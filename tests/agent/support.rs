@@ -1,5 +1,5 @@
-//! Servers and requests for the tests. Everything listens on a free port of loopback and ends with
-//! its handle.
+//! Servers and requests for these tests. Every server listens on a free port of loopback and ends when its
+//! handle is dropped.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -17,13 +17,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
-/// Until something that must happen has happened.
+/// How long to wait for anything that must happen.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The identifier in the recorded answers.
 pub(crate) const ID: Uuid = Uuid::from_u128(0x1111_1111_2222_4333_8444_5555_5555_5555);
 
-/// A server in the test's own process.
+/// A server in the test's own process, which ends when this is dropped.
 pub(crate) struct Fixture {
     pub(crate) address: String,
     _server: AbortOnDropHandle<()>,
@@ -68,7 +68,7 @@ pub(crate) async fn agent(folder: &Path, config: &str) -> (RunningAgent, String)
     (agent, address)
 }
 
-/// An answer as it came.
+/// An HTTP answer as it came.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -82,14 +82,14 @@ impl Answer {
     }
 }
 
-/// One request on a connection of its own, with nothing between it and the wire.
+/// Sends one request on a connection of its own, without an HTTP library.
 pub(crate) async fn raw(address: &str, method: &str, path: &str, body: &str) -> Answer {
     let host = address.strip_prefix("http://").unwrap();
     let head = format!("host: {host}\r\ncontent-type: application/json\r\n");
     raw_with(address, method, path, &head, body).await
 }
 
-/// The same, with these lines of the head, and no others but the length of the body.
+/// Like [`raw`], with these lines in the head, and no others but the length of the body.
 pub(crate) async fn raw_with(
     address: &str,
     method: &str,
@@ -103,7 +103,7 @@ pub(crate) async fn raw_with(
         "{method} {path} HTTP/1.1\r\n{head}connection: close\r\ncontent-length: {length}\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).await.unwrap();
-    // A server that refuses a body by its length closes before it has read it.
+    // A server that refuses a body by its length closes the connection before it has read it.
     let _ = stream.write_all(body.as_bytes()).await;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await.unwrap();
@@ -122,7 +122,7 @@ pub(crate) async fn post(address: &str, id: Uuid, kind: &str, args: Value) -> An
     raw(address, "POST", "/api/unstable/action", &body.to_string()).await
 }
 
-/// Looks at an action until it is as wanted, and returns it.
+/// Asks for an action until `wanted` holds for it, and returns it.
 pub(crate) async fn until(address: &str, id: Uuid, wanted: impl Fn(&Value) -> bool) -> Value {
     let start = Instant::now();
     loop {
@@ -136,7 +136,7 @@ pub(crate) async fn until(address: &str, id: Uuid, wanted: impl Fn(&Value) -> bo
     }
 }
 
-/// Looks at an action until it is final, and returns it.
+/// Asks for an action until it is final, and returns it.
 pub(crate) async fn until_final(address: &str, id: Uuid) -> Value {
     until(address, id, |action| !action["finished_time"].is_null()).await
 }

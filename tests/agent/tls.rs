@@ -1,4 +1,4 @@
-//! Connections to agents that are secured on both sides.
+//! Connections to agents on which both sides show a certificate.
 //!
 //! The keys in `tls/` were made for this test and are used nowhere else.
 
@@ -66,10 +66,10 @@ async fn both_sides_show_their_certificate() {
     let (address, _server) = secured().await;
     let node = client(Some("ca.pem"), Some("engine")).node(&address).await.unwrap();
     assert_eq!(node.status, "HEALTHY");
-    // Without one of its own the engine is turned away.
+    // Without a certificate of its own the client is turned away.
     let error = client(Some("ca.pem"), None).node(&address).await.unwrap_err();
     assert!(error.retryable(), "{error}");
-    // Without the authority it does not speak to the agent.
+    // Without the authority the client does not speak to the agent.
     let error = client(None, Some("engine")).node(&address).await.unwrap_err();
     let AgentError::Connect { message, .. } = error else { panic!("{error}") };
     assert!(message.contains("UnknownIssuer"), "{message}");

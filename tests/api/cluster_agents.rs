@@ -1,4 +1,4 @@
-//! The agents of a cluster as they are known now.
+//! The agents of a cluster, as the API shows them at the moment.
 
 use replibook::agent::{Script, When};
 use replibook::run::PlatformNode;
@@ -71,7 +71,7 @@ async fn a_platform_that_does_not_answer_is_part_of_the_answer() {
     let last = &page["platform"]["last_answer"];
     assert_eq!(last["outcome"], "failed");
     assert!(last["message"].as_str().unwrap().contains("connection refused"), "{last}");
-    // What is applied is not answered from what was known before.
+    // After the cluster is applied again, nothing that was known of it before is shown.
     server.platforms.set(URL, "other", &[]);
     let changed = CLUSTER.replace("node-1", "node-9");
     server.apply_cluster(&changed).await.ok(200);

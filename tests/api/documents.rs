@@ -1,4 +1,4 @@
-//! Playbooks and clusters.
+//! Playbooks and clusters: applied, shown, and refused.
 
 use replibook::store::memory::Damaged;
 use serde_json::{Value, json};
@@ -124,7 +124,7 @@ async fn the_last_cluster_that_was_applied_counts() {
     server.stop().await;
 }
 
-/// Applies these, with nothing uploaded.
+/// Applies these documents, with no plugins uploaded.
 async fn apply_all(server: &Server, query: &str, documents: &[&str]) -> crate::api::server::Reply {
     let documents: Vec<_> = documents.iter().map(|text| json!({ "document": text })).collect();
     server.post(&format!("/api/v1/apply{query}"), json!({ "documents": documents })).await
@@ -138,13 +138,13 @@ async fn several_documents_are_applied_together_or_not_at_all() {
     let changed = playbook("known", "1.0.0", "summary: Something else.");
     let other = playbook("other", "1.0.0", "");
 
-    // The second one is in conflict; the third is fine, and so is the first.
+    // The second document is in conflict; the first and the third are fine.
     let problem = apply_all(&server, "", &[CLUSTER, &changed, &other]).await;
     let problem = problem.problem(409, "conflict");
     let detail = problem["detail"].as_str().unwrap();
     assert!(detail.contains("playbook known version 1.0.0"), "{detail}");
     assert!(detail.ends_with("; nothing was applied"), "{detail}");
-    // Two of them are not valid: all problems are told, each with its document.
+    // Two of the documents are not valid: all problems are reported, each with its document.
     let wrong = CLUSTER.replace("agents:", "agent:");
     let sandwich = "apiVersion: replicante.io/v1\nkind: Sandwich\n";
     let problem = apply_all(&server, "", &[&other, &wrong, sandwich]).await;
@@ -153,7 +153,7 @@ async fn several_documents_are_applied_together_or_not_at_all() {
     assert_eq!((&of(0)["document"], &of(1)["document"]), (&json!(1), &json!(2)), "{problem}");
     assert!(of(0)["problems"][0]["line"].is_number(), "{problem}");
     assert!(problem["detail"].as_str().unwrap().ends_with("; nothing was applied"), "{problem}");
-    // Twice the same version, with different contents.
+    // The same version twice, with different contents.
     let again = other.replace("name: restart", "name: again");
     let problem = apply_all(&server, "", &[&other, &again]).await.problem(409, "conflict");
     assert!(problem["detail"].as_str().unwrap().contains("twice"), "{problem}");

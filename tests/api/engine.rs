@@ -1,4 +1,4 @@
-//! What an engine does to the store, by hand.
+//! Does by hand what an engine does to the store.
 
 use replibook::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, CommandOutcome, EngineId, Happened, RunEvent,
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::api::server::Server;
 
-/// Holds the lease of one run.
+/// An engine that holds the lease of one run.
 pub(crate) struct Engine<'s> {
     server: &'s Server,
     id: EngineId,
@@ -17,7 +17,7 @@ pub(crate) struct Engine<'s> {
     epoch: u64,
 }
 
-/// The identifier in an answer.
+/// The identifier of the run in an answer.
 pub(crate) fn id_of(run: &Value) -> RunId {
     run["id"].as_str().unwrap().parse().unwrap()
 }
@@ -30,13 +30,13 @@ impl<'s> Engine<'s> {
         Self { server, id, run, epoch: lease.epoch }
     }
 
-    /// Gets the lock of the cluster for the run.
+    /// Has the run get the lock of its cluster.
     pub(crate) async fn lock_cluster(&self) {
         let locked = self.server.store.lock_cluster(self.run, self.epoch).await.unwrap();
         assert_eq!(locked, Locked::Held);
     }
 
-    /// Commits a change of status, which is one event, and whatever else `more` writes.
+    /// Commits a change of status, which is one event, together with what `more` writes.
     pub(crate) async fn set(&self, status: RunStatus, more: impl FnOnce(&mut Writes)) {
         let mut progress = self.server.store.run(self.run).await.unwrap().unwrap().progress;
         let (from, seq, at) = (progress.status, progress.next_event, Timestamp::from_millis(0));
@@ -53,13 +53,13 @@ impl<'s> Engine<'s> {
         self.server.store.commit(self.run, self.epoch, &writes).await.unwrap();
     }
 
-    /// Sets a status, and says so to those who listen.
+    /// Commits a status and tells those who listen.
     pub(crate) async fn set_and_tell(&self, status: RunStatus) {
         self.set(status, |_| {}).await;
         self.server.signals.changed(self.run);
     }
 
-    /// Gives the next command this outcome, once there is one.
+    /// Waits for the next command and gives it this outcome.
     pub(crate) async fn answer_next(&self, outcome: CommandOutcome) {
         let mut command = loop {
             self.server.signals.wait_for_work().await;
@@ -75,7 +75,7 @@ impl<'s> Engine<'s> {
         self.server.store.commit(self.run, self.epoch, &writes).await.unwrap();
     }
 
-    /// The record of an agent.
+    /// A record of agent number `seq` in this state.
     pub(crate) fn record(&self, seq: u32, state: AgentState) -> AgentRecord {
         AgentRecord {
             state,

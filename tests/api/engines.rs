@@ -1,4 +1,4 @@
-//! The engines that share the store.
+//! The engines that share the store, and what runs say about them.
 
 use replibook::run::{
     Command, CommandId, CommandOutcome, EngineId, RunId, RunStatus, StatusReason, Timestamp, Verb,
@@ -91,7 +91,7 @@ async fn a_run_says_who_drives_it_and_why_nobody_does() {
     for _ in 0..2 {
         server.post("/api/v1/runs", body.clone()).await.ok(201);
     }
-    // Nobody knows which of two runs of one millisecond is first, and only the first one waits for a place.
+    // Two runs of the same millisecond have no known order, and only the first one waits for a place.
     let runs = server.get("/api/v1/runs").await.ok(200);
     let path = format!("/api/v1/runs/{}", runs["items"][1]["id"].as_str().unwrap());
     let why = async || {
@@ -152,7 +152,7 @@ async fn a_run_says_which_commands_were_not_applied_yet() {
     engine.set(RunStatus::Paused, |_| {}).await;
     assert!(told().await.contains(waits), "{}", told().await);
 
-    // Engines that are full take it up for the command all the same.
+    // Engines that are full take the run up all the same, for the command.
     server.store.release_all(&EngineId("test".to_owned())).await.unwrap();
     server.store.put_engine(&report("a", 10, 10)).await.unwrap();
     let paused = told().await;
@@ -193,13 +193,13 @@ async fn a_run_whose_turn_it_is_waits_for_a_place_on_its_engine() {
     let place = "waits for a place on its engine: engine-a drives 10 of at most 10 runs";
     assert!(told().await.contains(place), "{}", told().await);
     assert!(!told().await.contains(&before.to_string()), "{}", told().await);
-    // Whoever looks at the run, or at all of them, reads the same.
+    // The run says the same alone and in the list of all runs.
     let all = server.get("/api/v1/runs").await.ok(200);
     for view in [&server.get(&path).await.ok(200), &all["items"][0]] {
         assert!(view["reason"].is_null(), "{view}");
         assert_eq!(view["waits"], "waits for a place on its engine");
     }
-    // An engine with room for it is about to start it.
+    // An engine with room is about to start the run.
     server.store.put_engine(&report("a", 4, 10)).await.unwrap();
     assert!(server.get(&path).await.ok(200).get("waits").is_none());
     server.stop().await;

@@ -1,4 +1,4 @@
-//! What is wrong with requests, and what operations need.
+//! What requests may have wrong, and what every operation has to document.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use crate::api::server::{DEADLINE, Server, send};
 
-/// The operations of `/openapi.json`: path, method, description.
+/// The operations in `/openapi.json`: path, method, description.
 async fn operations(server: &Server) -> Vec<(String, String, Value)> {
     let document = server.get("/openapi.json").await.ok(200);
     assert_eq!(document["openapi"], "3.1.0");
@@ -23,7 +23,7 @@ async fn operations(server: &Server) -> Vec<(String, String, Value)> {
     found
 }
 
-/// A path with something in place of each of its parts.
+/// Fills each parameter of a path.
 fn fill(path: &str) -> String {
     let id = uuid::Uuid::from_u128(7).to_string();
     let digest = replibook::run::Digest::of(b"");
@@ -104,7 +104,7 @@ async fn bodies_must_be_json_of_the_right_shape() {
     server.stop().await;
 }
 
-/// What the server says to a request of which only the head is sent.
+/// The answer of the server to a request of which only the head is sent.
 async fn answer_to(server: &Server, head: &str) -> String {
     let mut stream = TcpStream::connect(&server.address).await.unwrap();
     let head = head.replace('\n', "\r\n");

@@ -1,4 +1,4 @@
-//! Events as a stream.
+//! Events of a run as a stream.
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -54,7 +54,7 @@ impl Reader {
                 };
                 let read = (field("id"), field("event"), field("data"));
                 self.text = rest.to_owned();
-                // What has no data is a comment that keeps the connection alive.
+                // A message without data is a comment that keeps the connection alive.
                 let (id, Some(event), Some(data)) = read else { continue };
                 return Some(Message { id, event, data: serde_json::from_str(&data).unwrap() });
             }
@@ -63,7 +63,7 @@ impl Reader {
         }
     }
 
-    /// Takes the next message, which must be an event with this sequence.
+    /// Takes the next message, which must be the event with this number.
     async fn expect(&mut self, seq: u64) -> Value {
         let message = self.next().await.unwrap();
         assert_eq!(message.id, Some(seq.to_string()));
@@ -85,7 +85,7 @@ async fn a_stream_goes_on_until_the_run_has_ended() {
     let engine = Engine::hold(&server, run).await;
     engine.set_and_tell(RunStatus::Running).await;
     assert_eq!(reader.expect(2).await["to"], "RUNNING");
-    // Nobody says so here: the stream looks for itself.
+    // Nobody tells the stream about this event: it looks for itself.
     engine.set(RunStatus::Paused, |_| {}).await;
     reader.expect(3).await;
     engine.set_and_tell(RunStatus::Done).await;
@@ -102,7 +102,7 @@ async fn a_stream_is_taken_up_where_it_was_lost() {
     let server = Server::start().await;
     let run = started(&server).await;
     let engine = Engine::hold(&server, run).await;
-    // More than a stream reads at once.
+    // More events than a stream reads at once.
     for number in 0..450 {
         let status = if number % 2 == 0 { RunStatus::Running } else { RunStatus::Paused };
         engine.set(status, |_| {}).await;

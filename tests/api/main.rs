@@ -1,6 +1,6 @@
 //! The API over a real socket: the real router, plugins and documents, on the store in memory.
 
-// The configuration of clippy allows these inside test functions only, not in their helpers.
+// Clippy's configuration allows these in test functions only, not in their helpers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod cluster_agents;

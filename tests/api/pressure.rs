@@ -1,4 +1,4 @@
-//! Clients that take all that they can get, and do nothing with it.
+//! Clients that take everything they can get, and do nothing with it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use tokio::net::TcpStream;
 
 use crate::api::server::{CLUSTER, DEADLINE, JumpingClock, Server, playbook};
 
-/// Connections that each announce the largest body: far more than the memory for bodies has room for, and more
-/// than one client has a share of.
+/// Connections that each announce the largest body: far more than the memory for bodies has room for, and
+/// more than the share of one client.
 const GREEDY: usize = 40;
 
 async fn connect(server: &Server, says: &str) -> TcpStream {
@@ -22,7 +22,7 @@ async fn connect(server: &Server, says: &str) -> TcpStream {
     client
 }
 
-/// A run that waits, and the server that has it.
+/// A server with a run that waits. Returns the run's identifier.
 async fn with_run(server: &Server) -> String {
     server.apply_cluster(CLUSTER).await.ok(201);
     server.apply(&playbook("restart", "1.0.0", "")).await.ok(201);
@@ -30,7 +30,7 @@ async fn with_run(server: &Server) -> String {
     server.post("/api/v1/runs", start).await.ok(201)["id"].as_str().unwrap().to_owned()
 }
 
-/// A command is taken and kept: nobody drives the run here, so it has no outcome yet.
+/// Checks that a command is taken and kept. It gets no outcome, as no engine drives the run here.
 async fn steers(server: &Server, run: &str) {
     let pause = json!({ "command": "pause", "actor": "ada" });
     server.post(&format!("/api/v1/runs/{run}/commands"), pause).await.ok(202);
@@ -50,9 +50,9 @@ async fn bodies_that_are_announced_and_never_sent_keep_nobody_out() {
         greedy.push(connect(&server, &says).await);
     }
     steers(&server, &run).await;
-    // Another upload gets through as well.
+    // Another upload gets through too.
     server.apply(&playbook("restart", "1.0.1", "")).await.ok(201);
-    // They are told that they are too slow, or that the server stops.
+    // These clients are told that they are too slow, or that the server stops.
     server.stop().await;
     for client in &mut greedy {
         let mut heard = Vec::new();
@@ -65,7 +65,7 @@ async fn requests_past_the_share_of_a_client_are_refused_and_steering_goes_on() 
     let connections = 16;
     let server = Server::with_connections(connections).await;
     let run = with_run(&server).await;
-    // Each of these goes on until its body is there.
+    // Each request goes on until its body has come.
     let says = "POST /api/v1/runs HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
                 content-length: 1000\r\n\r\n{";
     let mut slow = Vec::new();
@@ -84,7 +84,7 @@ async fn requests_past_the_share_of_a_client_are_refused_and_steering_goes_on() 
     assert_eq!(refused.header("retry-after"), "1");
     refused.problem(503, "too-busy");
     steers(&server, &run).await;
-    // Who steers by another name than the whole identifier finds the run in the same share.
+    // The same share serves those who name a run by a part of its identifier.
     let part = run.replace('-', "").split_off(20);
     for query in [String::new(), format!("?part={part}")] {
         let found = server.get(&format!("/api/v1/runs/find{query}")).await.ok(200);
@@ -102,7 +102,7 @@ async fn requests_past_the_share_of_a_client_are_refused_and_steering_goes_on() 
     server.stop().await;
 }
 
-/// `replictl` gets its command through by this name of the run.
+/// Checks that `replictl` gets its command through when the run is named `name`.
 async fn steered_by_the_command_line(server: &Server, run: &str, name: &str) {
     let engine = EngineId("e".to_owned());
     server.store.claim(&engine, 1).await.unwrap();
@@ -115,7 +115,8 @@ async fn steered_by_the_command_line(server: &Server, run: &str, name: &str) {
         .unwrap();
     let kept = async {
         while commands().await.len() <= before {
-            // Time goes fast here, and what nobody drives has no commands to show.
+            // Time goes fast here, so the lease has to be renewed: commands of a run without an engine are
+            // not listed.
             server.store.renew(&engine).await.unwrap();
             assert!(replictl.try_wait().unwrap().is_none(), "{name}: it gave up");
             tokio::task::yield_now().await;
@@ -126,7 +127,7 @@ async fn steered_by_the_command_line(server: &Server, run: &str, name: &str) {
     assert!(kept.len() > before && kept.iter().all(|command| command.run.to_string() == run));
 }
 
-/// A request that steers a run and announces a body of so many bytes.
+/// A request that steers a run and announces a body of `announces` bytes.
 fn command(run: &str, announces: usize) -> String {
     format!(
         "POST /api/v1/runs/{run}/commands HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
@@ -143,7 +144,7 @@ async fn commands_of_which_most_never_comes_keep_nobody_from_steering() {
         slow.push(connect(&server, &command(&run, 1_000)).await);
     }
     steers(&server, &run).await;
-    // What is too large is refused before any of it comes.
+    // A body that is too large is refused before any of it comes.
     let mut large = connect(&server, &command(&run, 1024 * 1024)).await;
     let mut heard = String::new();
     let _ = large.read_to_string(&mut heard).await;
@@ -156,7 +157,7 @@ async fn connect_from(server: &Server, ip: [u8; 4], says: &str) -> TcpStream {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind((ip, 0).into()).unwrap();
     let mut client = socket.connect(server.address.parse().unwrap()).await.unwrap();
-    // It may be refused while it speaks.
+    // The server may refuse the client while it still sends.
     let _ = client.write_all(says.as_bytes()).await;
     client
 }
@@ -215,7 +216,7 @@ async fn answers_are_packed_for_those_who_accept_that() {
     assert_eq!(packed.headers()["content-type"], "application/json");
     let packed = packed.bytes().await.unwrap();
     assert!(packed.starts_with(&[0x1f, 0x8b]) && packed.len() < plain.len() / 4);
-    // A small one would hardly become smaller.
+    // A small answer would hardly become smaller.
     let health = server.request("GET", "/healthz").header("accept-encoding", "gzip");
     assert!(!health.send().await.unwrap().headers().contains_key("content-encoding"));
     server.stop().await;

@@ -1,4 +1,4 @@
-//! Going over agents of a finished run again, and why a run is as it is.
+//! Starting a new run over agents of one that has ended, and why a run is as it is.
 
 use replibook::run::{
     AgentState, Failure, FailureReason, ReasonCode, RunId, RunStatus, StatusReason, StepPhase,
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::api::engine::{Engine, id_of};
 use crate::api::server::{CLUSTER, Reply, Server, playbook, send};
 
-/// A server with a run that was started by this playbook's lines.
+/// A server with a run of a playbook that has these lines in its `spec`.
 async fn started(spec: &str) -> (Server, RunId) {
     let server = Server::start().await;
     server.apply_cluster(CLUSTER).await.ok(201);
@@ -20,7 +20,7 @@ async fn started(spec: &str) -> (Server, RunId) {
     (server, run)
 }
 
-/// Has the run end with agents in these states, the last of which was cut off if it failed.
+/// Has the run end with agents in these states. If `cut_off`, the last one was cut off when it failed.
 async fn end(server: &Server, run: RunId, states: &[AgentState], cut_off: bool) {
     let engine = Engine::hold(server, run).await;
     let records = (0..).zip(states).map(|(seq, state)| {
@@ -61,7 +61,7 @@ const MIXED: [AgentState; 3] = [AgentState::Done, AgentState::Failed, AgentState
 async fn a_run_over_the_failed_agents_has_the_same_snapshot() {
     let (server, run) = started("concurrency: allow").await;
     end(&server, run, &MIXED, false).await;
-    // What was applied since changes nothing.
+    // A version that was applied since then changes nothing.
     server.apply(&playbook("restart", "1.0.1", "approval: required")).await.ok(201);
     let reply = retry(&server, run, json!({ "started_by": "bob", "reason": "mended" })).await;
     let location = reply.header("location").to_owned();
@@ -70,7 +70,7 @@ async fn a_run_over_the_failed_agents_has_the_same_snapshot() {
     let of = json!({ "run": run, "failed": true, "skipped": false, "unfinished": false });
     assert_eq!((&new["retry_of"], &new["status"]), (&of, &json!("PENDING")));
     let mut shown = server.get(&location).await.ok(200);
-    // No engine is there, which only who looks at the run is told.
+    // No engine is there. Only those who look at the run are told, not the one who started it.
     assert!(shown.as_object_mut().unwrap().remove("waits").is_some(), "{shown}");
     assert_eq!(shown, new);
     let snapshot = |id: RunId| server_snapshot(&server, id);
@@ -98,7 +98,7 @@ const PARAMS: &str = "params:
 async fn a_mended_version_goes_over_the_agents_that_are_left() {
     let (server, run) = started(PARAMS).await;
     let mended = |version: &str| json!({ "unfinished": true, "playbook": version });
-    // A run keeps what it was started with: it has to end first.
+    // A run keeps what it was started with: it has to end before another version can go over its agents.
     let problem = retry(&server, run, mended("restart@1.0.1")).await;
     let problem = problem.problem(409, "run-not-finished");
     assert!(problem["detail"].as_str().unwrap().ends_with("cancel it first"), "{problem}");
@@ -110,7 +110,7 @@ async fn a_mended_version_goes_over_the_agents_that_are_left() {
     server.apply(&playbook("restart", "1.0.1", &newer)).await.ok(201);
     let other = PARAMS.replace("grace", "patience");
     server.apply(&playbook("restart", "2.0.0", &other)).await.ok(201);
-    // The parameters of the old run have to fit; without a version the highest one is taken.
+    // The parameters of the old run have to fit the new version. Without a version the highest one is taken.
     let problem = retry(&server, run, mended("restart")).await.problem(422, "invalid-params");
     let detail = problem["detail"].as_str().unwrap();
     assert!(detail.contains(&run.to_string()) && detail.ends_with("restart@2.0.0"), "{detail}");
@@ -177,7 +177,7 @@ async fn only_a_run_that_has_ended_and_left_such_agents_is_gone_over_again() {
     retry(&server, run, long).await.problem(400, "bad-body");
 
     end(&server, run, &[AgentState::Done, AgentState::Failed], true).await;
-    // The one that failed was cut off.
+    // The agent that failed was cut off.
     let problem = retry(&server, run, json!({ "failed": true, "skipped": true })).await;
     let problem = problem.problem(409, "nothing-to-retry");
     assert!(problem["detail"].as_str().unwrap().ends_with("no failed and skipped agents"));

@@ -1,4 +1,4 @@
-//! Starting runs, looking at them, and asking something of them.
+//! Runs: started, looked at, and steered.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::api::engine::{Engine, id_of};
 use crate::api::server::{CLUSTER, JumpingClock, Reply, Server, playbook, send};
 
-/// A server with a cluster and a playbook that has these lines in its `spec`.
+/// A server with a cluster, and with a playbook that has these lines in its `spec`.
 async fn server(spec: &str) -> Server {
     prepare(Server::start().await, spec).await
 }
@@ -50,7 +50,7 @@ async fn a_run_is_created_with_its_snapshot_and_first_event() {
     assert_eq!((&run["status"], &run["stage"]), (&json!("PENDING"), &json!("restart")));
     assert_eq!((&run["params"], &run["started_by"]), (&json!({ "grace": 30 }), &json!("ada")));
     let mut shown = server.get(&location).await.ok(200);
-    // No engine is there, which only who looks at the run is told.
+    // No engine is there. Only those who look at the run are told, not the one who started it.
     assert!(shown.as_object_mut().unwrap().remove("waits").is_some(), "{shown}");
     assert_eq!(shown, run);
 
@@ -98,7 +98,7 @@ async fn a_playbook_that_asks_for_approval_waits_for_it() {
 
 #[tokio::test]
 async fn a_repeated_request_returns_the_run_that_it_created() {
-    // Even where a busy cluster refuses others: the run itself is what keeps it busy.
+    // Even with a playbook that a busy cluster refuses: here the run itself keeps the cluster busy.
     let server = server("concurrency: reject").await;
     let run = start_as(&server, "key-1", restart()).await.ok(201);
     let again = start_as(&server, "key-1", restart()).await.ok(200);
@@ -111,7 +111,7 @@ async fn a_repeated_request_returns_the_run_that_it_created() {
     server.stop().await;
 }
 
-/// What may become of that which a run was started with, until the same request comes again.
+/// The same request comes again after what the run was started with is gone or has changed.
 #[tokio::test]
 async fn a_repeated_request_is_answered_whatever_became_of_the_playbook_and_the_cluster() {
     let gone = "/api/v1/playbooks/restart?version=1.0.0";
@@ -162,7 +162,7 @@ async fn a_repeated_request_is_answered_whatever_became_of_the_playbook_and_the_
 async fn a_busy_cluster_is_refused_when_the_playbook_says_so() {
     let server = server("concurrency: reject").await;
     server.apply(&playbook("beside", "1.0.0", "concurrency: allow")).await.ok(201);
-    // A run that goes beside the others holds nothing.
+    // A run that goes beside the others holds no cluster.
     start(&server, json!({ "playbook": "beside", "cluster": "eu" })).await.ok(201);
     let starts = (0..4).map(|_| start(&server, restart()));
     let replies = futures::future::join_all(starts).await;
@@ -187,7 +187,7 @@ async fn a_cluster_is_busy_for_a_playbook_that_rejects_it_while_another_run_is_q
         server.apply(&playbook(name, "1.0.0", spec)).await.ok(201);
     }
     let other = |name: &str| json!({ "playbook": name, "cluster": "eu" });
-    // One that waits for approval is not queued yet.
+    // A run that waits for approval is not queued yet.
     start(&server, other("asks")).await.ok(201);
     let run = id_of(&start(&server, other("queued")).await.ok(201));
     let detail = async |does: &str| {
@@ -200,7 +200,7 @@ async fn a_cluster_is_busy_for_a_playbook_that_rejects_it_while_another_run_is_q
     engine.lock_cluster().await;
     engine.set(RunStatus::Paused, |_| {}).await;
     detail("held").await;
-    // Others are queued behind it, or go beside it, as ever.
+    // Other playbooks are queued behind it, or go beside it, as usual.
     start(&server, other("queued")).await.ok(201);
     server.stop().await;
 }
@@ -221,7 +221,7 @@ async fn a_run_is_found_as_the_newest_and_by_a_part_of_its_identifier() {
     let end = digits[20..].to_uppercase();
     assert_eq!(find(&format!("?part={end}")).await, json!({ "ids": [newest], "count": 1 }));
     assert_eq!(find("?part=ffffffffffffffff").await, json!({ "ids": [], "count": 0 }));
-    // The moment that all begin with.
+    // The digits of the time of creation, with which all identifiers begin.
     let several = find(&format!("?part={}", &digits[..6])).await;
     assert_eq!((several["ids"].as_array().unwrap().len(), &several["count"]), (10, &json!(12)));
     for bad in ["?part=", "?part=12345", "?part=01-92ab", "?part=xxxxxx", "?limit=1"] {
@@ -261,7 +261,7 @@ async fn runs_are_listed_newest_first_and_by_status() {
     assert_eq!(list("cluster=eu&status=RUNNING".to_owned()).await.0, running);
     assert_eq!(list("cluster=us".to_owned()).await.0, []);
     server.get("/api/v1/runs?status=GONE").await.problem(400, "bad-parameter");
-    // By playbook and by time as well.
+    // The list can be narrowed by playbook and by time as well.
     let all = list(String::new()).await.0;
     assert_eq!(list("playbook=restart".to_owned()).await.0, all);
     assert_eq!(list("playbook=restart@1.0.0&status=RUNNING".to_owned()).await.0, running);
@@ -327,7 +327,7 @@ async fn a_command_is_answered_with_its_outcome() {
     let (reply, ()) = tokio::join!(server.post(&path, resume), engine.answer_next(refused));
     assert_eq!(reply.problem(409, "command-refused")["detail"], "the run is not paused");
 
-    // Repeating a command changes nothing, also after the run has ended.
+    // Repeating a command changes nothing, even after the run has ended.
     engine.set(RunStatus::Done, |_| {}).await;
     let again = json!({ "id": applied["id"], "command": "pause" });
     assert_eq!(server.post(&path, again).await.ok(200), applied);

@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-/// Compiling the built-in plugins takes a moment; all tests share them.
+/// Shared by all tests, since compiling the built-in plugins takes a moment.
 pub(crate) static PLUGINS: LazyLock<PluginHost> = LazyLock::new(|| {
     PluginHost::start(HostConfig { threads: Some(1), ..HostConfig::default() })
         .expect("the plugin host should start")
@@ -57,13 +57,13 @@ impl Server {
         Self::of(clock, None).await
     }
 
-    /// A server with at most so many connections, and a clock that does not wait for anybody.
+    /// A server with at most `connections` connections, and a clock that nobody waits for.
     pub(crate) async fn with_connections(connections: usize) -> Self {
         Self::of(Arc::new(JumpingClock::default()), Some(connections)).await
     }
 
     async fn of(clock: Arc<dyn Clock>, connections: Option<usize>) -> Self {
-        // Fails when another test was first.
+        // Fails if another test has done it before.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let store = Arc::new(MemoryStore::new(StoreOptions::default(), Arc::clone(&clock)));
         install_builtins(&*store, &PLUGINS, &*clock).await.unwrap();
@@ -88,7 +88,7 @@ impl Server {
         Self { address, store, signals, platforms, agents, client, stop, served }
     }
 
-    /// Tells the server to stop and waits until it did.
+    /// Tells the server to stop, and waits until it has.
     pub(crate) async fn stop(self) {
         drop(self.stop);
         tokio::time::timeout(DEADLINE, self.served).await.unwrap().unwrap().unwrap();
@@ -139,7 +139,7 @@ pub(crate) async fn send(request: RequestBuilder) -> Reply {
 }
 
 impl Reply {
-    /// The body of an answer that must have this status.
+    /// The body of an answer, which must have this status.
     #[track_caller]
     pub(crate) fn ok(self, status: u16) -> Value {
         assert_eq!(self.status, status, "{}", self.body);
@@ -162,7 +162,7 @@ impl Reply {
     }
 }
 
-/// A clock that jumps to where somebody wants to sleep to, so that nobody waits for it.
+/// A clock that jumps ahead to the end of every sleep, so that nobody waits for it.
 #[derive(Debug, Default)]
 pub(crate) struct JumpingClock(AtomicI64);
 

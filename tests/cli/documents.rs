@@ -1,4 +1,4 @@
-//! Documents: validated, applied, and what is wrong with them.
+//! Documents: validated, applied, and refused.
 
 use std::path::Path;
 
@@ -191,7 +191,7 @@ async fn apply_uploads_the_plugins_beside_the_playbook_and_shows_their_digests()
     assert!(posts.len() == 1 && posts[0].query == "dry_run=true");
 }
 
-/// What is wrong with which document: a code, a path and a line.
+/// An answer that says which documents are not valid: number of the document, code, path and line.
 fn invalid(found: &[(u32, &str, &str, u32)]) -> Response {
     let documents = found.iter().map(|(document, code, path, line)| {
         let found = json!({"code": code, "path": path, "line": line, "column": 13,

@@ -1,4 +1,4 @@
-//! Exports of runs whose documents are large.
+//! Exports of runs that have large documents.
 
 use std::collections::BTreeMap;
 
@@ -13,10 +13,10 @@ use serde_json::{Map, Value, json};
 use super::replictl;
 use super::server::{Seen, Server, run, run_id};
 
-/// Events of the run.
+/// How many events the run has.
 const EVENTS: u64 = 60;
 
-/// A page of more events than that is more than is read of an answer.
+/// A page of more events than this is larger than the client reads.
 const FITS: u64 = 5;
 
 fn snapshot() -> Value {

@@ -48,7 +48,7 @@ fn agents(seen: &Seen) -> Response {
         ["a", "b", "c"].into_iter().filter(|id| seen.parameter("after").is_none_or(|it| *id > it));
     let limit = seen.parameter("limit").map_or(1_000, |limit| limit.parse().unwrap());
     let items: Vec<_> = all.take(limit).map(agent).collect();
-    // As the server: a full page has a `next`, also where it is the last.
+    // Like the real server: a full page has a `next`, even if it is the last one.
     let next = items.last().filter(|_| items.len() == limit).map(|last| last["id"].clone());
     axum::Json(json!({"items": items, "next": next, "followed": true, "platform": null,
         "mass_absence": null}))
@@ -129,7 +129,7 @@ async fn clusters_plugins_and_agents_are_described() {
     let (code, _, err) =
         replictl(&server.url, &["describe", "agent", "x", "--cluster", "eu"]).await;
     assert_eq!((code, err.contains("has no agent \"x\"")), (4, true), "{err}");
-    // For names nobody has to be asked.
+    // To list names, no agent has to be asked.
     let before = server.seen().len();
     replictl(&server.url, &["get", "agents", "--cluster", "eu", "-o", "name"]).await;
     assert!(server.seen()[before..].iter().all(|seen| seen.parameter("ask").is_none()));
@@ -219,7 +219,7 @@ async fn a_list_that_is_watched_shows_what_changes() {
         listing(json!([run(status, &[("DONE", 2)])]))
     });
     let child = command(&server.url, &["run", "list", "--watch"]).spawn().unwrap();
-    // With the second look what the first one found is written.
+    // When the second look comes, the findings of the first one have been written.
     server.wait_for(|seen| seen.number == 5).await;
     let id = rustix::process::Pid::from_raw(child.id().unwrap().cast_signed()).unwrap();
     rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
@@ -234,7 +234,7 @@ async fn a_list_that_is_watched_shows_what_changes() {
 async fn a_list_that_is_watched_tells_of_ends_also_where_they_leave_it() {
     let script = |seen: &Seen, view: Value| match (seen.path.as_str(), seen.parameter("status")) {
         ("/api/v1/runs", Some("RUNNING")) => listing(json!([view])),
-        // It has ended: neither among those that go on, nor new.
+        // The run has ended: it is neither among those that go on, nor new.
         ("/api/v1/runs", _) if seen.number > 1 => listing(json!([])),
         ("/api/v1/runs", _) => listing(json!([view])),
         _ => {
@@ -248,7 +248,7 @@ async fn a_list_that_is_watched_tells_of_ends_also_where_they_leave_it() {
         ["run", "list", "-w", "--status", "running", "--playbook", "rolling-restart", "-o", "json"];
     let child = command(&server.url, &args).spawn().unwrap();
     server.wait_for(|seen| seen.path.ends_with(&run_id())).await;
-    // The look after that one.
+    // Waits for the next look.
     server.wait_for(|seen| seen.number > 5).await;
     let id = rustix::process::Pid::from_raw(child.id().unwrap().cast_signed()).unwrap();
     rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();

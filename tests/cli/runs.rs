@@ -13,7 +13,7 @@ async fn a_watch_goes_on_after_lost_connections_where_it_was() {
     let script = EventScript::new(vec![
         vec![event(1, "RUNNING"), event(2, "node-1")],
         vec![],
-        // An event that came already is not told again.
+        // An event that has come before is not printed again.
         vec![
             event(2, "node-1"),
             event(3, "node-2"),
@@ -119,7 +119,7 @@ async fn every_end_of_a_run_has_its_exit_code() {
     }
 }
 
-/// A server with a run that is done and says this besides.
+/// A server with a run that is done, whose view also has these fields.
 fn with_done(besides: Value) -> Server {
     let script = EventScript::new(vec![]);
     Server::start(move |seen| {
@@ -154,7 +154,7 @@ async fn a_run_over_nobody_is_exit_10_unless_that_is_allowed() {
         let args = [&args[..], &["--allow-nobody"]].concat();
         assert_eq!(replictl(&server.url, &args).await.0, 0, "{args:?}");
     }
-    // What is not followed has no such end.
+    // A command that does not follow the run has no such end.
     for option in ["--allow-nobody", "--until-end", "--until-pause"] {
         for args in [
             &["run", "start", "p", "--cluster", "c"][..],
@@ -202,7 +202,7 @@ async fn ctrl_c_stops_the_watching_only() {
     let server = Server::start(move |seen| script.answer(seen, RunStatus::Running, &[]));
     let child = command(&server.url, &["run", "watch", &run_id()]).spawn().unwrap();
     server.wait_for(|seen| seen.header("accept") == "text/event-stream").await;
-    // The look at the run after the event tells that the event has come.
+    // `replictl` looks at the run again after the event, so the event has come by then.
     server.wait_for(|seen| seen.number >= 2).await;
     let pid = child.id().unwrap().to_string();
     std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap();
@@ -237,7 +237,7 @@ async fn whoever_follows_ends_once_nobody_reads() {
 async fn a_watch_in_a_pipe_ends_with_what_reads_it() {
     let script = EventScript::new(vec![vec![event(1, "RUNNING")]]).hanging();
     let server = Server::start(move |seen| script.answer(seen, RunStatus::Running, &[]));
-    // How the run ends is not known by then, so the exit code is not that of success.
+    // How the run ends is not known yet, so the exit code is not that of success.
     let line = "{ \"$0\" run watch \"$1\" 2>&1; echo $? >&3; } 3>&2 | head -n 1";
     let mut shell = tokio::process::Command::new("sh");
     shell.args(["-c", line, env!("CARGO_BIN_EXE_replictl"), &run_id()]).kill_on_drop(true);
@@ -269,7 +269,7 @@ async fn a_command_is_asked_about_until_it_has_its_outcome() {
             "outcome": outcome});
         (status, axum::Json(view)).into_response()
     });
-    // Nobody can be asked here, so cancelling does not ask.
+    // No person can be asked here, so cancelling does not ask.
     let args = ["run", "cancel", &run_id(), "--reason", "wrong cluster"];
     let (code, out, err) = replictl(&server.url, &args).await;
     assert_eq!(code, 0, "{err}");

@@ -1,4 +1,4 @@
-//! A server that answers as a test says, and keeps what it was asked.
+//! A server that answers as a test says, and keeps the requests that it got.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -40,7 +40,7 @@ impl Seen {
     }
 }
 
-/// A server on a port of its own, which ends with the value.
+/// A server on a port of its own, which ends when this is dropped.
 pub(crate) struct Server {
     pub url: String,
     seen: watch::Sender<Vec<Seen>>,
@@ -71,7 +71,7 @@ impl Server {
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();
                 tokio::select! {
                     result = axum::serve(listener, app) => result.unwrap(),
-                    // Also when the value is dropped in a panic.
+                    // This comes even if the value is dropped in a panic.
                     _ = stopped => {}
                 }
             });
@@ -83,7 +83,7 @@ impl Server {
         self.seen.borrow().clone()
     }
 
-    /// Returns once a request was seen for which `wanted` holds.
+    /// Returns once there was a request for which `wanted` holds.
     pub(crate) async fn wait_for(&self, wanted: impl Fn(&Seen) -> bool) {
         let mut seen = self.seen.subscribe();
         let found = seen.wait_for(|all| all.iter().any(&wanted));
@@ -158,8 +158,8 @@ pub(crate) fn event(seq: u64, what: &str) -> String {
     format!("id: {seq}\ndata: {data}\n\n")
 }
 
-/// Answers what a watch asks: for the run, its agents, and the stream of its events, which breaks
-/// off after each part of the script.
+/// Answers what a watch asks for: the run, its agents, and the stream of its events, which breaks off after
+/// each part of the script.
 pub(crate) struct EventScript {
     parts: Vec<Vec<String>>,
     next: AtomicUsize,
@@ -181,7 +181,7 @@ impl EventScript {
         format!("event: end\ndata: {}\n\n", run(status, counts))
     }
 
-    /// Whether a stream was opened.
+    /// Whether a stream has been opened.
     pub(crate) fn streamed(&self) -> bool {
         self.next.load(Ordering::SeqCst) > 0
     }

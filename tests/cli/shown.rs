@@ -1,5 +1,5 @@
-//! What others say, and how files are called: nothing of it does anything to a terminal, and none of it
-//! begins a line of its own.
+//! Texts of other people, and names of files: nothing in them does anything to a terminal, and none begins a
+//! line of its own.
 
 use axum::response::IntoResponse;
 use replibook::run::RunStatus;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::server::{Seen, Server, event, problem, run, run_id};
 use super::{NOWHERE, replictl};
 
-/// A text that would clear a screen, forge a line, and turn what follows around.
+/// A text that would clear the screen, forge a line, and reverse what follows.
 const ODD: &str = "full\u{1b}[2J\nerror: forged\r\u{9b}31m\u{202e}dne\u{200b}";
 
 fn odd_run(status: RunStatus) -> Value {

@@ -17,7 +17,7 @@ fn applied(seen: &Seen) -> Response {
     (StatusCode::OK, axum::Json(view)).into_response()
 }
 
-/// A server with one run in this status, which applies every command and retries as run [`NEW`].
+/// A server with one run in this status, which applies every command. A retry starts the run [`NEW`].
 fn with_run(status: RunStatus) -> Server {
     Server::start(move |seen| match (seen.method.as_str(), seen.path.rsplit('/').next()) {
         ("POST", Some("retry")) => {
@@ -70,7 +70,7 @@ async fn each_command_is_sent_with_its_reason_and_actor() {
     }
 }
 
-/// It takes half a minute: so long it is waited for.
+/// Takes half a minute: `replictl` waits that long.
 #[tokio::test]
 async fn what_was_not_applied_in_time_is_exit_13() {
     let server = Server::start(|seen| {
@@ -86,7 +86,7 @@ async fn what_was_not_applied_in_time_is_exit_13() {
     assert!(err.contains("pause is accepted, not yet applied"), "{err}");
     let told: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((&told["command"], &told["outcome"]), (&json!("pause"), &Value::Null));
-    // Each time the same one is asked about.
+    // It asks about the same command each time.
     let ids: Vec<_> = posted(&server).into_iter().map(|sent| sent["id"].clone()).collect();
     assert!(ids.len() > 1 && ids.iter().all(|id| *id == ids[0]), "{ids:?}");
 }
@@ -186,7 +186,7 @@ async fn what_does_not_fit_the_run_is_exit_4_with_the_reason() {
     });
     let (code, _, err) = replictl(&server.url, &["run", "retry", &id]).await;
     assert_eq!((code, err.as_str()), (4, "error: run x left no failed agents\n"));
-    // What makes no sense at all is wrong usage.
+    // Combinations that make no sense are wrong usage.
     for args in [
         vec!["run", "give-up", &id],
         vec!["run", "retry", &id, "--agent", "node-1", "--failed"],

@@ -1,9 +1,9 @@
-"""Runs a program on a terminal of its own, and writes what the terminal got.
+"""Runs a program on a terminal of its own, and prints what the terminal got.
 
 terminal.py COLUMNS DATA WAIT KEYS PROGRAM ARGUMENT...
 
-DATA: a file that standard output goes to in place of the terminal, or nothing.
-WAIT, KEYS: once the terminal has got this text, these keys are typed (in hex); or nothing.
+DATA: a file that standard output goes to instead of the terminal, or empty.
+WAIT, KEYS: once the terminal has got the text WAIT, KEYS are typed (in hex); or empty.
 The exit code is that of the program.
 """
 
@@ -34,7 +34,7 @@ got = b""
 while True:
     try:
         more = os.read(master, 65536)
-    except OSError:  # Linux says so when the program has closed its side.
+    except OSError:  # Linux reports this when the program has closed its side.
         break
     if not more:
         break

@@ -1,4 +1,4 @@
-//! On real terminals: what fits them, what never gets there, and what a person is told there.
+//! On real terminals: lines that fit them, characters that never get there, and what a person is told there.
 
 use axum::response::IntoResponse;
 use replibook::run::RunStatus;
@@ -8,14 +8,14 @@ use serde_json::json;
 use super::server::{EventScript, Seen, Server, event, problem, run, run_id};
 use super::{NOWHERE, read, replictl};
 
-/// A program on a terminal of so many columns.
+/// A program on a terminal of `columns` columns.
 struct OnTerminal<'a> {
     program: &'a str,
     columns: usize,
     server: &'a str,
-    /// Where data goes instead of the terminal.
+    /// The file that data goes to; empty for the terminal.
     data: &'a str,
-    /// What is typed (in hex) once this text was written.
+    /// A text that the program writes, and what is typed (in hex) once it has.
     typed: (&'a str, &'a str),
 }
 
@@ -29,7 +29,7 @@ impl Default for OnTerminal<'_> {
 }
 
 impl OnTerminal<'_> {
-    /// The exit code, and what the terminal got, in which `\r\n` ends a line.
+    /// The exit code, and what the program wrote to the terminal, with `\n` at the ends of lines.
     async fn run(&self, args: &[&str]) -> (i32, String) {
         let mut command = tokio::process::Command::new("python3");
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cli/terminal.py");
@@ -43,7 +43,7 @@ impl OnTerminal<'_> {
     }
 }
 
-/// A text without the colours in it.
+/// The text without its colours.
 fn plain(shown: &str) -> String {
     let mut parts = shown.split('\x1b');
     let first = parts.next().unwrap_or_default().to_owned();

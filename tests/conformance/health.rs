@@ -1,5 +1,5 @@
 //! The strategy `zone-by-zone` with `healthy`: it has agents asked afresh, reads what they said, and
-//! works an expression out for each of them.
+//! evaluates an expression for each of them.
 
 use replibook_core::run::{AgentState, Decision, Digest, Next, PlanInput, PluginLine, Timestamp};
 use replibook_host::PlanOutcome;
@@ -10,14 +10,14 @@ use crate::fixtures::*;
 
 const HEALTHY: &str = r#"agent.node.node_status == "HEALTHY" && agent.node.lag < 10"#;
 
-/// A stage that goes on as a run would, a second between decisions.
+/// A stage that goes on as in a run, with a second between decisions.
 struct Stage {
     plugin: Digest,
     arguments: Value,
     agents: Agents,
     memo: String,
     now: Timestamp,
-    /// What agents say when they are asked; those that are not here are well.
+    /// What agents say when they are asked. An agent that is not in this list says that it is well.
     nodes: Vec<(String, Value)>,
     decided: Vec<(Decision, Vec<PluginLine>)>,
 }
@@ -42,7 +42,8 @@ impl Stage {
         host().plan(&self.plugin, input, std::sync::Arc::new(self.agents.clone())).await
     }
 
-    /// Asks, obeys, and has those asked that are to be asked. Agents in flight end at once.
+    /// Asks the strategy, carries out its decision, and refreshes the agents that it wants to be asked.
+    /// Agents in flight end at once.
     async fn step(&mut self) -> Result<Next, String> {
         let outcome = self.ask().await;
         let decision = outcome.result.map_err(|error| error.to_string())?;
@@ -62,7 +63,7 @@ impl Stage {
         Ok(next)
     }
 
-    /// Goes on until the strategy asks a person, or ends the stage or the run.
+    /// Goes on until the strategy asks for approval, or ends the stage or the run.
     async fn run(&mut self) -> Result<Next, String> {
         for _ in 0..100 {
             match self.step().await? {
@@ -73,7 +74,7 @@ impl Stage {
         panic!("the stage never ends: {:?}", self.decided.last())
     }
 
-    /// Who was asked, decision by decision.
+    /// The agents that were asked, decision by decision.
     fn asked(&self) -> Vec<Vec<&str>> {
         let asked = self.decided.iter().map(|(decision, _)| &decision.refresh);
         let asked = asked.filter(|agents| !agents.is_empty());
@@ -85,7 +86,7 @@ impl Stage {
     }
 }
 
-/// Plays the same in every language: what `play` leaves must be the same in all of them.
+/// Plays the same stage in every language: what `play` returns must be the same in all of them.
 async fn in_every_language(
     arguments: Value,
     zones: &[&str],
@@ -161,7 +162,8 @@ async fn of_many_that_are_not_well_ten_are_named() {
     .await;
 }
 
-/// The host asks 1,000 agents for one decision. Here a zone has more, with agents of another between.
+/// The host asks at most 1,000 agents for one decision. Here a zone has more, with agents of another zone in
+/// between.
 #[tokio::test]
 async fn a_zone_of_more_agents_than_are_asked_at_a_time_is_asked_in_parts() {
     let zones: Vec<&str> = (0..1_400).map(|number| ["a", "a", "a", "b"][number % 4]).collect();
@@ -197,7 +199,7 @@ async fn who_was_done_after_the_others_were_asked_for_is_asked_too() {
         stage.agents.set(&"node-1".into(), AgentState::Removed);
         stage.memo = r#"{"zones":["a"]}"#.to_owned();
         assert!(matches!(stage.step().await, Ok(Next::WaitUntil(_))), "{language}");
-        // It returned, and had been done before.
+        // This agent has returned, and was done before it left.
         stage.agents.set(&"node-1".into(), AgentState::Done);
         assert_eq!(stage.run().await, Ok(Next::Complete), "{language}");
         assert_eq!(stage.asked(), [["node-0"], ["node-1"]], "{language}");

@@ -5,7 +5,7 @@ use replibook_core::playbook::PluginInfo;
 use crate::fixtures::host;
 use crate::plugins;
 
-/// A language, and where its components are.
+/// The languages, and the folders of their components.
 pub(crate) const LANGUAGES: [(&str, &str); 4] = [
     ("Rust", "examples/plugins/rust/target/wasm32-wasip2/release"),
     ("C", "examples/plugins/c/target"),
@@ -13,7 +13,7 @@ pub(crate) const LANGUAGES: [(&str, &str); 4] = [
     ("Python", "examples/plugins/python/target"),
 ];
 
-/// A plugin in every language, Rust first. They are compiled once for all tests.
+/// One plugin in every language, Rust first. It is compiled once for all tests.
 pub(crate) async fn all(name: &str) -> Vec<(&'static str, PluginInfo)> {
     let mut all = Vec::new();
     for (language, folder) in LANGUAGES {
@@ -26,7 +26,7 @@ pub(crate) async fn all(name: &str) -> Vec<(&'static str, PluginInfo)> {
     all
 }
 
-/// Every language describes the plugin in the same words, with the same schema of arguments.
+/// Checks that every language describes the plugin with the same text and the same schema of arguments.
 pub(crate) fn same_description(all: &[(&'static str, PluginInfo)]) {
     let (_, first) = &all[0];
     for (language, info) in all {

@@ -1,7 +1,7 @@
-//! One step and one strategy in four languages: whatever they are asked with, all of them make the
-//! same calls, write the same lines, and come to the same end.
+//! One step and one strategy in four languages: whatever they are given, all of them make the same calls,
+//! write the same lines, and end in the same way. So the WIT package means the same in all of them.
 
-// What tests share may give up as tests do.
+// Helpers of tests may panic, as tests do.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::wildcard_enum_match_arm)]
 
 mod health;

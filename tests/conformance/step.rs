@@ -1,4 +1,4 @@
-//! The step `safe-restart`.
+//! The step `safe-restart` in every language.
 
 use replibook_core::run::{
     ActivationEnd, Answer, Call, CallError, FailureReason, Millis, NodeInfo,
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::conformance::languages;
 use crate::fixtures::*;
 
-/// What the step is asked with, what its calls are answered with, and how it ends.
+/// What the step is given, the answers to its calls, and how it ends.
 struct Scenario {
     name: &'static str,
     arguments: Value,
@@ -46,7 +46,7 @@ fn calls(kind: &str, arguments: Value, settle: u64, timeout: u64) -> Vec<Call> {
     ]
 }
 
-/// Values that a language could lose something of on their way through it.
+/// Values of which a language could lose a part on their way through it.
 fn treacherous() -> Value {
     json!({
         "whole": 1.0, "zero": 0, "minus": -0.5, "tiny": 5e-324, "huge": 1.797e308, "tenth": 0.1,
@@ -140,7 +140,7 @@ fn scenarios() -> Vec<Scenario> {
     all
 }
 
-/// Every error of the agent, at every call that may have it.
+/// Every error of the agent, at every call that can return it.
 fn failures() -> Vec<Scenario> {
     type Kind = (fn(String) -> CallError, FailureReason, bool);
     let errors: [Kind; 6] = [

@@ -1,4 +1,4 @@
-//! The strategy `zone-by-zone`.
+//! The strategy `zone-by-zone` in every language.
 
 use replibook_core::run::{AgentState, Decision, Next, PluginLine};
 use serde_json::{Value, json};
@@ -95,8 +95,8 @@ fn scenarios() -> Vec<Scenario> {
     ]
 }
 
-/// Plays a stage in which the first agent in flight ends whenever the strategy waits, and returns
-/// all that was decided and logged.
+/// Plays a stage in which the first agent in flight ends whenever the strategy waits. Returns everything that
+/// was decided and logged.
 async fn play(
     plugin: &replibook_core::run::Digest,
     scenario: &Scenario,
@@ -144,7 +144,7 @@ async fn every_language_decides_the_same() {
 #[tokio::test]
 async fn every_language_goes_on_from_a_memo_when_the_membership_changed() {
     let languages = languages::all("zone-by-zone").await;
-    // A zone that is gone, one that turned up later, and one that is in flight.
+    // The memo has one zone that is gone and lacks one that turned up later; an agent may be in flight.
     let memo = r#"{"zones":["gone \u00e4","b","c"]}"#;
     for running in [0, 1] {
         let mut agents = Agents::with(zones(&["d", "b", "c"]));

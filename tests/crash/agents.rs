@@ -1,5 +1,6 @@
-//! Agents that are killed and started again, each a process, and what they prove: their databases know
-//! every action that they were sent and how often they began it, and every command leaves a line on disk.
+//! Agents that are processes, and are killed and started again. They prove what they did: their databases
+//! know every action that they were sent and how often they began it, and every command leaves a line on
+//! disk.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,21 +13,21 @@ use tokio::process::Command;
 use crate::crash::server::{Client, LIMIT};
 use crate::wait;
 
-/// What an agent does for `crash.example.com/work`. `$1` is a file with a line for each command that was
-/// really executed.
+/// What an agent does for `crash.example.com/work`. `$1` is a file with a line for each command that really
+/// ran.
 const WORK: &str = r#"echo "$REPLIBOOK_ACTION_ID" >> "$1"; sleep 0.05; echo '{"moved": 3}'"#;
 
-/// What it does for `crash.example.com/second-try`. `$2` is a file that is there after the first one.
+/// What it does for `crash.example.com/second-try`. `$2` is a file that exists after the first try.
 const SECOND_TRY: &str = r#"echo "$REPLIBOOK_ACTION_ID" >> "$1"; sleep 0.05
 if [ -e "$2" ]; then echo '{"changed": true}'; else touch "$2"; echo 'not this time' >&2; exit 1; fi"#;
 
-/// What it does for `crash.example.com/wait`: nothing, until the file `$1.go` is there.
+/// What it does for `crash.example.com/wait`: nothing, until the file `$1.go` exists.
 const WAIT: &str = r#"while [ ! -e "$1.go" ]; do sleep 0.05; done"#;
 
-/// Actions of the three stages that end well on each agent.
+/// How many actions of the three stages end well on each agent.
 pub(crate) const WELL: usize = 5;
 
-/// Actions of the three stages that fail on each agent.
+/// How many actions of the three stages fail on each agent.
 pub(crate) const BADLY: usize = 1;
 
 pub(crate) struct Agents {
@@ -47,7 +48,7 @@ impl Agents {
         Self { members: futures::future::join_all(starting).await }
     }
 
-    /// The `Cluster` document with all of them.
+    /// The `Cluster` document with all agents.
     pub(crate) fn cluster_document(&self) -> String {
         let agent = |member: &Member| json!({ "id": member.id, "address": member.url() });
         let document = json!({
@@ -57,7 +58,7 @@ impl Agents {
         document.to_string()
     }
 
-    /// Kills an agent at once. A command that it runs goes on without it.
+    /// Kills an agent at once. A command that it has started goes on without it.
     pub(crate) async fn kill(&mut self, index: usize) {
         let process = self.members[index].process.take().unwrap();
         process.kill().await.unwrap();
@@ -74,7 +75,7 @@ impl Agents {
         format!("{}/api/unstable", self.members[index].url())
     }
 
-    /// Lets the actions of an agent end that wait for that.
+    /// Lets the waiting actions of an agent end.
     pub(crate) fn let_go(&self, index: usize) {
         std::fs::write(self.members[index].dir.join("executed.go"), "").unwrap();
     }
@@ -82,7 +83,7 @@ impl Agents {
     /// Starts an agent again, on the same address and database.
     pub(crate) async fn again(&mut self, index: usize) {
         let member = &mut self.members[index];
-        // For a moment another program may have been given the port for a connection of its own.
+        // Another program may have got the port for a moment, for a connection of its own.
         let process = wait::until("the agent's own port", LIMIT, async || {
             match Process::start(&member.id, member.command(), &member.dir.join("log")).await {
                 Ok(process) => Some(process),
@@ -99,8 +100,8 @@ impl Agents {
         futures::future::join_all(running.map(Process::stop)).await;
     }
 
-    /// Proves from the agents' own records that nothing was done twice and nothing is left, and returns
-    /// how many actions of each agent ended well, and how many did not.
+    /// Proves from the agents' own records that nothing was done twice and nothing is left. Returns how many
+    /// actions of each agent ended well, and how many did not.
     pub(crate) async fn done_once(&self, client: &Client) -> Vec<(usize, usize)> {
         let mut ended = Vec::new();
         for member in &self.members {
@@ -149,7 +150,7 @@ impl Member {
         format!("http://{}", self.address)
     }
 
-    /// How often each action was really executed.
+    /// How often each action really ran.
     fn executed(&self) -> BTreeMap<String, u32> {
         let text = std::fs::read_to_string(self.dir.join("executed")).unwrap_or_default();
         let mut executed = BTreeMap::new();

@@ -11,13 +11,13 @@ use crate::crash::server::{LIMIT, Server, Settings, pass};
 use crate::crash::stages::{self, Scene, assert_ended_well, is_done};
 use crate::wait;
 
-/// Agents of the run.
+/// How many agents the run has.
 const AGENTS: usize = 4;
 
-/// How often one of them is killed.
+/// How often an agent is killed.
 const KILLS: usize = 10;
 
-/// The patience of a server with an agent that stays away.
+/// How long the server waits for an agent that stays away.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -29,13 +29,13 @@ async fn agents_that_are_killed_and_come_back_do_nothing_twice() {
     let server = Server::start(scene.path(), None, None).await;
     let run = scene.start_run(&server).await;
     for kill in 1..=KILLS {
-        // So many agents came through a stage: the kills meet all three of them.
+        // Waits until this many agents have come through a stage, so that the kills meet all three stages.
         wait::until("the run to go on", LIMIT, async || {
             let events = scene.client.events(&server.address, &run).await;
             (events.iter().filter(|event| is_done(&event.what)).count() >= kill).then_some(())
         })
         .await;
-        // The one that is at work, as far as that is known by now.
+        // The agent that is at work, as far as the server knows.
         let url = format!("http://{}/api/v1/runs/{run}/agents?state=RUNNING", server.address);
         let at_work: Listing<AgentRecord> = scene.client.get(&url).await;
         let index = at_work.items.first().map_or(0, |record| record.seq.0 as usize);
@@ -58,7 +58,7 @@ async fn an_agent_that_stays_away_has_failed_within_the_patience_of_the_server()
     let settings = Settings { args, ..Settings::in_dir(scene.path()) };
     let server = Server::start_with(settings, None).await;
     scene.agents.kill(1).await;
-    // Nobody tries again for it, so that there is one deadline and not ten.
+    // There is no retry, so only one deadline passes and not ten.
     let once = |text: &str| text.replace("attempts: 10", "attempts: 1");
     let run = stages::start_run(&scene.client, &server, &scene.agents, once).await;
     let paused = wait::until("the run to pause", LIMIT, async || {

@@ -1,6 +1,7 @@
 //! The machine's clock is set back by an hour while a run goes on.
 //!
-//! The real clock belongs to the whole machine, so the server is told an offset to it, which changes.
+//! The real clock belongs to the whole machine. So the server reads an offset to it from a file, which the
+//! test changes.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,20 +13,21 @@ use crate::crash::server::{Client, LIMIT, Server, Settings};
 use crate::crash::stages::{self, Scene, assert_ended_well};
 use crate::wait;
 
-/// Agents of the run.
+/// How many agents the run has.
 const AGENTS: usize = 2;
 
 /// An hour back, in milliseconds.
 const HOUR_BACK: &str = "-3600000";
 
-/// A retention after which a run that has ended is gone soon, and not before it was looked at.
+/// A retention after which a run that has ended is gone soon, but not before the test has looked at it.
 const RETENTION: &str = "30s";
 
 /// The longest that a run may take after the clock was set back: its timers are of seconds, and a busy
-/// machine takes its time. Without care it would be an hour.
+/// machine takes its time. Without the engine's care it would take an hour.
 const SOON: Duration = Duration::from_secs(150);
 
-/// Waits of seconds before an attempt, so that one is going on when the clock is set back.
+/// Makes the waits before attempts last for seconds, so that one of them is going on when the clock is set
+/// back.
 fn patient(text: &str) -> String {
     text.replace("initial: 20ms", "initial: 3s").replace("max: 200ms", "max: 3s")
 }
@@ -38,7 +40,7 @@ fn settings(dir: &Path) -> (Settings, PathBuf) {
     (Settings { args, env, ..Settings::in_dir(dir) }, offset)
 }
 
-/// Replaces the offset whole, since it is read at any time.
+/// Replaces the file with the offset as a whole, since the server may read it at any time.
 fn set(offset: &Path, text: &str) {
     let new = offset.with_extension("new");
     std::fs::write(&new, text).unwrap();
@@ -83,7 +85,7 @@ async fn a_server_that_starts_an_hour_before_it_was_killed_goes_on_with_its_run(
     scene.agents.stop().await;
 }
 
-/// Returns when an attempt has failed that is made again later.
+/// Returns once an attempt has failed that will be made again later.
 async fn until_it_waits_for_an_attempt(client: &Client, server: &Server, run: &str) {
     let failed =
         |event: &RunEvent| matches!(&event.what, Happened::StepEnded { failure: Some(_), .. });

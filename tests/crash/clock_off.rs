@@ -1,5 +1,5 @@
-//! Servers of one store whose clocks are off. The real clock belongs to the whole machine, so the servers are
-//! told an offset to it.
+//! Servers that share a store, and whose clocks are off. The real clock belongs to the whole machine, so the
+//! servers read an offset to it from a file.
 
 use std::path::Path;
 
@@ -11,10 +11,10 @@ use crate::crash::server::{LIMIT, Server, Settings};
 use crate::crash::stages::{self, Scene, assert_ended_well};
 use crate::wait;
 
-/// What a store's time may be off by our reckoning, on a busy machine.
+/// How far a store's time may be from this machine's, on a busy machine.
 const NEAR: Millis = Millis::from_secs(20);
 
-/// A server of that name whose clock is so many milliseconds ahead.
+/// A server of this name whose clock is `ahead` milliseconds ahead.
 async fn server(dir: &Path, name: &str, store: &str, ahead: i64) -> Server {
     let offset = dir.join(format!("{name}.offset"));
     std::fs::write(&offset, ahead.to_string()).unwrap();
@@ -58,7 +58,7 @@ async fn time_in_a_run_is_the_stores_and_who_is_far_off_takes_up_nothing() {
     assert!(events.iter().all(|event| may_be(event.at)), "{begun:?} {ended:?} {events:?}");
     assert!(!ahead.log().contains("taking up the run"), "{}", ahead.log());
 
-    // What is put right takes up runs at once, and not when the hour is caught up with.
+    // A server whose clock is put right takes up runs at once. It does not wait until the hour has passed.
     std::fs::write(scene.path().join("ahead.offset"), "0").unwrap();
     wait::until("the clock to be right", LIMIT, async || {
         let ready: Value = scene.client.get(&format!("http://{}/readyz", ahead.address)).await;

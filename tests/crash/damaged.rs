@@ -1,5 +1,5 @@
-//! A run whose documents somebody damaged: it says so, holds up nothing but its cluster, and a person
-//! gives it up.
+//! A run with documents that somebody has damaged: it says so, holds up nothing but its cluster, and a person
+//! abandons it.
 
 use std::path::Path;
 
@@ -12,10 +12,10 @@ use tokio::process::Command;
 use crate::crash::server::{Client, LIMIT, Remains, Server, start_run};
 use crate::wait;
 
-/// Agents of the runs.
+/// How many agents the runs have.
 const AGENTS: u16 = 4;
 
-/// What is damaged.
+/// The document that is damaged.
 #[derive(Clone, Copy, Debug)]
 enum Target {
     Record,
@@ -74,7 +74,7 @@ async fn set_aside_and_given_up(database: Option<String>, target: Target) {
     let troubled = metrics.lines().find(|line| line.starts_with("replibook_runs_troubled"));
     assert!(troubled.is_some_and(|line| line.ends_with(" 1")), "{metrics}");
     for counted in [
-        // Of the engine, and of the API.
+        // Calls of the engine, and of the API.
         "replibook_store_call_duration_seconds_count{operation=\"claim_some\"}",
         "replibook_store_call_duration_seconds_count{operation=\"ping\"}",
     ] {
@@ -157,7 +157,7 @@ async fn replictl(server: &Server, args: &[&str]) -> std::process::Output {
         .unwrap()
 }
 
-/// What a command prints that goes well.
+/// What a command prints that succeeds.
 async fn said(server: &Server, args: &[&str]) -> String {
     let output = replictl(server, args).await;
     assert!(output.status.success(), "{args:?}: {output:?}");

@@ -1,4 +1,4 @@
-//! A server that may have few files open, and more agents than that.
+//! A server that may have only a few files open, and more agents than that.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -22,25 +22,25 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::crash::server::{Client, LIMIT, Server, Settings};
 use crate::wait;
 
-/// Descriptors that the server may have.
+/// How many descriptors the server may have.
 const DESCRIPTORS: u64 = 128;
 
-/// Agents with an address of their own: far more than there are descriptors.
+/// How many agents there are, each with an address of its own: far more than descriptors.
 const AGENTS: u32 = 200;
 
-/// Looks at an action that find it running.
+/// How often an action is found running before it has ended.
 const LOOKS: u32 = 3;
 
-/// What all agents share.
+/// The state that all agents share.
 #[derive(Debug, Default)]
 struct Work {
-    /// How often each action was looked at.
+    /// How often each action was asked for.
     looks: Mutex<HashMap<String, u32>>,
     /// No action ends as long as this is set.
     held: AtomicBool,
 }
 
-/// Agents at all addresses of loopback, on one port.
+/// Agents at many addresses of loopback, all on one port.
 struct Agents {
     port: u16,
     work: Arc<Work>,
@@ -61,7 +61,7 @@ impl Agents {
         Self { port, work, _served: AbortOnDropHandle::new(served) }
     }
 
-    /// Whether actions go on for ever.
+    /// Sets whether actions go on for ever.
     fn hold(&self, held: bool) {
         self.work.held.store(held, Ordering::SeqCst);
     }
@@ -123,7 +123,7 @@ spec:
           action: example.com/one
 ";
 
-/// A server with so few descriptors.
+/// A server with only [`DESCRIPTORS`] descriptors.
 async fn server(dir: &Path) -> Server {
     use std::os::unix::fs::PermissionsExt as _;
     let program = dir.join("few.sh");
@@ -137,8 +137,8 @@ async fn server(dir: &Path) -> Server {
     Server::start_with(Settings { program, args, ..Settings::in_dir(dir) }, None).await
 }
 
-/// Speaks to the server on one connection. A pool opens another one where the first is not back among the
-/// idle ones yet, and a server without descriptors accepts none.
+/// Speaks to the server on one connection. A pool of connections would open another one if the first is not
+/// idle again yet, and a server without free descriptors accepts none.
 struct OneConnection {
     address: String,
     sender: SendRequest<String>,
@@ -179,7 +179,7 @@ impl OneConnection {
         answer
     }
 
-    /// A number of `/metrics`.
+    /// The value of a metric in `/metrics`.
     async fn number(&mut self, name: &str) -> f64 {
         let (_, text) = self.send("GET", "/metrics", String::new()).await;
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
@@ -230,13 +230,13 @@ async fn what_the_server_is_short_of_is_no_failure_of_an_agent() {
     };
     assert!(getrlimit(Resource::Nofile).current.is_none_or(|own| own > DESCRIPTORS));
     let mut client = OneConnection::to(&server).await;
-    // What the server has open for a moment only is free again later, so a few agents may be heard. They must not
-    // let the run end before the others have waited.
+    // Files that the server has open for a moment are closed again, so a few agents may get through. They
+    // must not let the run end before the others have waited.
     agents.hold(true);
     let open = client.number("process_open_fds").await;
     limit(open as u64);
     let run = start(&mut client, &agents).await;
-    // Each agent's patience is long over by then.
+    // By then, each agent's patience is long over.
     wait::until("all agents to have waited several times", LIMIT, async || {
         let view: RunView = client.get(&format!("/api/v1/runs/{run}")).await;
         assert!(!view.status.is_final(), "{view:?}");

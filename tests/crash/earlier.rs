@@ -1,4 +1,4 @@
-//! The data of a server of an earlier version.
+//! A server that starts on the data of an earlier version.
 
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::Path;
@@ -56,7 +56,7 @@ async fn runs_of_an_earlier_version_are_shown_and_go_on() {
     let why: Value = client.get(&format!("{api}/runs/{}/explanation", runs.items[1].id)).await;
     assert!(why["text"].as_str().unwrap().contains("The strategy asks for approval"), "{why}");
 
-    // The one that waits begins once the other has ended.
+    // The run that waits begins once the other one has ended.
     cancel(&client, &server, &runs.items[1]).await;
     let waiting = runs.items[0].id.to_string();
     wait::until("the next run to begin", LIMIT, async || {

@@ -1,8 +1,8 @@
-//! A data directory that takes no more.
+//! A data directory in which no file can grow.
 //!
-//! What limits it here is the size that a file may have (`RLIMIT_FSIZE`), set from outside while the server
-//! runs: its write-ahead log can't grow. To the server that is like a quota. What SQLite itself calls a full
-//! disk is tested beside the thread that writes.
+//! The test limits the size of the server's files (`RLIMIT_FSIZE`) from outside while the server runs, so
+//! that its write-ahead log can't grow. To the server that looks like a quota. The unit tests of the thread
+//! that writes cover what SQLite itself calls a full disk.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -15,16 +15,16 @@ use crate::crash::server::{Client, LIMIT, Remains, Server};
 use crate::crash::stages::Scene;
 use crate::wait;
 
-/// Agents of the run.
+/// How many agents the run has.
 const AGENTS: usize = 3;
 
-/// By how much the log may still grow: less than a few commits.
+/// By how many bytes the log may still grow: less than a few commits.
 const ROOM: u64 = 16 * 1024;
 
-/// How long the store stays full: longer than a lease, which can't be renewed meanwhile.
+/// How long the store stays full: longer than a lease, which can't be renewed in that time.
 const FULL: Duration = Duration::from_secs(17);
 
-/// A server whose store is full, with a run that goes on and the clusters that it said it keeps.
+/// A server with a full store, a run that goes on, and the clusters that the server has said it keeps.
 async fn full() -> (Scene, Server, String, Vec<String>) {
     let scene = Scene::new(AGENTS).await;
     let server = Server::start(scene.path(), None, None).await;
@@ -100,11 +100,11 @@ async fn a_server_that_starts_while_its_store_is_full_shows_what_is_there() {
     scene.end_well(server, &run).await;
 }
 
-/// The server's program, whose files may not grow from its start on.
+/// A script that starts the server's program with files that can't grow from the start.
 fn limited(scene: &Scene, remains: &Remains) -> PathBuf {
     use std::os::unix::fs::PermissionsExt as _;
     let used = std::fs::metadata(write_ahead_log(scene.path())).unwrap().len();
-    // Shells count in half KiB.
+    // Shells count blocks of 512 bytes.
     let (blocks, program) = (used / 2 / 512, remains.settings.program.display());
     let path = scene.path().join("limited");
     let script = format!("#!/bin/sh\nulimit -S -f {blocks}\nexec '{program}' \"$@\"\n");
@@ -113,8 +113,8 @@ fn limited(scene: &Scene, remains: &Remains) -> PathBuf {
     path
 }
 
-/// Lets the server's files grow no more, and writes until it says so. The clusters that it said it keeps
-/// are returned.
+/// Limits the server's files, and writes until the server says that it is full. Returns the clusters that the
+/// server has said it keeps.
 async fn fill(scene: &Scene, server: &Server) -> Vec<String> {
     let log = write_ahead_log(scene.path());
     let used = std::fs::metadata(&log).unwrap().len();
@@ -137,7 +137,7 @@ async fn fill(scene: &Scene, server: &Server) -> Vec<String> {
         assert!(number < 1_000, "the store never became full");
     }
     assert!(std::fs::metadata(&log).unwrap().len() <= used + ROOM);
-    // What did not fit may have been large. From now on not even the smallest write does.
+    // The write that did not fit may have been large. From now on even the smallest one does not fit.
     limit(server, Some(used / 2));
     kept
 }
@@ -146,10 +146,10 @@ fn write_ahead_log(dir: &Path) -> PathBuf {
     dir.join("server/replibook.db-wal")
 }
 
-/// Sets the size that a file of the server may have.
+/// Limits the size of the server's files; none lifts the limit.
 fn limit(server: &Server, bytes: Option<u64>) {
     let id = i32::try_from(server.process.id().unwrap()).unwrap();
-    // Only the soft limit, so that it can be lifted again.
+    // Sets only the soft limit, so that it can be lifted again.
     let limits = Rlimit { current: bytes, maximum: None };
     prlimit(Pid::from_raw(id), Resource::Fsize, limits).unwrap();
 }
@@ -175,7 +175,8 @@ async fn says_that_it_is_full(client: &Client, server: &Server, run: &str) {
     .await;
 }
 
-/// Nobody drives the run any more, and the engine can't write that it is there. The server knows it all the same.
+/// No engine drives the run any more, and the engine can't write that it is there. The server knows it all
+/// the same.
 async fn says_that_its_engine_is_there(server: &Server, run: &str) {
     let (engines, problems) = told(server, &["get", "engines"]).await;
     assert!(engines.contains("cant-write"), "{engines}");
@@ -188,14 +189,14 @@ async fn says_that_its_engine_is_there(server: &Server, run: &str) {
         described.contains("It waits for an engine").then_some(described)
     })
     .await;
-    // As one line, however wide the terminal is.
+    // Joined into one line, however wide the terminal is.
     let described = described.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(described.contains("is there, but can't write"), "{described}");
     assert!(described.contains("the store is full"), "{described}");
     assert!(!described.contains("none is there"), "{described}");
 }
 
-/// What a command that goes well writes to stdout and to stderr.
+/// What a command that succeeds writes to stdout and to stderr.
 async fn told(server: &Server, args: &[&str]) -> (String, String) {
     let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_replictl"))
         .env("REPLIBOOK_SERVER", format!("http://{}", server.address))

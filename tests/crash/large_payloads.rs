@@ -1,4 +1,4 @@
-//! How much memory a server takes whose agents all answer with the worst that may come in.
+//! How much memory a server takes if all its agents answer with the worst that may come in.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -16,14 +16,14 @@ use crate::crash::server::{Client, Server};
 
 const AGENTS: usize = 60;
 
-/// KiB that a server may take at most, however it was built. What it holds of these agents at a time is
-/// a payload, arguments and results of each, somewhat less than 1 MiB.
+/// How many KiB a server may take at most, however it was built. For each agent it holds a payload, arguments
+/// and results at a time, each somewhat less than 1 MiB.
 const MOST: u64 = 400 * 1024;
 
 const LARGE: &str = "crash.example.com/large";
 
-/// Objects within each other, which take most memory once they are values: some 12 MiB in all. The text
-/// beside them makes it nearly as many bytes as may come in.
+/// Objects nested in each other, which take the most memory once they are values: some 12 MiB in all. The
+/// text beside them brings the payload close to the bytes that may come in.
 fn payload() -> String {
     let chain = format!("{}1{}", r#"{"a":"#.repeat(60), "}".repeat(60));
     let mut text = format!("[{}]", vec![chain; 325].join(","));
@@ -33,7 +33,7 @@ fn payload() -> String {
     text
 }
 
-/// The kinds of the actions that the agents know, by identifier.
+/// The kinds of the actions that the agents know, by their identifiers.
 type Known = Arc<Mutex<HashMap<String, String>>>;
 
 async fn schedule(State((known, _)): State<(Known, Arc<str>)>, body: String) -> String {
@@ -56,7 +56,7 @@ async fn node(Path(agent): Path<String>) -> String {
     json!({ "node_id": agent, "node_status": "HEALTHY", "attributes": {} }).to_string()
 }
 
-/// Agents that do everything at once; the cluster of them.
+/// Starts agents that do every action at once, and returns their cluster.
 async fn agents() -> Value {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -78,7 +78,7 @@ async fn agents() -> Value {
     })
 }
 
-/// The second step gets what the first one returned.
+/// A playbook in which the second step gets what the first one returned.
 fn playbook() -> Value {
     json!({
         "apiVersion": "replicante.io/v1", "kind": "Playbook",

@@ -1,9 +1,8 @@
-//! What happens to real processes in the middle of a run: servers and agents are killed again and again,
-//! the store goes away, comes late, takes no more, or may not be written to, clocks are off, and agents answer with
-//! as much as may come in. The run goes on where it can and says what it waits for where it can't, and no agent
-//! does anything twice.
+//! What happens to real processes in the middle of a run: servers and agents are killed again and again; the
+//! store goes away, comes late, is full or read-only; clocks are off; and agents answer with as much as may
+//! come in. The run goes on if it can, and says what it waits for if it can't. No agent does anything twice.
 //!
-//! `REPLIBOOK_SEED` repeats the moments of an earlier run of these tests.
+//! `REPLIBOOK_SEED` repeats the moments of an earlier test run.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
@@ -37,16 +36,16 @@ use moments::{moments, twenty};
 use server::{Client, LIMIT, Server, assert_done_once, assert_loaded, start_run};
 use stages::Scene;
 
-/// Agents of the run.
+/// How many agents the run has.
 const AGENTS: u16 = 12;
 
-/// The seed that the environment names, or another one.
+/// The seed in the environment, or a new one.
 fn seed() -> u64 {
     let seed = std::env::var("REPLIBOOK_SEED").ok().map(|text| text.parse().unwrap());
     seed.unwrap_or_else(rand::random::<u64>)
 }
 
-/// The address of a database of its own, on the server that the tests of this program share.
+/// The address of a new database, on the server that the tests of this program share.
 fn database() -> String {
     let name = format!("replibook_test_{}", uuid::Uuid::new_v4().simple());
     mongodb::with_database(mongodb::shared(), &name)
@@ -69,7 +68,7 @@ async fn a_server_that_is_killed_twenty_times_finishes_three_stages_and_does_not
     scene.end_well(server, &run).await;
 }
 
-/// Each server has to wait until the lease of the one before has run out.
+/// Each server has to wait until the lease of its predecessor has run out.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_on_mongodb_that_is_killed_ten_times_finishes_the_run_and_does_nothing_twice() {
     let store = Some(database());

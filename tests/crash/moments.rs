@@ -1,4 +1,4 @@
-//! When a server dies.
+//! The moments at which servers die.
 
 use std::time::Duration;
 
@@ -6,31 +6,31 @@ use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom as _, SliceRandom as _};
 use rand::{Rng as _, SeedableRng as _};
 
-/// Moments at which the server dies by chance. With the two exact points it dies ten times.
+/// How many servers die at random moments. With the two exact points that makes ten.
 const BY_CHANCE: u32 = 8;
 
-/// The points in the code at which a server in a debug build can be told to die: the call is
-/// committed but not sent; it is sent but its answer is not committed.
+/// The points in the code at which a server in a debug build can be told to die: when the call is committed
+/// but not sent, and when it is sent but its answer is not committed.
 const POINTS: [&str; 2] = ["before-post", "after-post"];
 
 /// When a server dies.
 #[derive(Clone, Debug)]
 pub(crate) enum Moment {
-    /// It is killed so long after it began to listen: perhaps before it has taken up the run.
+    /// It is killed this long after it began to listen: perhaps before it has taken up the run.
     Listening(Duration),
-    /// It is killed so long after the run went on.
+    /// It is killed this long after the run went on.
     GoingOn(Duration),
-    /// It kills itself at a point in its code, when it comes there for the n-th time.
+    /// It kills itself when it comes to this point in its code for the n-th time.
     Point(&'static str, u32),
 }
 
-/// Points of which every stage meets two by chance. One at which a stage is entered, and one at its end,
-/// are met in any case.
+/// Points from which two are drawn for every stage. Besides, the point at which the next stage is entered, or
+/// at the last stage the end of the run, is always met.
 const POINTS_OF_STAGES: [(&str, u32); 4] =
     [("before-post", 3), ("after-post", 3), ("before-commit", 8), ("after-commit", 8)];
 
-/// Twenty moments in a run of three stages, in order. Each stage meets at least five of them: what ends
-/// its moments is the point at which the next one is entered, or at which the run gets its end.
+/// Twenty moments in a run of three stages, in order. Each stage meets at least five of them, since the point
+/// at which the next stage is entered, or at which the run ends, closes the moments of a stage.
 pub(crate) fn twenty(seed: u64) -> Vec<Moment> {
     let mut random = StdRng::seed_from_u64(seed);
     let mut moments = Vec::new();
@@ -47,7 +47,7 @@ pub(crate) fn twenty(seed: u64) -> Vec<Moment> {
         moments.extend(of_stage);
         moments.push(Moment::Point(end, 1));
     }
-    // The first server is asked to start the run, so it must not die before it answered.
+    // The first server is asked to start the run, so it must not die before it has answered.
     let first = moments.iter().position(|moment| matches!(moment, Moment::GoingOn(_)));
     moments.swap(0, first.unwrap_or_default());
     moments
@@ -62,7 +62,7 @@ pub(crate) fn moments(seed: u64) -> Vec<Moment> {
         .collect();
     moments.extend(POINTS.map(|point| Moment::Point(point, random.random_range(1..=3))));
     moments.shuffle(&mut random);
-    // The first server is asked to start the run, so it must not die before it answered.
+    // The first server is asked to start the run, so it must not die before it has answered.
     moments.insert(0, first);
     moments
 }

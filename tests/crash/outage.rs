@@ -11,16 +11,16 @@ use crate::crash::server::{Client, LIMIT, Server, assert_done_once, start_run};
 use crate::mongodb::TestServer;
 use crate::wait;
 
-/// Agents of the run.
+/// How many agents the run has.
 const AGENTS: u16 = 6;
 
-/// How long the store is gone: much longer than a lease, so that the engine loses the run meanwhile.
+/// How long the store is gone: much longer than a lease, so that the engine loses the run.
 const GONE: Duration = Duration::from_secs(60);
 
-/// How long the next server of the store lets wait for it: shorter than a lease.
+/// How long the store's server stays dead before the next one starts: shorter than a lease.
 const DEAD: Duration = Duration::from_secs(8);
 
-/// A run that goes on, and what it goes over.
+/// A run that goes on, with its server, its store and its agents.
 struct Scene {
     client: Client,
     database: TestServer,
@@ -86,7 +86,7 @@ async fn pass(time: Duration) {
 async fn a_run_waits_for_a_store_that_is_gone_for_a_minute_and_then_goes_on() {
     let scene = Scene::start(&[]).await;
     assert_eq!(scene.ready().await, 200);
-    // It holds every connection open and answers nothing.
+    // A frozen store keeps every connection open and answers nothing.
     scene.database.freeze();
     scene.until_ready_says(503).await;
     pass(GONE).await;

@@ -1,4 +1,4 @@
-//! A server with a file of SQLite of which pages hold nothing but noise.
+//! A server whose SQLite file has pages that hold nothing but noise.
 
 use std::path::Path;
 
@@ -8,10 +8,10 @@ use tokio::process::Command;
 use crate::crash::server::{Client, Remains, Server};
 use crate::noise;
 
-/// Runs that wait for approval: enough that they fill several pages.
+/// Runs that wait for approval: enough to fill several pages.
 const RUNS: usize = 40;
 
-/// Exit code of `replictl` for what is damaged.
+/// Exit code of `replictl` if what it asks for is damaged.
 const DAMAGED: i32 = 14;
 
 const PLAYBOOK: &str = r#"{
@@ -25,7 +25,7 @@ const CLUSTER: &str = r#"{
   "apiVersion": "replicante.io/v1", "kind": "Cluster", "metadata": { "name": "none" }, "spec": { "agents": [] }
 }"#;
 
-/// A server that was stopped, and its runs, oldest first.
+/// What a stopped server has left, and the ids of its runs, oldest first.
 async fn stopped(dir: &Path, client: &Client) -> (Remains, Vec<String>) {
     let server = Server::start(dir, None, None).await;
     let api = format!("http://{}/api/v1", server.address);
@@ -43,7 +43,8 @@ async fn stopped(dir: &Path, client: &Client) -> (Remains, Vec<String>) {
     (server.stop().await, runs)
 }
 
-/// Overwrites pages of these tables and indexes with noise: the first leaf of each, or all of it.
+/// Overwrites pages of the tables and indexes that match `like` with noise: the first leaf of each, or all
+/// pages.
 fn spoil(remains: &Remains, like: &str, all: bool) {
     let path = remains.settings.data.join(replibook::store::sqlite::DATABASE_FILE);
     let pages = noise::pages_of(&path, like, (!all).then_some("leaf"));
@@ -64,8 +65,8 @@ async fn replictl(server: &Server, args: &[&str]) -> (String, String, Option<i32
     (text(output.stdout), text(output.stderr), output.status.code())
 }
 
-/// The server says that its database is damaged to whoever asks whether it is ready, once in its log, and in its
-/// numbers. Only the log says where the file is.
+/// The server says that its database is damaged: to everybody who asks whether it is ready, once in its log,
+/// and in its metrics. Only the log says where the file is.
 async fn says_that_it_is_damaged(client: &Client, server: &Server) {
     let get = async |path: &str| {
         let url = format!("http://{}{path}", server.address);

@@ -1,9 +1,9 @@
 //! A data directory that can't be written to.
 //!
-//! A file system that is mounted read-only needs rights that a test does not have, so here the files may only be
-//! read: to the server it is the same that it can't open them for writing. Root may write to everything, so for root
-//! the server runs as another user, who owns the files. What SQLite says of a database that
-//! becomes read-only while it is open is tested beside the thread that writes.
+//! Mounting a file system read-only needs rights that a test does not have. So here the files themselves are
+//! read-only, which is the same to the server: it can't open them for writing. Root may write to every file,
+//! so for root the server runs as another user, who owns the files. The unit tests of the thread that writes
+//! cover a database that becomes read-only while it is open.
 
 use std::fs::Permissions;
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -15,10 +15,10 @@ use crate::crash::stages::Scene;
 /// The user "nobody", who owns nothing.
 const NOBODY: u32 = 65_534;
 
-/// Another user than that.
+/// A user other than "nobody".
 const SOMEBODY: u32 = 4_711;
 
-/// Exit code of a server that does not start.
+/// Exit code of a server that can't start.
 const FAILED: i32 = 1;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -38,7 +38,7 @@ async fn a_data_directory_of_another_user_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let settings = as_a_user(dir.path());
     if settings.user.is_none() {
-        // Who is not root can give nothing away.
+        // Only root can give files to another user.
         return;
     }
     std::fs::create_dir(&settings.data).unwrap();
@@ -76,13 +76,13 @@ async fn a_run_outlives_a_time_in_which_its_store_may_not_be_written_to() {
     scene.end_well(server, &run).await;
 }
 
-/// A server that has no more rights than its files give it.
+/// A server with no more rights than its files give it.
 fn as_a_user(dir: &Path) -> Settings {
     let settings = Settings::in_dir(dir);
     if !rustix::process::getuid().is_root() {
         return settings;
     }
-    // The user may not even reach the program where it was built.
+    // That user may not even reach the program where it was built.
     std::fs::set_permissions(dir, Permissions::from_mode(0o755)).unwrap();
     let program = dir.join("replibook");
     if std::fs::hard_link(&settings.program, &program).is_err() {
@@ -91,7 +91,7 @@ fn as_a_user(dir: &Path) -> Settings {
     Settings { program, user: Some(NOBODY), ..settings }
 }
 
-/// Gives the server's files to it, for reading and writing or for reading alone.
+/// Lets the server's user read and write the files, or only read them.
 fn set_writable(settings: &Settings, writable: bool) {
     let entries = std::fs::read_dir(&settings.data).unwrap();
     let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
@@ -110,7 +110,7 @@ fn set_writable(settings: &Settings, writable: bool) {
     }
 }
 
-/// Starts a server that does not come up, and returns what it said.
+/// Starts a server that is expected to fail, and returns what it said.
 async fn refused(settings: &Settings) -> String {
     let output = settings.command("127.0.0.1:0", None).stdin(std::process::Stdio::piped()).output();
     let output = tokio::time::timeout(crate::crash::server::LIMIT, output).await.unwrap().unwrap();

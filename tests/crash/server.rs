@@ -1,4 +1,4 @@
-//! A server that dies and comes back, and those who use it.
+//! A server that dies and comes back, and the client that uses it.
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
@@ -13,24 +13,24 @@ use tokio::process::Command;
 use crate::crash::moments::Moment;
 use crate::{examples, wait};
 
-/// Far beyond what the whole run takes, also on a busy machine.
+/// Far longer than the whole run takes, even on a busy machine.
 pub(crate) const LIMIT: Duration = Duration::from_secs(240);
 
-/// SIGKILL.
+/// The number of SIGKILL.
 const KILLED: i32 = 9;
 
 /// How a server is started, each time.
 #[derive(Clone)]
 pub(crate) struct Settings {
-    /// Its program.
+    /// Path of the program that is started.
     pub(crate) program: PathBuf,
-    /// Its store; none: in the data directory.
+    /// The address of its store; none for a store in the data directory.
     pub(crate) store: Option<String>,
     pub(crate) data: PathBuf,
     pub(crate) log: PathBuf,
     pub(crate) args: Vec<&'static str>,
     pub(crate) env: Vec<(&'static str, PathBuf)>,
-    /// The user that it runs as, if that is another one.
+    /// The user that it runs as; none for the user of the test.
     pub(crate) user: Option<u32>,
 }
 
@@ -65,7 +65,7 @@ impl Settings {
     }
 }
 
-/// The server: killed and started again on the same address and the same data.
+/// A running server, which can be killed and started again on the same address and the same data.
 pub(crate) struct Server {
     settings: Settings,
     pub(crate) address: String,
@@ -73,7 +73,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts it, with a store in its own directory or at an address.
+    /// Starts a server, with a store in its own directory or at an address.
     pub(crate) async fn start(dir: &Path, store: Option<&str>, moment: Option<&Moment>) -> Self {
         let settings = Settings { store: store.map(str::to_owned), ..Settings::in_dir(dir) };
         Self::start_with(settings, moment).await
@@ -86,19 +86,19 @@ impl Server {
         Self { settings, address, process }
     }
 
-    /// All that it and those before it have logged.
+    /// Everything that this server and its predecessors have logged.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(&self.settings.log).unwrap()
     }
 
-    /// Kills it at once.
+    /// Kills the server at once.
     pub(crate) async fn kill(self) -> Remains {
         let status = self.process.kill().await.unwrap();
         assert_eq!(status.signal(), Some(KILLED), "{status}");
         Remains { settings: self.settings, address: self.address }
     }
 
-    /// Lets it stop.
+    /// Asks the server to stop, and waits until it has.
     pub(crate) async fn stop(self) -> Remains {
         self.process.stop().await;
         Remains { settings: self.settings, address: self.address }
@@ -128,10 +128,10 @@ impl Server {
         Remains { settings: self.settings, address: self.address }
     }
 
-    /// Starts it again where the one before listened.
+    /// Starts a server where its predecessor listened.
     pub(crate) async fn again(remains: Remains, moment: Option<&Moment>) -> Self {
         let Remains { settings, address } = remains;
-        // For a moment another program may have been given the port for a connection of its own.
+        // Another program may have got the port for a moment, for a connection of its own.
         let process = wait::until("the server's own port", LIMIT, async || {
             let command = settings.command(&address, moment);
             match Process::start("the server", command, &settings.log).await {
@@ -145,23 +145,23 @@ impl Server {
     }
 }
 
-/// Lets a random time pass, after which something is killed.
+/// Lets time pass, after which something is killed.
 pub(crate) async fn pass(length: Duration) {
     tokio::time::sleep(length).await;
 }
 
-/// What a server that died leaves.
+/// What a server leaves when it has ended.
 pub(crate) struct Remains {
     pub(crate) settings: Settings,
     address: String,
 }
 
-/// A client of the server's and the agents' API.
+/// A client for the server's and the agents' API.
 pub(crate) struct Client(pub(crate) reqwest::Client);
 
 impl Client {
     pub(crate) fn new() -> Self {
-        // A second test in this process has it installed already.
+        // Another test of this process may have installed the provider before.
         let _ = rustls::crypto::ring::default_provider().install_default();
         Self(
             reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().unwrap(),
@@ -185,7 +185,7 @@ impl Client {
         page.items
     }
 
-    /// Returns once the run has an event that it did not have.
+    /// Returns once the run has a new event.
     pub(crate) async fn wait_until_it_goes_on(&self, address: &str, id: &str) {
         let last = self.events(address, id).await.last().map_or(0, |event| event.seq);
         let url = format!("http://{address}/api/v1/runs/{id}/events?limit=1000&after={last}");
@@ -196,7 +196,7 @@ impl Client {
         .await;
     }
 
-    /// The run, once it has ended.
+    /// Waits until the run has ended, and returns it.
     pub(crate) async fn until_final(&self, address: &str, id: &str) -> RunView {
         wait::until("the run to end", LIMIT, async || {
             let run = self.run(address, id).await;
@@ -206,7 +206,7 @@ impl Client {
     }
 }
 
-/// Applies the cluster and the example's playbook, and starts a run, one agent at a time.
+/// Applies the cluster and the example's playbook, and starts a run that goes one agent at a time.
 pub(crate) async fn start_run(
     client: &Client,
     server: &Server,
@@ -238,10 +238,10 @@ pub(crate) async fn start_run(
     run.id.to_string()
 }
 
-/// Proves from the agents' own records that each did its two actions, and each of them once.
+/// Proves from the agents' own records that each did its two actions, and did each of them once.
 pub(crate) async fn assert_done_once(client: &Client, fleet: &Fleet) {
     for (node, address) in fleet.agents() {
-        // What the commands themselves left on disk.
+        // The lines that the commands themselves left on disk.
         assert_eq!(fleet.effects(&node.id).unwrap(), ["drain", "restart"], "{}", node.id);
         let api = format!("{address}/api/unstable");
         let finished: Value = client.get(&format!("{api}/actions/finished")).await;
@@ -258,7 +258,7 @@ pub(crate) async fn assert_done_once(client: &Client, fleet: &Fleet) {
     }
 }
 
-/// The last server compiled nothing: it found what those before it had compiled.
+/// Checks that the last server compiled nothing: it found what its predecessors had compiled.
 pub(crate) async fn assert_loaded(client: &Client, server: &Server) {
     let metrics = client.0.get(format!("http://{}/metrics", server.address)).send().await.unwrap();
     let metrics = metrics.text().await.unwrap();
@@ -267,6 +267,6 @@ pub(crate) async fn assert_loaded(client: &Client, server: &Server) {
         line.unwrap_or_else(|| panic!("no {name} in {metrics}")).trim().parse().unwrap()
     };
     assert_eq!(number("replibook_plugins_compiled_total"), 0);
-    // The strategy of the run is asked by the last server too, beside the built-in plugins.
+    // The last server too asks the strategy of the run, beside the built-in plugins.
     assert!(number("replibook_plugins_loaded_total") > 4);
 }

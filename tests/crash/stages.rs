@@ -1,4 +1,4 @@
-//! The playbook of three stages, and what must be true of its run in the end.
+//! The playbook of three stages, and what must be true of its run at the end.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::crash::server::{Client, Server};
 
 const PLAYBOOK: &str = include_str!("three-stages.yaml");
 
-/// One of the same name, of whose agents each waits until it is let go.
+/// A playbook of the same name in which each agent waits until it is let go.
 pub(crate) const WAITING: &str = r#"{
   "apiVersion": "replicante.io/v1", "kind": "Playbook",
   "metadata": { "name": "three-stages", "version": "1.0.0" },
@@ -19,10 +19,10 @@ pub(crate) const WAITING: &str = r#"{
     "steps": [{ "name": "wait", "action": "crash.example.com/wait" }] }] }
 }"#;
 
-/// The stages in order.
+/// The names of the stages, in order.
 pub(crate) const STAGES: [&str; 3] = ["prepare", "change", "finish"];
 
-/// Applies the cluster and the playbook, with `change`d text, and starts a run.
+/// Applies the cluster and the playbook, after `change` has changed its text, and starts a run.
 pub(crate) async fn start_run(
     client: &Client,
     server: &Server,
@@ -32,7 +32,7 @@ pub(crate) async fn start_run(
     start_run_over(client, server, agents.cluster_document(), &change(PLAYBOOK)).await
 }
 
-/// The same of any cluster and playbook with these names.
+/// The same for any cluster and playbook with these names.
 pub(crate) async fn start_run_over(
     client: &Client,
     server: &Server,
@@ -51,9 +51,9 @@ pub(crate) async fn start_run_over(
     run.id.to_string()
 }
 
-/// Proves that the run of `count` agents ended well, that its history has no gap, and, from the agents' own
-/// records, that nothing was lost or done twice. `interrupted`: agents died too, so more may have failed
-/// on the way.
+/// Proves that the run of `count` agents ended well and that its history has no gap, and, from the agents'
+/// own records, that nothing was lost or done twice. `interrupted` says that agents died too, so more actions
+/// may have failed on the way.
 pub(crate) async fn assert_ended_well(
     client: &Client,
     server: &Server,
@@ -81,7 +81,7 @@ pub(crate) async fn assert_ended_well(
     assert_history(client, server, run, of_agents.len()).await;
 }
 
-/// Whether an agent came through a stage.
+/// Whether an event says that an agent came through a stage.
 pub(crate) fn is_done(what: &Happened) -> bool {
     matches!(what, Happened::Agent { to: AgentState::Done, .. })
 }
@@ -102,7 +102,7 @@ async fn assert_history(client: &Client, server: &Server, run: &str, agents: usi
     assert_eq!(stages, STAGES);
 }
 
-/// A directory for a test, with its server and `count` agents, and a run that goes on.
+/// A directory for one test, its `count` agents, and a client.
 pub(crate) struct Scene {
     pub(crate) client: Client,
     pub(crate) agents: Agents,
@@ -120,7 +120,7 @@ impl Scene {
         self.dir.path()
     }
 
-    /// Starts the run of three stages, and returns when it goes on.
+    /// Starts the run of three stages, and returns once it goes on.
     pub(crate) async fn start_run(&self, server: &Server) -> String {
         let run = start_run(&self.client, server, &self.agents, str::to_owned).await;
         self.client.wait_until_it_goes_on(&server.address, &run).await;

@@ -1,5 +1,5 @@
-//! A server that is asked to stop: it is gone before anybody kills it, whatever clients and agents are at, and
-//! the next one has its runs at once.
+//! A server that is asked to stop: it is gone before anybody kills it, whatever clients and agents are doing,
+//! and the next server has its runs at once.
 
 use std::time::Duration;
 
@@ -14,14 +14,15 @@ use crate::crash::server::{Client, LIMIT, Server};
 use crate::crash::stages::{self, Scene};
 use crate::wait;
 
-/// A stop takes less than one second, and more on a busy machine. This is less than anything that it must not wait
-/// for: the end of a transaction that somebody left, or of a lease.
+/// A stop takes less than a second, and more on a busy machine. This is less than everything that it must not
+/// wait for: the end of an abandoned transaction, or of a lease.
 const SOON: Duration = Duration::from_secs(6);
 
-/// Agents of a run whose end takes a while: their records and events are many times what one write stamps.
+/// Agents of a run that takes a while to end: it has many times more records and events than one write
+/// stamps.
 const MANY: usize = 12_000;
 
-/// Asks a server to stop, which waits for nothing but the ends of its commits.
+/// Asks a server to stop. It may wait for nothing but the ends of its commits.
 async fn terminate(server: &mut Server) {
     let id = i32::try_from(server.process.id().unwrap()).unwrap();
     kill_process(Pid::from_raw(id).unwrap(), Signal::TERM).unwrap();
@@ -31,7 +32,7 @@ async fn terminate(server: &mut Server) {
     assert!(status.success(), "{status}\n{log}");
 }
 
-/// Clients in the middle of something.
+/// Opens connections of clients that are in the middle of something.
 async fn busy(server: &Server, run: &str) -> Vec<TcpStream> {
     let host = &server.address;
     let half_head = format!("GET /api/v1/runs HTTP/1.1\r\nhost: {host}\r\nx-ha");
@@ -68,7 +69,7 @@ async fn stops_soon_and_the_next_one_goes_on(store: Option<String>) {
     .await;
     let _clients = busy(&server, &run).await;
     terminate(&mut server).await;
-    // If it had to cut something off, it says so.
+    // If it had had to cut something off, it would say so.
     assert!(!server.log().contains("did not stop in time"), "{}", server.log());
 
     let next = Server::start(scene.path(), store.as_deref(), None).await;
@@ -81,10 +82,10 @@ async fn stops_soon_and_the_next_one_goes_on(store: Option<String>) {
     scene.agents.stop().await;
 }
 
-/// How often a run may have ended before its server is stopped.
+/// How often a run may end before its server is stopped.
 const ATTEMPTS: u32 = 4;
 
-/// Nobody answers at these addresses, and none of them is selected before the run is cancelled.
+/// Agents at addresses where nobody answers. None of them is selected before the run is cancelled.
 fn many_members(count: usize) -> String {
     let agent =
         |n| json!({ "id": format!("node-{n}"), "address": format!("http://127.0.0.1:9/{n}") });
@@ -95,8 +96,8 @@ fn many_members(count: usize) -> String {
     document.to_string()
 }
 
-/// Stops a server whose run is finishing, and has the next one end the run. A fast server may have ended it before it
-/// was stopped: then that is tried again with twice as many agents.
+/// Stops a server whose run is finishing, and has the next server end the run. A fast server may have ended
+/// it before: then the same is tried again with twice as many agents.
 async fn stops_while_a_run_is_finishing(store: impl Fn() -> Option<String>) {
     for attempt in 0..ATTEMPTS {
         if stopped_while_a_run_was_finishing(store(), MANY << attempt).await {
@@ -119,7 +120,7 @@ async fn stopped_while_a_run_was_finishing(store: Option<String>, agents: usize)
     let goes = async || (status().await == RunStatus::Running).then_some(());
     wait::until("the run to go", LIMIT, goes).await;
     let url = format!("http://{}/api/v1/runs/{run}/commands", server.address);
-    // Its answer may come when the run is over.
+    // The answer may come only when the run is over.
     let asked = client.0.post(url).json(&json!({ "command": "cancel" })).send();
     let asked = tokio::spawn(asked);
     let finishes = async || {

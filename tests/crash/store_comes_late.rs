@@ -11,7 +11,7 @@ use crate::crash::server::{Client, LIMIT};
 use crate::mongodb::TestServer;
 use crate::wait;
 
-/// A server on a port that was free a moment ago, and its address.
+/// Starts a server on a port that was free a moment ago. Also returns its address.
 fn start(dir: &std::path::Path, store: &str) -> (Child, String) {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let log = std::fs::File::options().create(true).append(true).open(dir.join("log")).unwrap();
@@ -71,7 +71,7 @@ async fn a_server_that_waits_for_its_store_stops_when_it_is_asked_to() {
     until_it_says(&Client::new(), &address, "/readyz", 503).await;
     let id = i32::try_from(server.id().unwrap()).unwrap();
     kill_process(Pid::from_raw(id).unwrap(), Signal::TERM).unwrap();
-    // A try of its own takes 5 s.
+    // One attempt to reach the store takes 5 s; a stop must not wait for it.
     let status = tokio::time::timeout(Duration::from_secs(4), server.wait()).await;
     assert!(status.expect("it stops").unwrap().success());
 }

@@ -1,4 +1,4 @@
-//! What a run says while it waits: of an action that comes after others in its agent's queue, and of an
+//! What a run says while it waits: for an action that comes after others in its agent's queue, and for an
 //! agent that stands still.
 
 use replibook::api::wire::{JournalView, Listing};
@@ -12,7 +12,7 @@ use crate::crash::server::{LIMIT, Server};
 use crate::crash::stages::{self, Scene};
 use crate::wait;
 
-/// Of another who uses the agent.
+/// The action of somebody else who uses the agent.
 const OTHER: &str = "11111111-2222-4333-8444-555555555555";
 
 /// What `replictl` prints.
@@ -24,7 +24,7 @@ async fn replictl(server: &Server, words: &[&str]) -> String {
         .await
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    // A paragraph is broken into lines anywhere.
+    // Paragraphs may be broken into lines anywhere.
     let text = String::from_utf8(output.stdout).unwrap();
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -34,7 +34,7 @@ async fn a_run_says_what_its_actions_wait_behind_and_which_agent_does_not_answer
     let scene = Scene::new(2).await;
     let server = Server::start(scene.path(), None, None).await;
     let agent = scene.agents.api(0);
-    // It keeps the first agent busy.
+    // This action keeps the first agent busy.
     let other = json!({ "id": OTHER, "kind": "crash.example.com/wait", "args": null });
     let posted = scene.client.0.post(format!("{agent}/action")).json(&other).send().await.unwrap();
     assert!(posted.status().is_success(), "{}", posted.text().await.unwrap());

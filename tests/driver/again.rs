@@ -1,4 +1,4 @@
-//! Runs that go over agents of a finished one again.
+//! Runs that go again over agents of a finished run.
 
 use replibook::agent::{Script, When};
 use replibook::run::{
@@ -16,7 +16,7 @@ fn failed(run: RunId) -> RetryOf {
     RetryOf { run, failed: true, skipped: false, unfinished: false }
 }
 
-/// Creates the run over these agents of another one, as the API does.
+/// Creates a run over these agents of another run, as the API does.
 async fn again(scene: &Scene, of: RetryOf) -> RunId {
     let finished = scene.store.run(of.run).await.unwrap().unwrap();
     let id = RunId(Uuid::now_v7());
@@ -46,7 +46,7 @@ async fn only_the_agents_that_failed_are_gone_over_again() {
     let agents: Vec<_> = records.iter().map(|record| record.agent.as_str()).collect();
     assert_eq!(agents, ["node-2"]);
     assert_eq!(scene.executions(), [1, 1, 2, 1]);
-    // The run that it goes over is as it was.
+    // The finished run is unchanged.
     let first = scene.store.run(first).await.unwrap().unwrap();
     assert_eq!(first.progress.count(AgentState::Failed), 1);
     engine.stop().await;

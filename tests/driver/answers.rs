@@ -56,7 +56,7 @@ async fn an_agent_that_is_down_for_a_while_is_waited_for_and_takes_part() {
 async fn agents_behind_a_slow_line_answer_when_a_stage_begins() {
     let scene = scene(4).await;
     for index in 0..4 {
-        // 20 kB at 800 bytes a second; the last one would take a day.
+        // 20 kB at 800 bytes a second; the last agent would take a day.
         let takes = if index == 3 { 86_400 } else { 25 };
         scene.agents.set_slow(&address(index), Millis::from_secs(takes));
     }
@@ -74,7 +74,7 @@ async fn agents_behind_a_slow_line_answer_when_a_stage_begins() {
     engine.stop().await;
 }
 
-/// Also if a guard makes the expression false for every agent that does not answer.
+/// Even if a guard makes the expression false for every agent that does not answer.
 #[tokio::test(start_paused = true)]
 async fn an_agent_that_stays_down_takes_part_as_unreachable() {
     for (select, failed, status) in [
@@ -100,7 +100,7 @@ async fn an_agent_that_stays_down_takes_part_as_unreachable() {
     }
 }
 
-/// Whoever asks again is answered the same.
+/// An agent that refuses is not asked again: it would give the same answer.
 #[tokio::test(start_paused = true)]
 async fn an_agent_that_refuses_to_say_takes_part_as_refused_at_once() {
     for (status, reason) in [
@@ -136,7 +136,7 @@ async fn half_of_a_large_cluster_that_is_down_costs_one_patience_and_not_many() 
     let count = 2_000;
     let scene = scene(count).await;
     for index in (0..count).step_by(2) {
-        // What is sent there gets no answer.
+        // Requests to these agents get no answer.
         scene.agents.set_latency(&address(index), Millis::from_secs(7_200));
     }
     let start = scene.now();
@@ -204,7 +204,7 @@ async fn a_step_sees_the_shards_afresh_before_it_and_those_of_the_stage_in_its_a
     engine.stop().await;
 }
 
-/// What it says more does not fail the run, and does not leave it out.
+/// What an agent says beyond the limit neither fails the run nor leaves the agent out of it.
 #[tokio::test(start_paused = true)]
 async fn an_agent_that_says_too_much_takes_part_as_malformed_at_once() {
     let scene = scene(3).await;
@@ -223,7 +223,7 @@ async fn an_agent_that_says_too_much_takes_part_as_malformed_at_once() {
     engine.stop().await;
 }
 
-/// However much it says: a record has to fit a commit with hundreds of others.
+/// Even if the agent says much: a record has to fit into a commit with hundreds of others.
 #[tokio::test(start_paused = true)]
 async fn a_look_before_a_step_keeps_no_more_than_one_when_the_stage_begins() {
     let scene = scene(1).await;
@@ -239,7 +239,7 @@ async fn a_look_before_a_step_keeps_no_more_than_one_when_the_stage_begins() {
     engine.stop().await;
 }
 
-/// It is SKIPPED there whatever it says.
+/// An agent that failed in an earlier stage is SKIPPED in the later ones, whatever it says.
 #[tokio::test(start_paused = true)]
 async fn no_later_stage_waits_for_who_failed_in_one_before() {
     let scene = scene(3).await;

@@ -1,4 +1,5 @@
-//! Clocks that are an hour off: the store's, between one engine and the next, and that of one engine.
+//! Clocks that are an hour off: the store's, set back between one engine and the next, and that of one
+//! engine.
 
 use replibook::agent::{Script, When};
 use replibook::run::{Happened, Millis, RunStatus};
@@ -6,11 +7,11 @@ use serde_json::json;
 
 use crate::scene::Scene;
 
-/// So far is a clock off.
+/// How far a clock is off.
 const HOUR: Millis = Millis::from_secs(3_600);
 
-/// Virtual time in which a run must end that has a minute to wait for. The other clock would have it wait
-/// for an hour more.
+/// The virtual time in which a run that waits for a minute must end. By the other clock it would wait for an
+/// hour more.
 const SOON: Millis = Millis::from_secs(300);
 
 const RETRY: &str = "retry: { attempts: 2, initial: 1m, factor: 1, max: 1m }";
@@ -49,7 +50,7 @@ async fn an_action_that_was_sent_is_followed_and_not_sent_again() {
     }
     first.kill().await;
     scene.set_back(HOUR);
-    // As a store does at its start whose engines are gone.
+    // A store does this at its start, when its engines are gone.
     scene.store.release(run, 1).await.unwrap();
     let second = scene.engine("engine-2");
     let begun = scene.now();

@@ -10,10 +10,10 @@ use crate::scene::Scene;
 
 const ALLOW: &str = "concurrency: allow";
 
-/// How long a command may take where nothing is in the way.
+/// How long a command may take if nothing is in the way.
 const SOON: Millis = Millis::from_secs(2);
 
-/// A scene with one agent, each of whose actions takes so long.
+/// A scene with one agent whose actions take `length` each.
 async fn slow(length: Millis) -> Scene {
     let scene = Scene::new(1).await;
     scene.script(0, Script::Succeed { when: When::After(length), payload: json!({}) });
@@ -26,7 +26,7 @@ async fn begin(scene: &Scene, name: &str) -> RunId {
     id
 }
 
-/// Asks something of a run, and waits until that was done.
+/// Sends a command to a run, and waits until it is applied.
 async fn ask(scene: &Scene, run: RunId, verb: Verb, within: Millis) {
     let command = scene.command(run, verb).await;
     let start = scene.now();
@@ -47,7 +47,7 @@ async fn is_driven(scene: &Scene, run: RunId) -> bool {
     !scene.store.holders(&[run]).await.unwrap().is_empty()
 }
 
-/// Two engines of one place each, and a run that each of them drives.
+/// Two engines with one place each, and the two runs that they drive.
 async fn two_that_are_full(scene: &Scene) -> ([RunningEngine; 2], [RunId; 2]) {
     let first = scene.engine_with("engine-1", 1);
     let one = begin(scene, "one").await;
@@ -115,7 +115,7 @@ async fn a_run_that_a_drain_left_is_steered_and_starts_nothing_beyond_the_places
     }
 }
 
-/// A playbook of two steps, of which the second one is not begun while a run is on hold.
+/// A playbook of two steps. The second one is not begun while the run is on hold.
 const TWO_STEPS: &str = "
 apiVersion: replicante.io/v1
 kind: Playbook
@@ -130,7 +130,7 @@ spec:
         - { name: second, action: test.example.com/second }
 ";
 
-/// Its time on hold is over then, and would not count for it while it waits.
+/// The time on hold is over when the run is resumed. It must not count against the run while it waits.
 #[tokio::test(start_paused = true)]
 async fn a_run_that_was_on_hold_goes_on_beyond_the_places_when_it_is_resumed() {
     let scene = slow(Millis::from_secs(60)).await;

@@ -1,4 +1,5 @@
-//! A mistake in the engine itself that breaks off the task of a run, also where that was not expected.
+//! A mistake in the engine itself that breaks off the task of a run, even at a point where that is not
+//! expected.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +13,8 @@ use replibook::store::memory::FaultMoment;
 use crate::driver::PLAIN;
 use crate::scene::Scene;
 
-/// Panics when asked for the first wait of a run for a store that does not answer, while `breaks` is set.
+/// A clock that panics, while `breaks` is set, when it is asked for the first wait of a run for a store that
+/// does not answer.
 struct Breaking {
     inner: Arc<dyn Clock>,
     breaks: AtomicBool,

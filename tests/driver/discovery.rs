@@ -1,4 +1,4 @@
-//! Runs over clusters whose members a platform tells of.
+//! Runs over clusters whose members come from a platform.
 
 use replibook::agent::{Script, When};
 use replibook::run::{AgentState, Happened, Millis, ReasonCode, Run, RunId, RunStatus, Verb};
@@ -10,12 +10,12 @@ use super::scene::{Scene, address};
 const URL: &str = "http://platform";
 
 impl Scene {
-    /// Applies the cluster anew: the first `declared` agents, and a platform for the others.
+    /// Applies the cluster again: it lists the first `declared` agents, and a platform tells of the others.
     async fn discover(&self, declared: usize) {
         self.discover_each(declared, "10s").await;
     }
 
-    /// The same with a platform that is asked each such interval.
+    /// The same with this interval between two questions to the platform.
     async fn discover_each(&self, declared: usize, interval: &str) {
         let list: Vec<_> = (0..declared)
             .map(|index| json!({"id": format!("node-{index}"), "address": address(index)}))
@@ -41,7 +41,7 @@ impl Scene {
         self.start_playbook(&text).await.unwrap()
     }
 
-    /// Lets each action take so many seconds.
+    /// Lets each action take `seconds` seconds.
     fn slow(&self, seconds: u64) {
         for agent in 0..self.executions().len() {
             let when = When::After(Millis::from_secs(seconds));
@@ -49,7 +49,7 @@ impl Scene {
         }
     }
 
-    /// Waits until the platform was asked so many times more than `asked`.
+    /// Waits until the platform has been asked `times` times more than `asked`.
     async fn until_asked(&self, asked: usize, times: usize) {
         while self.platforms.asked(URL).len() < asked + times {
             self.wait(Millis(50)).await;
@@ -76,7 +76,7 @@ async fn a_run_goes_over_declared_and_discovered_agents() {
     assert_eq!(done.progress.status, RunStatus::Done, "{:?}", done.progress);
     assert_eq!(scene.executions(), vec![1; 4]);
     engine.stop().await;
-    // Nobody follows the cluster of a run that is over.
+    // The cluster of a run that is over is no longer followed.
     let asked = scene.platforms.asked(URL).len();
     scene.wait(Millis::from_secs(100)).await;
     assert_eq!(scene.platforms.asked(URL).len(), asked);
@@ -109,7 +109,7 @@ async fn an_agent_that_moves_while_the_run_goes_is_asked_at_its_new_address() {
     scene.slow(30);
     let run = scene.start_run("first", PLAIN).await;
     let engine = scene.engine("engine-1");
-    // One agent at a time: the last two move before it is their turn.
+    // One agent goes at a time: the last two move before it is their turn.
     scene.until(run, |run| run.progress.count(AgentState::Running) == 1).await;
     scene.tell(&[(0, 0), (1, 1), (2, 4), (3, 5)]);
     let done = scene.until_final(run).await;
@@ -139,12 +139,12 @@ async fn runs_of_one_cluster_share_its_follower() {
     assert!(asked <= intervals + 2, "{asked} questions in {intervals} intervals");
 }
 
-/// An agent that left while the engine of one run was dead is gone for a run of another engine, and stays
-/// so when that engine takes over the first run, which still knows it.
+/// An agent left while the engine of one run was dead. It is gone for a run of another engine. It stays gone
+/// when that engine takes over the first run, which still knows it.
 #[tokio::test(start_paused = true)]
 async fn who_left_joins_no_run_because_another_one_still_knows_it() {
     let scene = Scene::new(6).await;
-    // So short that an absent agent is gone before a lease is over.
+    // So short that an absent agent is gone before a lease has run out.
     scene.discover_each(0, "2s").await;
     let all = [(0, 0), (1, 1), (2, 2), (3, 3), (4, 4), (5, 5)];
     scene.tell(&all);
@@ -174,8 +174,8 @@ async fn who_left_joins_no_run_because_another_one_still_knows_it() {
     stays.stop().await;
 }
 
-/// What an engine that died knew of a cluster is not needed: the next one knows the members from the
-/// records of the run, and takes over a change that nobody saw.
+/// The next engine does not need what a dead one knew of a cluster: it knows the members from the run's
+/// records, and takes over a change that no engine saw.
 #[tokio::test(start_paused = true)]
 async fn a_move_while_no_engine_runs_is_taken_over_by_the_next_one() {
     let scene = Scene::new(5).await;
@@ -203,7 +203,7 @@ async fn the_next_stage_begins_with_who_is_there_then() {
     let run = scene.start_two_stages().await;
     let engine = scene.engine("engine-1");
     scene.until(run, |run| run.progress.count(AgentState::Running) == 1).await;
-    // One joins and one moves while the first stage goes.
+    // One agent joins and one moves while the first stage goes on.
     scene.tell(&[(0, 0), (1, 1), (2, 4), (3, 3)]);
     let done = scene.until_final(run).await;
     assert_eq!(done.progress.status, RunStatus::Done, "{:?}", done.progress);
@@ -281,7 +281,7 @@ async fn who_is_back_before_it_was_gone_is_a_member_also_for_the_next_engine() {
     let engine = scene.engine("engine-1");
     scene.until(run, |run| run.progress.count(AgentState::Running) == 1).await;
     scene.tell(&all[1..]);
-    // Three absences: it is to go once its action has ended.
+    // Three absences: the agent is to go once its action has ended.
     scene.wait(Millis::from_secs(45)).await;
     let records = scene.store.records(run, None, None, 10).await.unwrap();
     assert!(records[0].leaving, "{:?}", records[0]);
@@ -295,8 +295,8 @@ async fn who_is_back_before_it_was_gone_is_a_member_also_for_the_next_engine() {
     engine.stop().await;
 }
 
-/// What one person accepted says nothing of the next time, also where the numbers are the same and
-/// another stage goes.
+/// What a person accepted once does not count the next time, even if the numbers are the same and another
+/// stage goes on.
 #[tokio::test(start_paused = true)]
 async fn a_second_mass_absence_has_to_be_accepted_too() {
     let scene = Scene::new(4).await;
@@ -319,7 +319,8 @@ async fn a_second_mass_absence_has_to_be_accepted_too() {
     engine.stop().await;
 }
 
-/// Whoever resumes before the next engine has asked the platform can't have seen what it will say.
+/// If a person resumes the run before the next engine has asked the platform, they can't have seen what it
+/// will say.
 #[tokio::test(start_paused = true)]
 async fn a_mass_absence_that_the_next_engine_sees_after_a_resume_has_to_be_accepted_too() {
     let scene = Scene::new(4).await;
@@ -361,7 +362,7 @@ async fn a_newcomer_that_moves_while_it_is_asked_joins_where_it_is() {
     let run = scene.start_run("first", PLAIN).await;
     let engine = scene.engine("engine-1");
     scene.until(run, |run| run.progress.count(AgentState::Running) > 0).await;
-    // It is asked for longer than it takes until the platform tells where it went.
+    // The agent is asked for longer than it takes until the platform tells where it went.
     scene.agents.set_latency(&address(6), Millis(2_900));
     all.push((6, 6));
     scene.tell(&all);
@@ -379,7 +380,7 @@ async fn a_newcomer_that_moves_while_it_is_asked_joins_where_it_is() {
     engine.stop().await;
 }
 
-/// Sixty-four at a time are asked, for three seconds each.
+/// Sixty-four agents are asked at a time, each for three seconds.
 #[tokio::test(start_paused = true)]
 async fn newcomers_that_hang_hold_up_no_other_change() {
     const NEW: usize = 1_200;
@@ -399,7 +400,7 @@ async fn newcomers_that_hang_hold_up_no_other_change() {
     }
     scene.tell(&hanging);
     scene.until(run, |run| run.progress.counts.values().sum::<u32>() > 6).await;
-    // One moves while the others are asked.
+    // One agent moves while the others are asked.
     hanging[5] = (5, 6);
     scene.tell(&hanging);
     let asked = scene.platforms.asked(URL).len();

@@ -1,4 +1,4 @@
-//! Actions that end after the time of their step, on agents that count what they execute.
+//! Actions that end after the time limit of their step, on agents that count what they execute.
 
 use replibook::agent::{Script, When};
 use replibook::run::{AgentRecord, AgentState, Millis, RunId, RunStatus, Verb};
@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::scene::Scene;
 
-/// One agent whose actions take a minute.
+/// A scene with one agent whose actions take a minute.
 async fn slow() -> Scene {
     let scene = Scene::new(1).await;
     let when = When::After(Millis::from_secs(60));

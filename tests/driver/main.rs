@@ -1,5 +1,5 @@
-//! The engine whole, on one thread and in virtual time: the real core, driver and built-in plugins,
-//! over the store in memory and scripted agents. What goes wrong at random is in `tests/simulation/`.
+//! The whole engine, on one thread and in virtual time: the real core, driver and built-in plugins, over the
+//! store in memory and scripted agents. Random failures are in `tests/simulation/`.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::wildcard_enum_match_arm)]
 

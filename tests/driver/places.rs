@@ -1,4 +1,4 @@
-//! How many runs an engine drives at once, and which take no place.
+//! How many runs an engine drives at once, and which runs take no place.
 
 use replibook::agent::{Script, When};
 use replibook::run::{EngineId, Millis, ReasonCode, RunId, RunStatus, Verb};
@@ -18,7 +18,7 @@ async fn start(scene: &Scene, runs: usize, spec: &str) -> Vec<RunId> {
     ids
 }
 
-/// Waits until nobody drives these runs.
+/// Waits until no engine drives these runs.
 async fn until_left(scene: &Scene, ids: &[RunId]) {
     let start = scene.now();
     while !scene.store.holders(ids).await.unwrap().is_empty() {
@@ -137,7 +137,7 @@ async fn no_cluster_takes_all_places_and_an_engine_drives_no_more_than_it_may() 
     engine.stop().await;
 }
 
-/// Waits until the engine has taken these runs up, and nobody drives them any more.
+/// Waits until the engine has taken these runs up and no engine drives them any more.
 async fn until_parked(scene: &Scene, ids: &[RunId]) {
     while scene.store.unclaimed().await.unwrap() > 0 {
         scene.wait(Millis(50)).await;
@@ -145,7 +145,7 @@ async fn until_parked(scene: &Scene, ids: &[RunId]) {
     until_left(scene, ids).await;
 }
 
-/// Agents that take so long for each action.
+/// Has the first agents take `length` for each action.
 fn slow(scene: &Scene, agents: usize, length: Millis) {
     for agent in 0..agents {
         scene.script(agent, Script::Succeed { when: When::After(length), payload: json!({}) });
@@ -248,7 +248,7 @@ async fn a_run_that_waits_for_a_place_goes_to_an_engine_that_has_one() {
     scene.until(long, |run| run.progress.status == RunStatus::Running).await;
     scene.command(waits[0], Verb::Approve).await;
     scene.until(waits[0], |run| run.progress.status == RunStatus::Pending).await;
-    // Alone, it keeps what it has.
+    // Without another engine it keeps the runs that it has.
     scene.wait(Millis::from_secs(60)).await;
     let holder = async || scene.store.holders(&waits).await.unwrap().pop().unwrap().engine.0;
     assert_eq!(holder().await, "engine-1");

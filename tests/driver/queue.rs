@@ -1,4 +1,4 @@
-//! One run at a time for each cluster, in the order of their creation, whichever engines drive them.
+//! One run at a time for each cluster, in the order of creation, whichever engines drive them.
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -17,7 +17,8 @@ async fn start(scene: &Scene, runs: usize) -> Vec<RunId> {
     ids
 }
 
-/// All have ended well, each began after the one before it had ended, and nothing was done twice.
+/// Checks that all runs ended well, that each began after its predecessor had ended, and that nothing was
+/// done twice.
 async fn all_done_in_order(scene: &Scene, ids: &[RunId]) {
     let mut before: Option<Run> = None;
     for id in ids {
@@ -50,7 +51,7 @@ async fn several_engines_keep_the_order_and_each_run_says_what_it_waits_for() {
         let first = format!("waits for run {} to end{others}", ids[0]);
         assert!(waits_for(&waiting).unwrap().starts_with(&first), "{:?}", waiting.progress.reason);
     }
-    // What it says follows what happens.
+    // What the run says keeps up with what happens.
     let second = format!("waits for run {} to end; 3 more are queued before it", ids[1]);
     scene.until(ids[5], |run| waits_for(run).as_deref() == Some(second.as_str())).await;
     all_done_in_order(&scene, &ids).await;
@@ -90,7 +91,7 @@ async fn a_run_that_nobody_drives_gets_a_place_of_one_that_waits_for_it() {
     second.stop().await;
 }
 
-/// What waits is asked for once, and not by each that waits.
+/// The store is asked once for all runs that wait, and not once for each of them.
 #[tokio::test(start_paused = true)]
 async fn runs_that_wait_ask_no_more_however_many_they_are() {
     let mut asked = vec![];
@@ -102,19 +103,19 @@ async fn runs_that_wait_ask_no_more_however_many_they_are() {
         for id in &ids[1..] {
             scene.until(*id, |run| waits_for(run).is_some()).await;
         }
-        // What they were told when they came is behind them.
+        // By then, the messages of the runs' first wait are over.
         scene.wait(Millis::from_secs(5)).await;
         let before = scene.memory.calls();
         scene.wait(Millis::from_secs(60)).await;
         asked.push(scene.memory.calls() - before);
         engine.stop().await;
     }
-    // One question each second, and what an engine asks without any.
+    // One question each second, and what an engine asks even if nothing waits.
     assert!(asked[0].abs_diff(asked[1]) <= 2, "{asked:?}");
     assert!(asked[0] < 60 * 12, "{asked:?}");
 }
 
-/// Engines with hardly any room die at random moments.
+/// Engines that hardly have any places die at random moments.
 #[tokio::test(start_paused = true)]
 async fn engines_that_die_at_random_moments_keep_the_order() {
     let seed = std::env::var("REPLIBOOK_SEED").ok().and_then(|text| text.parse().ok());

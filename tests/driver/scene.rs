@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use crate::engine::RunningEngine;
 
-/// Virtual time after which a run that has not got where it should is stuck.
+/// A run that takes more virtual time than this is stuck.
 const PATIENCE: Millis = Millis::from_secs(3_600);
 
 pub(crate) struct Scene {
@@ -30,9 +30,9 @@ pub(crate) struct Scene {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) agents: FakeAgents,
     pub(crate) platforms: FakePlatforms,
-    /// The store's and the engines'.
+    /// The clock of the store and of the engines.
     pub(crate) clock: Arc<dyn Clock>,
-    /// The same, to be set.
+    /// The same clock, with which a test sets it.
     set: Arc<Off>,
     pub(crate) plugins: PluginHost,
     count: usize,
@@ -66,17 +66,17 @@ impl Scene {
         Self { store: memory.clone(), memory, agents, platforms, clock, set, plugins, count }
     }
 
-    /// Creates a run of a rolling playbook with one action, a quarter of the agents at a time.
+    /// Creates a run of a rolling playbook with one action, over a quarter of the agents at a time.
     pub(crate) async fn start_run(&self, name: &str, budget: &str) -> RunId {
         self.start_run_with(name, budget, "approval: granted").await.unwrap()
     }
 
-    /// The same with another line in the playbook's step.
+    /// The same with one more line in the playbook's step.
     pub(crate) async fn start_run_of(&self, name: &str, step: &str) -> RunId {
         self.create_run(name, "max_failed: 0", "approval: granted", step).await.unwrap()
     }
 
-    /// The same with another line in the playbook's `spec`.
+    /// The same with one more line in the playbook's `spec`.
     pub(crate) async fn start_run_with(
         &self,
         name: &str,
@@ -104,7 +104,7 @@ impl Scene {
         self.start_playbook(&text).await
     }
 
-    /// Creates a run of that playbook, which uses built-in plugins alone.
+    /// Creates a run of this playbook, which uses only built-in plugins.
     pub(crate) async fn start_playbook(&self, text: &str) -> Result<RunId, StoreError> {
         let builtins: Vec<_> = self.plugins.builtins().iter().map(|b| b.info.clone()).collect();
         let document = parse_playbook(text.as_bytes()).unwrap();
@@ -116,7 +116,7 @@ impl Scene {
         self.store.create_run(&new).await.map(|_| id)
     }
 
-    /// Applies the cluster anew.
+    /// Applies the cluster again, with this `spec`.
     pub(crate) async fn apply_cluster(&self, spec: serde_json::Value) {
         let text = json!({
             "apiVersion": "replicante.io/v1", "kind": "Cluster", "metadata": {"name": "c"},
@@ -132,28 +132,28 @@ impl Scene {
         self.engine_with(name, 10)
     }
 
-    /// An engine that goes by a clock which is so many milliseconds ahead of the store's.
+    /// Starts an engine whose clock is `millis` milliseconds ahead of the store's.
     pub(crate) fn engine_ahead(&self, name: &str, millis: i64) -> RunningEngine {
         let clock = Off::from(&self.clock, millis);
         RunningEngine::start(World { clock, ..self.world() }, name, 10)
     }
 
-    /// Sets the clock of the store and of the engines back.
+    /// Sets the clock of the store and of the engines back by this length.
     pub(crate) fn set_back(&self, length: Millis) {
         self.set.millis.fetch_sub(i64::try_from(length.0).unwrap(), Ordering::SeqCst);
     }
 
-    /// An engine that drives at most so many runs.
+    /// Starts an engine that drives at most `max_runs` runs.
     pub(crate) fn engine_with(&self, name: &str, max_runs: usize) -> RunningEngine {
         RunningEngine::start(self.world(), name, max_runs)
     }
 
-    /// An engine that reaches its agents in another way.
+    /// Starts an engine that reaches its agents through this client.
     pub(crate) fn engine_of(&self, name: &str, agents: Arc<dyn AgentClient>) -> RunningEngine {
         RunningEngine::start(World { agents, ..self.world() }, name, 10)
     }
 
-    /// An engine that goes by this clock, and what it did.
+    /// Starts an engine with a clock of its own, and returns what it does.
     pub(crate) fn engine_by(
         &self,
         name: &str,
@@ -235,7 +235,7 @@ impl Scene {
         self.store.events(run, 0, 1_000).await.unwrap()
     }
 
-    /// How often each agent executed its one action.
+    /// How often each agent executed its actions.
     pub(crate) fn executions(&self) -> Vec<u32> {
         (0..self.count).map(|i| self.agents.executions(&address(i)).values().sum()).collect()
     }
@@ -245,7 +245,7 @@ pub(crate) fn address(index: usize) -> String {
     format!("http://127.0.0.1:{}", 10_000 + index)
 }
 
-/// A clock that is ahead of another one, or behind.
+/// A clock that is ahead of another one, or behind it.
 pub(crate) struct Off {
     clock: Arc<dyn Clock>,
     millis: AtomicI64,

@@ -44,7 +44,7 @@ async fn runs_go_to_engines_that_come_later_and_then_stay() {
     scene.wait(Millis::from_secs(140)).await;
     let spread = driven(&scene, &runs).await;
     assert_eq!(spread.len(), 3, "{spread:?}");
-    // A third each, and a little slack.
+    // A third each, with a little slack.
     assert!(spread.values().all(|runs| (4..=10).contains(runs)), "{spread:?}");
     scene.wait(Millis::from_secs(30)).await;
     assert_eq!(driven(&scene, &runs).await, spread, "nothing goes back and forth");
@@ -88,8 +88,8 @@ async fn a_drained_engine_hands_over_all_its_runs_and_takes_none_until_it_is_und
     first.stop().await;
 }
 
-/// Starts a run beside others whose first agent acts for the length of that agent's script, and the next ones half
-/// a day later.
+/// Starts a run that goes beside others. Its first agent acts for as long as that agent's script says, and
+/// the next agents are started half a day later.
 async fn start_canary(scene: &Scene, name: &str, agents: &str) -> RunId {
     let text = format!(
         "apiVersion: replicante.io/v1\nkind: Playbook\n\
@@ -110,7 +110,7 @@ async fn runs_that_are_always_at_work_hold_up_none_of_those_that_could_go() {
     for n in 0..20 {
         soaking.push(start_canary(&scene, &format!("s-{n}"), "agent.id != 'node-0'").await);
     }
-    // Younger, and more than go at once.
+    // These runs are younger, and more than an engine hands over at once.
     for n in 0..60 {
         at_work.push(start_canary(&scene, &format!("w-{n}"), "agent.id == 'node-0'").await);
     }
@@ -132,7 +132,7 @@ async fn a_run_stays_if_the_engine_that_was_to_have_it_is_drained_before_it_goes
     scene.wait(Millis::from_secs(20)).await;
     let held = scene.store.holders(&runs).await.unwrap();
     let second = scene.engine_with("engine-2", 100);
-    // Their first actions take a minute.
+    // The first actions take a minute, so no run can be handed over yet.
     scene.wait(Millis::from_secs(20)).await;
     let id = EngineId("engine-2".to_owned());
     scene.store.drain_engine(&id, true, None, None).await.unwrap();
@@ -184,7 +184,8 @@ async fn runs_that_no_engine_takes_are_let_go_ever_more_rarely() {
         let when = When::After(Millis::from_secs(24 * 3_600));
         scene.script(agent, Script::Succeed { when, payload: json!({}) });
     }
-    // One cluster gets half of its places, and has them: it takes up none that waits for that cluster.
+    // Runs of one cluster get half of its places, and these two take them: it takes up no other run of that
+    // cluster.
     let full = scene.engine_with("engine-2", 4);
     for n in 0..2 {
         let allow = "concurrency: allow";

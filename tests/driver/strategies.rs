@@ -1,5 +1,5 @@
-//! Whole runs of the strategies that look at more than who is waiting: canaries that are watched, and
-//! groups.
+//! Whole runs of the strategies that look at more than which agents wait: `canary`, which watches agents, and
+//! `grouped`.
 
 use replibook::agent::{Script, When};
 use replibook::run::{
@@ -28,7 +28,7 @@ async fn record(scene: &Scene, run: RunId, agent: u32) -> AgentRecord {
     scene.store.records(run, None, after, 1).await.unwrap().remove(0)
 }
 
-/// When each batch started, with its label and the number of agents.
+/// When each batch started, its label, and its number of agents.
 fn batches(events: &[RunEvent]) -> Vec<(Timestamp, String, u32)> {
     let started = events.iter().filter_map(|event| match &event.what {
         Happened::Decision { label: Some(label), started, .. } => {
@@ -48,7 +48,7 @@ fn reason(run: &Run) -> (ReasonCode, &str) {
     (reason.code, &reason.message)
 }
 
-/// Goes on until the canary is done.
+/// Waits until the canary is done.
 async fn soaking(scene: &Scene, run: RunId) -> Run {
     scene.until(run, |run| run.progress.count(AgentState::Done) == 1).await
 }
@@ -158,7 +158,7 @@ async fn groups_go_in_their_order_with_a_soak_between_them() {
     let strategy = "{ use: grouped, with: { by: zone, order: [b, a], batch: 2, soak: 1m } }";
     let run = start(&scene, strategy).await;
     let engine = scene.engine("engine-1");
-    // The budget is exceeded; a person lets the run go on.
+    // The budget is exceeded, and a person lets the run go on.
     scene.until(run, |run| run.progress.status == RunStatus::Paused).await;
     scene.command(run, Verb::Resume).await;
     scene.until_final(run).await;

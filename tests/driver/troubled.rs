@@ -1,4 +1,5 @@
-//! Runs that can't be loaded or committed: they rest, others go on, and they go on once they can.
+//! Runs that can't be loaded or committed: they rest while other runs go on, and go on themselves once they
+//! can.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,7 +25,7 @@ fn request(force: bool) -> Abandon {
     Abandon { actor: None, why: "gone".to_owned(), force }
 }
 
-/// The trouble of a run, once it is in that.
+/// Waits until the run is set aside, and returns its trouble.
 async fn trouble(scene: &Scene, run: RunId) -> Trouble {
     for _ in 0..1_000 {
         let found = scene.store.troubles_of(&[run]).await.unwrap().pop();
@@ -45,7 +46,7 @@ async fn a_run_whose_commits_are_refused_rests_and_goes_on_once_they_are_taken()
     let engine = scene.engine_with("engine-1", 1);
     let known = trouble(&scene, ill).await;
     assert_eq!((known.code, known.tries), (TroubleCode::TooLarge, 1));
-    // It holds no place, and the one that the engine has is the other's.
+    // The run in trouble holds no place, so the other run gets the engine's only one.
     assert_eq!(scene.until_final(other).await.progress.status, RunStatus::Done);
 
     scene.clock.sleep(Millis::from_secs(3_600).to_std()).await;
@@ -101,7 +102,7 @@ async fn a_run_with_a_task_that_panics_is_set_aside_and_goes_on_later() {
     }
 }
 
-/// The question at which a client panics.
+/// The question to an agent at which the client panics.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Panicking {
     Node,
@@ -109,7 +110,7 @@ enum Panicking {
     Action,
 }
 
-/// Agents whose client has a mistake, while `panics` is set.
+/// An agent client that has a mistake while `panics` is set.
 struct FaultyAgents {
     inner: FakeAgents,
     place: Panicking,
@@ -168,7 +169,7 @@ async fn what_a_run_does_not_need_any_more_may_be_damaged() {
     scene.until(run, |run| run.progress.count(AgentState::Done) >= 3).await;
     let going = scene.until(run, |run| run.progress.count(AgentState::Running) > 0).await;
     engine.stop().await;
-    // The journals of agents that are done, neighbours of those that go on, and the last event.
+    // Damages the journals of agents that are done, next to those of agents that go on, and the last event.
     let records = scene.store.records(run, Some(AgentState::Done), None, 9).await.unwrap();
     assert!(records.len() >= 3);
     for record in records {
@@ -200,7 +201,7 @@ async fn a_run_that_is_given_up_frees_its_cluster_for_the_next_one() {
 
     let begun = scene.store.abandon(ids[0], &request(false)).await.unwrap();
     assert!(matches!(begun, Abandonment::Begun(_)));
-    // Nobody but the engine goes on with it.
+    // Only the engine goes on with this run.
     assert_eq!(scene.until_final(ids[1]).await.progress.status, RunStatus::Done);
     let ended = scene.store.read_run(ids[0]).await.unwrap().unwrap().unwrap_err();
     assert_eq!(ended.glance.status, Some(RunStatus::Failed));
@@ -304,7 +305,7 @@ async fn an_abandoned_run_ends_that_is_behind_more_troubles_than_a_page_holds() 
         }
     }
     scene.store.abandon(last, &request(false)).await.unwrap();
-    // One that drives no run.
+    // An engine that drives no runs.
     let engine = scene.engine_with("engine-1", 0);
     assert_eq!(scene.until_final(last).await.progress.status, RunStatus::Failed);
     engine.stop().await;

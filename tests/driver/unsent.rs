@@ -1,4 +1,4 @@
-//! Agents that can't be reached: an action that was never sent to them can't be running.
+//! Agents that can't be reached: an action that was never sent can't be running.
 
 use replibook::agent::{Fault, KnownId};
 use replibook::run::{
@@ -7,7 +7,7 @@ use replibook::run::{
 
 use super::scene::{Scene, address};
 
-/// Lets no connection to the one agent through for this long.
+/// A scene whose one agent can't be reached for this long.
 async fn away(seconds: u64) -> Scene {
     let scene = Scene::new(1).await;
     scene.agents.set_unreachable_until(&address(0), scene.now().plus(Millis::from_secs(seconds)));
@@ -80,7 +80,7 @@ async fn a_person_may_have_it_tried_again_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn what_may_have_been_sent_may_still_run() {
-    // Lost on its way, which nobody can know; or sent by an engine that died.
+    // The request was lost on its way, which nobody can know; or an engine that has died had sent it.
     for killed in [false, true] {
         let scene = Scene::new(1).await;
         scene.fault(0, Fault::DropRequest);

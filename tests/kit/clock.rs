@@ -1,4 +1,4 @@
-//! Clocks that a test sets.
+//! A clock that a test sets.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use replibook_base::clock::{Clock, Steady, TokioClock};
 use replibook_core::time::{Millis, Timestamp};
 
-/// A clock that somebody sets, held back as that of a machine is.
+/// A clock that a test can set. Like a machine's clock it is held back so that it never runs backwards.
 pub struct SetClock {
     clock: TokioClock,
     set: AtomicI64,
@@ -16,13 +16,13 @@ pub struct SetClock {
 }
 
 impl SetClock {
-    /// A clock that starts at that moment and goes on with the runtime's time.
+    /// A clock that starts at `at` and goes on with the runtime's time.
     pub fn starting_at(at: Timestamp) -> Self {
         let (clock, steady) = (TokioClock::starting_at(at), Mutex::new(Steady::NEW));
         Self { clock, set: AtomicI64::new(0), steady }
     }
 
-    /// Has it be so many milliseconds ahead.
+    /// Sets how many milliseconds the clock is ahead.
     pub fn set(&self, ahead: i64) {
         self.set.store(ahead, Ordering::Relaxed);
     }

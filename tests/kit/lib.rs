@@ -1,4 +1,4 @@
-//! What several crates test with, and no program has.
+//! Helpers that the tests of several crates share. No program has them.
 
 mod clock;
 

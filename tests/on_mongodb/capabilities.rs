@@ -1,5 +1,5 @@
-//! What is said of a server that can't do what the store needs. The server is one that can, and is told to
-//! refuse.
+//! What a store says about a server that can't do what it needs. The server of these tests can, and is told
+//! to refuse.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use replibook::store::{MongoStore, StoreError, StoreOptions};
 
 use crate::mongodb::{TestServer, with_database};
 
-/// There is no such command, no such variable, no such feature; and what a server says for a while.
+/// Error codes: no such command, variable or feature; and errors that a server may give for a while.
 const NO_COMMAND: i32 = 59;
 const NO_VARIABLE: i32 = 17_276;
 const NO_FEATURE: i32 = 115;
@@ -63,7 +63,7 @@ async fn what_a_server_lacks_is_said_in_words_at_the_start() {
         let text = error.to_string();
         assert!(text.contains(expected) && text.contains("MongoDB 5.0"), "{refused}: {text}");
     }
-    // Without these it does its work, if not as well.
+    // Without these commands the store does its work, if not as well.
     for (refused, expected) in [("killSessions", "killSessions"), ("bulkWrite", "bulkWrite")] {
         let store = scene.open(refused, NO_COMMAND).await.unwrap();
         let [lack] = store.lacks() else { panic!("{refused}: {:?}", store.lacks()) };

@@ -1,4 +1,4 @@
-//! `replibook store`, the program itself.
+//! `replibook store` as a program.
 
 use std::process::{Output, Stdio};
 use std::time::Duration;
@@ -6,10 +6,10 @@ use std::time::Duration;
 use ::mongodb::Client;
 use ::mongodb::bson::{Document, Uuid, doc};
 
-/// No command of these tests takes longer, also on a busy machine.
+/// No command of these tests takes longer, even on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(120);
 
-/// What a command answered: its exit code, standard output and standard error.
+/// Runs a command, and returns its exit code, standard output and standard error.
 async fn replibook(store: &str, args: &[&str]) -> (i32, String, String) {
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_replibook"));
     command.args(args).env("REPLIBOOK_STORE", store).env_remove("REPLIBOOK_STORE_CREDENTIALS");
@@ -145,7 +145,7 @@ async fn what_can_not_be_used_is_said_without_secrets() {
                 args.extend(["--store-credentials", file.as_str()]);
             }
             let (code, out, err) = replibook(store, &args).await;
-            // 2 is what clap gives for an argument that can't be read.
+            // clap exits with 2 if an argument can't be read.
             assert!([1, 2].contains(&code) && out.is_empty(), "{store}: {code} {out} {err}");
             assert!(err.contains(expected), "{store}: {err}");
             assert!(!err.contains("s3cret"), "{store}: {err}");
@@ -179,7 +179,7 @@ async fn sqlite_is_migrated_and_checked() {
     let database = rusqlite::Connection::open(directory.path().join("data/replibook.db")).unwrap();
     let sql = "INSERT INTO clusters (name, body) VALUES ('ill', '{\"text\": 7')";
     database.execute(sql, []).unwrap();
-    // Also while somebody uses it.
+    // A check finds the damage even while somebody uses the database.
     let (code, out, err) = check().await;
     assert_eq!((code, err.as_str()), (1, ""), "{out}");
     assert!(out.contains("clusters: a cluster (ill) in the store is damaged: "), "{out}");

@@ -1,6 +1,6 @@
 //! Whole runs while their store fails at random: the server closes connections and refuses writes, and
-//! connections end after it did what it was asked. Nothing is lost, and nothing is done twice, though
-//! the agents here are of the kind that would.
+//! connections end after the server has done what it was asked. Nothing is lost, and nothing is done twice,
+//! although these agents would do it twice if they were asked twice.
 
 use std::time::{Duration, Instant};
 
@@ -16,18 +16,18 @@ use crate::mongodb::{TestServer, with_database};
 use crate::on_mongodb::scene::Scene;
 use crate::proxy::Proxy;
 
-/// Runs at once, agents of each, and how many of them are in flight.
+/// Runs that go at once, agents of each run, and how many of them are in flight.
 const RUNS: usize = 3;
 const AGENTS: usize = 40;
 const WINDOW: usize = 4;
 
-/// How long faults go on. The runs end within a minute, also when their leases ran out at the end.
+/// How long faults go on. After that the runs end within a minute, even if their leases ran out at the end.
 const FAILING: Duration = Duration::from_secs(15);
 
-/// What is worth failing: all commands of a run that goes on.
+/// Commands that are worth failing: all that a run that goes on needs.
 const COMMANDS: [&str; 4] = ["bulkWrite", "commitTransaction", "update", "find"];
 
-/// A fault of the server for the next few commands, as `configureFailPoint` wants it.
+/// A fault for the next few commands of the server, in the form of `configureFailPoint`.
 fn fault(random: &mut StdRng) -> Document {
     let mut data = [
         doc! { "closeConnection": true },
@@ -36,10 +36,10 @@ fn fault(random: &mut StdRng) -> Document {
         doc! { "errorCode": 10_107 },
         doc! { "errorCode": 91 },
         doc! { "errorCode": 50, "errorLabels": ["UnknownTransactionCommitResult"] },
-        // The command takes effect first.
+        // Here the command takes effect before it fails.
         doc! { "writeConcernError": { "code": 91, "errmsg": "the server shuts down" } },
         doc! { "writeConcernError": { "code": 64, "errmsg": "no majority in time" } },
-        // The server is slow.
+        // Here the server is slow.
         doc! { "blockConnection": true, "blockTimeMS": 300 },
     ]
     .choose(random)
@@ -54,11 +54,12 @@ fn fault(random: &mut StdRng) -> Document {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn runs_end_well_and_do_everything_once_whatever_the_store_does() {
     let mut random = StdRng::seed_from_u64(crate::on_mongodb::seed());
-    // Fail points are the whole server's, so this test has one of its own.
+    // Fail points apply to the whole server, so this test has a server of its own.
     let server = TestServer::start(&["--enable-test-commands"]);
     let admin = Client::with_uri_str(server.address()).await.unwrap().database("admin");
     let proxy = Proxy::start(server.address()).await;
-    // A real server tells at once that it became the primary again; a fail point does not.
+    // A real server reports at once that it is the primary again; after a fail point the client only notices
+    // it at the next heartbeat.
     let address = format!("{}&heartbeatFrequencyMS=500", proxy.address());
     let address = with_database(&address, "replibook");
     let scene = Scene::new(&address, Millis::from_secs(15)).await;

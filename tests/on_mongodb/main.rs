@@ -1,7 +1,8 @@
-//! Replibook whole on MongoDB: runs while its server fails and loses answers, runs of many agents whose
-//! engine dies, connections that are secured, servers that can't do enough, and `replibook store` as a command line.
+//! The whole of Replibook on MongoDB: runs while its server fails and loses answers, runs of many agents
+//! whose engine dies, secured connections, servers that can't do enough, and the command line of
+//! `replibook store`.
 //!
-//! `REPLIBOOK_SEED` repeats the faults of an earlier run of these tests.
+//! `REPLIBOOK_SEED` repeats the faults of an earlier test run.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
@@ -14,13 +15,13 @@ mod secured;
 
 use crate::mongodb;
 
-/// The address of a database of its own, on the server that the tests of this program share.
+/// The address of a new database, on the server that the tests of this program share.
 fn database() -> String {
     let name = format!("replibook_test_{}", uuid::Uuid::new_v4().simple());
     mongodb::with_database(mongodb::shared(), &name)
 }
 
-/// The seed of what is random, printed so that it can be repeated.
+/// The seed of everything random. It is printed so that it can be repeated.
 fn seed() -> u64 {
     let seed = std::env::var("REPLIBOOK_SEED").ok().map(|text| text.parse().unwrap());
     let seed = seed.unwrap_or_else(rand::random::<u64>);

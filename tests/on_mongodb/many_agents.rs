@@ -1,5 +1,5 @@
-//! A run over many agents whose engine dies while it makes their records, and again while it finishes
-//! them. `REPLIBOOK_TEST_AGENTS` sets another number of agents.
+//! A run over many agents whose engine dies while it makes their records, and again while it finishes those
+//! records. `REPLIBOOK_TEST_AGENTS` sets another number of agents.
 
 use ::mongodb::Client;
 use ::mongodb::bson::{Bson, DateTime, Document, doc};
@@ -14,7 +14,7 @@ const AGENTS: u64 = 6_000;
 
 const LEASE: Millis = Millis::from_secs(15);
 
-/// Times that an engine dies in each of the two.
+/// How often an engine dies in each of the two phases.
 const DEATHS: u64 = 3;
 
 struct Watched<'a> {
@@ -28,8 +28,8 @@ impl Watched<'_> {
         records.count_documents(filter).await.unwrap()
     }
 
-    /// Has engines die each time that another few chunks of what fits were written, and returns one
-    /// that lives.
+    /// Kills an engine each time a few more chunks of records that fit `filter` have been written, and starts
+    /// another one. Returns the engine that lives on.
     async fn die(&self, mut engine: RunningEngine, filter: Document, all: u64) -> RunningEngine {
         for death in 1..=DEATHS {
             let wanted = all * death / (DEATHS + 1);
@@ -42,8 +42,8 @@ impl Watched<'_> {
             println!("died with {written} of {all}");
             assert!(written < all, "nothing was left to go on with");
             engine = self.scene.engine(&format!("engine-{death}"));
-            // Nobody waits here for the lease of the dead one to run out. This itself waits for a
-            // transaction that it left, which the next engine ends.
+            // Nobody waits here for the dead engine's lease to run out. The update itself waits for a
+            // transaction that the dead engine left, which the next engine ends.
             let runs = self.raw.collection::<Document>("runs");
             let over = doc! { "$set": { "lease.until": DateTime::from_millis(0) } };
             runs.update_one(doc! {}, over).await.unwrap();

@@ -1,4 +1,4 @@
-//! Engines in this process, on a store in MongoDB and on real time, over scripted agents.
+//! Engines in this process, with a store in MongoDB and in real time, over scripted agents.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,10 +22,10 @@ use uuid::Uuid;
 use crate::engine::RunningEngine;
 use crate::wait;
 
-/// Far beyond what any run of these tests takes, also on a busy machine.
+/// Far longer than any run of these tests takes, even on a busy machine.
 pub(crate) const LIMIT: Duration = Duration::from_secs(240);
 
-/// Steps of the playbook.
+/// How many steps the playbook has.
 pub(crate) const STEPS: usize = 2;
 
 pub(crate) struct Scene {
@@ -36,7 +36,7 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    /// On the store at `address`, with leases of that length.
+    /// A scene with the store at `address` and leases of this length.
     pub(crate) async fn new(address: &str, lease: Millis) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let options = StoreOptions { lease, ..StoreOptions::default() };
@@ -49,8 +49,8 @@ impl Scene {
         Self { store, agents, plugins, clock }
     }
 
-    /// Starts a run of two actions over a cluster of its own, so many agents at a time. Its agents run
-    /// an action again whose POST comes again, and take up to 150 ms for it.
+    /// Starts a run of two actions over a cluster of its own, with `window` agents at a time. If an agent
+    /// gets the POST of an action again, it does the action again. An action takes up to 150 ms.
     pub(crate) async fn start_run(&self, name: &str, agents: usize, window: usize) -> RunId {
         let now = self.clock.now();
         let mut list = Vec::new();
@@ -147,7 +147,7 @@ impl Scene {
         }
     }
 
-    /// Proves that the run went well, that each agent did each of its actions once, and that all
+    /// Proves that the run went well, that each agent did each of its actions once, and that everything that
     /// the run left has its `finish_ts`.
     pub(crate) async fn assert_done_once(&self, name: &str, run: &Run, agents: usize) {
         let progress = &run.progress;

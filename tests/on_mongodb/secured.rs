@@ -1,7 +1,6 @@
 //! Connections to the database that are secured, and users with passwords.
 //!
-//! The keys were made for tests of agents, whose name is that of this machine, and are used nowhere
-//! else.
+//! The keys were made for the tests of agents, whose name is that of this machine, and are used nowhere else.
 
 use std::sync::Arc;
 
@@ -59,7 +58,7 @@ async fn both_sides_of_a_connection_show_their_certificate() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_user_is_known_by_its_password_from_a_file() {
     let server = TestServer::start(&["--auth"]);
-    // The first user may be made without being one.
+    // The first user may be created without logging in.
     let admin = Client::with_uri_str(server.address()).await.unwrap().database("admin");
     let roles = vec![
         doc! { "role": "readWriteAnyDatabase", "db": "admin" },

@@ -1,4 +1,4 @@
-//! Activations: replay, logical time, random bytes, grants, the built-in steps.
+//! Activations: replay, logical time, random bytes, grants, and the built-in steps.
 
 use replibook_core::run::{
     ActivationEnd, AgentId, Answer, AttemptKey, Call, CallError, FailureReason, JsonText, LogLevel,
@@ -20,7 +20,7 @@ async fn a_step_is_activated_from_its_start_until_it_has_all_answers() {
     let (calls, lines, end) = drive(start, |_| Answer::Sleep).await;
     assert_eq!(calls, [sleep(0), sleep(1), sleep(2)]);
     assert_eq!(end, ActivationEnd::Done(Value::Null.into()));
-    // Four activations wrote ten lines, and each is kept once.
+    // Four activations wrote ten lines; each different one is kept once.
     assert_eq!(lines, ["before 0", "before 1", "before 2", "out", "err"]);
 }
 

@@ -1,4 +1,4 @@
-//! Components that no compiler would make, byte by byte.
+//! Components that no compiler would make, put together byte by byte.
 
 use bytes::Bytes;
 
@@ -25,15 +25,15 @@ fn around(module: &[Vec<u8>], rest: &[u8]) -> Vec<u8> {
     [b"\0asm\x0d\0\x01\0", section(1, &module).as_slice(), rest].concat()
 }
 
-/// A component of so many instances of one module, which holds so many tables and memories.
+/// A component with this many instances of one module, which has this many tables and memories.
 pub(crate) fn component(instances: usize, tables: usize, memories: usize) -> Bytes {
     let module =
         [section(4, &entries(tables, &[0x70, 0, 0])), section(5, &entries(memories, &[0, 0]))];
-    // Each instantiates module 0, with no arguments.
+    // Each instantiates module 0, without arguments.
     around(&module, &section(2, &entries(instances, &[0, 0, 0]))).into()
 }
 
-/// A component of one function `(i32) -> i32` of this body, with so many locals, all of them i64.
+/// A component with one function `(i32) -> i32` that has this body, and this many i64 locals.
 fn function(locals: usize, body: &[u8]) -> Vec<u8> {
     let body = [[1].to_vec(), leb(locals), vec![0x7e], body.to_vec(), vec![0x0b]].concat();
     let body = [leb(body.len()), body].concat();
@@ -45,15 +45,15 @@ fn function(locals: usize, body: &[u8]) -> Vec<u8> {
     around(&module, &[])
 }
 
-/// A component of 16 KiB that takes a compiler more than a minute: a thousand loops inside of each
-/// other, through each of which go a thousand variables that depend on one another.
+/// A component of 16 KiB that takes a compiler more than a minute: a thousand nested loops, each of which
+/// uses a thousand variables that depend on one another.
 pub(crate) fn endless_to_compile() -> Vec<u8> {
     const LOOPS: usize = 1_000;
     const LOCALS: usize = 1_000;
     let get = |local: usize| [vec![0x20], leb(local + 1)].concat();
     let mut body = [0x03, 0x40].repeat(LOOPS);
     for local in 0..LOCALS {
-        // local = local + another one
+        // local = local + another local
         body.extend(
             [get(local), get(local * 7 % LOCALS), vec![0x7c, 0x21], leb(local + 1)].concat(),
         );
@@ -64,7 +64,7 @@ pub(crate) fn endless_to_compile() -> Vec<u8> {
     function(LOCALS, &body)
 }
 
-/// Components inside of each other.
+/// Components nested in each other.
 pub(crate) fn deep(levels: usize) -> Vec<u8> {
     let empty = b"\0asm\x0d\0\x01\0".to_vec();
     (0..levels).fold(empty.clone(), |inner, _| [empty.clone(), section(4, &inner)].concat())
@@ -80,7 +80,7 @@ pub(crate) fn exporting(names: &[&str]) -> Vec<u8> {
     [b"\0asm\x0d\0\x01\0".to_vec(), instance, section(11, &exports)].concat()
 }
 
-/// The component, which exports its first module too.
+/// The same component, which also exports its first module.
 pub(crate) fn exporting_module(component: &[u8]) -> Vec<u8> {
     [component, section(11, b"\x01\0\x05extra\0\x11\0\0").as_slice()].concat()
 }
@@ -95,8 +95,7 @@ pub(crate) const GROWS_ITS_TABLE: &[u8] =
 /// `(loop (drop (memory.grow (i32.const 16))) br 0)`
 pub(crate) const GROWS: &[u8] = &[0x03, 0x40, 0x41, 0x10, 0x40, 0, 0x1a, 0x0c, 0, 0x0b];
 
-/// The component with one more module in it, which has a table and a memory, and does this when it
-/// starts.
+/// The same component with one more module. It has a table and a memory, and runs `body` when it starts.
 pub(crate) fn starting(component: &[u8], body: &[u8]) -> Vec<u8> {
     let body = [&[0], body, &[0x0b]].concat();
     let module = [
@@ -112,7 +111,7 @@ pub(crate) fn starting(component: &[u8], body: &[u8]) -> Vec<u8> {
     [component, &section(1, &module.concat()), &section(2, &instance)].concat()
 }
 
-/// How many modules stand in the component itself.
+/// How many modules the component itself has.
 fn modules(component: &[u8]) -> usize {
     let (mut at, mut count) = (8, 0);
     while at < component.len() {

@@ -1,4 +1,4 @@
-//! The strategy `canary`.
+//! The strategy `canary`: whom it starts, asks and waits for, over agents in memory.
 
 use replibook_core::run::{AgentState, Next};
 use serde_json::{Value, json};
@@ -87,7 +87,7 @@ async fn illness_after_a_later_batch_stops_the_run_too() {
         let expected = format!("ill after batch 3/4 (3): {ill} is UNAVAILABLE");
         assert_eq!(next.map(message), is_looked_at.then_some(expected), "{ill}");
     }
-    // A failure of another agent than a canary is for the budget to judge.
+    // Failures of agents that are no canaries are left to the budget.
     let mut stage = canary(arguments, 12);
     stage.fail("node-2");
     assert_eq!(stage.run().await, Next::Complete);

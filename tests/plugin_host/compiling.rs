@@ -1,4 +1,4 @@
-//! Compiling apart, with limits, and what is kept of it.
+//! Compiling in another process, with limits, and what is kept of the result.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -64,7 +64,7 @@ async fn a_host_that_starts_again_loads_and_does_not_compile() {
     assert_eq!(counts(&host), (0, 7));
     drop(host);
 
-    // A file that is damaged is compiled again, and nobody notices.
+    // A damaged file is compiled again, and nobody notices.
     let kept = files(&cache);
     assert_eq!(kept.len(), 7);
     let largest = kept.iter().max_by_key(|it| it.metadata().unwrap().len()).unwrap();

@@ -1,4 +1,4 @@
-//! The plugins of `examples/plugins/rust`, built from source as their authors would.
+//! The plugins of `examples/plugins/rust`, built from source as their authors would build them.
 
 use replibook_core::playbook::PluginKind;
 use replibook_core::run::{
@@ -86,7 +86,7 @@ async fn the_strategy_asks_a_person_after_the_first_agents_and_only_once() {
         }
         match decision.next {
             Next::Wait => {
-                // All but one are through: the others are not waited for.
+                // One of the agents in flight ends.
                 let running = agents.in_state(AgentState::Running);
                 agents.set(&running[0], AgentState::Done);
             }

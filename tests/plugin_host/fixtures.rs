@@ -1,4 +1,4 @@
-//! One host and the guests for all tests, and what activations and plans are made of.
+//! One host and its guests for all tests, and helpers to make activations and plans.
 
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use crate::plugins;
 
-/// When attempts start, and when strategies are asked.
+/// The moment at which attempts start and strategies are asked.
 pub(crate) const START: Timestamp = Timestamp::from_millis(1_763_802_000_000);
 
 static HOST: LazyLock<PluginHost> = LazyLock::new(|| {
@@ -29,18 +29,18 @@ pub(crate) fn host() -> &'static PluginHost {
     &HOST
 }
 
-/// A built-in plugin.
+/// Digest of a built-in plugin.
 pub(crate) fn builtin(name: &str) -> Digest {
     let plugin = host().builtins().iter().find(|plugin| plugin.info.name == name);
     plugin.unwrap().info.digest.clone()
 }
 
-/// A guest of `tests/plugins`.
+/// The component of a guest in `tests/plugins`.
 pub(crate) fn guest(name: &str) -> bytes::Bytes {
     plugins::component(&GUESTS, name)
 }
 
-/// A guest that is imported.
+/// Imports a guest, and returns its digest.
 pub(crate) async fn imported(name: &str) -> Digest {
     host().import(guest(name)).await.unwrap().digest
 }
@@ -50,7 +50,7 @@ pub(crate) async fn example(name: &str) -> PluginInfo {
     host().import(plugins::component(&EXAMPLES, name)).await.unwrap()
 }
 
-/// An activation to make: of the first attempt on node-1, with nothing granted and an empty journal.
+/// The first attempt on node-1, with nothing granted and an empty journal.
 pub(crate) fn activate(plugin: &Digest, arguments: Value) -> Activate {
     let key = AttemptKey { agent: AgentSeq(0), stage: 0, step: 0, attempt: 1 };
     let agent = AgentId::from("node-1");
@@ -84,7 +84,7 @@ pub(crate) fn grants(actions: &[&str]) -> Grants {
     Grants { actions, http: Vec::new() }
 }
 
-/// An answer as the engine records it, a second after each other.
+/// An answer as the engine records it. Each comes a second after the one before.
 pub(crate) fn answered(number: i64, call: &Call, answer: Answer) -> Answered {
     let at = Timestamp::from_millis(START.as_millis() + 1_000 * (number + 1));
     Answered { name: call.name(), arguments_hash: call.arguments_hash(), at, answer, bytes: None }
@@ -95,8 +95,8 @@ pub(crate) fn pending(call: &Call) -> Pending {
     Pending { name: call.name(), arguments_hash, at: START, accepted: false, bytes: None }
 }
 
-/// Activates again and again, with the answers of `answer`, until the attempt ends. Returns the
-/// calls, all lines of the log, and the end.
+/// Activates a step again and again, with the answers that `answer` gives, until the attempt ends. Returns
+/// the calls, all lines of the log, and the end.
 pub(crate) async fn drive(
     mut activate: Activate,
     mut answer: impl FnMut(&Call) -> Answer,
@@ -112,7 +112,7 @@ pub(crate) async fn drive(
     }
 }
 
-/// One activation of a guest that must end in a failure.
+/// Makes one activation of a guest, which must fail.
 pub(crate) async fn failure(activate: Activate) -> (FailureReason, String) {
     match host().activate(activate).await.end {
         ActivationEnd::Failed { reason, message, .. } => (reason, message),
@@ -120,7 +120,7 @@ pub(crate) async fn failure(activate: Activate) -> (FailureReason, String) {
     }
 }
 
-/// One activation of a guest that must come to its end.
+/// Makes one activation of a guest, which must end with a result.
 pub(crate) async fn result(activate: Activate) -> Value {
     match host().activate(activate).await.end {
         ActivationEnd::Done(result) => result.value(),
@@ -132,18 +132,18 @@ pub(crate) async fn result(activate: Activate) -> Value {
 #[derive(Clone, Default)]
 pub(crate) struct Agents {
     records: Vec<AgentRecord>,
-    /// Agents of the stage's start.
+    /// How many agents there were when the stage started.
     selected: u32,
 }
 
 impl Agents {
-    /// Agents `node-0` and so on, all of them waiting, in the zones a, b and c by turns.
+    /// Agents `node-0` and so on, all waiting, in the zones a, b and c by turns.
     pub(crate) fn waiting(number: u32) -> Self {
         let records = (0..number).map(record).collect();
         Self { records, selected: number }
     }
 
-    /// Agents `node-0` and so on, all of them waiting, with these attributes.
+    /// Agents `node-0` and so on, all waiting, with these attributes.
     pub(crate) fn with(attributes: Vec<Value>) -> Self {
         let mut agents = Self::waiting(attributes.len() as u32);
         for (record, attributes) in agents.records.iter_mut().zip(attributes) {
@@ -156,13 +156,13 @@ impl Agents {
         self.record_mut(agent.as_str()).state = state;
     }
 
-    /// Starts an agent, by the decision of that number.
+    /// Starts an agent, as decision number `batch` would.
     pub(crate) fn start(&mut self, agent: &AgentId, batch: u32) {
         let record = self.record_mut(agent.as_str());
         (record.state, record.batch) = (AgentState::Running, Some(batch));
     }
 
-    /// One more agent waits.
+    /// Adds an agent that waits.
     pub(crate) fn join(&mut self, attributes: Value) {
         let mut record = record(self.records.len() as u32);
         record.attributes = object(attributes).into();
@@ -174,13 +174,13 @@ impl Agents {
         &mut self.records[place]
     }
 
-    /// Agents have their place in their names.
+    /// The place of an agent in the roster, which its name gives.
     fn place(&self, agent: &str) -> Option<usize> {
         let place = agent.strip_prefix("node-")?.parse().ok()?;
         (place < self.records.len()).then_some(place)
     }
 
-    /// What the node of an agent said when it was asked.
+    /// Sets what an agent said about its node, and when it was asked.
     pub(crate) fn say(&mut self, agent: &str, node: Value, at: Option<Timestamp>) {
         let record = self.record_mut(agent);
         (record.node, record.node_seen_at) = (node.into(), at);
@@ -241,7 +241,7 @@ fn record(number: u32) -> AgentRecord {
     }
 }
 
-/// Asks a strategy.
+/// Asks a strategy for a decision.
 pub(crate) async fn plan(
     plugin: &Digest,
     arguments: Value,

@@ -1,4 +1,4 @@
-//! The strategy `grouped`.
+//! The strategy `grouped`: which groups it starts and when, over agents in memory.
 
 use replibook_core::run::{AgentState, Next};
 use serde_json::{Value, json};
@@ -127,7 +127,8 @@ async fn agents_that_join_leave_return_or_fail_half_way() {
     stage.set("node-1", AgentState::Removed);
     stage.run_until(|stage| stage.batches().len() == 2).await;
     assert_eq!(stage.batches()[1].0, "zone b 1");
-    // One joins a zone that is over, one its own; two leave before their turn, one returns.
+    // One agent joins a zone that is over, and one joins the zone that is going; two leave before their turn.
+    // Later one returns.
     stage.agents().join(json!({ "zone": "a" }));
     stage.agents().join(json!({ "zone": "b" }));
     stage.set("node-3", AgentState::Removed);
@@ -147,7 +148,7 @@ async fn agents_that_join_leave_return_or_fail_half_way() {
 async fn agents_are_counted_again_when_as_many_wait_as_before_and_others() {
     let mut stage = grouped(json!({ "by": "zone", "soak": "30s" }), &zones("abcc"));
     stage.run_until(|stage| stage.now > 0).await;
-    // One is put back, and one that waited left and returned without waiting.
+    // One agent is put back; another one, which waited, left and returned as skipped.
     stage.set("node-0", AgentState::Pending);
     stage.set("node-3", AgentState::Skipped);
     stage.run_until(|stage| stage.started.len() == 2).await;
@@ -156,7 +157,7 @@ async fn agents_are_counted_again_when_as_many_wait_as_before_and_others() {
     let mut stage = grouped(json!({ "by": "zone", "soak": "30s" }), &zones("abc"));
     stage.set("node-0", AgentState::Removed);
     stage.run_until(|stage| stage.now > 0).await;
-    // One that waited left, and another one returned.
+    // An agent that waited has left, and another one has returned.
     stage.set("node-2", AgentState::Removed);
     stage.set("node-0", AgentState::Pending);
     stage.run_until(|stage| stage.started.len() == 2).await;

@@ -1,5 +1,5 @@
-//! Guests that each try one thing. Each gets the code that `docs/plugin-errors.md` promises, and the
-//! host works on.
+//! Guests that each do one bad thing. Each gets the code that `docs/plugin-errors.md` promises, and the host
+//! works on.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::bytes::*;
 use crate::fixtures::*;
 
-/// The host still does its work.
+/// Checks that the host still does its work.
 async fn works_on() {
     let mut ordinary = activate(&builtin("action"), json!({ "kind": "a/b" }));
     ordinary.grants = grants(&["*"]);
@@ -19,7 +19,7 @@ async fn works_on() {
     assert_eq!(end, ActivationEnd::Done(json!(7).into()));
 }
 
-/// The code that one activation of the hostile step fails by.
+/// The code of the error with which one activation of the hostile step fails.
 async fn code(arguments: Value) -> String {
     let message = failure(activate(&imported("hostile").await, arguments)).await.1;
     works_on().await;

@@ -1,4 +1,4 @@
-//! What is refused when it is imported, and what is not.
+//! Which components are refused when they are imported, and which are not.
 
 use bytes::Bytes;
 use replibook_core::playbook::PluginKind;

@@ -1,4 +1,4 @@
-//! Guests that go past every limit: each gets an error of its own, and the host goes on.
+//! Guests that go past each limit: each gets an error of its own, and the host goes on.
 
 use replibook_core::run::{Activate, ActivationEnd, Answer, FailureReason, MAX_LOG_LINES};
 use replibook_host::{HostConfig, PluginHost};
@@ -51,8 +51,8 @@ async fn an_endless_loop_is_out_of_time_and_holds_up_nobody_else() {
     assert_eq!(reason, FailureReason::PluginOutOfTime, "{message}");
     assert!(message.starts_with("out-of-time: "), "{message}");
 
-    // Now it is known to take long: all but the first of the others would have to wait for it, if
-    // there was one queue for all.
+    // By now the host knows that this plugin takes long. If there were one queue for all, only the first of
+    // the other activations could go before the loops.
     let loops = [(); 3].map(|()| {
         let (host, endless) = (host.clone(), endless.clone());
         tokio::spawn(async move { host.activate(endless).await })
@@ -91,7 +91,7 @@ async fn a_result_has_a_size_and_must_be_json() {
     let (why, message) = reason("result", 30 << 20).await;
     assert_eq!(why, FailureReason::PluginLimit, "{message}");
     assert!(result(hostile("deep-result", 64).await).await.is_array());
-    // The second is deeper than a reader of JSON goes.
+    // The second depth is more than a JSON reader accepts.
     for depth in [65, 500] {
         let (why, message) = reason("deep-result", depth).await;
         assert_eq!(why, FailureReason::PluginLimit);

@@ -1,7 +1,7 @@
-//! The plugin host with real components: what they may do, and what happens when they do not.
-//! `compiling.rs` needs the program that compiles, and is one of `tests/programs.rs`.
+//! The plugin host with real components: what they may do, and what happens when they do more. `compiling.rs`
+//! needs the program that compiles, so it belongs to `tests/programs.rs`.
 
-// What tests share may give up as tests do.
+// Helpers of tests may panic, as tests do.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::wildcard_enum_match_arm)]
 
 mod activations;

@@ -1,4 +1,4 @@
-//! A stage that a strategy plays over agents in memory, in a time of its own.
+//! A stage that a strategy plays over agents in memory, and in a time of its own.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::fixtures::*;
 
-/// The shortest wait that the host gives.
+/// The shortest wait that the host allows.
 const SHORTEST_MILLIS: i64 = 100;
 
 pub(crate) struct Stage {
@@ -21,17 +21,17 @@ pub(crate) struct Stage {
     pub(crate) memo: String,
     pub(crate) max_start: u32,
     refresh: Vec<AgentId>,
-    /// What nodes say when they are asked, where it is not HEALTHY; none: they do not answer.
+    /// The status of each node that is not HEALTHY; none for an agent that does not answer.
     statuses: BTreeMap<AgentId, Option<&'static str>>,
     /// Agents whose steps fail.
     failing: Vec<AgentId>,
-    /// Decisions that started agents, and what they started.
+    /// How many decisions have started agents; and for each, its label and its agents.
     decisions: u32,
     pub(crate) started: Vec<(String, Vec<String>)>,
-    /// When how many agents were asked.
+    /// When agents were asked, and how many.
     pub(crate) asked: Vec<(i64, usize)>,
     pub(crate) plans: usize,
-    /// Whether the last decision started as many as one may: the host asks again at once then.
+    /// Whether the last decision started as many agents as one may: then the host asks again at once.
     full: bool,
 }
 
@@ -55,7 +55,7 @@ impl Stage {
         }
     }
 
-    /// From now on the node of this agent says so; none: the agent does not answer.
+    /// From now on the node of this agent says this status; none for an agent that does not answer.
     pub(crate) fn say(&mut self, agent: &str, status: Option<&'static str>) {
         self.statuses.insert(agent.into(), status);
     }
@@ -76,7 +76,7 @@ impl Stage {
         Timestamp::from_millis(START.as_millis() + self.now)
     }
 
-    /// Asks the strategy once, and does what it says with agents.
+    /// Asks the strategy once, and starts and skips the agents that it names.
     pub(crate) async fn try_plan(&mut self) -> Result<Next, String> {
         self.ask_afresh();
         self.plans += 1;
@@ -126,7 +126,7 @@ impl Stage {
         }
     }
 
-    /// Lets what is in flight end.
+    /// Lets all agents in flight end.
     pub(crate) fn end_all(&mut self) {
         for agent in self.agents.in_state(AgentState::Running) {
             let fails = self.failing.contains(&agent);
@@ -135,7 +135,7 @@ impl Stage {
         }
     }
 
-    /// Lets come what the strategy waits for. None: it waits for nothing more.
+    /// Goes on to what the strategy waits for. Returns the decision if it waits for nothing.
     fn pass(&mut self, next: Next) -> Option<Next> {
         match next {
             Next::Wait => {
@@ -154,12 +154,12 @@ impl Stage {
         }
     }
 
-    /// Goes on until the strategy neither waits nor starts anything: what it decided then.
+    /// Goes on until the strategy neither waits nor starts anything. Returns what it decided then.
     pub(crate) async fn run(&mut self) -> Next {
         self.run_until(|_| false).await.unwrap()
     }
 
-    /// The same, but stops earlier when that holds; none then.
+    /// The same, but stops as soon as `wanted` holds, and returns none then.
     pub(crate) async fn run_until(&mut self, wanted: impl Fn(&Self) -> bool) -> Option<Next> {
         for _ in 0..5_000 {
             if wanted(self) {
@@ -173,7 +173,7 @@ impl Stage {
         panic!("the stage never ends: {}", self.memo)
     }
 
-    /// The labels of the batches with the number of agents; decisions of one batch count together.
+    /// The labels of the batches with their numbers of agents. Decisions of one batch count together.
     pub(crate) fn batches(&self) -> Vec<(&str, usize)> {
         let mut batches: Vec<(&str, usize)> = Vec::new();
         for (label, agents) in &self.started {
@@ -185,7 +185,7 @@ impl Stage {
         batches
     }
 
-    /// The agents of the batches of that label.
+    /// The agents in the batches with this label.
     pub(crate) fn agents_of(&self, label: &str) -> Vec<&str> {
         let of = self.started.iter().filter(|(it, _)| it == label);
         of.flat_map(|(_, agents)| agents).map(String::as_str).collect()

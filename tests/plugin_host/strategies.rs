@@ -1,4 +1,4 @@
-//! Strategies: the built-in ones against a roster in memory, and ones that misbehave.
+//! Strategies: the built-in ones over a roster in memory, and some that misbehave.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::fixtures::*;
 
-/// Plays a stage: starts what the strategy says, and lets `ends` of those in flight end when it
+/// Plays a stage: starts the agents that the strategy names, and lets `ends` of those in flight end when it
 /// waits. Returns the decisions that started agents, as label and number.
 async fn play(
     plugin: &Digest,
@@ -32,7 +32,7 @@ async fn play(
         }
         match next {
             Next::Complete => return started,
-            // The host asks again at once after a full decision.
+            // After a full decision the host asks again at once.
             Next::Wait if start.len() == max_start as usize => {}
             Next::Wait => {
                 let running = agents.in_state(AgentState::Running);
@@ -87,7 +87,7 @@ async fn a_batch_that_is_larger_than_a_decision_goes_on_in_the_next() {
     let played = play(&plugin, json!({ "batch": 10 }), &mut Agents::waiting(14), 4, 300).await;
     let expected = [("batch 1", 4), ("batch 1", 4), ("batch 1", 2), ("batch 2", 4)];
     assert_eq!(played, expected.map(|(label, number)| (label.to_owned(), number)));
-    // A batch of exactly what one decision may start is whole.
+    // A batch of exactly as many agents as one decision may start is complete.
     let played = play(&plugin, json!({ "batch": 4 }), &mut Agents::waiting(8), 4, 1).await;
     assert_eq!(numbers(&played), [4, 4]);
 }
@@ -127,7 +127,7 @@ async fn bad_arguments_are_an_error_that_names_them() {
     assert!(outcome.result.unwrap_err().message.contains("memo"));
 }
 
-/// What is wrong with a playbook whose strategy has these arguments.
+/// The problems of a playbook whose strategy has these arguments.
 fn problems(strategy: &str, arguments: &str) -> String {
     let text = format!(
         "apiVersion: replicante.io/v1\nkind: Playbook\nmetadata: {{ name: p, version: 1.0.0 }}\n\

@@ -1,4 +1,4 @@
-//! Exports as files: written, read back, tampered with, and made to harm.
+//! Exports as files: written, read back, tampered with, and made to do harm.
 
 use std::path::{Path, PathBuf};
 
@@ -33,7 +33,7 @@ fn unpacked(file: &Path) -> Result<(TempDir, Vec<MemberName>), ReplayError> {
 /// Kind, name and bytes of an entry.
 type Entry<'a> = (EntryType, &'a str, &'a [u8]);
 
-/// A file with these entries.
+/// Writes an archive with these entries.
 fn archive(folder: &Path, entries: &[Entry<'_>]) -> PathBuf {
     let mut tar = Builder::new(Vec::new());
     for (kind, name, bytes) in entries {
@@ -133,7 +133,7 @@ fn a_small_file_that_unpacks_to_a_large_one_is_stopped_early() {
         assert!(matches!(error, ReplayError::TooLarge { .. }), "{error}");
         error.to_string()
     };
-    // Its manifest says less, or as much as it is.
+    // The manifest names fewer bytes than the entry has, or exactly as many.
     let error = with(100);
     assert!(error.ends_with("events.ndjson has 8388608 bytes, expected at most 65636"), "{error}");
     let error = with(8 << 20);

@@ -1,4 +1,4 @@
-//! An export over a real socket, of more than fits a page.
+//! An export over a real socket that is larger than a page of any list.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use crate::replay::programs::Ctl;
 use crate::replay::recorded::Recorded;
 
-/// Agents: each of the lists is several pages, the first of 16.
+/// So many agents that each list has several pages, the first of 16 items.
 const AGENTS: usize = 50;
 
 fn documents(folder: &Path, name: &MemberName) -> Vec<Value> {

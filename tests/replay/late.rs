@@ -1,4 +1,4 @@
-//! A retry that took the result of an action which ended late, played again.
+//! Replays a retry that took over the result of an action that had ended late.
 
 use replibook::agent::{Script, When};
 use replibook::replay::{Difference, MemberName};
@@ -36,7 +36,7 @@ async fn recorded() -> Recorded {
     recorded
 }
 
-/// The journal of that attempt of the first agent.
+/// The journal of this attempt of the first agent.
 fn journal(lines: &mut [Value], attempt: u64) -> &mut Value {
     let of =
         |line: &&mut Value| line["agent"] == "node-0" && line["key"]["attempt"] == json!(attempt);

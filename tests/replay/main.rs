@@ -1,4 +1,4 @@
-//! Runs that are played again: in virtual time with scripted agents, and with the real programs.
+//! Runs that are replayed: in virtual time with scripted agents, and with the real programs.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::wildcard_enum_match_arm)]
 

@@ -1,4 +1,4 @@
-//! Runs whose agents joined, left, returned and moved while they went.
+//! Replays of runs whose agents joined, left, returned and moved meanwhile.
 
 use std::collections::BTreeSet;
 
@@ -14,10 +14,10 @@ use crate::scene::{Scene, address};
 
 const URL: &str = "http://platform";
 
-/// Agents there are; each has a second address to which it may move.
+/// How many agents there are; each has a second address to which it may move.
 const AGENTS: usize = 14;
 
-/// Histories that are played of each strategy, each from a seed of its own.
+/// How many histories are played for each strategy, each with a seed of its own.
 const SEEDS: u64 = 4;
 
 fn playbook(strategy: &str) -> String {
@@ -56,7 +56,7 @@ async fn scene(seed: &mut StdRng) -> Scene {
     scene
 }
 
-/// Who the platform tells of, and where they are.
+/// Which agents the platform tells of, and which of them have moved.
 struct Told {
     members: BTreeSet<usize>,
     moved: BTreeSet<usize>,
@@ -71,7 +71,7 @@ impl Told {
         scene.platforms.set(URL, "p", &nodes);
     }
 
-    /// Lets some come, go or move.
+    /// Lets some agents come, go or move.
     fn change(&mut self, seed: &mut StdRng) {
         for _ in 0..seed.random_range(1..4) {
             let index = seed.random_range(0..AGENTS);
@@ -85,7 +85,7 @@ impl Told {
     }
 }
 
-/// Changes the cluster until the run is over, and lets it go on whenever it waits for a person.
+/// Changes the cluster until the run is over, and lets the run go on whenever it waits for a person.
 async fn change(scene: &Scene, run: RunId, mut told: Told, mut seed: StdRng) {
     loop {
         let progress = scene.store.run(run).await.unwrap().unwrap().progress;
@@ -102,7 +102,7 @@ async fn change(scene: &Scene, run: RunId, mut told: Told, mut seed: StdRng) {
     }
 }
 
-/// What the histories had in them, so that the test is known to test it.
+/// What happened in the histories, so that the test can see whether they cover it.
 #[derive(Debug, Default)]
 struct Seen {
     joined: usize,

@@ -1,4 +1,4 @@
-//! What a replay finds in a run as it was, and in one that was tampered with.
+//! What a replay finds in a run as it was, and in one that somebody has tampered with.
 
 use replibook::replay::{Difference, MemberName, Other, Place, Player, ReplayError, Report};
 use replibook::run::AgentId;
@@ -18,7 +18,7 @@ fn place(agent: &str, stage: &str, step: &str, attempt: u32, call: u32) -> Place
     Place::Attempt { agent: AgentId(agent), stage, step, attempt, call }
 }
 
-/// The journal of that attempt among the lines.
+/// The journal of this attempt among the lines.
 fn journal<'a>(lines: &'a mut [Value], agent: &str, stage: u64, step: u64) -> &'a mut Value {
     let of = |line: &&mut Value| {
         line["agent"] == agent && line["key"]["stage"] == stage && line["key"]["step"] == step
@@ -37,13 +37,14 @@ async fn a_run_as_it_was_is_the_same_again() {
     let report = recorded.replay().await;
     assert!(report.same, "{report:#?}");
     assert_eq!(report.run, recorded.run);
-    // Nine did two steps and one more in the second stage, each with one call; one failed at once.
+    // Nine agents did two steps in the first stage and one in the second, each with one call; one agent
+    // failed at once.
     assert_eq!((report.attempts, report.activations), (28, 56));
     assert!(report.decisions >= 6, "{report:#?}");
     assert_eq!((report.left_out, report.differing), (0, 0), "{report:#?}");
 }
 
-/// What these strategies decide follows from what nodes said at that moment, which changed later.
+/// These strategies decide by what nodes said at that moment, which has changed since.
 #[tokio::test(start_paused = true)]
 async fn strategies_that_look_at_nodes_decide_the_same_again() {
     let playbook = |strategy: &str| {
@@ -136,7 +137,7 @@ async fn a_failure_is_compared_with_its_words() {
         failed["failure"]["message"] = json!("it was nobody's fault");
     });
     let report = recorded.replay().await;
-    // The strategy sees why an agent failed, and `rolling` does not mind.
+    // The strategy can see why an agent failed, but `rolling` does not use it.
     let Difference { place: found, recorded, now, .. } = only(&report);
     assert_eq!(*found, place(&format!("node-{FAILS}"), "first", "drain", 1, 1));
     assert!(recorded.ends_with("it was nobody's fault"), "{recorded}");

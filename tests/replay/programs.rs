@@ -1,4 +1,4 @@
-//! A small real run, replayed and exported by the real programs.
+//! A small real run, exported and replayed by the real programs.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -10,12 +10,12 @@ use tokio::process::Command;
 
 use crate::{examples, exports, wait};
 
-/// Far beyond what any of this takes, also on a busy machine.
+/// Far longer than any of this takes, even on a busy machine.
 const LIMIT: Duration = Duration::from_secs(240);
 
 pub(crate) struct Ctl<'a> {
     pub(crate) server: &'a str,
-    /// Where compiled plugins are kept.
+    /// The folder for compiled plugins.
     pub(crate) cache: &'a Path,
 }
 
@@ -44,7 +44,7 @@ async fn server(dir: &Path) -> Process {
     Process::start("the server", command, &dir.join("server.log")).await.unwrap()
 }
 
-/// Starts a run of the example; its identifier.
+/// Starts a run of the example, and returns its identifier.
 async fn start(ctl: &Ctl<'_>, fleet: &Fleet, dir: &Path) -> String {
     let cluster = dir.join("cluster.yaml");
     std::fs::write(&cluster, fleet.cluster_document("demo").unwrap()).unwrap();
@@ -67,7 +67,7 @@ async fn a_run_is_replayed_exported_and_replayed_without_a_server() {
     let ctl = Ctl { server: &address, cache: &cache };
     let id = start(&ctl, &fleet, dir.path()).await;
 
-    // While it goes on there is nothing to compare.
+    // As long as the run goes on there is nothing to compare.
     let (code, out, err) = ctl.run(&["run", "replay", &id]).await;
     assert!(code == 4 || out.starts_with("same: "), "{code}: {out}{err}");
     wait::until("the run to end", LIMIT, async || {

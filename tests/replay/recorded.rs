@@ -1,4 +1,4 @@
-//! Runs with their recordings.
+//! Runs that have ended, with their recordings.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::exports::change_lines;
 use crate::scene::Scene;
 
-/// Two steps, the second of which uses what came of the first; one of them is tried twice.
+/// A playbook of two steps. The second one uses the result of the first, and one of them is tried twice.
 const PLAYBOOK: &str = "
 apiVersion: replicante.io/v1
 kind: Playbook
@@ -35,7 +35,7 @@ spec:
         - { name: drain, action: test.example.com/drain, args: { who: again } }
 ";
 
-/// A run over so many agents that has ended; one agent failed in it.
+/// A run that has ended, in which one agent failed, and the folder of its recording.
 pub(crate) struct Recorded {
     pub(crate) scene: Scene,
     pub(crate) run: RunId,
@@ -43,7 +43,7 @@ pub(crate) struct Recorded {
     pub(crate) manifest: Manifest,
 }
 
-/// The agent that fails.
+/// Number of the agent that fails.
 pub(crate) const FAILS: usize = 4;
 
 impl Recorded {
@@ -54,12 +54,12 @@ impl Recorded {
         Self::of(scene, PLAYBOOK).await
     }
 
-    /// A run of that playbook.
+    /// A run of this playbook.
     pub(crate) async fn of(scene: Scene, playbook: &str) -> Self {
         Self::during(scene, playbook, async |_, _| {}).await
     }
 
-    /// The same, with something that happens while the run goes.
+    /// The same, while `story` happens to the run.
     pub(crate) async fn during(
         scene: Scene,
         playbook: &str,
@@ -84,13 +84,13 @@ impl Recorded {
         Player::new(&self.scene.plugins, &recording).await.replay().await.unwrap()
     }
 
-    /// Changes the lines of a member.
+    /// Changes the lines of a member of the recording.
     pub(crate) fn change(&self, member: MemberName, change: impl Fn(&mut Vec<Value>)) {
         change_lines(self.folder.path(), &member, change);
     }
 }
 
-/// Writes a list that is read in pages, each after the last item of the one before.
+/// Writes a list that is read in pages, each of which begins after the last item of the one before.
 async fn lines<T: Serialize + Clone>(
     writer: &mut FolderWriter,
     name: MemberName,

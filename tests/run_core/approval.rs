@@ -1,4 +1,4 @@
-//! A strategy asks a person for approval: what answers the question, and what does not.
+//! A strategy asks a person for approval: what counts as an answer, and what does not.
 
 use replibook_core::run::{
     AgentState, Effect, Input, MassAbsence, MembershipChange, Next, ReasonCode, RunStatus, Verb,
@@ -9,7 +9,7 @@ use crate::world::{Choice, World};
 
 const QUESTION: &str = "they look well; go on?";
 
-/// A run whose strategy started two agents, and asks.
+/// A run whose strategy has started two agents, and now asks for approval.
 fn at_the_gate(setup: Setup) -> World {
     let mut world = World::new(setup);
     world.start();
@@ -21,7 +21,7 @@ fn at_the_gate(setup: Setup) -> World {
 }
 
 impl World {
-    /// This many of the members are absent at once; 0: they are back.
+    /// `absent` of the members are absent at once; with 0 they are back.
     fn absent(&mut self, absent: u32, known: u32) {
         let mass_absence = (absent > 0).then_some(MassAbsence { absent, known });
         self.apply(Input::Membership(MembershipChange { mass_absence, ..Default::default() }));
@@ -32,7 +32,7 @@ fn code(world: &World) -> ReasonCode {
     world.progress().reason.clone().unwrap().code
 }
 
-/// Whether it still waits for the answer, and starts nobody.
+/// Whether the run still waits for the answer, and asks its strategy nothing.
 fn waits(world: &World) -> bool {
     let asks = world.effects().any(|effect| matches!(effect, Effect::Plan { .. }));
     world.progress().status == RunStatus::Paused && code(world) == ReasonCode::Approval && !asks

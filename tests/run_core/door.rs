@@ -1,5 +1,5 @@
-//! Whatever agents answer: what comes in at the door fits one commit wherever the core writes it, and is the
-//! same when it is read back.
+//! Whatever agents answer, everything that comes in at the door fits one commit wherever the core writes it,
+//! and is the same when it is read back.
 
 use std::fmt::Debug;
 
@@ -16,12 +16,12 @@ use crate::world::World;
 
 const ID: Uuid = Uuid::from_u128(7);
 
-/// How a call about a node ends when this is the answer.
+/// How a call about a node ends if this is the answer.
 pub(crate) fn node_said(body: &[u8]) -> Result<NodeInfo, CallError> {
     read_node(body).map_err(|error| CallError::Malformed(error.to_string()))
 }
 
-/// How an action ends when this is the answer about it.
+/// How an action ends if this is the answer about it.
 pub(crate) fn action_said(body: &[u8]) -> Result<JsonText, CallError> {
     match read_action(body, ID) {
         Ok(ActionStatus { phase: ActionPhase::Done, payload, unread: None, .. }) => Ok(payload),
@@ -31,13 +31,13 @@ pub(crate) fn action_said(body: &[u8]) -> Result<JsonText, CallError> {
     }
 }
 
-/// Whether the driver keeps this much of one agent in its record.
+/// Whether the driver keeps this much about one agent in its record.
 pub(crate) fn fits(node: &NodeInfo) -> bool {
     let attributes = Value::Object(node.attributes.clone()).to_string().len();
     attributes + node.raw.to_string().len() <= 8 * 1024
 }
 
-/// All that a commit writes is the same when it is read back.
+/// Checks that every document of a commit is the same when it is read back.
 pub(crate) fn check_read_back(writes: &Writes) {
     fn same<T: Serialize + DeserializeOwned + PartialEq + Debug>(document: &T) {
         let text = serde_json::to_string(document).unwrap();
@@ -60,7 +60,7 @@ fn texts() -> impl Strategy<Value = String> {
     prop_oneof![any::<String>(), repeated.prop_map(|(text, times)| text.repeat(times))]
 }
 
-/// JSON as text: deep, wide, with long keys, and with numbers that no value can have.
+/// JSON as text: deep, wide, with long keys, and with numbers that no value can hold.
 fn json_text() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         Just("null".to_owned()),
@@ -87,7 +87,7 @@ fn json_text() -> impl Strategy<Value = String> {
     })
 }
 
-/// Answers about a node and about an action, right but for one thing that may be anything.
+/// Answers about a node and about an action. They are right except for one part, which may be anything.
 fn answers() -> impl Strategy<Value = Vec<u8>> {
     let node = (texts(), json_text()).prop_map(|(key, value)| {
         let key = Value::from(key);
@@ -128,7 +128,7 @@ proptest! {
         world.retryable = true;
         world.says = says;
         world.run_dry();
-        // Each commit was checked as it was made.
+        // The world checked each commit when it was made.
         world.crash_now();
         world.run_dry();
     }

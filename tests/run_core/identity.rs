@@ -1,4 +1,4 @@
-//! Agents in whose place another node answers, and agents that do not answer when a stage begins.
+//! Agents at whose address another node answers, and agents that do not answer when a stage begins.
 
 use replibook_core::playbook::{Expr, Identity, Membership, OnAdded, OnRemoved, Template};
 use replibook_core::run::{
@@ -18,7 +18,7 @@ pub(super) fn says(agent: &str, node: &str, role: &str) -> Member {
     Member { attributes, node, ..member(agent) }
 }
 
-/// A run whose only stage selects by what nodes say.
+/// A run whose only stage selects agents by what their nodes say.
 pub(super) fn selecting(select: &str, max_failed: u32) -> World {
     let select = Expr::parse(select).unwrap();
     World::with(Setup::plain(0, max_failed), |stage| stage.select = Some(select.clone()))
@@ -115,13 +115,13 @@ fn who_refuses_to_say_fails_for_that_where_the_selection_needs_it() {
         assert_eq!((error.reason, error.message), (reason, message.clone()));
         assert_eq!(world.progress().status, RunStatus::Done, "within the budget");
 
-        // Where it is not needed it takes part.
+        // If nothing that the agent says is needed, it takes part.
         let mut world = selecting("agent.id == 'web-0'", 0);
         world.take_members(vec![refuses("web-0")]);
         world.run_dry();
         assert_eq!(states(&world)[0].1, AgentState::Done);
 
-        // Put back by a person it refuses again.
+        // When a person puts it back, it refuses again.
         let mut world = selecting(ROLE, 0);
         world.take_members(vec![member("web-0")]);
         world.run_dry();

@@ -1,4 +1,5 @@
-//! What a run says last: nobody, what was passed over, and agents counted over all stages.
+//! The reason that a run ends with: that no agent was selected, which failures were passed over, and agents
+//! counted over all stages.
 
 use replibook_core::run::{
     AgentId, AgentState, Gone, Input, MAX_NAMED, MembershipChange, PassedOver, ReasonCode,
@@ -69,7 +70,7 @@ fn failures_of_steps_that_are_passed_over_are_counted_and_told() {
     let expected = "1 of 1 agents done; 5 failures of steps passed over on 1 agent";
     assert_eq!(told(&world), (ReasonCode::SomeFailed, expected.to_owned()));
 
-    // Over two stages, and with a crash in between.
+    // Over two stages, with a crash in between.
     let setup = Setup { steps: 2, stages: 2, continues: true, ..Setup::plain(3, 0) };
     let mut world = World::new(setup);
     world.fail_next(2);
@@ -125,7 +126,7 @@ fn a_failure_of_a_newcomer_is_one_of_somebody() {
     assert_eq!((world.progress().failures, world.progress().selected), (1, 1), "{reason:?}");
 }
 
-/// A store of an earlier version does not say how many were selected in all stages.
+/// In a store of an earlier version, it is not recorded how many agents were selected in all stages.
 #[test]
 fn a_run_of_an_earlier_version_that_nobody_started_in_has_selected_somebody() {
     let mut world = World::new(Setup::plain(3, 0));

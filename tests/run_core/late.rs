@@ -1,4 +1,4 @@
-//! Actions that end after their attempt was over, and what the next attempt does with them.
+//! Actions that end after their attempt, and what the next attempt does with their results.
 
 use replibook_core::run::{
     Activation, ActivationEnd, AgentId, AgentState, Answer, CallError, Effect, FailureReason,
@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::parts::{Setup, Work, member};
 use crate::world::{Choice, World};
 
-/// The time of the agent's action is over, and the agent has failed for that.
+/// A run whose agent has failed because the time of its action was over.
 fn timed_out(setup: Setup) -> World {
     let mut world = World::new(Setup { timeout: Some(5), ..setup });
     world.until_calls();
@@ -17,21 +17,21 @@ fn timed_out(setup: Setup) -> World {
     world
 }
 
-/// The same, and the action has ended as the next ones do.
+/// Lets the engine look at the action, which has ended by then, in the way that actions end from now on.
 fn ended_late(world: &mut World) {
     world.until_calls();
     assert_eq!(world.calls(), [true], "it is only looked at");
     world.perform_all();
 }
 
-/// Puts the agent back and lets the run go on, until nothing but calls to agents is left.
+/// Puts the agent back and lets the run go on, until only calls to agents are outstanding.
 fn retry(world: &mut World, again: bool) {
     world.command_again(Verb::Retry, None, again);
     world.choose(&Choice::Command(Verb::Resume));
     world.until_calls();
 }
 
-/// Which attempt took over which other one.
+/// Each attempt, with the one that it took over; none if it took over none.
 fn taken(world: &World) -> Vec<(u32, Option<u32>)> {
     let started = world.events().filter_map(|event| match &event.what {
         Happened::StepStarted { attempt, takes, .. } => Some((*attempt, *takes)),
@@ -155,7 +155,7 @@ fn a_step_of_several_actions_goes_on_after_the_one_that_ended_late() {
     retry(&mut world, false);
     assert_eq!(world.calls(), [] as [bool; 0], "neither of them is sent again");
     assert!(is_done(&world), "{:?}", world.progress());
-    // The first one of them ended late: only the second is to be done.
+    // If the first of two actions ended late, only the second one is still to be done.
     let mut world = World::new(Setup { timeout: Some(5), ..Setup::plain(1, 0) });
     world.work = Work::Twice;
     world.until_calls();
@@ -165,7 +165,7 @@ fn a_step_of_several_actions_goes_on_after_the_one_that_ended_late() {
     assert_eq!(world.calls(), [false]);
     let journal = last_journal(&world);
     assert_eq!((journal.key.attempt, journal.answers.len()), (2, 1));
-    // It has the whole time again, and may end late too.
+    // The second action has the whole time again, and may end late too.
     world.wake();
     assert_eq!(world.progress().count(AgentState::Failed), 1);
     ended_late(&mut world);
@@ -203,7 +203,7 @@ fn an_action_that_is_given_up_has_no_result() {
     assert_eq!(world.calls(), [false]);
 }
 
-/// The present attempt ends for that reason before anything comes of it.
+/// Has the present attempt end for this reason before it has done anything.
 fn comes_to_nothing(world: &mut World, reason: FailureReason) {
     world.command(Verb::Retry, None);
     world.choose(&Choice::Command(Verb::Resume));
@@ -266,7 +266,7 @@ fn a_late_result_is_kept_while_an_agent_is_away_and_where_another_node_answers()
     world.run_dry();
     assert!(is_done(&world), "{:?}", world.progress());
     assert_eq!(taken(&world), [(1, None), (2, Some(1)), (3, Some(1))]);
-    // The second of two actions finds another node.
+    // In the second of two actions, another node answers.
     let mut world = World::new(Setup { timeout: Some(5), ..Setup::plain(1, 0) });
     world.work = Work::Twice;
     world.until_calls();
@@ -287,7 +287,7 @@ fn told_late(world: &World) -> usize {
 
 #[test]
 fn what_nobody_knows_the_end_of_has_not_ended_and_is_looked_at_until_it_has() {
-    // Its time was over, or its agent did not tell at first.
+    // The action's time was over, or its agent could not be reached at first.
     let mut silent = World::new(Setup::plain(1, 0));
     silent.until_calls();
     silent.unreachable = true;

@@ -1,5 +1,5 @@
-//! The run's state machine under random histories: decisions good and bad, actions that fail,
-//! commands at any moment, crashes between any two commits.
+//! The run's state machine under random histories: good and bad decisions, actions that fail, commands at any
+//! moment, and crashes between any two commits.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::wildcard_enum_match_arm)]
 
@@ -63,8 +63,8 @@ fn setups() -> impl Strategy<Value = Setup> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
-    /// Whatever happens, every invariant holds after every commit, and once nothing more goes wrong
-    /// the run ends or says what it waits for.
+    /// Whatever happens, every invariant holds after every commit. Once nothing more goes wrong, the run ends
+    /// or says what it waits for.
     #[test]
     fn invariants_hold_in_every_history(setup in setups(), choices in choices()) {
         let mut world = World::new(setup);
@@ -89,7 +89,7 @@ proptest! {
         prop_assert_eq!(written(&choices), written(&choices));
     }
 
-    /// What is noticed about calls in flight is for people: the run goes the same way without it.
+    /// What is noticed about calls in flight is only shown to people: the run goes the same way without it.
     #[test]
     fn what_is_noticed_changes_nothing(setup in setups(), choices in choices()) {
         let (with, without) = noticing::changes_nothing(&setup, &choices);

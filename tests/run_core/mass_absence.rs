@@ -1,4 +1,4 @@
-//! Many members that are absent at once.
+//! Many members that are absent at once, and when a run pauses because of them.
 
 use replibook_core::playbook::OnAdded;
 use replibook_core::run::{Input, MassAbsence, MembershipChange, ReasonCode, RunStatus, Verb};

@@ -1,4 +1,4 @@
-//! Agents that join, leave, move and return while a stage goes.
+//! Agents that join, leave, move and return while a stage goes on.
 
 use replibook_core::playbook::{Membership, OnAdded, OnRemoved};
 use replibook_core::run::{
@@ -10,7 +10,7 @@ use crate::parts::{Setup, Work, member};
 use crate::world::{Choice, World};
 
 impl World {
-    /// A change of any kind, as a number says.
+    /// Makes one change of the members. `kind` decides which agent changes, and how.
     pub(crate) fn change_members(&mut self, kind: u16) {
         let agent = format!("node-{}", kind / 8 % 12);
         let absent = MassAbsence { absent: 3, known: 9 };
@@ -24,7 +24,7 @@ impl World {
         self.apply(Input::Membership(change));
     }
 
-    /// The calls to agents that go on: where, and whether each may be the second one.
+    /// The calls to agents that are in flight: the address, and whether the call may have been sent before.
     fn addresses(&self) -> Vec<(String, bool)> {
         let calls = self.effects().filter_map(|effect| match effect {
             Effect::Perform(perform) => Some((perform.address.clone(), perform.again)),
@@ -62,7 +62,7 @@ pub(crate) fn policy(added: OnAdded, removed: OnRemoved) -> Setup {
 
 pub(crate) const IGNORED: OnRemoved = OnRemoved::Ignore;
 
-/// Two of three agents at work.
+/// A run in which two of three agents are at work.
 pub(crate) fn at_work(setup: Setup) -> World {
     let mut world = World::new(setup);
     world.until_in_flight(2);
@@ -248,7 +248,7 @@ fn what_was_wrong_with_an_agent_that_left_is_forgotten_once_it_returns() {
     world.joins("node-2");
     world.run_dry();
     assert_eq!(world.of("node-2").error, None);
-    // The strategy saw it as it was.
+    // Checks that the strategy saw the agent as it was at the time.
     crate::roster::check(&world);
 }
 
@@ -412,7 +412,7 @@ fn an_agent_that_left_on_hold_begins_its_step_anew_once_its_action_has_ended() {
     world.joins("node-0");
     world.choose(&Choice::Command(Verb::Resume));
     world.run_dry();
-    // The other one failed: its step was told that the agent could not be reached.
+    // The other agent failed: its step was told that the agent could not be reached.
     world.choose(&Choice::Command(Verb::Resume));
     world.run_dry();
     assert_eq!(world.of("node-0").state, AgentState::Done);
@@ -427,7 +427,7 @@ fn an_agent_that_failed_and_left_takes_no_part_in_later_stages() {
     while world.progress().count(AgentState::Failed) == 0 {
         world.choose(&Choice::PerformWell(0));
     }
-    // Also one that left twice.
+    // The same if the agent leaves twice.
     for _ in 0..2 {
         world.leaves("node-0");
         world.joins("node-0");

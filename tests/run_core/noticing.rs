@@ -1,5 +1,4 @@
-//! What is noticed about calls in flight: it is kept while they are in flight, and changes nothing
-//! else.
+//! What is noticed about calls in flight: it is kept while they are in flight, and changes nothing else.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +10,7 @@ use replibook_core::run::{
 use super::parts::Setup;
 use super::world::{Choice, World};
 
-/// A call that waits for its answer; none is the question before an attempt.
+/// A call that waits for its answer; with none it is the precondition of the attempt.
 type Waiting = (AttemptKey, Option<u32>);
 
 impl World {
@@ -28,7 +27,7 @@ impl World {
         self.apply(Input::Noticed { key, call, notice });
     }
 
-    /// Notices something of some call: one in flight, or one that is not.
+    /// Notices something about some call, which may be one that is no longer in flight.
     fn notice_something(&mut self, nth: usize) {
         let waiting = self.waiting();
         let Some((key, call)) = waiting.get(nth % waiting.len().max(1)).copied() else { return };
@@ -36,7 +35,7 @@ impl World {
         self.notice((key, call), some_notice(nth));
     }
 
-    /// All that is kept, without what was noticed.
+    /// Everything that is kept, without what was noticed.
     fn without_notices(&self) -> String {
         let mut progress = self.progress().clone();
         progress.silent = Default::default();
@@ -47,7 +46,7 @@ impl World {
         format!("{progress:?}\n{records:?}\n{journals:?}\n{events:?}")
     }
 
-    /// A notice is kept only while something is waited for, and is counted.
+    /// Checks that a notice is kept only while its call is in flight, and that it is counted.
     pub(crate) fn check_notices(&self) {
         let progress = self.progress();
         let over = progress.status.is_settled();
@@ -77,8 +76,8 @@ fn some_notice(nth: usize) -> Option<Notice> {
     }
 }
 
-/// Plays the same choices twice, with notices now and then and without any: everything else that is
-/// kept must be the same.
+/// Plays the same choices twice, with notices now and then and without any. Returns what is kept of each
+/// otherwise, which must be the same.
 pub(crate) fn changes_nothing(setup: &Setup, choices: &[Choice]) -> (String, String) {
     let kept = |notices: bool| {
         let mut world = World::new(setup.clone());
@@ -97,7 +96,7 @@ pub(crate) fn changes_nothing(setup: &Setup, choices: &[Choice]) -> (String, Str
     (kept(true), kept(false))
 }
 
-/// One agent whose action is out, and the call.
+/// A run with one agent whose action is in flight, and that call.
 fn one(setup: Setup) -> (World, Waiting) {
     let mut world = World::new(setup);
     world.start();

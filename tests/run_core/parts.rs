@@ -22,30 +22,30 @@ pub(crate) struct Setup {
     pub(crate) batch: u32,
     pub(crate) first: First,
     pub(crate) stages: usize,
-    /// Attempts of each step.
+    /// How many attempts each step has.
     pub(crate) attempts: u32,
-    /// Minutes that an attempt may take.
+    /// How many minutes an attempt may take.
     pub(crate) timeout: Option<u64>,
     /// Whether each step has a precondition.
     pub(crate) require: bool,
     pub(crate) continues: bool,
     pub(crate) run_scope: bool,
     pub(crate) membership: Membership,
-    /// Whether no stage selects anybody.
+    /// Whether no stage selects any agent.
     pub(crate) nobody: bool,
-    /// Whether the run goes over agents of another one again, of which these have left.
+    /// Set if the run goes again over agents of another run, of which these have left.
     pub(crate) gone: Option<Gone>,
 }
 
 impl Setup {
-    /// The run that is gone over again.
+    /// The run whose agents this run goes over again.
     pub(crate) fn retry_of(&self) -> Option<RetryOf> {
         let run = RunId(Uuid::from_u128(6));
         let failed = RetryOf { run, failed: true, skipped: false, unfinished: false };
         self.gone.as_ref().map(|_| failed)
     }
 
-    /// One stage of one plain step, two agents at a time.
+    /// One stage with one plain step, over two agents at a time.
     pub(crate) fn plain(agents: usize, max_failed: u32) -> Self {
         Self {
             agents,
@@ -68,38 +68,38 @@ impl Setup {
     }
 }
 
-/// What becomes of the first step, whatever the world does.
+/// What happens to the first step, whatever the world does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum First {
     Goes,
     /// Its `when` is false.
     LeftOut,
-    /// Its arguments can't be worked out.
+    /// Its arguments can't be evaluated.
     Fails,
 }
 
-/// What the step does.
+/// What the step does when it is activated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Work {
-    /// One action.
+    /// It runs one action.
     Action,
-    /// One action after another, each with an answer of a megabyte.
+    /// It runs one action after another, each with an answer of a megabyte.
     LargeAnswers,
-    /// No call, and a result of more than a megabyte.
+    /// It makes no call, and returns more than a megabyte.
     LargeResult,
-    /// One action; whatever comes of it, the step has a result.
+    /// It runs one action, and returns a result however the action ends.
     Forgiving,
-    /// No call, and a result of 450 kB.
+    /// It makes no call, and returns 450 kB.
     SizeableResult,
-    /// One action, and then another.
+    /// It runs one action, and then another one.
     Twice,
-    /// One sleep.
+    /// It sleeps once.
     Sleep,
-    /// Looks at the node.
+    /// It asks the agent about its node.
     Info,
 }
 
-/// Somewhat more than a megabyte of text.
+/// A little more than a megabyte of text.
 pub(crate) const LARGE: usize = 1024 * 1024 + 1;
 
 pub(crate) fn playbook(setup: &Setup) -> Playbook {
@@ -176,7 +176,7 @@ pub(crate) fn member(agent: &str) -> Member {
     }
 }
 
-/// What the step does.
+/// The outcome of one activation of this step.
 pub(crate) fn activation(
     work: Work,
     activate: &Activate,
@@ -216,7 +216,7 @@ pub(crate) fn activation(
         (Work::Twice, Some(_)) => failed("the action failed"),
         (Work::Action, Some(Answer::RunAction(Ok(_)))) if badly => failed("trapped"),
         (Work::Action, Some(Answer::RunAction(Ok(value)))) => ActivationEnd::Done(value.clone()),
-        // As a step says it: the message of the error.
+        // A step fails with the message of the error.
         (Work::Action, Some(answer)) => match answer.error() {
             Some(error) => failed(&error.to_string()),
             None => failed("the action failed"),

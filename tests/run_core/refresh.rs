@@ -1,4 +1,4 @@
-//! Strategies that have agents asked afresh: what they see then, and that it can be worked out later.
+//! Strategies that have agents asked afresh: what they see then, and that this can be worked out again later.
 
 use std::collections::BTreeMap;
 
@@ -11,31 +11,31 @@ use serde_json::{Map, Value, json};
 use super::parts::{Setup, Work};
 use super::world::{Choice, World};
 
-/// What strategies saw, and what they wished.
+/// What strategies saw, and which agents they wanted to be asked.
 #[derive(Default)]
 pub(crate) struct Looks {
-    /// What was known of each agent when the strategy was asked last.
+    /// What was known of each agent when the strategy was last asked.
     asked: Vec<About>,
-    /// The same of each time that came of it, after so many events.
+    /// The same for each time that the strategy gave an answer, with the number of the last event before it.
     seen: Vec<(u64, Vec<About>)>,
-    /// The agents of the last wish, and since when what they say counts: from the wish on, or since the run
-    /// goes on after it was paused.
+    /// The agents of the last wish, and since when what they say counts: since the wish, or since the run
+    /// went on after a pause.
     wished: Option<(Vec<AgentId>, Timestamp)>,
 }
 
 impl Looks {
-    /// The strategy answers from what is known now.
+    /// The strategy is asked, and answers from what is known now.
     pub(crate) fn asked(&mut self, machine: &Machine) {
         self.asked = machine.records().map(AgentRecord::about).collect();
     }
 
-    /// The strategy is about to be asked: what it wished for is there.
+    /// Checks, before the strategy is asked, that all agents of its wish have been asked.
     pub(crate) fn is_fresh(&self, machine: &Machine) {
         let Some((agents, at)) = &self.wished else { return };
         for id in agents {
             let record = Roster::record(machine, id).unwrap();
             if record.state == AgentState::Removed {
-                // Nobody knows what answers there now.
+                // The agent is gone, and nothing is known of what answers at its address now.
                 continue;
             }
             let seen_at = record.node_seen_at;
@@ -43,7 +43,7 @@ impl Looks {
         }
     }
 
-    /// Takes notice of a decision that was obeyed.
+    /// Takes notice of a decision that was carried out.
     pub(crate) fn event(&mut self, event: &RunEvent) {
         if let Happened::Decision { roster, .. } | Happened::NoDecision { roster, .. } = event.what
         {
@@ -53,7 +53,7 @@ impl Looks {
             self.wished = Some((refresh.clone(), event.at));
         }
         if let Happened::Stage { .. } = &event.what {
-            // All were asked as it began.
+            // All agents were asked when the stage began.
             self.wished = None;
         }
         if let Happened::Status { from: Some(RunStatus::Paused), to: RunStatus::Running, .. } =
@@ -64,7 +64,8 @@ impl Looks {
         }
     }
 
-    /// What a strategy saw at any moment follows from the records and the events after it.
+    /// Checks that what a strategy saw at any moment follows from the records and the events after that
+    /// moment.
     pub(crate) fn check_the_past(
         &self,
         records: &BTreeMap<AgentSeq, AgentRecord>,
@@ -91,7 +92,7 @@ pub(crate) fn some_agents(roster: &dyn Roster) -> Vec<AgentId> {
     AgentState::ALL.into_iter().flat_map(|state| roster.page(state, None, 2)).collect()
 }
 
-/// The answers of agents; none when it goes badly.
+/// The answers of agents; if `badly`, none of them answers.
 pub(crate) fn answers(agents: Vec<AskAgain>, now: Timestamp, badly: bool) -> Input {
     let answer = |asked: AskAgain| {
         let seen_at = Some(now);
@@ -117,7 +118,7 @@ pub(crate) fn answers(agents: Vec<AskAgain>, now: Timestamp, badly: bool) -> Inp
     Input::Refreshed(agents.into_iter().map(answer).collect())
 }
 
-/// Three agents at a time: such a world wishes with each decision.
+/// A world with three agents at a time: it has agents asked afresh with each decision.
 fn wishing(agents: usize) -> World {
     World::new(Setup { batch: 3, ..Setup::plain(agents, 0) })
 }
@@ -167,7 +168,7 @@ fn a_paused_run_asks_again_when_it_goes_on() {
 
 #[test]
 fn what_agents_said_before_a_pause_is_old_when_the_run_goes_on() {
-    // They had answered, and the strategy was asked: it gives no decision.
+    // The agents have answered, but the strategy fails to give a decision.
     let mut world = wishing(9);
     until_asked_afresh(&mut world);
     let wish = asked(&world);
@@ -181,7 +182,7 @@ fn what_agents_said_before_a_pause_is_old_when_the_run_goes_on() {
     world.run_dry();
     world.check_the_end();
 
-    // They are asked while the run is paused and goes on: what they say may be of before.
+    // The run is paused and resumed while the agents are asked, so their answers may be from before.
     let mut world = wishing(9);
     until_asked_afresh(&mut world);
     world.choose(&Choice::Command(Verb::Pause));
@@ -193,7 +194,7 @@ fn what_agents_said_before_a_pause_is_old_when_the_run_goes_on() {
     world.check_the_end();
 }
 
-/// Answers of which those of `silent` are none, asked at that second.
+/// The answers of all agents that are asked, at this second. Those in `silent` do not answer.
 fn some_answer(world: &World, silent: &[&str], second: i64) -> Input {
     let found = world.effects().find_map(|effect| match effect {
         Effect::Refresh(agents) => Some(agents.clone()),
@@ -299,7 +300,7 @@ fn what_is_known_anew_of_agents_with_large_journals_is_taken_over_in_parts() {
     world.start();
     world.decide_to(|decision, _| decision.next = Next::WaitUntil(Timestamp::from_millis(0)));
     world.until_in_flight(6);
-    // Each journal has an answer of a megabyte then, and a call that is out.
+    // By then each journal has an answer of a megabyte, and a call in flight.
     world.perform_all();
     world.until_in_flight(6);
     world.wake();

@@ -1,5 +1,5 @@
-//! A strategy that is asked again and again while its run waits: what it says is written once, and a run's
-//! log has its bounds.
+//! A strategy that is asked again and again while its run waits: what it repeats is written once, and the
+//! run's log is bounded.
 
 use replibook_core::run::{
     AgentState, Decision, Effect, FIRST_FORMAT, Happened, Input, KNOWN_FORMAT, LogLevel,
@@ -13,14 +13,15 @@ fn line(level: LogLevel, message: &str) -> PluginLine {
     PluginLine { level, message: message.to_owned() }
 }
 
-/// A run that waits for nothing, and whose strategy has been asked for the first time.
+/// A run that waits for nothing, and whose strategy is asked for the first time.
 fn waiting() -> World {
     let mut world = World::new(Setup::plain(3, 0));
     world.start();
     world
 }
 
-/// Answers the strategy's question by a wait that is changed so, with these lines, until it is asked again.
+/// Answers the strategy's question with a wait that `change` has changed, and with these lines. Goes on until
+/// the strategy is asked again.
 fn wait(world: &mut World, lines: &[PluginLine], change: impl Fn(&mut Decision, &Machine)) {
     let change = |decision: &mut Decision, machine: &Machine| {
         decision.start.clear();
@@ -53,7 +54,7 @@ fn a_strategy_that_says_the_same_again_has_nothing_written() {
     assert_eq!(world.commits, commits, "nothing changed");
     assert_eq!((decisions(&world), lines(&world).len()), (1, 2));
 
-    // Something else is written, and what was said meanwhile.
+    // Something new is written, and before it what was repeated.
     wait(&mut world, &[line(LogLevel::Info, "nearly there")], |_, _| {});
     let told = lines(&world);
     assert!(told[2].starts_with("(the same 1000 times again, until "), "{told:?}");
@@ -76,7 +77,7 @@ fn what_was_not_written_is_done_again_after_a_crash() {
     }
     world.choose(&Choice::Crash);
     wait(&mut world, &said, |_, _| {});
-    // Nobody knows any more that it had said so.
+    // After the crash it is not known that the strategy had said so.
     assert_eq!((decisions(&world), lines(&world).len()), (2, 2));
     let commits = world.commits;
     wait(&mut world, &said, |_, _| {});
@@ -116,7 +117,7 @@ fn a_run_says_that_older_engines_would_lose_its_log_and_its_memo() {
         wait(&mut world, &[], |decision, _| decision.memo = format!("{number}"));
     }
     assert!(world.progress().stage.untold_memo);
-    // That stays: what needed it may still be in the store.
+    // This stays: documents that an older engine would lose may still be in the store.
     world.decide_to(|decision, _| decision.memo = "told".to_owned());
     assert!(!world.progress().stage.untold_memo);
     assert_eq!(world.progress().needs, 2);
@@ -129,7 +130,8 @@ fn a_run_says_that_older_engines_would_lose_its_log_and_its_memo() {
     assert_eq!((world.progress().needs, KNOWN_FORMAT), (2, 2));
 }
 
-/// All agents are asked afresh each time, and say something else each time, or nothing.
+/// Has all agents asked afresh each round. They say something else each time if `change`, and otherwise the
+/// same.
 fn watch(world: &mut World, rounds: usize, change: bool) {
     for _ in 0..rounds {
         world.decide_with(
@@ -172,7 +174,7 @@ fn agents_that_are_watched_are_written_when_there_is_news_or_somebody_acts_on_it
     let (commits, known) = (world.commits, infos(&world));
     watch(&mut world, 100, false);
     assert_eq!((world.commits, infos(&world)), (commits, known), "only the moment is another one");
-    // A decision that comes of it says what it was made of.
+    // A decision that results from the answers writes what it was made from.
     world.decide_to(|decision, _| decision.next = Next::Wait);
     assert_eq!(infos(&world), known + 3);
     world.run_dry();
@@ -194,10 +196,10 @@ fn what_agents_say_anew_each_time_is_news_only_for_some_time() {
 #[test]
 fn a_full_log_is_bounded_whatever_crashes() {
     let mut world = waiting();
-    // Each of these is six bytes of what is kept.
+    // Each character takes six bytes in the store.
     let text = "\u{1}".repeat(1_340);
     for number in 0..200_u64 {
-        // Each time 240 kB that are another.
+        // 240 kB each time, and always different ones.
         let level = if number % 2 == 0 { LogLevel::Debug } else { LogLevel::Info };
         let said = (0..30).map(|n| line(level, &format!("{number} {n} {text}")));
         wait(&mut world, &said.collect::<Vec<_>>(), |_, _| {});

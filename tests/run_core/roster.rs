@@ -1,4 +1,4 @@
-//! The roster at any event is the fold of the events up to it.
+//! The roster at any event equals what the events up to it make of the first one.
 
 use std::collections::BTreeMap;
 
@@ -11,13 +11,14 @@ use super::parts::Setup;
 use super::world::{Choice, World, view};
 use super::{choices, setups};
 
-/// The roster of the world's run before its first event, as it is made from what is kept.
+/// The roster of the world's run before its first event, made from what is kept.
 fn roster(world: &World) -> RosterAt {
     let changes = world.events().filter_map(InfoChange::of).collect();
     RosterAt::new(world.snapshot(), world.records().cloned(), changes)
 }
 
-/// What a fold of the history shows wherever the strategy was asked, and the memo it was asked with.
+/// Checks what the history shows for each moment at which the strategy was asked, and for each step that
+/// started.
 pub(crate) fn check(world: &World) {
     let mut roster = roster(world);
     let mut seen = world.seen.iter().peekable();
@@ -40,8 +41,8 @@ pub(crate) fn check(world: &World) {
         let key = journal.key;
         let of_start = &started[&(key.agent, key.stage, journal.step_name.clone(), key.attempt)];
         let attributes = journal.attributes.as_ref().unwrap_or(of_start);
-        // Where nothing came of an attempt it need not have been activated, or only for nothing: its time
-        // ran out during the look at its precondition, or it is on hold since before.
+        // An attempt that has come to nothing may not have been activated, or only in vain: its time ran out
+        // while its precondition was looked at, or it has been on hold since before.
         let begun = !journal.answers.is_empty() || journal.pending.is_some();
         if begun || !journal.cut_off && !world.progress().hold {
             let seen = world.attributes.get(&journal.seed_key());
@@ -65,7 +66,7 @@ proptest! {
     }
 }
 
-/// Performs the effect of that kind.
+/// Performs the first effect of this kind.
 fn perform(world: &mut World, is_wanted: fn(&Effect) -> bool) {
     let at = world.effects().position(is_wanted).unwrap();
     world.choose(&Choice::PerformWell(u16::try_from(at).unwrap()));
@@ -76,7 +77,7 @@ fn a_step_that_was_on_hold_sees_what_its_journal_says_also_after_a_crash() {
     let is_check = |effect: &Effect| matches!(effect, Effect::Check { .. });
     let is_refresh = |effect: &Effect| matches!(effect, Effect::Refresh(_));
     let is_activation = |effect: &Effect| matches!(effect, Effect::Activate(_));
-    // Three at a time: such a strategy has agents asked afresh.
+    // With three agents at a time, the strategy has agents asked afresh.
     let mut world = World::new(Setup { batch: 3, require: true, ..Setup::plain(1, 0) });
     world.start();
     while !world.effects().any(is_check) {
@@ -84,13 +85,13 @@ fn a_step_that_was_on_hold_sees_what_its_journal_says_also_after_a_crash() {
     }
     perform(&mut world, is_check);
     world.choose(&Choice::Command(Verb::PauseNow));
-    // Its call is not made, and its journal is kept without any.
+    // The step's call is not made, and its journal is kept without calls.
     perform(&mut world, is_activation);
     world.choose(&Choice::Command(Verb::Resume));
     while !world.effects().any(is_refresh) {
         perform(&mut world, |effect| !matches!(effect, Effect::Check { .. }));
     }
-    // Before its precondition is looked at again, it is known anew.
+    // The agent is asked afresh before the precondition is looked at again.
     perform(&mut world, is_refresh);
     world.choose(&Choice::Crash);
     world.run_dry();

@@ -1,4 +1,4 @@
-//! Who is at the address of an agent is seen again before anything is sent there, where that may have changed.
+//! If the node at an agent's address may have changed, it is asked who it is before anything is sent there.
 
 use replibook_core::playbook::Expr;
 use replibook_core::run::{Answer, CallError, FailureReason, Happened};
@@ -45,7 +45,7 @@ fn the_first_action_of_a_stage_goes_where_the_agent_was_seen_just_before() {
         world.pass_minutes(minutes);
         world.until_calls();
         assert_eq!(world.first_call().unidentified, minutes > 0, "{minutes}");
-        // What follows in the same stage goes by that.
+        // Later calls of the same stage rely on that.
         world.perform_all();
         world.pass_minutes(minutes);
         world.until_calls();

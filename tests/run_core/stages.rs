@@ -1,4 +1,4 @@
-//! Stages one after another, and budgets over them.
+//! Stages that follow one another, and budgets over one stage or all of them.
 
 use replibook_core::playbook::{Expr, Template};
 use replibook_core::run::{

@@ -6,7 +6,7 @@ use crate::parts::{Setup, Work};
 use crate::world::{Choice, World};
 
 impl World {
-    /// The calls to agents that go on: whether each may only look.
+    /// The calls to agents that are in flight. True means that the engine may only look, and not send again.
     pub(crate) fn calls(&self) -> Vec<bool> {
         let calls = self.effects().filter_map(|effect| match effect {
             Effect::Perform(perform) => Some(perform.look_only),
@@ -29,7 +29,7 @@ fn done(world: &World) -> u32 {
     world.progress().count(AgentState::Done)
 }
 
-/// Two agents whose only action is out.
+/// A run with two agents whose only action is in flight.
 fn two_out(setup: Setup) -> World {
     let mut world = World::new(setup);
     world.until_in_flight(2);

@@ -1,4 +1,4 @@
-//! Steps: retries, preconditions, time that runs out, and actions that outlive their attempt.
+//! Steps: retries, preconditions, time limits, and actions that outlive their attempt.
 
 use replibook_core::run::{
     Activation, ActivationEnd, AgentState, Answer, Effect, FailureReason, Happened, Input,
@@ -32,7 +32,7 @@ fn late(world: &World) -> Vec<String> {
     outcomes.collect()
 }
 
-/// Goes on until the first action is out, and then until its time is over.
+/// Goes on until the first action is in flight, and then until its time is over.
 fn time_out(world: &mut World) {
     world.until_calls();
     assert_eq!(world.calls(), [false]);
@@ -212,7 +212,7 @@ fn the_lines_of_an_attempt_that_fails_while_its_action_is_out_are_counted() {
     let activation = Activation { end, logs: vec![line.clone(), line] };
     world.apply(Input::Activated { key: asked.unwrap(), activation });
     assert_eq!(reason(&world), FailureReason::PluginLimit);
-    // Its action ends after all.
+    // The action ends after all.
     world.run_dry();
     let journal = world.journals().next().unwrap();
     assert_eq!((journal.log_lines, journal.late.is_some()), (2, true));
@@ -222,7 +222,7 @@ fn the_lines_of_an_attempt_that_fails_while_its_action_is_out_are_counted() {
 fn what_an_agent_answers_is_in_memory_once() {
     let mut world = one(Setup { steps: 2, ..Setup::plain(1, 0) });
     world.run_dry();
-    // Here are all that was committed: what the step was activated with and what it returned.
+    // The record and the journals are everything that was committed of what the step was given and returned.
     let record = world.records().next().unwrap();
     assert_eq!(record.results.len(), 2);
     for journal in world.journals() {

@@ -24,8 +24,8 @@ use super::door::{check_read_back, node_said};
 use super::parts::{LARGE, Setup, Work, activation, members, playbook};
 use super::refresh::{Looks, answers};
 
-/// What a commit of a run may be at most. Each store takes as much: `tests/store_conformance/cases/commits.rs`
-/// sees to it.
+/// The most that one commit of a run may have. Each store takes as much, which
+/// `tests/store_conformance/cases/commits.rs` checks.
 const MAX_COMMIT_DOCUMENTS: usize = 1_000;
 const MAX_COMMIT_BYTES: usize = 4 * 1024 * 1024;
 
@@ -38,7 +38,7 @@ pub(crate) enum Choice {
     /// Lose everything that is not committed.
     Crash,
     Command(Verb),
-    /// The moment comes that the run waits for.
+    /// The moment comes for which the run waits.
     Wake,
     /// Agents join, leave, move, or are absent in large numbers.
     Membership(u16),
@@ -54,17 +54,18 @@ pub(crate) struct World {
     pub(crate) nodes_ok: bool,
     pub(crate) accepted_absences: u32,
     pub(crate) unreachable: bool,
-    /// What agents answer, as it comes, one after the other; empty: what the work needs.
+    /// What agents answer, byte for byte, one answer after the other. If it is empty, they answer what the
+    /// work needs.
     pub(crate) says: Vec<Vec<u8>>,
-    /// The node that answers in the place of every agent.
+    /// The node that answers in place of every agent.
     pub(crate) answers_as: Option<String>,
-    /// The role that nodes say when they are looked at.
+    /// The role that nodes give when they are asked.
     pub(crate) role: String,
-    /// How often they were.
+    /// How often nodes were asked.
     pub(crate) looked: u32,
-    /// The members of the stages to come, if a test sets more than their number.
+    /// The members of the next stages, if a test sets more than their number.
     stages: Vec<Vec<Member>>,
-    /// Members from now on.
+    /// The number of members from now on.
     pub(crate) members: usize,
     setup: Setup,
     run: Run,
@@ -72,27 +73,27 @@ pub(crate) struct World {
     journals: BTreeMap<AttemptKey, Journal>,
     events: Vec<RunEvent>,
     lines: BTreeMap<(u64, AgentId, u32), LogLine>,
-    /// Commits so far.
+    /// How many commits there were.
     pub(crate) commits: usize,
     machine: Machine,
     effects: Vec<Effect>,
-    /// When the machine is woken: the last moment that it asked for.
+    /// The last moment at which the machine asked to be woken.
     wake: Option<Timestamp>,
     now: i64,
     commands: u128,
     failures_to_come: u32,
     looks: Looks,
-    /// All writes so far, as text.
+    /// Everything that was written, as text.
     pub(crate) written: Vec<String>,
-    /// Whether decisions have labels and memos, and leave agents out.
+    /// Whether decisions have labels and memos, and skip agents.
     pub(crate) varied: bool,
-    /// What the strategy saw when it was asked last, and how often it was asked.
+    /// What the strategy saw when it was last asked, and how often it was asked.
     asked: (String, usize),
-    /// What it saw each time that came of it, with the sequence of the last event.
+    /// What the strategy saw each time that it gave an answer, with the number of the last event.
     pub(crate) seen: Vec<(u64, String)>,
-    /// Attributes that the step of an attempt saw.
+    /// The attributes that the step of each attempt saw.
     pub(crate) attributes: BTreeMap<AttemptKey, Arc<Map<String, Value>>>,
-    /// How often the members were looked at.
+    /// How often the members were loaded.
     loads: u32,
 }
 
@@ -113,7 +114,7 @@ impl World {
         self.machine.selection()
     }
 
-    /// The same with stages that are changed.
+    /// The same, after `change` has changed the stages.
     pub(crate) fn with(setup: Setup, change: impl Fn(&mut Stage)) -> Self {
         let mut playbook = playbook(&setup);
         playbook.stages.iter_mut().for_each(change);
@@ -198,12 +199,12 @@ impl World {
         self.failures_to_come = count;
     }
 
-    /// Lets the run begin its next stage with these members.
+    /// Has the run begin its next stage with these members.
     pub(crate) fn take_members(&mut self, members: Vec<Member>) {
         self.stages.push(members);
     }
 
-    /// The same of the stage after that.
+    /// The same for the stage after that.
     pub(crate) fn take_later(&mut self, members: Vec<Member>) {
         self.stages.push(members);
     }
@@ -236,7 +237,7 @@ impl World {
         }
     }
 
-    /// Performs effects, all well, until there are none.
+    /// Performs all effects, all of which go well, until none are left.
     pub(crate) fn run_dry(&mut self) {
         for _ in 0..200_000 {
             self.now += 10;
@@ -295,7 +296,7 @@ impl World {
         if self.effects.is_empty() {
             return;
         }
-        // As in the driver, nothing is applied while the strategy is asked.
+        // As in the driver, nothing else is applied while the strategy is asked.
         let asked = self.effects.iter().position(|effect| matches!(effect, Effect::Plan { .. }));
         let effect = self.effects.remove(asked.unwrap_or(index % self.effects.len()));
         if let Some(input) = self.outcome(effect, badly) {
@@ -312,7 +313,7 @@ impl World {
                     return Some(Input::Members(self.stages.remove(0)));
                 }
                 let mut members = members(self.members);
-                // Of some agents it is something new each time.
+                // Some agents say something new each time.
                 for member in members.iter_mut().step_by(2) {
                     member.node = json!({"looks": self.loads});
                     let looks = json!(self.loads / 2);
@@ -333,7 +334,7 @@ impl World {
                 let key = activate.key;
                 let seen = activate.attributes.clone();
                 let journal = &activate.journal;
-                // An attempt that goes on from another one sees what that one saw.
+                // An attempt that continues an earlier one sees what the earlier one saw.
                 let before = self.attributes.insert(journal.seed_key(), seen.clone());
                 if !journal.answers.is_empty() || journal.pending.is_some() {
                     assert_eq!(before, Some(seen), "all activations of {key:?} see the same");
@@ -418,7 +419,7 @@ impl World {
         })
     }
 
-    /// Lets the next moment that the run waits for come, with nothing else.
+    /// Lets the next moment come for which the run waits, and nothing else.
     pub(crate) fn wake(&mut self) {
         let at = self.wake.take().unwrap();
         self.now = self.now.max(at.as_millis());
@@ -431,7 +432,7 @@ impl World {
         self.settle();
     }
 
-    /// Applies an input that must be refused; the refusal in words.
+    /// Applies an input that must be refused, and returns the refusal as text.
     pub(crate) fn refuse(&mut self, input: Input) -> String {
         self.machine.apply(input, self.now()).unwrap_err().to_string()
     }
@@ -474,7 +475,7 @@ impl World {
         for effect in effects {
             match effect {
                 Effect::WakeAt(at) => self.wake = Some(at),
-                // It takes effect at once: what it gives up is not answered any more.
+                // This takes effect at once: a call that is given up gets no answer.
                 Effect::Abandon(_) => drop(self.outcome(effect, false)),
                 Effect::Plan { .. } => {
                     self.looks.is_fresh(&self.machine);

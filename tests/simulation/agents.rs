@@ -1,4 +1,5 @@
-//! The agents of a history, the network between them and the engines, and what of it is checked.
+//! The agents of a history and the network between them and the engines, and what the simulator checks of
+//! both.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -18,12 +19,12 @@ use crate::gate::{Gate, lock};
 use crate::ledger::SharedLedger;
 use crate::plan::{AgentPlan, CALM, End, Point, PostFault, STEPS, Side};
 
-/// All agents. They live as long as the history, whatever becomes of engines.
+/// All agents. They live as long as the history, whatever happens to engines.
 pub(crate) struct Agents {
     clock: Arc<dyn Clock>,
     start: Timestamp,
     plans: Vec<AgentPlan>,
-    /// Whether it is compared in which cluster stores are.
+    /// Whether agents compare the clusters that stores are in.
     compares: bool,
     known: Mutex<BTreeMap<Uuid, Action>>,
     posts: Mutex<BTreeMap<Uuid, usize>>,
@@ -36,19 +37,19 @@ struct Action {
     step: usize,
     /// How it ends.
     end: End,
-    /// Nobody can know of it before this moment.
+    /// Until this moment nobody can know of the action.
     from: Timestamp,
-    /// Others come first until then.
+    /// Until this moment other actions come first.
     begins: Timestamp,
     ends: Timestamp,
 }
 
-/// Number of a step among those of all stages.
+/// Number of a step among the steps of all stages.
 pub(crate) fn place(stage: usize, step: usize) -> usize {
     stage * STEPS + step
 }
 
-/// What is asked of whom, and how it will end.
+/// What is asked of which agent, and how it will end.
 #[derive(Clone, Copy)]
 struct To {
     agent: usize,
@@ -56,36 +57,36 @@ struct To {
     end: End,
 }
 
-/// Kind of the action of a step, by its number among those of all stages.
+/// Kind of the action of a step. The step's number is that among the steps of all stages.
 pub(crate) fn kind(step: usize) -> String {
     format!("sim.example.com/step-{step}")
 }
 
-/// Address of an agent: one for each of its homes.
+/// Address of an agent: it has another one in each of its homes.
 pub(crate) fn address(agent: usize, home: usize) -> String {
     format!("http://sim.example.com/{home}/{agent}")
 }
 
-/// Number of the agent that has that name; none for one of another cluster.
+/// Number of the agent with this name; none for an agent of another cluster.
 pub(crate) fn number(agent: &AgentId) -> Option<usize> {
     agent.as_str().strip_prefix("node-")?.parse().ok()
 }
 
-/// Bytes a second that arrive of the slowest request.
+/// How many bytes of the slowest request arrive in a second.
 const SLOWEST: usize = 16 * 1024;
 
-/// How long it takes to send a request that something holds, in milliseconds, beyond a second.
+/// How many milliseconds longer than a second it takes to send a request that something holds.
 fn sending(request: &ActionRequest) -> u64 {
     let beyond = request.args.bytes().saturating_sub(SLOWEST);
     u64::try_from(beyond * 1_000 / SLOWEST).unwrap()
 }
 
-/// What the action of a step returns when it ends well.
+/// What the action of a step returns if it ends well.
 pub(crate) fn payload(agent: usize, step: usize) -> Value {
     json!({"agent": agent, "step": step})
 }
 
-/// Number of the agent that is at an address at some time.
+/// Number of the agent that has this address at some time.
 pub(crate) fn whose(address: &str) -> Option<usize> {
     address.strip_prefix("http://sim.example.com/")?.split('/').nth(1)?.parse().ok()
 }
@@ -110,7 +111,7 @@ impl Agents {
         self.clock.now().since(self.start).0
     }
 
-    /// The agent that is at an address now.
+    /// The agent that has this address now.
     fn at_home(&self, at: &str) -> Result<usize, AgentError> {
         let now = self.at();
         let here = whose(at).filter(|agent| {
@@ -121,7 +122,7 @@ impl Agents {
         here.filter(|agent| !away(agent)).ok_or_else(|| refused_connection(at))
     }
 
-    /// Half of the way of a request or its answer; whether it got through.
+    /// One way of a request or its answer. Returns whether it gets through.
     async fn travel(&self, agent: usize) -> bool {
         let plan = &self.plans[agent];
         if plan.latency > 0 {
@@ -178,7 +179,7 @@ impl Agents {
         self.answered(agent, address, scheduled).await
     }
 
-    /// The way of an answer back to who asked.
+    /// The way of an answer back to the engine.
     async fn answered<T>(&self, agent: usize, address: &str, answer: T) -> Result<T, AgentError> {
         let garbles = self.plans[agent].garbles.is_some_and(|garbles| garbles.holds(self.at()));
         match self.travel(agent).await {
@@ -216,7 +217,7 @@ impl Agents {
         Ok(Scheduled::Accepted)
     }
 
-    /// Lets go of an action that its agent knows no longer.
+    /// Drops an action that its agent no longer knows.
     fn forget(&self, id: Uuid) {
         let now = self.clock.now();
         let mut known = lock(&self.known);
@@ -259,7 +260,7 @@ impl Agents {
         lock(&self.known).get(&id).is_some_and(|action| now < action.ends)
     }
 
-    /// Whether what is asked of an agent comes to it.
+    /// Fails if a proxy keeps requests from the agent at this moment.
     fn through_proxy(&self, agent: usize, address: &str) -> Result<(), AgentError> {
         if !self.plans[agent].proxied.is_some_and(|proxied| proxied.holds(self.at())) {
             return Ok(());
@@ -278,7 +279,7 @@ impl Agents {
         self.answered(agent, address, answer).await
     }
 
-    /// What an agent says about its queue: some have no such route, or answer something else, or
+    /// What an agent says about its queue. Some agents have no such route, or answer something else, or
     /// nothing.
     fn queue(&self, address: &str, agent: usize) -> Option<Result<Vec<QueuedAction>, AgentError>> {
         let address = address.to_owned();
@@ -319,23 +320,23 @@ impl Agents {
         Ok(NodeInfo { status: status.to_owned(), attributes, raw, datastore })
     }
 
-    /// Whether another node in its place has the agent's name, and its store is in another cluster.
+    /// Whether the other node at this agent's address has the agent's name, and a store in another cluster.
     fn is_in_other_cluster(&self, agent: usize) -> bool {
         self.compares && agent % 2 == 1
     }
 
-    /// What an agent says of its shards; nothing while its node is ill.
+    /// What an agent says about its shards; nothing while its node is ill.
     fn shards(&self, agent: usize) -> Option<Value> {
         let ill = self.plans[agent].ill.is_some_and(|ill| ill.holds(self.at()));
         let shard = json!({"id": "shard", "role": self.role_at(agent), "lag": null});
         (!ill).then(|| json!([shard]))
     }
 
-    /// What the node at the address of an agent does.
+    /// The role of the node at an agent's address.
     fn role_at(&self, agent: usize) -> String {
         let plan = &self.plans[agent];
         let is_other = plan.other.is_some_and(|other| other.holds(self.at()));
-        // Another one does the other of the two roles.
+        // The other node has the other role of the two.
         role(if is_other { 1 - plan.role } else { plan.role })
     }
 
@@ -345,12 +346,12 @@ impl Agents {
         json!({"cluster_id": if is_elsewhere { "another" } else { STORE }, "attributes": {}})
     }
 
-    /// Whether another node answered at the address of an agent all the time since then.
+    /// Whether another node has answered at the agent's address all the time since `since`.
     pub(crate) fn was_another(&self, agent: &AgentId, since: Timestamp) -> bool {
         let since = since.since(self.start).0;
         let plan = number(agent).and_then(|agent| self.plans.get(agent));
-        // What can't be read, or is not said, contradicts nobody. Of its cluster it may say nothing, where it
-        // said its name a moment before.
+        // An answer that can't be read or does not come contradicts nobody. A node may have said its name a
+        // moment ago, and now not say its cluster.
         let says = |plan: &&AgentPlan| {
             let is_named = number(agent).is_some_and(|agent| !self.is_in_other_cluster(agent));
             let is_heard = plan.garbles.is_none() && plan.proxied.is_none();
@@ -376,7 +377,7 @@ fn garbled(address: &str) -> AgentError {
     AgentError::Malformed { address: address.to_owned(), message }
 }
 
-/// The agents, from within one life of an engine.
+/// The agents as one life of an engine reaches them.
 pub(crate) struct EngineAgents {
     pub(crate) agents: Arc<Agents>,
     pub(crate) gate: Arc<Gate>,
@@ -385,7 +386,7 @@ pub(crate) struct EngineAgents {
 
 #[async_trait]
 impl AgentClient for EngineAgents {
-    /// A request that is on its way arrives, even when its sender dies meanwhile.
+    /// A request that is on its way arrives, even if its sender dies meanwhile.
     async fn schedule(
         &self,
         address: &str,
@@ -399,7 +400,7 @@ impl AgentClient for EngineAgents {
         tokio::spawn(async move {
             let scheduled = agents.post(&to, &request).await;
             ledger.post_ends(request.id, &scheduled);
-            // Nobody waits for it when the sender died or gave up.
+            // Nobody waits for the answer if the sender has died or given up.
             let _ = answer.send(scheduled);
         });
         let scheduled = answered.await.unwrap_or_else(|_| Err(no_answer(address)));
@@ -415,7 +416,7 @@ impl AgentClient for EngineAgents {
             self.ledger.looked(id, found.is_some());
         }
         match asked {
-            // For who asks that is the same as an agent which does not know the action.
+            // To the engine, this looks like an agent that does not know the action.
             Err(AgentError::Refused { status: 404, .. }) => Ok(None),
             asked => asked,
         }

@@ -1,4 +1,5 @@
-//! An engine that logs an error has met something that it believes to be impossible.
+//! An engine that logs an error has met something that it believes to be impossible, so the alarm makes that
+//! a violation.
 
 use std::fmt::Write as _;
 
@@ -9,7 +10,7 @@ use tracing::{Event, Level, Metadata, Subscriber};
 
 use crate::ledger::SharedLedger;
 
-/// Hears errors of the engines of one history.
+/// Hears the errors of all engines of one history.
 pub(crate) struct Alarm(SharedLedger);
 
 impl Alarm {
@@ -34,7 +35,7 @@ impl Subscriber for Alarm {
     fn event(&self, event: &Event<'_>) {
         let mut text = Text(String::new());
         event.record(&mut text);
-        // A run that is made ill on purpose, and no other.
+        // Only the run that is made ill on purpose may be set aside.
         let is_ill = |run: &RunId| text.0.contains(&format!("run={run} "));
         if text.0.contains("is set aside") && self.0.read(|l| l.ill.as_ref().is_some_and(is_ill)) {
             return;

@@ -1,4 +1,5 @@
-//! What people ask of runs: whether it is done soon, whoever drives them, and however full the engines are.
+//! What people ask of runs: it must be done soon, whichever engine drives the run, and however full the
+//! engines are.
 
 use std::collections::BTreeMap;
 
@@ -7,13 +8,14 @@ use replibook::run::{CommandId, Millis, RunId, Timestamp};
 use crate::ledger::{Check, expect};
 use crate::run_model::RunModel;
 
-/// How long it takes at most, where nothing delays what engines do and one of them takes runs: an engine that is
-/// drained gives a run back with its next report, and the run is woken with that of another one.
+/// How long it may take if nothing delays the engines and one of them takes runs. An engine that is drained
+/// gives a run back with its next report, and the run is woken with the next report of another engine.
 const DONE_WITHIN: Millis = Millis::from_secs(20);
 
 #[derive(Default)]
 pub(crate) struct Asked {
-    /// The commands that were not applied yet, each with its run, and since when an engine could have done so.
+    /// The commands that are not applied yet, each with its run, and since when an engine could have applied
+    /// it.
     waiting: BTreeMap<CommandId, (RunId, Timestamp)>,
 }
 
@@ -22,7 +24,8 @@ impl Asked {
         self.waiting.insert(command, (run, now));
     }
 
-    /// Looks at what was asked. `is_taken` says whether an engine takes runs, full or not.
+    /// Checks that no command has waited for too long. `is_taken` says whether an engine takes runs, full or
+    /// not.
     pub(crate) fn look(
         &mut self,
         runs: &BTreeMap<RunId, RunModel>,

@@ -1,4 +1,5 @@
-//! How many agents failed, counted from the events alone, and whether more may start.
+//! How many agents have failed, counted from the events alone, and whether more may start. The model shares
+//! no code with the machine that it checks.
 
 use std::collections::BTreeSet;
 
@@ -7,16 +8,16 @@ use replibook::run::AgentId;
 
 #[derive(Default)]
 pub(crate) struct BudgetModel {
-    /// Agents whose failure counts, of the present stage.
+    /// Agents of the present stage whose failure counts.
     failed: BTreeSet<AgentId>,
-    /// The same of the stages before: an agent that left in one of them and is back has failed in it for
+    /// The same for earlier stages: an agent that left in one of them and has returned has failed in it for
     /// good.
     earlier: BTreeSet<AgentId>,
     /// Agents that begin the next stage as failed.
     entered: BTreeSet<AgentId>,
-    /// Failures of the stages before that count for the run.
+    /// Failures of earlier stages that count for the run.
     before: usize,
-    /// Failures of the whole run that a person let pass.
+    /// Failures of the whole run that a person has accepted.
     accepted: usize,
     /// Agents that the present stage selected.
     pub(crate) selected: u32,
@@ -30,12 +31,12 @@ impl BudgetModel {
         self.selected = selected;
     }
 
-    /// An agent failed, not because the run is cancelled.
+    /// An agent failed, and not because the run was cancelled.
     pub(crate) fn failed(&mut self, agent: &AgentId) {
         self.failed.insert(agent.clone());
     }
 
-    /// An agent begins the next stage as one that failed.
+    /// An agent that has failed before enters the next stage.
     pub(crate) fn enters_failed(&mut self, agent: &AgentId) {
         self.entered.insert(agent.clone());
     }
@@ -56,7 +57,7 @@ impl BudgetModel {
         (self.failed.len(), self.of_run())
     }
 
-    /// Agents that failed in any stage and were not put back.
+    /// How many agents failed in any stage and were not put back.
     pub(crate) fn agents(&self) -> usize {
         let now = self.failed.union(&self.entered);
         now.filter(|agent| !self.earlier.contains(*agent)).count() + self.earlier.len()
@@ -66,7 +67,7 @@ impl BudgetModel {
         self.before + self.failed.len()
     }
 
-    /// Whether no further agent may start under that budget.
+    /// Whether no further agent may start under this budget.
     pub(crate) fn exceeded(&self, budget: &Budget) -> bool {
         let counted = match budget.scope {
             BudgetScope::Stage => self.failed.len(),
@@ -75,7 +76,7 @@ impl BudgetModel {
         counted > budget.max_failed.of(self.selected) as usize && self.of_run() > self.accepted
     }
 
-    /// Whether a run that goes has to have been stopped.
+    /// Whether a run that goes on should have been paused.
     pub(crate) fn stops(&self, budget: &Budget) -> bool {
         budget.on_exceeded == OnExceeded::Pause && self.exceeded(budget)
     }

@@ -1,4 +1,4 @@
-//! Many seeds, one after another, on a few threads.
+//! Plays many seeds, one after another, on a few threads.
 
 use std::io::Write as _;
 use std::ops::Range;
@@ -18,35 +18,35 @@ use crate::plan::Plan;
 use crate::plugins;
 use crate::shrink::shrink;
 
-/// The most threads: so many guests at once does a host without threads of its own have places for.
+/// The most threads: a host that has no threads of its own has places for this many guests at once.
 const MAX_THREADS: usize = 4;
 
-/// How often a long campaign says how far it is.
+/// How often a long campaign says how far it has come.
 const PROGRESS: Duration = Duration::from_secs(20);
 
-/// Lines of the trace that a failure shows.
+/// How many lines of the trace a failure shows.
 const SHOWN: usize = 60;
 
-/// The plugins, compiled once for all histories of this process.
+/// The host with the plugins, which are compiled once for all histories of this process.
 pub(crate) static PLUGINS: LazyLock<PluginHost> = LazyLock::new(|| {
     PluginHost::start(HostConfig { threads: Some(0), ..HostConfig::default() }).unwrap()
 });
 
-/// The strategy that talks all the time, which is built for these tests and known to [`PLUGINS`].
+/// The strategy that logs all the time. It is built for these tests and imported into [`PLUGINS`].
 pub(crate) static CHATTY: LazyLock<(PluginInfo, Bytes)> = LazyLock::new(|| {
     let bytes = plugins::component(&plugins::build("tests/plugins"), "chatty");
     let info = futures::executor::block_on(PLUGINS.import(bytes.clone())).unwrap();
     (info, bytes)
 });
 
-/// A seed whose history goes wrong.
+/// A seed whose history went wrong.
 #[derive(Clone, Debug)]
 pub(crate) struct Failure {
     pub(crate) seed: u64,
     pub(crate) violation: Violation,
 }
 
-/// Plays a plan and, where its end must not depend on what disturbs it, plays it without as well.
+/// Plays a plan. If its end must not depend on disturbances, plays it again without them and compares.
 pub(crate) fn trial(plan: &Plan) -> Option<Violation> {
     let told = play(plan, &PLUGINS, false);
     if told.violation.is_some() || !plan.timeless {
@@ -62,8 +62,8 @@ pub(crate) fn trial(plan: &Plan) -> Option<Violation> {
     })
 }
 
-/// Plays the seeds until so many have failed, at least one, and says which those are, from the first on,
-/// and how many were played. `each` is called on every thread before it begins.
+/// Plays the seeds until `failures` of them have failed, at least one. Returns the first failures, in the
+/// order of their seeds, and how many seeds were played. `each` is called on every thread before it begins.
 pub(crate) fn search(
     seeds: Range<u64>,
     failures: usize,
@@ -81,7 +81,7 @@ pub(crate) fn search(
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     let before = lock(&failed).iter().filter(|failure| failure.seed < seed).count();
-                    // Earlier seeds are still being played: the first failures are those to show.
+                    // No later seed can be among the first failures, but earlier ones are still being played.
                     if seed >= seeds.end || before >= failures.max(1) {
                         return;
                     }
@@ -107,19 +107,19 @@ pub(crate) fn search(
     (failed, played)
 }
 
-/// How many histories there were, and how many in a second.
+/// How many histories there were, and how many per second, as text.
 pub(crate) fn rate(played: u64, start: Instant) -> String {
     let seconds = start.elapsed().as_secs_f64();
     format!("{played} histories in {seconds:.1} s: {:.0} a second", played as f64 / seconds)
 }
 
-/// Says something at once, also from a test whose output is kept back.
+/// Writes to stderr at once, even in a test whose output is captured.
 pub(crate) fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "simulation: {text}");
 }
 
-/// All that helps to understand a failure: what went wrong, how to repeat it, and the smallest plan
-/// that fails in the same way with its trace.
+/// Everything that helps to understand a failure: what went wrong, how to repeat it, and the smallest plan
+/// that fails in the same way, with its trace.
 pub(crate) fn explain(failure: &Failure) -> String {
     let Failure { seed, violation } = failure;
     let rule = violation.rule;

@@ -1,23 +1,23 @@
-//! How the cluster of a history changes, as plain data, and who belongs to it at any moment.
+//! How the cluster of a history changes, as plain data, and which agents belong to it at any moment.
 
 use crate::plan::{AgentPlan, Plan, Window};
 
-/// A platform that tells of agents.
+/// A platform that tells of agents, and how truthfully it does.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct PlatformPlan {
-    /// How often it is asked.
+    /// How often it is asked, in milliseconds.
     pub(crate) interval: u64,
-    /// How long an answer takes.
+    /// How long an answer takes, in milliseconds.
     pub(crate) latency: u64,
-    /// Whether it tells of agents too that the Cluster object lists.
+    /// Whether it also tells of agents that the Cluster object lists.
     pub(crate) tells_all: bool,
-    /// What else it answers; of several at once the first counts.
+    /// Untrue answers. If several apply at once, the first one counts.
     pub(crate) lies: Vec<Lie>,
-    /// The Cluster object does not name it then.
+    /// During this window the Cluster object does not name the platform.
     pub(crate) dropped: Option<Window>,
 }
 
-/// Something that a platform answers in place of what is true.
+/// An untrue answer of a platform.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Lie {
     pub(crate) window: Window,
@@ -26,19 +26,19 @@ pub(crate) struct Lie {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lied {
-    /// Nothing that can be read.
+    /// An answer that can't be read.
     Fails,
     /// Another cluster, and not this one.
     OtherCluster,
     /// The cluster without nodes.
     Empty,
-    /// The cluster without so many hundredths of its nodes.
+    /// The cluster without this many hundredths of its nodes.
     Hides(u32),
     /// The nodes of another cluster under the name of this one.
     Strangers,
-    /// Each node twice, some of them with two addresses, and two with the same.
+    /// Every node twice: some of them with two addresses, and two with the same address.
     Twice,
-    /// Beside the nodes some that say nothing.
+    /// The nodes, and some more that say nothing.
     Unusable,
 }
 
@@ -46,24 +46,24 @@ pub(crate) enum Lied {
 pub(crate) const STRANGERS: usize = 2;
 
 impl AgentPlan {
-    /// Whether it belongs to the cluster.
+    /// Whether the agent belongs to the cluster at this moment.
     pub(crate) fn is_member(&self, at: u64) -> bool {
         !self.gone.iter().any(|gone| gone.holds(at))
     }
 
-    /// Which of its addresses it has, from 0.
+    /// Which of its addresses the agent has at this moment, from 0.
     pub(crate) fn home(&self, at: u64) -> usize {
         self.moves.iter().filter(|moved| **moved <= at).count()
     }
 }
 
 impl Plan {
-    /// Whether the Cluster object lists an agent.
+    /// Whether the Cluster object lists the agent at this moment.
     pub(crate) fn lists(&self, agent: &AgentPlan, at: u64) -> bool {
         (self.platform.is_none() || agent.listed) && agent.is_member(at)
     }
 
-    /// The platform, if the Cluster object names it.
+    /// The platform; none if the Cluster object does not name it at this moment.
     pub(crate) fn named(&self, at: u64) -> Option<&PlatformPlan> {
         let platform = self.platform.as_ref()?;
         (!platform.dropped.is_some_and(|dropped| dropped.holds(at))).then_some(platform)
@@ -82,27 +82,27 @@ impl Plan {
         turns
     }
 
-    /// Whether nothing delays what engines do.
+    /// Whether nothing in this history delays what engines do.
     pub(crate) fn is_quiet(&self) -> bool {
         let engines = &self.engines;
         let selects =
             self.runs.iter().flat_map(|run| &run.stages).any(|stage| stage.selects.is_some());
-        // Who joins and has to answer, and gives no answer that can be read, is waited for. A stranger never
-        // does, and nobody is where a lie says.
+        // An agent that joins and has to answer is waited for as long as it gives no answer that can be read.
+        // A stranger never gives one, and a lie may name an address at which no agent is.
         let silent = |a: &AgentPlan| {
             a.away.is_some() || a.ill.is_some() || a.garbles.is_some() || a.proxied.is_some()
         };
         let mut lies = self.platform.iter().flat_map(|platform| &platform.lies);
         let misled = |lie: &Lie| matches!(lie.what, Lied::Strangers | Lied::Twice);
         let waits = selects && (self.agents.iter().any(silent) || lies.any(misled));
-        // A run that is set aside is told of nothing until it is tried again.
+        // A run that is set aside is told nothing until it is tried again.
         self.outages.is_empty()
             && self.ill.is_none()
             && !waits
             && engines.iter().all(|engine| engine.troubles.is_empty() && engine.faults.is_empty())
     }
 
-    /// Leaves the cluster as it is, as far as its runs can see.
+    /// Keeps the cluster as it is, as far as its runs can see.
     pub(crate) fn keep_members(&mut self) {
         for agent in &mut self.agents {
             agent.gone.clear();

@@ -1,22 +1,24 @@
-//! From a seed to a history of many runs, which several engines share.
+//! Turns a seed into a history of many runs that several engines share.
 
 use crate::generate::{Dice, LIVELY};
 use crate::plan::{DrainPlan, EnginePlan, Plan, RunPlan, Window};
 
-/// Hundredths of the histories that have many runs and engines: each takes several times as long as others.
+/// Hundredths of the histories that have many runs and engines. Few, as each takes several times as long as
+/// others.
 pub(crate) const CROWDED: u32 = 5;
 
-/// The most agents of such a history, all of whose runs go over each of them.
+/// The most agents of such a history: every run goes over all of them.
 const AGENTS: usize = 4;
 
-/// Engines that are there besides those that the history has.
+/// Engines that are added to those of the history.
 const ENGINES: u64 = 2;
 
-/// The most runs, and the fewest.
+/// The most runs and the fewest.
 const RUNS: [u64; 2] = [9, 4];
 
 impl Plan {
-    /// When engines are drained, and when they take runs again, in order.
+    /// When engines are drained and when they take runs again, in order: time, number of the engine, whether
+    /// it is drained.
     pub(crate) fn drain_turns(&self) -> Vec<(u64, usize, bool)> {
         let turns = |drain: &DrainPlan| {
             let Window { from, to } = drain.window;
@@ -29,8 +31,8 @@ impl Plan {
 }
 
 impl Dice {
-    /// Makes it a history of many short runs, on engines that come, are drained, are full, or have their clocks
-    /// off. In most of them nothing else happens to engines.
+    /// Makes the plan a history of many short runs on several engines, which come later, are drained, are
+    /// full, or have wrong clocks. In most of these histories nothing else happens to engines.
     pub(crate) fn crowd(&mut self, plan: &mut Plan, mut run: impl FnMut(&mut Self) -> RunPlan) {
         plan.agents.truncate(AGENTS);
         let [most, fewest] = RUNS;

@@ -1,4 +1,4 @@
-//! A rollout that takes a day.
+//! A rollout that takes a day, to see that long runs are played quickly and stay small.
 
 use replibook::playbook::{Membership, OnAdded, OnRemoved};
 
@@ -7,14 +7,14 @@ use crate::plan::{
     StepPlan, StrategyPlan, Work,
 };
 
-/// A day.
+/// A day in milliseconds.
 pub(crate) const DAY: u64 = 24 * 60 * 60 * 1_000;
 
-/// Agents at a time.
+/// How many agents go at a time.
 const BATCH: u32 = 10;
 
-/// A rollout over so many agents, ten at a time and each batch as long as fits a day. Each agent does
-/// an action and is looked at until its node is healthy.
+/// A rollout over this many agents, [`BATCH`] at a time, in which the batches fill a day. Each agent runs an
+/// action, and is looked at until its node is healthy.
 pub(crate) fn one_day(agents: u32) -> Plan {
     let slot = DAY / u64::from(agents.div_ceil(BATCH));
     let step = |work| StepPlan {
@@ -64,7 +64,7 @@ pub(crate) fn one_day(agents: u32) -> Plan {
     }
 }
 
-/// An agent whose action takes half of the slot of its batch, up to all of it for the last one.
+/// An agent whose action takes between half of its batch's slot and, for the last agent, all of it.
 fn in_slot(slot: u64, place: u32) -> AgentPlan {
     let takes = slot / 2 + slot / 2 * u64::from(place + 1) / u64::from(BATCH);
     let action = ActionPlan { posts: Vec::new(), takes, flaky: 0, end: End::Done };

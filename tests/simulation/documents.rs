@@ -1,4 +1,4 @@
-//! The documents of a history: a cluster of its agents, and a playbook for each run.
+//! The documents of a history: a cluster with its agents, and a playbook for each run.
 
 use std::collections::BTreeMap;
 
@@ -11,13 +11,13 @@ use crate::plan::{
 };
 use crate::platform::URL;
 
-/// Name of the one cluster.
+/// Name of the only cluster.
 pub(crate) const CLUSTER: &str = "simulated";
 
 /// What agents call the cluster that their store is in.
 pub(crate) const STORE: &str = "store";
 
-/// Whether the Cluster object says in which cluster the stores of these agents are.
+/// Whether the Cluster object says which cluster the stores of these agents are in.
 pub(crate) fn compares_stores(agents: &[AgentPlan]) -> bool {
     agents.len().is_multiple_of(2)
 }
@@ -27,15 +27,15 @@ pub(crate) fn group(number: u32) -> String {
     format!("g{number}")
 }
 
-/// What a node says that it does.
+/// The role that a node says it has.
 pub(crate) fn role(number: u32) -> String {
     format!("r{number}")
 }
 
-/// The groups of a history.
+/// How many groups of agents a history has.
 pub(crate) const GROUPS: u32 = 3;
 
-/// The Cluster object as it is at a moment.
+/// The Cluster object as it is at this moment.
 pub(crate) fn cluster(plan: &Plan, at: u64) -> (String, Cluster) {
     let listed = plan.agents.iter().enumerate().filter(|(_, agent)| plan.lists(agent, at));
     let agents = listed.map(|(n, agent)| {
@@ -51,7 +51,7 @@ pub(crate) fn cluster(plan: &Plan, at: u64) -> (String, Cluster) {
     if let Some(platform) = plan.named(at) {
         let interval = milliseconds(platform.interval);
         spec["discovery"] = json!({"url": URL, "cluster": CLUSTER, "interval": interval});
-        // Without it that would be the name on the platform.
+        // Without this line it would be the name on the platform.
         spec["cluster_id"] = json!(STORE);
     }
     let text = json!({

@@ -1,6 +1,7 @@
-//! What each engine heard of the members of the cluster, and so whom it may take for gone, or for new.
+//! What each engine has heard of the members of the cluster, and so which agents it may take for gone or for
+//! new.
 //!
-//! Where an answer is not clear (a node with two addresses), what was heard here may be either.
+//! If an answer is not clear (a node with two addresses), both readings are allowed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,68 +11,69 @@ use replibook::store::Cluster;
 use crate::ledger::{Check, expect};
 use crate::run_model::RunModel;
 
-/// Answers in a row that are without an agent which is gone.
+/// An agent is gone after this many answers in a row without it.
 const ABSENCES: u32 = 3;
 
-/// When more of the members are gone at once, a person has to say so.
+/// If more than this share of the members is missing at once, a person has to accept it.
 const MASS_PERCENT: usize = 20;
 
-/// How long it takes at most, where nothing is in the way, from an answer to what comes of it: an agent
+/// How long it may take from an answer until a run takes notice of it, if nothing delays the engine. An agent
 /// that joined is asked about its node, which may take three seconds.
 pub(crate) const NOTICED: u64 = 5_000;
 
-/// One life of an engine.
+/// One life of an engine: number of the engine, and number of the life.
 pub(crate) type Life = (usize, u32);
 
-/// What one life of an engine knows about one agent.
+/// What one life of an engine has heard of one agent.
 #[derive(Clone, Debug, Default)]
 struct Ear {
     listed: bool,
     told: bool,
-    /// Whether the last answer told of it.
+    /// Whether the last answer named the agent.
     there: bool,
     absences: u32,
-    /// Whether it is a member, and since when; none before anything was heard of it.
+    /// Whether it is a member, and since when; none if that is not known.
     member: Option<(bool, Timestamp)>,
-    /// Where it is, and since when.
+    /// Its address, and since when.
     address: Option<(String, Timestamp)>,
-    /// What was heard when it became a member, and when it ceased to be one.
+    /// Numbers of what was heard when it became a member, and when it ceased to be one.
     back: Vec<u64>,
     gone: Vec<u64>,
-    /// What was heard when it was absent with many others, which nobody has accepted.
+    /// Number of what was heard when it was missing together with many others; none once a person has
+    /// accepted that.
     held: Option<u64>,
     accepted: bool,
-    /// What was heard of it was not clear.
+    /// Whether what was heard of it was not clear.
     vague: bool,
-    /// Whether the platform told of it before nobody may have followed the cluster any more, so that who
-    /// follows it now may know that or not.
+    /// Whether the platform named it before the cluster may have been without a follower. A later follower
+    /// may know that or not.
     unsure: bool,
 }
 
-/// What one life of an engine heard.
+/// What one life of an engine has heard.
 #[derive(Clone, Debug, Default)]
 struct Ears {
     agents: BTreeMap<AgentId, Ear>,
     named: bool,
-    /// When the Cluster object was applied that was read last.
+    /// When the Cluster object that was read last had been applied.
     applied_at: Option<Timestamp>,
-    /// Number of the last thing that was heard.
+    /// Number of what was heard last.
     heard: u64,
-    /// Where in what was heard the runs are, for each agent.
+    /// For each run and agent, the number of what the run has taken notice of.
     places: BTreeMap<(RunId, AgentId), u64>,
-    /// Since when many have been absent.
+    /// Since when many members have been missing.
     mass_since: Option<Timestamp>,
 }
 
-/// What all engines heard.
+/// What all engines have heard.
 #[derive(Default)]
 pub(crate) struct Hearing {
     of: BTreeMap<Life, Ears>,
-    /// All agents that anybody may tell of.
+    /// All agents that a Cluster object or a platform may name.
     all: BTreeSet<AgentId>,
-    /// Since when each run has been with the engine that has it.
+    /// Since when each run has been with its present engine.
     taken: BTreeMap<RunId, Timestamp>,
-    /// Whether nothing delays what engines do.
+    /// Whether nothing in this history delays what engines do.
     quiet: bool,
 }
 
@@ -88,7 +90,7 @@ impl Hearing {
         })
     }
 
-    /// An engine read the Cluster object.
+    /// An engine has read the Cluster object.
     pub(crate) fn read(&mut self, life: Life, object: &Cluster, now: Timestamp) {
         let ears = self.ears(life);
         if ears.applied_at == Some(object.applied_at) {
@@ -111,10 +113,10 @@ impl Hearing {
             if !ears.named || ear.listed {
                 (ear.held, ear.accepted) = (None, false);
             }
-            // Where it was taken out, the platform may tell of it, or not.
+            // If the agent was taken off the list, the platform may still name it, or not.
             let is_known = !ears.named || ear.listed || was && !ear.unsure;
             if !is_known && was {
-                // It may be taken for gone from now on, or not.
+                // From now on it may be taken for gone, or not.
                 ear.member = None;
                 ear.gone.push(ears.heard);
             }
@@ -123,12 +125,12 @@ impl Hearing {
         ears.count_held(now);
     }
 
-    /// An engine got an answer with the cluster.
+    /// An engine got an answer that has the cluster.
     pub(crate) fn answered(&mut self, life: Life, nodes: &[PlatformNode], now: Timestamp) {
         let ears = self.ears(life);
         ears.heard += 1;
         let said = said(nodes);
-        // Who was named in a way that was not clear may be known again, and then counts.
+        // An agent that was named in an unclear way may be known again, and then counts.
         let is_there = |ear: &Ear| ear.vague || ear.absences < ABSENCES;
         let known = |ear: &&mut Ear| !ear.listed && !ear.accepted && is_there(ear);
         let most = ears.agents.values_mut().filter(known).count();
@@ -150,7 +152,7 @@ impl Hearing {
                     ear.update(ears.named, is_known, ears.heard, now);
                 }
                 Some(None) => {
-                    // It may be a member from now on, and its absences may count from here.
+                    // From now on it may be a member, and its absences may count.
                     (ear.vague, ear.there, ear.member) = (true, false, None);
                     (ear.held, ear.accepted) = (None, false);
                     ear.back.push(ears.heard);
@@ -173,8 +175,8 @@ impl Hearing {
         ears.count_held(now);
     }
 
-    /// Nobody may follow the cluster any more for a run that an engine gives back, takes up anew, or has
-    /// brought to its end. Whoever follows it next knows nothing of what was answered before.
+    /// An engine has given a run back, taken it up again, or brought it to its end. After that the cluster
+    /// may have no follower, and the next one knows nothing of earlier answers.
     pub(crate) fn forgets(&mut self, life: Life) {
         let ears = self.ears(life);
         for ear in ears.agents.values_mut() {
@@ -187,12 +189,12 @@ impl Hearing {
         ears.mass_since = None;
     }
 
-    /// An engine has a run from now on. What changed before, while nobody had it, it sees a moment later.
+    /// From now on an engine has this run. It sees a moment later what changed while no engine had it.
     pub(crate) fn takes(&mut self, run: RunId, now: Timestamp) {
         self.taken.insert(run, now);
     }
 
-    /// A person accepted that those who are absent are gone.
+    /// A person accepted that the missing agents are gone.
     fn accepted(&mut self, life: Life) {
         let ears = self.ears(life);
         for ear in ears.agents.values_mut() {
@@ -201,8 +203,8 @@ impl Hearing {
         ears.mass_since = None;
     }
 
-    /// Checks what a commit says about members. `known` events are older than it; `leaving` are those
-    /// whose leaving was committed before.
+    /// Checks what a commit says about members. The first `known` events are older than the commit; the
+    /// leaving of the agents in `leaving` was committed before.
     pub(crate) fn committed(
         &mut self,
         life: Life,
@@ -229,7 +231,7 @@ impl Hearing {
     ) -> Check {
         match &event.what {
             Happened::Agent { agent, to: AgentState::Removed, .. } => {
-                // It was committed before that it leaves, or that it had left.
+                // An earlier commit said that the agent leaves, or that it had left.
                 let told = leaving.contains(agent) || run.members.is_still_gone(event.seq);
                 if told { Ok(()) } else { self.goes(life, run.id, agent) }
             }
@@ -263,7 +265,7 @@ impl Hearing {
         Ok(())
     }
 
-    /// Whether a run that can take notice of changes has done so.
+    /// Checks that a run that can take notice of changes has done so in time.
     fn in_time(&mut self, life: Life, run: &RunModel, now: Timestamp) -> Check {
         let long_ago = |since: Timestamp| now.since(since).0 > NOTICED;
         let was_taken = self.taken.get(&run.id).is_none_or(|since| long_ago(*since));
@@ -297,7 +299,8 @@ impl Ears {
 }
 
 impl Ear {
-    /// Since when the agent is a member, or not, or has its address, and a run does not know that.
+    /// Since when the run has not taken notice that the agent is a member, or is none, or has another
+    /// address; none if it has.
     fn unnoticed_since(&self, agent: &AgentId, run: &RunModel) -> Option<Timestamp> {
         let (is_member, since) = self.member.filter(|_| !self.vague)?;
         let record = run.record_of(agent);
@@ -306,25 +309,25 @@ impl Ear {
             (Some(record), Some((address, since))) if is_member => {
                 (record.address != *address).then_some(*since)
             }
-            // Who is absent with many others joins nobody.
+            // An agent that is missing with many others joins no run.
             (None, _) if self.is_doubtful() => None,
             (there, _) => (there.is_some() != is_member).then_some(since),
         }
     }
 
-    /// Whether it is absent with many others.
+    /// Whether the agent is missing together with many others.
     fn is_doubtful(&self) -> bool {
         self.held.is_some() || self.accepted
     }
 
-    /// Takes notice of where the agent is.
+    /// Takes notice of the address of the agent.
     fn is_at(&mut self, address: &str, now: Timestamp) {
         if self.address.as_ref().is_none_or(|(known, _)| known != address) {
             self.address = Some((address.to_owned(), now));
         }
     }
 
-    /// Works out whether the agent is a member now, if that is known.
+    /// Works out whether the agent is a member now, if that can be known.
     fn update(&mut self, named: bool, is_known: bool, heard: u64, now: Timestamp) {
         let is_member = self.listed || named && self.told;
         if !is_member && !is_known || self.member.is_some_and(|(was, _)| was == is_member) {
@@ -336,7 +339,7 @@ impl Ear {
     }
 }
 
-/// The agents that an answer names, and where each of them is, as far as that is clear.
+/// The agents that an answer names, and the address of each, if it is clear.
 fn said(nodes: &[PlatformNode]) -> BTreeMap<AgentId, Option<&str>> {
     let mut addresses: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     let mut names: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! Engines as processes: started, killed, and started again.
+//! Engines that behave like processes: they are started, killed, and started again.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
@@ -34,7 +34,7 @@ pub(crate) struct Surroundings {
     pub(crate) tells: bool,
 }
 
-/// Lives one life of an engine after another, until `stop`.
+/// Lets an engine live one life after another, until `stop`.
 pub(crate) async fn live(
     around: Surroundings,
     number: usize,
@@ -80,7 +80,7 @@ pub(crate) async fn live(
     calm.abort();
 }
 
-/// Returns when the engine is to be asked to stop, if it is.
+/// Returns when the engine is to be asked to stop; never if it is not.
 async fn moment(around: &Surroundings, stops: Option<(u64, u64)>) {
     match stops {
         Some((at, _)) => {
@@ -91,7 +91,7 @@ async fn moment(around: &Surroundings, stops: Option<(u64, u64)>) {
     }
 }
 
-/// Nothing happens to an engine any more when it is to be calm.
+/// From [`CALM`] on, nothing more happens to the engine.
 async fn calm_down(clock: Arc<dyn Clock>, fate: Arc<Mutex<Fate>>) {
     clock.sleep(Duration::from_millis(CALM)).await;
     lock(&fate).troubles.clear();

@@ -143,7 +143,7 @@ impl RunModel {
         }
     }
 
-    /// Whether what happened just before the last event is that a person approved.
+    /// Whether the event just before the last one is an approval by a person.
     fn was_approved(&self) -> bool {
         let before = self.events.len().checked_sub(2).map(|index| &self.events[index].what);
         let approve = Verb::Approve.as_str();
@@ -158,7 +158,7 @@ impl RunModel {
         to: AgentState,
         why: Option<&str>,
     ) -> Check {
-        // Those that the run knows already begin another stage anew, before its own event.
+        // Agents that the run knows enter another stage before the event of that stage.
         let entering = usize::from(self.progress.stage.index) > self.stage;
         let was = self.state_of(agent);
         let state = was.filter(|_| from.is_some() || !entering);
@@ -203,7 +203,7 @@ impl RunModel {
         Ok(())
     }
 
-    /// Which agents a stage selects by what nodes say must not depend on which of them answered.
+    /// Which agents a stage selects by what nodes say must not depend on which agents have answered.
     fn is_selected(
         &mut self,
         agent: &AgentId,
@@ -224,7 +224,7 @@ impl RunModel {
             AgentState::Done => !is_it,
             _ => false,
         };
-        // Of its three answers some may come from one node, and some from the other.
+        // If the node changed meanwhile, the agent's three answers may come from different nodes.
         let asked = self.asked_since(agent, from);
         let changed = changes.iter().any(|at| *at >= asked && *at <= self.last_at());
         if wrong && changed && to != AgentState::Done {
@@ -235,7 +235,7 @@ impl RunModel {
         expect(!wrong || doubted, rule, || format!("{agent} of r{role} is {to}: {why:?}"))
     }
 
-    /// Since when an agent may have been asked for what decides whether it takes part.
+    /// The earliest time at which the agent may have been asked for what decides whether it takes part.
     fn asked_since(&self, agent: &AgentId, from: Option<AgentState>) -> Timestamp {
         if from != Some(AgentState::Added) {
             return self.decided_at;
@@ -245,7 +245,7 @@ impl RunModel {
             _ => false,
         };
         let joined = self.events.iter().rfind(joins).map_or(self.decided_at, |event| event.at);
-        // It is asked before it is said that it joined.
+        // It is asked before the event that says that it joined.
         Timestamp::from_millis(joined.as_millis() - NOTICED.cast_signed())
     }
 

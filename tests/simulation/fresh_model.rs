@@ -1,4 +1,5 @@
-//! What agents say for a strategy: it is asked of all for whom it wished, after that and after every pause.
+//! What agents say for a strategy: all agents that it wished for are asked after the wish, and again after
+//! every pause.
 
 use std::collections::BTreeSet;
 
@@ -11,12 +12,12 @@ use crate::run_model::RunModel;
 #[derive(Debug, Default)]
 pub(crate) struct FreshModel {
     wished: BTreeSet<AgentId>,
-    /// What is older does not count.
+    /// Answers from before this moment do not count.
     since: Timestamp,
 }
 
 impl FreshModel {
-    /// A decision was obeyed.
+    /// A decision was carried out.
     pub(crate) fn wishes(&mut self, agents: &[AgentId], at: Timestamp) {
         (self.wished, self.since) = (agents.iter().cloned().collect(), at);
     }
@@ -26,14 +27,14 @@ impl FreshModel {
         self.since = at;
     }
 
-    /// Nobody knows any more what answers there.
+    /// It is no longer known which node answers at the agent's address.
     pub(crate) fn left(&mut self, agent: &AgentId) {
         self.wished.remove(agent);
     }
 }
 
 impl RunModel {
-    /// The strategy was asked, and something came of it.
+    /// Checks, when the strategy has decided, that it saw fresh answers.
     pub(crate) fn was_fresh(&self, asked: &Asked) -> Check {
         let FreshModel { wished, since } = &self.fresh;
         if asked.at < *since {

@@ -1,4 +1,5 @@
-//! The border of one engine's process: what passes it can be held up, or be the last thing it did.
+//! The border of one engine's process. Every call that passes it can be held up, or can be the last one
+//! before the process dies.
 
 use std::collections::VecDeque;
 use std::future::pending;
@@ -21,10 +22,10 @@ enum Mode {
     Dead,
 }
 
-/// What happens to an engine, in all of its lives.
+/// What is going to happen to an engine, in all of its lives.
 pub(crate) struct Fate {
     pub(crate) troubles: VecDeque<Trouble>,
-    /// Passages of the point of the next trouble so far.
+    /// How often the point of the next trouble has been passed so far.
     passed: u32,
 }
 
@@ -48,15 +49,15 @@ impl Fate {
     }
 }
 
-/// The border of one life of an engine. While it is frozen nothing passes, in neither direction; once
-/// it is dead nothing ever does.
+/// The border of one life of an engine. While it is frozen, nothing passes in either direction; once the
+/// process is dead, nothing ever does.
 pub(crate) struct Gate {
     pub(crate) engine: usize,
     pub(crate) life: u32,
     fate: Arc<Mutex<Fate>>,
     mode: Mutex<Mode>,
     thawed: Notify,
-    /// The process died; how long until the next one is there.
+    /// Set once the process has died: how long it takes until the next one is there.
     died: Mutex<Option<u64>>,
     dying: Notify,
     clock: Arc<dyn Clock>,
@@ -83,12 +84,12 @@ impl Gate {
         })
     }
 
-    /// The life of the engine whose border this is.
+    /// The life of the engine that this border belongs to.
     pub(crate) fn whose(&self) -> Life {
         (self.engine, self.life)
     }
 
-    /// Returns once the engine goes.
+    /// Returns once the engine is not frozen.
     pub(crate) async fn pass(&self) {
         loop {
             let thawed = self.thawed.notified();
@@ -103,7 +104,7 @@ impl Gate {
         }
     }
 
-    /// One passage of a point, before or after what happens there.
+    /// Passes a point, before or after what happens there.
     pub(crate) async fn at(self: &Arc<Self>, point: Point, side: Side) {
         self.pass().await;
         let interruption = lock(&self.fate).next(point, side);
@@ -138,7 +139,7 @@ impl Gate {
         }
     }
 
-    /// Returns when the process died: how long until the next one is there.
+    /// Returns once the process has died: how long it takes until the next one is there.
     pub(crate) async fn died(&self) -> u64 {
         loop {
             self.dying.notified().await;
@@ -149,10 +150,10 @@ impl Gate {
     }
 }
 
-/// The clock of one engine: who slept goes on only when the engine does.
+/// The clock of one engine. A sleep ends only once the engine is not frozen.
 pub(crate) struct EngineClock {
     pub(crate) gate: Arc<Gate>,
-    /// Milliseconds that it is ahead of the store's.
+    /// How many milliseconds it is ahead of the store's.
     pub(crate) ahead: i64,
 }
 

@@ -1,5 +1,5 @@
-//! From a seed to a plan. Each history has some kinds of trouble and not others, so that one kind
-//! does not always hide another.
+//! Turns a seed into a plan. Each history has only some kinds of trouble, so that one kind does not always
+//! hide another.
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -13,13 +13,13 @@ use crate::plan::{
     StagePlan, StepPlan, StoreFault, Trouble, Window, Work,
 };
 
-/// The most agents of a history.
+/// The most agents that a history has.
 const AGENTS: u32 = 20;
 
-/// Troubles begin within this time, so that most of them meet a run that goes on.
+/// Troubles begin within this many milliseconds, so that most of them meet a run that goes on.
 pub(crate) const LIVELY: u64 = 40_000;
 
-/// Which kinds of trouble a history has.
+/// The kinds of trouble that a history has.
 struct Kinds {
     kills: bool,
     freezes: bool,
@@ -43,7 +43,7 @@ struct Kinds {
 pub(crate) struct Dice(StdRng);
 
 impl Plan {
-    /// The plan of a seed.
+    /// The plan that follows from a seed.
     pub(crate) fn from_seed(seed: u64) -> Self {
         let mut dice = Dice(StdRng::seed_from_u64(seed));
         let kinds = dice.kinds();
@@ -94,7 +94,7 @@ impl Plan {
 }
 
 impl Dice {
-    /// Whether something happens that does in so many percent of all cases.
+    /// True in `percent` percent of all cases.
     pub(crate) fn chance(&mut self, percent: u32) -> bool {
         self.0.random_ratio(percent, 100)
     }
@@ -107,8 +107,9 @@ impl Dice {
         self.0.random_range(0..=most)
     }
 
-    /// Makes the requests of a step of each run large. Some are late, and their attempts are over before: what
-    /// is to follow waits for as long as an attempt may take, which is longer than small requests are held.
+    /// Makes the requests of one step of each run large. Some requests come late, after their attempt is
+    /// over. What follows has to wait for as long as an attempt may take, which is longer than small requests
+    /// are held.
     fn large(&mut self, plan: &mut Plan) {
         for run in &mut plan.runs {
             let steps = run.stages.iter_mut().flat_map(|stage| &mut stage.steps);
@@ -138,7 +139,8 @@ impl Dice {
         let what = self.one_of([Illness::Damaged(part), Illness::Refused, Illness::None]);
         let soon = self.one_of([5_000, LIVELY]);
         if matches!(what, Illness::Damaged(_)) {
-            // What is damaged is noticed by an engine that reads it.
+            // Damage is noticed only by an engine that reads the document, so each engine gets one more
+            // trouble.
             for engine in &mut plan.engines {
                 engine.troubles.push(self.trouble(true));
             }
@@ -195,7 +197,7 @@ impl Dice {
         }
     }
 
-    /// When an agent says nothing of its node: for a while, or ever.
+    /// When an agent says nothing about its node: for a while, or ever.
     fn denial(&mut self) -> Window {
         match self.chance(50) {
             true => Window { from: 0, to: u64::MAX },
@@ -227,8 +229,8 @@ impl Dice {
     }
 
     fn post_fault(&mut self) -> PostFault {
-        // Less than the time after which the engine believes an agent that knows nothing, by more than
-        // the way there takes.
+        // Less than the time after which the engine believes an agent that does not know an action, with room
+        // for the way there.
         let longest = self.one_of([900, 4_000, LONGEST_HELD.0 - 500]);
         match self.up_to(6) {
             0 => PostFault::AnswerLost,
@@ -318,7 +320,7 @@ impl Dice {
         }
     }
 
-    /// How far the clock of an engine is off. That of the first one never so far that it claims nothing.
+    /// How far the clock of an engine is off. The first engine's is never so far off that it claims no runs.
     fn ahead(&mut self, index: usize) -> i64 {
         match index {
             0 => self.one_of([-55_000, -8_000, 0, 300, 8_000, 55_000]),
@@ -374,7 +376,7 @@ impl Dice {
             at: self.up_to(soon),
             run: usize::try_from(self.up_to(runs - 1)).unwrap(),
             verb,
-            // There need not be so many.
+            // The history may have fewer agents.
             agent: named.then(|| self.0.random_range(0..6)),
         }
     }

@@ -1,4 +1,4 @@
-//! From a seed to what happens to the members of a cluster, and to strategies.
+//! Turns a seed into what happens to the members of a cluster, and into strategies.
 
 use replibook::playbook::{Membership, OnAdded, OnRemoved};
 
@@ -7,12 +7,12 @@ use crate::documents::GROUPS;
 use crate::generate::{Dice, LIVELY};
 use crate::plan::{AgentPlan, Plan, StrategyPlan, Window};
 
-/// Hundredths of the histories whose cluster is followed by a platform, of those in which members
-/// change, and of the others.
+/// Hundredths of the histories whose cluster is followed by a platform: of those in which members change, and
+/// of the others.
 const FOLLOWED: [u32; 2] = [70, 15];
 
 impl Dice {
-    /// Draws where members come from, and, where they do, how they change.
+    /// Draws where members come from and, if `changes`, how they change.
     pub(crate) fn cluster(&mut self, plan: &mut Plan, changes: bool) {
         let [of_these, of_others] = FOLLOWED;
         if self.chance(if changes { of_these } else { of_others }) {
@@ -32,7 +32,7 @@ impl Dice {
         let lies = if changes && self.chance(60) { self.up_to(2) + 1 } else { 0 };
         let latency = self.one_of([0, 20, 900]);
         PlatformPlan {
-            // The most time in which a test notices anything is that of three of these.
+            // An absence takes longest to be noticed: three intervals.
             interval: self.one_of([1_000, 1_000, 2_000, 4_000]),
             latency: self.up_to(latency),
             tells_all: self.chance(50),
@@ -54,14 +54,14 @@ impl Dice {
         Lie { window: self.window(20_000), what }
     }
 
-    /// When the agent is a member, and where.
+    /// Draws when the agent is a member, and its addresses.
     fn stay(&mut self, agent: &mut AgentPlan, interval: u64) {
         let from = self.up_to(LIVELY);
         let gone = match self.up_to(11) {
             // It joins later, or leaves for good.
             0 | 1 => Some(Window { from: 0, to: from }),
             2 | 3 => Some(Window { from, to: u64::MAX }),
-            // It is missed by one answer or two, or by some more, and returns.
+            // It is missing from one answer or two, or from some more, and returns.
             4 => Some(Window { from, to: from + self.up_to(3 * interval) }),
             5 | 6 => Some(Window { from, to: from + 4 * interval + self.up_to(10_000) }),
             _ => None,
@@ -70,14 +70,14 @@ impl Dice {
         if let Some(before) = gone.filter(|gone| gone.to < LIVELY)
             && self.chance(50)
         {
-            // It is hardly back when it is gone again, perhaps for good.
+            // Soon after it is back it is gone again, perhaps for good.
             let stays = self.one_of([2 * interval, 15_000]);
             let from = before.to + self.up_to(stays);
             let to = if self.chance(40) { u64::MAX } else { from + self.up_to(8 * interval) };
             agent.gone.push(Window { from, to });
         }
         if self.chance(15) {
-            // Also while it is gone: then it returns under another address.
+            // If it moves while it is gone, it returns with another address.
             let while_gone = gone.filter(|_| self.chance(60)).map(|gone| gone.from + 1);
             agent.moves.push(while_gone.unwrap_or_else(|| self.up_to(LIVELY)));
         }

@@ -1,4 +1,4 @@
-//! Runs one history, from its plan to what came of it.
+//! Plays one history, from its plan to what came of it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,11 +29,11 @@ use crate::platform::Platforms;
 /// How often the history is looked at from outside.
 const LOOK: Millis = Millis(500);
 
-/// What came of a history.
+/// The outcome of a history.
 pub(crate) struct Told {
     pub(crate) violation: Option<Violation>,
     pub(crate) outcome: Outcome,
-    /// Virtual milliseconds that it took.
+    /// How many virtual milliseconds it took.
     pub(crate) lasted: u64,
     pub(crate) trace: Vec<String>,
 }
@@ -52,7 +52,7 @@ pub(crate) fn play(plan: &Plan, plugins: &PluginHost, traced: bool) -> Told {
         let _alarm = tracing::subscriber::set_default(Alarm::new(ledger.clone()));
         History::new(plan, plugins, clock, start, ledger).await.play().await
     });
-    // What is frozen or dead is still there.
+    // Tasks that are frozen or dead are still there.
     runtime.shutdown_background();
     told
 }
@@ -62,7 +62,7 @@ struct History<'a> {
     around: Surroundings,
     builtins: Vec<PluginInfo>,
     commands: u128,
-    /// How often the operator had agents of a run tried again, and in which pause last.
+    /// How often the operator had agents of each run tried again, and in which pause the last time.
     retried: BTreeMap<RunId, (u32, Timestamp)>,
     patient: Option<Patient>,
 }
@@ -181,14 +181,14 @@ impl<'a> History<'a> {
         }
     }
 
-    /// Applies the Cluster object as it is then, where it is another.
+    /// Applies the Cluster object of this moment, if it has changed.
     async fn apply_cluster(&mut self, at: u64) {
         let (text, spec) = documents::cluster(self.plan, at);
         let applied_at = self.around.clock.now();
         self.around.memory.put_cluster(&Cluster { text, spec, applied_at }).await.unwrap();
     }
 
-    /// Has an engine hand over its runs, or take some again, in whichever of its lives it is.
+    /// Drains an engine or ends its draining, whichever life the engine is in.
     async fn drain(&self, engine: usize, drain: bool) {
         let memory = &self.around.memory;
         self.around.ledger.note(engine, if drain { "is drained" } else { "takes runs again" });
@@ -223,14 +223,14 @@ impl<'a> History<'a> {
             }
             let verb = match status {
                 RunStatus::PendingApprove => Verb::Approve,
-                // Some try what is refused first.
+                // Some operators first try a command that is refused.
                 _ if why == Some(ReasonCode::Approval) && asked.is_multiple_of(3) => Verb::Resume,
                 _ if why == Some(ReasonCode::Approval) => self.retry_or(Verb::Approve, run, since),
-                // A cluster whose agents have all left for good has none for another stage.
+                // If all agents have left the cluster for good, another stage would find none.
                 _ if calm && why == Some(ReasonCode::StartFailed) => Verb::Cancel,
                 _ => self.retry_or(Verb::Resume, run, since),
             };
-            // A store that is away, or an engine, makes it wait; one command at a time is enough.
+            // A store or an engine that is away makes the last command wait. One command at a time is enough.
             let engine = CommandId(Uuid::from_u128(COMMANDS + asked));
             if asked > 0 && self.is_waiting(engine).await {
                 continue;
@@ -257,7 +257,7 @@ impl<'a> History<'a> {
     async fn command(&mut self, run: RunId, verb: Verb, agent: Option<AgentId>) {
         self.commands += 1;
         let command = Command {
-            // Some want what ended well late done again.
+            // Some operators want actions that ended well late to be done again.
             again: verb == Verb::Retry && self.commands.is_multiple_of(4),
             id: CommandId(Uuid::from_u128(COMMANDS + self.commands)),
             run,
@@ -274,7 +274,7 @@ impl<'a> History<'a> {
     }
 }
 
-/// Where identifiers of commands begin.
+/// Where the identifiers of commands begin.
 const COMMANDS: u128 = 2 << 64;
 
 fn run_id(index: usize) -> RunId {

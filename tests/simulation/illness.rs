@@ -1,5 +1,5 @@
-//! A run that can't go on: somebody damages it, or the store refuses its commits. A person mends it once
-//! it is in trouble, or gives it up, which some do with a run that is well.
+//! A run that can't go on: somebody damages it, or the store refuses its commits. Once it is in trouble, a
+//! person mends it or abandons it. Some people abandon a run that is well.
 
 use replibook::run::{AgentSeq, RunId};
 use replibook::store::memory::Damaged;
@@ -9,7 +9,7 @@ use crate::engines::Surroundings;
 use crate::ledger::Ledger;
 use crate::plan::{IllPlan, Illness, Part};
 
-/// The run, and what was done to it so far.
+/// The run, and what has been done to it so far.
 pub(crate) struct Patient {
     plan: IllPlan,
     run: RunId,
@@ -75,7 +75,7 @@ impl Patient {
     }
 }
 
-/// The document that is to be damaged, once it is there.
+/// The document that is to be damaged; none until it exists.
 fn place(ledger: &Ledger, run: RunId, part: Part) -> Option<Damaged> {
     let model = ledger.runs.get(&run)?;
     match part {

@@ -1,16 +1,17 @@
-//! Journals grow by one answer at a time, and what a step returned is what its journal says.
+//! Journals grow by one answer at a time, and a step's result is what its journal says.
 
 use replibook::run::{AgentState, Answer, AttemptKey, CallName, Happened, Journal, RunEvent};
 
 use crate::ledger::{Check, expect};
 use crate::run_model::RunModel;
 
-/// Whether a journal may follow what was committed of it before.
+/// Whether this journal may follow what was committed of it before.
 pub(crate) fn follows(old: Option<&Journal>, new: &Journal) -> Check {
     let key = new.key;
     let Some(old) = old else {
         let taken = new.taken.map_or(0, |taken| taken.answers as usize);
-        // What was taken over may be all that its step needs; else the journal waits for the next call.
+        // The answers that were taken over may be all that the step needs; otherwise the journal waits for
+        // the next call.
         let right = new.answers.len() == taken;
         return expect(right, "an answer has a call before it", || {
             format!("{key:?} begins with {} answers, {taken} taken over", new.answers.len())
@@ -27,7 +28,8 @@ pub(crate) fn follows(old: Option<&Journal>, new: &Journal) -> Check {
                     let same = was.name == is.name && was.arguments_hash == is.arguments_hash;
                     same && was.at == is.at && was.accepted <= is.accepted
                 }
-                // One that is given up or late is gone. One that follows is new: the run was on hold.
+                // A call that is given up or late is no longer pending. A call that appears is new: the run
+                // was on hold.
                 (Some(_) | None, None) | (None, Some(_)) => true,
             };
             expect(same, "a pending call stays as it was committed", || format!("{was:?}, {is:?}"))
@@ -43,7 +45,8 @@ pub(crate) fn follows(old: Option<&Journal>, new: &Journal) -> Check {
     }
 }
 
-/// Whether an attempt took over what one before had, and the late end of its action, or nothing.
+/// Whether an attempt took over the answers of an earlier one and the late end of its action, or took over
+/// nothing.
 pub(crate) fn takes_over(before: Option<&Journal>, new: &Journal) -> Check {
     let Some(taken) = new.taken else { return Ok(()) };
     let ended = before.and_then(Journal::with_late);
@@ -52,7 +55,7 @@ pub(crate) fn takes_over(before: Option<&Journal>, new: &Journal) -> Check {
     expect(same, "an attempt goes on from one before", || format!("{before:?}, {new:?}"))
 }
 
-/// Whether no agent left whose action is out and of which nobody knows that any more.
+/// Whether no agent has left with an action in flight that no record names any more.
 pub(crate) fn gone_after_call(model: &RunModel, events: &[RunEvent]) -> Check {
     for event in events {
         let Happened::Agent { agent, from: Some(_), to: AgentState::Removed, .. } = &event.what
@@ -72,7 +75,7 @@ pub(crate) fn gone_after_call(model: &RunModel, events: &[RunEvent]) -> Check {
     Ok(())
 }
 
-/// Whether each step that ended well has its last answer in its journal, and in the record.
+/// Whether each step that ended well has its last answer in its journal, and its result in the record.
 pub(crate) fn ended_well(model: &RunModel, events: &[RunEvent]) -> Check {
     for event in events {
         let Happened::StepEnded { agent, step, attempt, failure: None, action_id } = &event.what

@@ -1,4 +1,4 @@
-//! Actions that ended after the time of their attempt, and what the next attempt does with them.
+//! Actions that ended after the time of their attempt, and what the next attempt does with their results.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,12 +6,12 @@ use replibook::run::{AgentId, FailureReason};
 
 use crate::ledger::{Check, expect};
 
-/// Attempts whose action ended well late, and agents that are to do it all again.
+/// Attempts whose action ended well late, and agents that are to do everything again.
 #[derive(Debug, Default)]
 pub(crate) struct LateModel {
     well: BTreeMap<AgentId, (String, u32)>,
-    /// Attempts that took a late result, with whose that was: the next one takes it too where nothing came
-    /// of them.
+    /// For each agent: the step, the attempt that took over a late result, and the attempt that the result is
+    /// from. The next attempt takes it over too if this one comes to nothing.
     taken: BTreeMap<AgentId, (String, u32, u32)>,
     again: BTreeSet<AgentId>,
 }
@@ -24,7 +24,7 @@ impl LateModel {
         }
     }
 
-    /// A person has these tried again, and perhaps do all of their step again.
+    /// A person has these agents tried again. With `again`, they do all of their step again.
     pub(crate) fn put_back(&mut self, agents: impl Iterator<Item = AgentId>, again: bool) {
         for agent in agents {
             match again {
@@ -34,7 +34,7 @@ impl LateModel {
         }
     }
 
-    /// An attempt begins, with the late result of that one.
+    /// An attempt begins, with the late result of attempt `takes`.
     pub(crate) fn begins(
         &mut self,
         agent: &AgentId,
@@ -57,8 +57,8 @@ impl LateModel {
         })
     }
 
-    /// An attempt has ended. One that took a late result needed nothing more for its one action, so it came
-    /// to nothing only where the host ended it.
+    /// An attempt has ended. An attempt that took over a late result needs nothing more for its only action,
+    /// so it comes to nothing only if the host ends it.
     pub(crate) fn attempt_ended(&mut self, agent: &AgentId, failure: Option<FailureReason>) {
         let is_of_host = matches!(
             failure,

@@ -1,7 +1,7 @@
-//! What really happened in a history, told by store and agents as it happens, and whether that may be.
+//! What really happened in a history, as the store and the agents tell it, and whether it may happen.
 //!
-//! The ledger knows nothing from the engines but what they wrote and sent. The first thing that may
-//! not be ends the history.
+//! Of the engines, the ledger knows only what they wrote and sent. The first thing that must not happen ends
+//! the history.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -28,36 +28,36 @@ use crate::post_model::Posts;
 use crate::run_model::{Node, RunModel};
 use crate::sharing_model::{Held, Sharing};
 
-/// Something happened that may not.
+/// Something happened that must not happen.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Violation {
-    /// The rule, the same for each violation of it.
+    /// The rule, which is the same text for each violation of it.
     pub(crate) rule: &'static str,
     pub(crate) what: String,
-    /// Virtual milliseconds from the start.
+    /// When it happened, in virtual milliseconds from the start.
     pub(crate) at: u64,
 }
 
-/// What a check says.
+/// The result of a check: an error has the rule that is violated, and how.
 pub(crate) type Check = Result<(), (&'static str, String)>;
 
-/// `Err` unless `holds`.
+/// An error unless `holds`.
 pub(crate) fn expect(holds: bool, rule: &'static str, what: impl FnOnce() -> String) -> Check {
     if holds { Ok(()) } else { Err((rule, what())) }
 }
 
-/// Passages of an engine's border for each second that a history may take, after which it is stopped:
-/// many times what the busiest ones need.
+/// A history is stopped after this many passages of an engine's border for each second that it may take: many
+/// times what the busiest ones need.
 const CALLS_A_SECOND: u64 = 200;
 
-/// How old the knowledge of who answers at an address may be when an agent starts, and how long a request
-/// takes at most.
+/// How old the knowledge of the node at an agent's address may be when the agent starts, together with the
+/// longest time that a request takes, in milliseconds.
 const FRESH: i64 = 11_000;
 
-/// How long an engine may keep a run in which nothing happens before a person says something.
+/// How long an engine may keep a run in which nothing happens until a person says something.
 const PARKED_WITHIN: Millis = Millis::from_secs(20);
 
-/// Who has the lease of a run according to the store.
+/// Which engine has the lease of a run, according to the store.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Holder {
     pub(crate) engine: usize,
@@ -71,18 +71,18 @@ pub(crate) struct Ledger {
     pub(crate) posts: Posts,
     hearing: Hearing,
     pub(crate) holders: BTreeMap<RunId, Holder>,
-    /// When each run was committed to last.
+    /// When each run was last committed to.
     pub(crate) touched: BTreeMap<RunId, Timestamp>,
     sharing: Sharing,
     asked: Asked,
-    /// Whether nothing delays what engines do.
+    /// Whether nothing in this history delays what engines do.
     quiet: bool,
     /// The run that was made ill, so that engines may set it aside.
     pub(crate) ill: Option<RunId>,
     violation: Option<Violation>,
     calls: u64,
     max_calls: u64,
-    /// What happened in words, where somebody wants to read it.
+    /// What happened, as text; none unless somebody wants to read it.
     trace: Option<Vec<String>>,
 }
 
@@ -119,7 +119,7 @@ impl SharedLedger {
         self.clock.now().since(self.start).0
     }
 
-    /// Looks at the books, or writes in them; a check that fails ends the history.
+    /// Changes or checks the ledger. A check that fails ends the history.
     fn with(&self, say: impl FnOnce() -> String, check: impl FnOnce(&mut Ledger) -> Check) {
         let at = self.at();
         let mut ledger = lock(&self.ledger);
@@ -130,12 +130,12 @@ impl SharedLedger {
         ledger.conclude(checked, at);
     }
 
-    /// Reads the books.
+    /// Reads the ledger.
     pub(crate) fn read<T>(&self, read: impl FnOnce(&Ledger) -> T) -> T {
         read(&lock(&self.ledger))
     }
 
-    /// Whether nothing is to happen any more.
+    /// Whether the history is to end, because something is wrong or too many calls were made.
     pub(crate) fn is_over(&self) -> bool {
         let at = self.at();
         let mut ledger = lock(&self.ledger);
@@ -147,7 +147,7 @@ impl SharedLedger {
         ledger.violation.is_some()
     }
 
-    /// Something outside of the rules here went wrong.
+    /// Something went wrong that no check of the ledger covers.
     pub(crate) fn fail(&self, rule: &'static str, what: String) {
         self.with(|| what.clone(), |_| Err((rule, what.clone())));
     }
@@ -201,7 +201,7 @@ impl SharedLedger {
         }
     }
 
-    /// Looks through all that the store has of a run whose end was just committed.
+    /// Checks everything that the store has of a run whose end was just committed.
     pub(crate) async fn finished(&self, run: RunId, store: &MemoryStore) {
         let checked = outcome::check_stamps(run, store).await;
         self.with(|| format!("run {run} is over"), |_| checked);
@@ -216,12 +216,12 @@ impl SharedLedger {
         });
     }
 
-    /// A person did something about a run in trouble.
+    /// A person has done something about a run in trouble.
     pub(crate) fn treated(&self, run: RunId, what: &str) {
         self.with(|| format!("run {run} is {what}"), |_| Ok(()));
     }
 
-    /// A part of the end of an abandoned run was made: it may have been the last one.
+    /// A part of the end of an abandoned run was made, which may have been the last one.
     pub(crate) async fn may_have_ended(&self, run: RunId, store: &MemoryStore) {
         let finish_ts = match store.read_run(run).await {
             Ok(Some(Ok(run))) => run.progress.finish_ts,
@@ -244,7 +244,7 @@ impl SharedLedger {
         self.finished(run, store).await;
     }
 
-    /// An engine was told of records as they are stored.
+    /// An engine has read records as they are stored.
     pub(crate) fn told(&self, run: RunId, records: &[AgentRecord]) {
         if let Some(model) = lock(&self.ledger).runs.get_mut(&run) {
             model.told(records);
@@ -258,7 +258,7 @@ impl SharedLedger {
         }
     }
 
-    /// A platform answered an engine.
+    /// A platform has answered an engine.
     pub(crate) fn heard(
         &self,
         gate: &Gate,
@@ -299,7 +299,7 @@ impl SharedLedger {
         }
     }
 
-    /// All leases of an engine that stops.
+    /// An engine that stops has given back all its leases.
     pub(crate) fn released_all(&self, gate: &Gate) {
         let mut ledger = lock(&self.ledger);
         ledger.hearing.forgets(gate.whose());
@@ -314,7 +314,7 @@ impl SharedLedger {
         agents: &Agents,
     ) {
         let now = self.clock.now();
-        // Asked first: the agents write in the books too.
+        // Asked before the ledger is locked, as the agents write to it too.
         let busy: Vec<Uuid> = {
             let others = self.read(|ledger| ledger.posts.others_of_attempt(request.id));
             others.into_iter().filter(|id| agents.goes_on(*id)).collect()
@@ -342,7 +342,7 @@ impl SharedLedger {
         });
     }
 
-    /// What answers at the address of an agent was asked who it is.
+    /// The node at an agent's address was asked who it is.
     pub(crate) fn told_who(&self, address: &str) {
         let Some(agent) = whose(address) else { return };
         lock(&self.ledger).posts.told_who(&AgentId(format!("node-{agent}")));
@@ -370,13 +370,13 @@ impl SharedLedger {
         );
     }
 
-    /// A person asked something of a run.
+    /// A person has sent a command to a run.
     pub(crate) fn asked(&self, command: &Command) {
         let (now, id, run) = (self.clock.now(), command.id, command.run);
         lock(&self.ledger).asked.ask(id, run, now);
     }
 
-    /// Checks what has to hold while nothing happens, when this is what engines say.
+    /// Checks what has to hold between events. `engines` is what engines say about themselves.
     pub(crate) fn look(&self, engines: &[Engine]) {
         let (now, at) = (self.clock.now(), self.at());
         let mut ledger = lock(&self.ledger);
@@ -385,7 +385,7 @@ impl SharedLedger {
         ledger.conclude(checked, at);
     }
 
-    /// An engine let a run go so that another one has it.
+    /// An engine let a run go so that another engine can have it.
     pub(crate) fn went(&self, engine: usize, engines: &[Engine]) {
         let now = self.clock.now();
         self.with(
@@ -419,7 +419,7 @@ impl Ledger {
         }
     }
 
-    /// Looks at how runs are spread.
+    /// Checks how runs are spread over the engines.
     fn look_at(&mut self, engines: &[Engine], now: Timestamp) -> Check {
         if !self.quiet {
             return Ok(());
@@ -435,7 +435,8 @@ impl Ledger {
         self.asked.look(&self.runs, self.sharing.takes_some(engines, now), now)
     }
 
-    /// All runs of a history are on one cluster. A run that ends in the queue never held it.
+    /// Checks that at most one run holds the cluster, which is the only one. A run that ends in the queue
+    /// never held it.
     fn one_holder(&self) -> Check {
         let locks = |run: &RunModel| run.snapshot.locks_cluster();
         let holds = |run: &&RunModel| {
@@ -445,7 +446,7 @@ impl Ledger {
         expect(holding <= 1, "one run holds a cluster", || format!("{holding} runs hold it"))
     }
 
-    /// A run that only waits for a person keeps no engine.
+    /// Checks that no engine keeps a run that only waits for a person.
     fn nobody_waits_with_a_person(&self, now: Timestamp) -> Check {
         let rule = "a run that waits for a person keeps no engine";
         for run in self.runs.values().filter(|run| self.quiet && run.only_waits()) {
@@ -465,7 +466,7 @@ impl Ledger {
         self.runs.values().all(|run| run.status.is_final())
     }
 
-    /// Runs that wait for a person, why, and since when.
+    /// The runs that wait for a person: their status, the reason, and since when.
     pub(crate) fn waiting(&self) -> Vec<(RunId, RunStatus, Option<ReasonCode>, Timestamp)> {
         let waits =
             |run: &&RunModel| matches!(run.status, RunStatus::Paused | RunStatus::PendingApprove);

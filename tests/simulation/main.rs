@@ -1,13 +1,12 @@
-//! The simulator: the real core, driver and built-in plugins over the store in memory, on one thread
-//! and in virtual time, with everything random taken from a seed.
+//! The simulator: the real core, driver and built-in plugins over the store in memory, on one thread and in
+//! virtual time, with everything random taken from a seed.
 //!
-//! A seed becomes a [plan](plan::Plan): agents and what becomes of their actions, playbooks, engines
-//! that are killed or stand still, a store that fails, commands of people, members of the cluster that
-//! join, leave, move and return, and a platform that tells of them and lies. The plan is played, and a
-//! [ledger](ledger::Ledger) checks every commit and every request to an agent as it happens. In the
-//! end nothing goes wrong any more, and every run has to end. A plan that fails is made smaller and
-//! shown with its seed. Some plans are played a second time without what disturbs them, and have to
-//! end in the same way.
+//! A seed becomes a [plan](plan::Plan): agents and how their actions end, playbooks, engines that are killed
+//! or stand still, a store that fails, commands of people, members of the cluster that join, leave, move and
+//! return, and a platform that tells of them and lies. The plan is played, and a [ledger](ledger::Ledger)
+//! checks every commit and every request to an agent as it happens. From some moment on nothing goes wrong
+//! any more, and every run has to end. A plan that fails is made smaller and shown with its seed. Some plans
+//! are played a second time without disturbances, and have to end in the same way.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::wildcard_enum_match_arm)]
 
@@ -57,10 +56,10 @@ use day::{DAY, one_day};
 use history::play;
 use plan::Plan;
 
-/// Histories of one run of the tests.
+/// How many histories one test run plays.
 const SEEDS: u64 = 2_000;
 
-/// Histories of many runs beside those among the others.
+/// How many histories of many runs are played in addition.
 const CROWDS: usize = 30;
 
 fn from_environment(name: &str) -> Option<u64> {
@@ -68,9 +67,9 @@ fn from_environment(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("found {name}={text}, expected a number")))
 }
 
-/// With `REPLIBOOK_SEED` only that one, which is shown. Else `REPLIBOOK_SEEDS` says how many,
-/// `REPLIBOOK_SEED_FROM` from which one on, and `REPLIBOOK_FAILURES` how many have to fail until no more
-/// are played, of which the first is shown.
+/// With `REPLIBOOK_SEED`, only that seed is played, and shown. Otherwise `REPLIBOOK_SEEDS` says how many are
+/// played, and `REPLIBOOK_SEED_FROM` from which one on. Playing stops after `REPLIBOOK_FAILURES` failures, of
+/// which the first is shown.
 #[test]
 fn nothing_is_lost_and_nothing_happens_twice() {
     if let Some(seed) = from_environment("REPLIBOOK_SEED") {
@@ -95,7 +94,7 @@ fn nothing_is_lost_and_nothing_happens_twice() {
 
 #[test]
 fn many_runs_are_shared_by_engines_that_come_and_are_drained() {
-    // The others have two at most.
+    // Other histories have at most two runs.
     let is_crowd = |(_, plan): &(u64, Plan)| plan.runs.len() > 2;
     let crowds = (10_000..).map(|seed| (seed, Plan::from_seed(seed))).filter(is_crowd);
     for (seed, plan) in crowds.take(CROWDS) {

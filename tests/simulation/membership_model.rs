@@ -1,4 +1,4 @@
-//! Agents that join, leave and return, and what each stage says about them, by the events alone.
+//! Agents that join, leave and return, and what each stage does about them, by the events alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,43 +7,44 @@ use replibook::run::{AgentId, AgentState};
 
 use crate::ledger::{Check, expect};
 
-/// How an agent comes through the present stage.
+/// How an agent gets through the present stage.
 #[derive(Clone, Debug, Default)]
 struct Stay {
     starts: u32,
-    /// How often it may be started: once, again after a person put it back, and again when it left in
-    /// the middle and returned.
+    /// How much more often than once it may be started: once more for each time that a person put it back,
+    /// and for each time that it left in the middle and returned.
     again: u32,
     done: bool,
-    /// What it was when it left; none when it left between stages.
+    /// Its state when it left; none if it left between stages.
     left_as: Option<AgentState>,
     /// Whether its leaving counts as a failure.
     counted: bool,
 }
 
-/// What a change of a state means for the budget.
+/// What the change of a state means for the budget.
 pub(crate) enum Counts {
     Nothing,
     Failure,
-    /// The failure that it was is none any more.
+    /// The failure that was counted no longer counts.
     Undone,
 }
 
 #[derive(Default)]
 pub(crate) struct MembershipModel {
     stays: BTreeMap<AgentId, Stay>,
-    /// Agents that were ADDED since the strategy was asked.
+    /// Agents that became ADDED after the strategy was last asked.
     unseen: BTreeSet<AgentId>,
     failed: BTreeSet<AgentId>,
-    /// Agents that joined, and take no part in the present stage.
+    /// Agents that joined and take no part in the present stage.
     skipped: BTreeSet<AgentId>,
-    /// Agents of another role that joined where that ends the run, as long as nobody knows their role.
+    /// Agents of another role that joined where a join ends the run, until it is known what they said about
+    /// their role.
     unknown: BTreeSet<AgentId>,
-    /// Events that say of agents which had left that they have.
+    /// Events that say that an agent which had left is still gone when a stage begins.
     still_gone: BTreeSet<u64>,
-    /// Events that say of agents which had left that they are back when a stage begins.
+    /// Events that say that an agent which had left is back when a stage begins.
     back: BTreeSet<u64>,
-    /// Everybody who ever left, or was to.
+    /// All agents that ever left, or were to leave.
     pub(crate) left: BTreeSet<AgentId>,
     /// Why the run has to end.
     must_end: Option<String>,
@@ -86,12 +87,12 @@ impl MembershipModel {
         self.back.contains(&seq)
     }
 
-    /// The strategy decided, and so saw everybody.
+    /// The strategy has decided, and so has seen all agents.
     pub(crate) fn decided(&mut self) {
         self.unseen.clear();
     }
 
-    /// An agent that is in the stage changes its state; `leaving` where it was to go once its call had
+    /// An agent of the stage changes its state. `leaving` says whether it was to leave once its call had
     /// ended.
     pub(crate) fn changes(
         &mut self,
@@ -119,8 +120,8 @@ impl MembershipModel {
 
     /// An agent joined, for the first time or again.
     ///
-    /// One of another role than the stage selects takes no part; where it did not say its role, it may be
-    /// one whom the stage selects.
+    /// An agent whose role the stage does not select (`is_it` is false) takes no part. If it did not say its
+    /// role, it may be taken for one that the stage selects.
     pub(crate) fn added(&mut self, agent: &AgentId, says: &Membership, is_it: bool) -> Counts {
         let failed = self.failed.contains(agent);
         self.unseen.insert(agent.clone());
@@ -143,8 +144,8 @@ impl MembershipModel {
         if counted { Counts::Undone } else { Counts::Nothing }
     }
 
-    /// The record of an agent is written: whether somebody of another role joined depends on whether that
-    /// was `said`.
+    /// The record of an agent is written. If the agent has another role than the stage selects, it counts as
+    /// joined unless it `said` its role.
     pub(crate) fn recorded(&mut self, agent: &AgentId, said: bool) {
         if !self.unknown.remove(agent) {
             return;
@@ -156,7 +157,7 @@ impl MembershipModel {
         }
     }
 
-    /// Of those who join and are to be skipped nobody waits to be taken in.
+    /// Checks that no agent that joined and is to be skipped waits to be taken in.
     pub(crate) fn nobody_is_left_out(&self, states: &BTreeMap<AgentId, AgentState>) -> Check {
         let waits = |agent: &&AgentId| states.get(*agent) == Some(&AgentState::Added);
         let left = self.skipped.iter().find(waits);
@@ -203,7 +204,7 @@ impl MembershipModel {
         self.goes_on()
     }
 
-    /// Nothing further begins once members changed in a way that ends the run.
+    /// Checks that nothing further begins after members have changed in a way that ends the run.
     pub(crate) fn goes_on(&self) -> Check {
         match &self.must_end {
             None => Ok(()),

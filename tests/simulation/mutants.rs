@@ -1,15 +1,15 @@
-//! The simulator has to notice each mistake that can be made on purpose: `make mutants`.
+//! The simulator has to notice every mistake that can be made on purpose: `make mutants`.
 
 use replibook::mutants::{Mutant, choose};
 
 use crate::campaign::{say, search};
 
-/// Histories within which a mistake has to be noticed: as many as every run of the tests plays.
+/// How many histories it may take to notice a mistake: as many as each test run plays.
 const SEEDS: u64 = crate::SEEDS;
 
 #[test]
 fn every_mistake_is_noticed() {
-    // Only this one, to look at it again and again.
+    // Plays only this mutant, to look at it again and again.
     let only = std::env::var("REPLIBOOK_MUTANT").ok();
     let is_meant =
         |mutant: &&Mutant| only.as_ref().is_none_or(|name| format!("{mutant:?}") == *name);

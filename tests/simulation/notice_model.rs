@@ -1,5 +1,5 @@
-//! What people are told about calls in flight: only while they are in flight, no sooner than it is worth a
-//! word, and not often.
+//! What people are told about calls in flight: only while they are in flight, only after they have taken a
+//! while, and not often.
 
 use std::collections::BTreeMap;
 
@@ -10,14 +10,14 @@ use replibook::run::{
 
 use crate::ledger::{Check, expect};
 
-/// Since when agents were told to be silent last.
+/// For each agent, since when it was last said to be silent.
 #[derive(Default)]
 pub(crate) struct NoticeModel {
     silences: BTreeMap<AgentSeq, Timestamp>,
 }
 
 impl NoticeModel {
-    /// Takes a record as it was committed.
+    /// Checks the notice of a record that was committed.
     pub(crate) fn take(&mut self, record: &AgentRecord, now: Timestamp) -> Check {
         let Some(notice) = &record.notice else { return Ok(()) };
         let tries = record.state == AgentState::Running && record.phase == StepPhase::Trying;
@@ -44,7 +44,7 @@ impl NoticeModel {
     }
 }
 
-/// Whether a run counts the silent ones right; nobody is silent once it is over.
+/// Checks that a run counts its silent agents correctly. No agent is silent once the run is over.
 pub(crate) fn counts(progress: &Progress, records: &BTreeMap<AgentSeq, AgentRecord>) -> Check {
     let over = progress.status.is_settled();
     let is_silent =

@@ -1,4 +1,4 @@
-//! What came of a history: the checks at its end, and what two histories are compared by.
+//! The outcome of a history: the checks at its end, and what two histories are compared by.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::ledger::{Check, Ledger, expect};
 use crate::plan::{End, Interruption, Plan, PostFault, Trouble, Window};
 use crate::post_model::Post;
 
-/// What came of everything, without when.
+/// Everything that came of a history, without times.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Outcome {
     pub(crate) runs: BTreeMap<RunId, RunOutcome>,
@@ -59,7 +59,7 @@ impl Outcome {
     }
 }
 
-/// What a platform answered, for the trace.
+/// The answer of a platform as text, for the trace.
 pub(crate) fn heard_in_words(answer: &Result<Option<Vec<PlatformNode>>, PlatformError>) -> String {
     match answer {
         Ok(Some(nodes)) => {
@@ -71,7 +71,7 @@ pub(crate) fn heard_in_words(answer: &Result<Option<Vec<PlatformNode>>, Platform
     }
 }
 
-/// What a commit says, for the trace.
+/// What a commit says as text, for the trace.
 pub(crate) fn in_words(writes: &Writes) -> String {
     let mut words: Vec<String> = Vec::new();
     for event in &writes.events {
@@ -92,7 +92,7 @@ pub(crate) fn in_words(writes: &Writes) -> String {
     words.join("; ")
 }
 
-/// Everything that belongs to a run that is over has its `finish_ts`.
+/// Checks that everything that belongs to a run that is over has its `finish_ts`.
 pub(crate) async fn check_stamps(run: RunId, store: &MemoryStore) -> Check {
     let rule = "finish_ts is on the run last";
     let failed = |error: replibook::store::StoreError| (rule, error.to_string());
@@ -102,7 +102,7 @@ pub(crate) async fn check_stamps(run: RunId, store: &MemoryStore) -> Check {
         None => None,
     };
     let mut stamps: Vec<Option<Timestamp>> = vec![finish_ts];
-    // Of what is damaged nobody can say.
+    // A damaged document has no known stamp.
     let records = store.read_records(run, None, None, MAX_PAGE).await.map_err(failed)?;
     stamps.extend(records.iter().flatten().map(|record| record.finish_ts));
     let journals = store.read_journals(run, None, None, MAX_PAGE).await.map_err(failed)?;
@@ -125,7 +125,8 @@ pub(crate) async fn check_stamps(run: RunId, store: &MemoryStore) -> Check {
     expect(known.as_ref().is_none_or(kept), rule, || format!("{known:?} at {finish_ts:?}"))
 }
 
-/// What has to hold once all runs have ended: no action was lost, and no answer is another's.
+/// Checks what has to hold once all runs have ended: no action was lost, and no answer belongs to another
+/// action.
 pub(crate) fn check_end(ledger: &Ledger, plan: &Plan) -> Check {
     for (id, post) in &ledger.posts.by_id {
         check_action(ledger, plan, *id, post)?;
@@ -145,7 +146,7 @@ pub(crate) fn check_end(ledger: &Ledger, plan: &Plan) -> Check {
     Ok(())
 }
 
-/// Whether each look at an agent arrives and is refused.
+/// Whether every look at the agent arrives and is refused.
 fn only_denies(plan: &Plan, agent: &AgentId) -> bool {
     let frozen = |trouble: &Trouble| matches!(trouble.what, Interruption::Frozen { .. });
     let held = plan.engines.iter().flat_map(|engine| &engine.troubles).any(frozen);
@@ -174,7 +175,7 @@ fn check_action(ledger: &Ledger, plan: &Plan, id: Uuid, post: &Post) -> Check {
     let left = run.members.left.contains(&post.agent);
     let answer = journal.answers.get(post.call).or(journal.late.as_ref());
     let Some(answer) = answer else {
-        // Its attempt timed out or was cut off: it must not pass for one that went well.
+        // The attempt timed out or was cut off: it must not count as one that went well.
         let attempt = (post.agent.clone(), journal.step_name.clone(), post.key.attempt);
         let failed = run.attempts.get(&attempt) == Some(&true);
         let over = failed || record.state == AgentState::Failed || left;
@@ -190,7 +191,7 @@ fn check_action(ledger: &Ledger, plan: &Plan, id: Uuid, post: &Post) -> Check {
             (ran && end == End::Failed, "an answer is that of its action")
         }
         Answer::RunAction(Err(CallError::Refused(_))) => {
-            // A proxy may be in the way of a second request, for what its agent has forgotten.
+            // A proxy may be in the way of a second request, for an action that the agent has forgotten.
             let forgets = end == End::Forgotten || plan.agents[agent].purges.is_some();
             let proxied = plan.agents[agent].proxied.is_some();
             let right = !ran && end == End::Refused || proxied && (!ran || forgets);
@@ -198,7 +199,7 @@ fn check_action(ledger: &Ledger, plan: &Plan, id: Uuid, post: &Post) -> Check {
         }
         Answer::RunAction(Err(CallError::Lost(_))) => {
             let forgets = end == End::Forgotten || plan.agents[agent].purges.is_some();
-            // What is only looked at may never have been sent.
+            // An action that is only looked at may never have been sent.
             let only_looked = run.status == RunStatus::Cancelled || late || left;
             let given_up = run.given_up.contains(&post.agent);
             let right = ran && forgets || only_looked || given_up;

@@ -1,5 +1,5 @@
-//! Failures of steps that a playbook passes over, counted from the events alone: an agent that is done has
-//! passed over each step that failed when it was tried last.
+//! Failures of steps that a playbook passes over (`on_error: continue`), counted from the events alone: an
+//! agent that is done has passed over each step that failed in its last attempt.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,9 +9,9 @@ use crate::ledger::{Check, expect};
 
 #[derive(Default)]
 pub(crate) struct PassedOverModel {
-    /// Whether the last try of each step failed; steps have names of their own in all stages.
+    /// Whether the last attempt of each step failed. A step's name is used in only one stage.
     failed: BTreeMap<AgentId, BTreeMap<String, bool>>,
-    /// Agents that have left once: what they were at is begun anew.
+    /// Agents that left once: what they were doing begins again.
     left: BTreeSet<AgentId>,
 }
 
@@ -26,7 +26,7 @@ impl PassedOverModel {
         }
     }
 
-    /// The run counts the same as its records, and the records count what happened.
+    /// Checks that the run counts the same as its records, and that the records count what happened.
     pub(crate) fn fits(
         &self,
         progress: &Progress,

@@ -1,6 +1,6 @@
-//! What happens in one history, as plain data: made from a seed, run, and made smaller when it fails.
+//! What happens in one history, as plain data: made from a seed, played, and made smaller when it fails.
 //!
-//! All times are milliseconds of virtual time from the start of the history, or lengths in such.
+//! All times are virtual milliseconds from the start of the history; lengths are in milliseconds too.
 
 use replibook::playbook::Membership;
 
@@ -10,83 +10,83 @@ use crate::cluster_plan::PlatformPlan;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Plan {
     pub(crate) agents: Vec<AgentPlan>,
-    /// The platform that tells of agents which the Cluster object does not list; without one that lists
-    /// all agents.
+    /// The platform that tells of agents that the Cluster object does not list. Without a platform, the
+    /// Cluster object lists all agents.
     pub(crate) platform: Option<PlatformPlan>,
     pub(crate) runs: Vec<RunPlan>,
     pub(crate) engines: Vec<EnginePlan>,
     pub(crate) drains: Vec<DrainPlan>,
     pub(crate) outages: Vec<Outage>,
     pub(crate) commands: Vec<CommandPlan>,
-    /// A run that can't go on.
+    /// A run that is made unable to go on.
     pub(crate) ill: Option<IllPlan>,
-    /// How long a run that waits for a person does so before the operator lets it go on.
+    /// How long a run waits for a person before the operator lets it go on.
     pub(crate) patience: u64,
     /// After how long without a good answer an agent counts as unreachable.
     pub(crate) agent_patience: u64,
-    /// Its end does not depend on when things happen: without what disturbs it between engine, store
-    /// and agents it has to end in the same way.
+    /// Whether the end does not depend on when things happen: then it has to be the same without the
+    /// disturbances between engine, store and agents.
     pub(crate) timeless: bool,
-    /// Whether what engines notice of calls in flight is told to people.
+    /// Whether people are told what engines notice about calls in flight.
     pub(crate) tells: bool,
-    /// By then every run has to have ended.
+    /// Every run has to have ended by then.
     pub(crate) ends_by: u64,
 }
 
 /// From then on nothing goes wrong any more, and every run has to end.
 pub(crate) const CALM: u64 = 150_000;
 
-/// How long everything may take from then on: a cancelled run waits five minutes for what is out, and the
-/// operator waits too. The slowest start one agent after the other, each of whose steps is tried five times
-/// with half a minute between, and has that put back twice: they need little more than half an hour.
+/// How long everything may take from then on. A cancelled run waits five minutes for actions in flight, and
+/// the operator waits too. The slowest runs start one agent after the other, whose steps are tried five times
+/// each, half a minute apart, and which are put back twice: they need little more than half an hour.
 pub(crate) const PATIENCE: u64 = 90 * 60_000;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct AgentPlan {
-    /// What becomes of its actions, one for each step of each stage.
+    /// What happens to its actions: one for each step of each stage.
     pub(crate) actions: Vec<ActionPlan>,
-    /// It is of the kind that runs an action again when it is sent again.
+    /// Whether the agent runs an action again if the action is sent again.
     pub(crate) runs_again: bool,
-    /// How long a request takes, both ways together.
+    /// How long a request and its answer take together.
     pub(crate) latency: u64,
-    /// It forgets actions so long after they ended.
+    /// How long after its end the agent forgets an action; none if it never does.
     pub(crate) purges: Option<u64>,
-    /// Nothing gets through to it then.
+    /// During this window nothing reaches the agent.
     pub(crate) away: Option<Window>,
-    /// Nothing that it answers can be read then; what it is sent takes effect.
+    /// During this window nothing that it answers can be read. What is sent to it takes effect.
     pub(crate) garbles: Option<Window>,
-    /// It refuses to say anything about its node then.
+    /// During this window it refuses to say anything about its node.
     pub(crate) denies: Option<Window>,
-    /// A proxy before it has lost its way to it then, and answers 404 to everything.
+    /// During this window a proxy before it answers 404 to everything.
     pub(crate) proxied: Option<Window>,
-    /// Its node is not healthy then.
+    /// During this window its node is not healthy.
     pub(crate) ill: Option<Window>,
     /// The group that it is in.
     pub(crate) group: Option<u32>,
     /// Whether the Cluster object lists it.
     pub(crate) listed: bool,
-    /// When it is no member of the cluster.
+    /// When the agent is not a member of the cluster.
     pub(crate) gone: Vec<Window>,
     /// When it gets another address.
     pub(crate) moves: Vec<u64>,
-    /// Another node answers at its address then, and does all that is asked of it.
+    /// During this window another node answers at its address, and does everything that is asked of it.
     pub(crate) other: Option<Window>,
-    /// What its node says that it does: one of two roles.
+    /// The role that its node says it has: one of two.
     pub(crate) role: u32,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ActionPlan {
-    /// What happens to the first requests to schedule it.
+    /// What happens to the first requests that schedule the action, one after the other.
     pub(crate) posts: Vec<PostFault>,
     pub(crate) takes: u64,
-    /// So many attempts fail before one ends as `end` says.
+    /// This many attempts fail before one ends as `end` says.
     pub(crate) flaky: u32,
     pub(crate) end: End,
 }
 
 impl ActionPlan {
-    /// How an attempt ends, from 1.
+    /// How attempt number `attempt` ends, from 1.
     pub(crate) fn end_of(&self, attempt: u32) -> End {
         if attempt <= self.flaky { End::Failed } else { self.end }
     }
@@ -94,19 +94,19 @@ impl ActionPlan {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PostFault {
-    /// It takes effect; the answer is lost.
+    /// The request takes effect; its answer is lost.
     AnswerLost,
-    /// It takes effect so long after its sender was told that it failed.
+    /// The request takes effect this long after its sender was told that it failed.
     Late(u64),
-    /// Something holds it for so long before the agent has it, and its answer comes after that.
+    /// Something holds the request this long before the agent gets it; its answer comes after that.
     Held(u64),
-    /// It is lost on its way.
+    /// The request is lost on its way.
     Lost,
-    /// The agent answers 503, without effect.
+    /// The agent answers 503, and nothing takes effect.
     Broken,
-    /// It takes effect; the answer can't be read.
+    /// The request takes effect; its answer can't be read.
     Garbled,
-    /// It is lost on its way, and somebody else gives an answer that can't be read.
+    /// The request is lost on its way, and something else gives an answer that can't be read.
     Stray,
 }
 
@@ -115,9 +115,9 @@ pub(crate) enum End {
     Done,
     Failed,
     Refused,
-    /// The agent no longer knows it, in place of an end.
+    /// Instead of an end, the agent no longer knows the action.
     Forgotten,
-    /// It does not end before everything is calm.
+    /// The action does not end before everything is calm.
     Stalled,
 }
 
@@ -137,29 +137,29 @@ impl Window {
 pub(crate) struct RunPlan {
     pub(crate) at: u64,
     pub(crate) approval: bool,
-    /// Whether it allows other runs beside it.
+    /// Whether the run goes beside other runs.
     pub(crate) beside: bool,
     pub(crate) stages: Vec<StagePlan>,
-    /// How often the operator has agents tried again before letting a run go on without them.
+    /// How often the operator has agents tried again before letting the run go on without them.
     pub(crate) retries: u32,
 }
 
-/// The most stages of a playbook.
+/// The most stages that a playbook has.
 pub(crate) const STAGES: usize = 3;
 
-/// The most steps of a stage.
+/// The most steps that a stage has.
 pub(crate) const STEPS: usize = 3;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct StagePlan {
     pub(crate) strategy: StrategyPlan,
     pub(crate) max_failed: Size,
-    /// Whether the failures of stages before count too.
+    /// Whether the failures of earlier stages count too.
     pub(crate) of_run: bool,
     /// Whether too many failures end the run; otherwise they pause it.
     pub(crate) aborts: bool,
     pub(crate) membership: Membership,
-    /// Only agents of this role, which their nodes say, take part.
+    /// If set, only agents whose nodes say this role take part.
     pub(crate) selects: Option<Selects>,
     pub(crate) steps: Vec<StepPlan>,
 }
@@ -167,12 +167,12 @@ pub(crate) struct StagePlan {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Selects {
     pub(crate) role: u32,
-    /// Whether it is asked first if the node says a role at all.
+    /// Whether the expression first asks if the node says a role at all.
     pub(crate) guarded: bool,
 }
 
 impl Selects {
-    /// Whether the stage with this index selects by what shards say, else by an attribute.
+    /// Whether the stage with this index selects by what shards say; otherwise it selects by an attribute.
     pub(crate) fn looks_at_shards(self, stage: usize) -> bool {
         !self.guarded && stage % 2 == 1
     }
@@ -189,22 +189,22 @@ pub(crate) enum StrategyPlan {
     Canary {
         canaries: Size,
         soak: u64,
-        /// Whether a person is asked after it.
+        /// Whether a person is asked after the soak.
         approval: bool,
-        /// The batches after it; the last one counts for all that are left.
+        /// The batches after the canaries; the last size is used for all that are left.
         batches: [Size; 2],
-        /// Whether a person is asked when agents are ill; otherwise that ends the run.
+        /// Whether a person is asked if agents are ill; otherwise that ends the run.
         asks: bool,
     },
     /// Two at a time, by a strategy that is asked again and again while it waits, and logs each time.
     Chatty {
-        /// Whether its memo is another one each time.
+        /// Whether its memo is different each time.
         counts: bool,
-        /// Whether it gives no decision now and then, which pauses the run.
+        /// Whether it sometimes returns an error, which pauses the run.
         stumbles: bool,
     },
     Grouped {
-        /// Agents of a group at a time.
+        /// How many agents of a group go at a time.
         batch: Size,
         window: bool,
         /// Whether the groups go in the reverse order.
@@ -214,7 +214,7 @@ pub(crate) enum StrategyPlan {
 }
 
 impl StrategyPlan {
-    /// One that decides the same whenever its agents end and whatever they say.
+    /// A strategy that decides the same, whenever its agents end and whatever they say.
     fn timeless(self) -> Self {
         match self {
             Self::Window(size) => Self::Batches(size),
@@ -245,29 +245,29 @@ impl Size {
     }
 }
 
-/// Bytes of large arguments: their request may be on its way for half a minute longer than others. A playbook has
-/// room for one such step.
+/// How many bytes large arguments have. Their request may be on its way for half a minute longer than others.
+/// A playbook has room for only one such step.
 pub(crate) const LARGE: usize = 512 * 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StepPlan {
     pub(crate) work: Work,
-    /// Its action has arguments of [`LARGE`] bytes.
+    /// Whether its action has arguments of [`LARGE`] bytes.
     pub(crate) large: bool,
     /// How long an attempt may take.
     pub(crate) timeout: Option<u64>,
-    /// Attempts, and the wait before the second.
+    /// How many attempts there are, and the wait before the second one.
     pub(crate) retry: Option<(u32, u64)>,
-    /// Whether the node has to be healthy just before it.
+    /// Whether the node has to be healthy just before the step.
     pub(crate) requires: bool,
-    /// Whether its failure lets the agent go on.
+    /// Whether the agent goes on if the step fails.
     pub(crate) goes_on: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Work {
     Action,
-    /// Waits for a healthy node, up to so many seconds.
+    /// Waits up to this many seconds for a healthy node.
     WaitHealthy(u32),
 }
 
@@ -275,18 +275,18 @@ pub(crate) enum Work {
 pub(crate) struct EnginePlan {
     /// When it is started for the first time.
     pub(crate) at: u64,
-    /// So far is its clock ahead of the store's; below zero it is behind.
+    /// How far its clock is ahead of the store's; negative if it is behind.
     pub(crate) ahead: i64,
     /// The most runs that it drives at once.
     pub(crate) max_runs: usize,
-    /// When it is asked to stop, and so long after its end the next one is there.
+    /// When it is asked to stop, and how long after its end the next life begins.
     pub(crate) stops: Option<(u64, u64)>,
-    /// What happens to it, one after the other.
+    /// What happens to it, one trouble after the other.
     pub(crate) troubles: Vec<Trouble>,
     pub(crate) faults: Vec<StoreFault>,
 }
 
-/// An engine is to hand over its runs and take no more then.
+/// During this window the engine is drained: it hands over its runs and takes no others.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct DrainPlan {
     /// Index of the engine.
@@ -294,7 +294,7 @@ pub(crate) struct DrainPlan {
     pub(crate) window: Window,
 }
 
-/// At the `nth` passage of a point, counted from the trouble before.
+/// Something that happens at the `nth` passage of a point, counted from the previous trouble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Trouble {
     pub(crate) point: Point,
@@ -303,7 +303,7 @@ pub(crate) struct Trouble {
     pub(crate) what: Interruption,
 }
 
-/// Where an engine reaches out of its process.
+/// The points at which an engine reaches out of its process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Point {
     /// A run, its records or its journals are read.
@@ -323,17 +323,17 @@ pub(crate) enum Point {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
-    /// Nothing of it has happened.
+    /// Before it happens.
     Before,
-    /// It took effect, but its answer was not seen.
+    /// After it took effect, but before its answer is seen.
     After,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Interruption {
-    /// The process dies, and another one is there so much later.
+    /// The process dies, and another one is there this much later.
     Killed { back_after: u64 },
-    /// The process stands still for so long, and goes on.
+    /// The process stands still this long, and then goes on.
     Frozen { length: u64 },
 }
 
@@ -344,14 +344,14 @@ pub(crate) struct StoreFault {
     pub(crate) side: Side,
 }
 
-/// Every call to the store fails for a while, for all engines.
+/// For a while, every call to the store fails, for all engines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Outage {
     pub(crate) window: Window,
     pub(crate) side: Side,
 }
 
-/// What becomes of a run that has not ended by then.
+/// What is done to a run at the moment `at`, if it has not ended by then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct IllPlan {
     pub(crate) at: u64,
@@ -360,26 +360,26 @@ pub(crate) struct IllPlan {
     pub(crate) what: Illness,
     /// How long the operator leaves a run in trouble alone.
     pub(crate) patience: u64,
-    /// Whether the operator mends it then, and does not give it up.
+    /// Whether the operator mends the run then; otherwise it is abandoned.
     pub(crate) mended: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Illness {
-    /// Somebody damages a document of it, which an engine notices when it takes the run up.
+    /// Somebody damages one of its documents, which an engine notices when it takes the run up.
     Damaged(Part),
     /// The store refuses all its commits.
     Refused,
-    /// None: the operator gives it up all the same.
+    /// Nothing is wrong with it: the operator abandons it all the same.
     None,
 }
 
-/// Which document of a run.
+/// The document of a run that is damaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     Snapshot,
     Progress,
-    /// The agent record with this number, where there is one.
+    /// The agent record with this number, if it exists.
     Record(u32),
     /// The journal of the newest attempt of the last agent that has one.
     Journal,
@@ -391,13 +391,13 @@ pub(crate) struct CommandPlan {
     /// Index of the run.
     pub(crate) run: usize,
     pub(crate) verb: replibook::run::Verb,
-    /// Index of the agent that it is about.
+    /// Index of the agent that the command is about.
     pub(crate) agent: Option<usize>,
 }
 
 impl Plan {
-    /// The same without anything that goes wrong between engine, store and agents, and without what engines
-    /// tell of that.
+    /// The same plan without anything that goes wrong between engine, store and agents, and without what
+    /// engines tell about that.
     pub(crate) fn undisturbed(&self) -> Self {
         let mut plan = self.clone();
         plan.tells = false;
@@ -414,25 +414,25 @@ impl Plan {
         plan
     }
 
-    /// Makes it one whose end does not depend on when things happen.
+    /// Makes it a plan whose end does not depend on when things happen.
     pub(crate) fn make_timeless(&mut self) {
         self.timeless = true;
         self.ill = None;
         self.commands.clear();
         self.keep_members();
-        // The start of a run waits for a platform so long and no longer, also when its engine was frozen.
+        // The start of a run waits for a platform for a fixed time, even if its engine was frozen meanwhile.
         let frozen = |trouble: &Trouble| matches!(trouble.what, Interruption::Frozen { .. });
         if self.engines.iter().flat_map(|engine| &engine.troubles).any(frozen) {
             self.platform = None;
         }
-        // Longer than all that may come together before an agent answers well.
+        // Longer than everything that may happen together before an agent answers well.
         self.agent_patience = 600_000;
         for agent in &mut self.agents {
             (agent.away, agent.ill, agent.purges) = (None, None, None);
             (agent.garbles, agent.denies) = (None, None);
             (agent.other, agent.proxied) = (None, None);
             for action in &mut agent.actions {
-                // An attempt ends with it, since another request would end no better.
+                // It ends the attempt, since another request would end no better.
                 action.posts.retain(|fault| *fault != PostFault::Stray);
                 if matches!(action.end, End::Forgotten | End::Stalled) {
                     action.end = End::Failed;

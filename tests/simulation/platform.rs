@@ -1,4 +1,4 @@
-//! The platform of a history: it tells of the agents as the plan says, and lies where the plan says so.
+//! The platform of a history: it tells of the agents, and lies when the plan says so.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::gate::Gate;
 use crate::ledger::SharedLedger;
 use crate::plan::{Plan, Point, Side};
 
-/// Where it is.
+/// The address of the platform.
 pub(crate) const URL: &str = "http://platform.example.com";
 
 /// Name of an agent of another cluster.
@@ -39,7 +39,7 @@ impl Platforms {
         Arc::new(Self { plan, clock, start, fake })
     }
 
-    /// Makes the platform answer as it does now.
+    /// Sets what the platform answers at this moment.
     fn set(&self) {
         let at = self.clock.now().since(self.start).0;
         let Some(platform) = &self.plan.platform else { return };
@@ -55,7 +55,7 @@ impl Platforms {
         }
     }
 
-    /// The nodes that there are.
+    /// The nodes that exist at this moment.
     fn nodes(&self, at: u64) -> Vec<PlatformNode> {
         let tells_all = self.plan.platform.as_ref().is_some_and(|platform| platform.tells_all);
         let agents = self.plan.agents.iter().enumerate();
@@ -68,7 +68,7 @@ impl Platforms {
     }
 }
 
-/// What a lie makes of the nodes.
+/// The nodes as this lie tells them.
 fn told(lie: Lied, mut nodes: Vec<PlatformNode>) -> Vec<PlatformNode> {
     match lie {
         Lied::Fails | Lied::OtherCluster => nodes,
@@ -111,7 +111,7 @@ fn node(id: &str, address: &str) -> PlatformNode {
     }
 }
 
-/// The platform, from within one life of an engine.
+/// The platform as one life of an engine reaches it.
 pub(crate) struct EnginePlatform {
     pub(crate) platforms: Arc<Platforms>,
     pub(crate) gate: Arc<Gate>,

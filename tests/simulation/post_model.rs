@@ -1,4 +1,5 @@
-//! Requests to agents: each at the right time, under a lease, and none that could run an action again.
+//! Requests to agents: each is sent at the right time and under a lease, and none of them can run an action
+//! twice.
 
 use std::collections::BTreeMap;
 
@@ -18,11 +19,12 @@ pub(crate) struct Post {
     pub(crate) key: AttemptKey,
     pub(crate) agent: AgentId,
     pub(crate) call: usize,
-    /// Requests that are on their way.
+    /// How many requests are on their way.
     under_way: u32,
-    /// The agent did not answer a request, and since then nothing at its address has.
+    /// Whether the agent did not answer a request, and nothing at its address has answered since.
     unheard: bool,
-    /// A request may have taken effect, and since then nobody has heard that the agent knows nothing.
+    /// Whether a request may have taken effect, and no later answer has said that the agent does not know the
+    /// action.
     may_be_known: bool,
     pub(crate) executions: u32,
     forgotten: u32,
@@ -31,7 +33,7 @@ pub(crate) struct Post {
 #[derive(Default)]
 pub(crate) struct Posts {
     pub(crate) by_id: BTreeMap<Uuid, Post>,
-    /// Something that no commit announced.
+    /// How many actions ran that no commit had announced.
     unannounced: u32,
 }
 
@@ -60,7 +62,7 @@ impl Posts {
         }
     }
 
-    /// Other actions that the same run had the same agent do.
+    /// Other actions that the same run gave to the same agent.
     pub(crate) fn others_of_attempt(&self, id: Uuid) -> Vec<Uuid> {
         let Some(post) = self.by_id.get(&id) else { return Vec::new() };
         let same = |other: &Post| other.run == post.run && other.agent == post.agent;
@@ -79,7 +81,7 @@ impl Posts {
         Some((post.agent.clone(), record.started_at?))
     }
 
-    /// A request leaves an engine. `busy` are actions of the same run that its agent still works on.
+    /// A request leaves an engine. `busy` are actions of the same run that the agent still works on.
     pub(crate) fn begins(
         &mut self,
         engine: usize,
@@ -126,7 +128,7 @@ impl Posts {
         Ok(())
     }
 
-    /// A request is for an agent that stays, and is sent where that is.
+    /// Checks that a request is for an agent that stays, and goes to that agent's address.
     pub(crate) fn goes_to(
         &self,
         address: &str,
@@ -153,7 +155,7 @@ impl Posts {
         };
     }
 
-    /// Something has said at the address of an agent who it is, or that it can't.
+    /// At the agent's address, something has said who it is, or that it can't say so.
     pub(crate) fn told_who(&mut self, agent: &AgentId) {
         for post in self.by_id.values_mut().filter(|post| post.agent == *agent) {
             post.unheard = false;
@@ -172,7 +174,7 @@ impl Posts {
             return Ok(());
         };
         post.executions += 1;
-        // What an agent has forgotten it may be asked for again, unless its acceptance was committed.
+        // An action that the agent has forgotten may run again, unless its acceptance was committed.
         let once = post.executions <= 1 + post.forgotten;
         expect(once, "an action takes effect once", || format!("{id} of {} ran again", post.agent))
     }

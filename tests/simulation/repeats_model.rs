@@ -1,25 +1,25 @@
-//! What is written while nothing happens: nothing that repeats, so that no run grows by waiting.
+//! What is written while nothing happens: no repetitions, so that no run grows by waiting.
 
 use replibook::run::{AgentId, Happened, LogLevel, Progress, RunEvent, Writes};
 
 use crate::ledger::{Check, expect};
 
-/// Decisions in a row that may each have another memo and nothing else: past it they are not told one by
+/// How many decisions in a row may differ only in their memos. After that, they are no longer written one by
 /// one.
 const TOLD: u32 = 42;
 
-/// What an engine wrote last while it had the run; another one may write it once more.
+/// What an engine wrote last while it had the run. The next engine may write the same once more.
 #[derive(Debug, Default)]
 pub(crate) struct Repeats {
     epoch: u64,
-    /// Whether the last commit may come again, since its answer was lost.
+    /// Whether the last commit may come again, because its answer was lost.
     again: bool,
     wait: Option<Wait>,
-    /// The strategy's lines of the last decision.
+    /// The strategy's lines with its last decision.
     lines: Vec<(LogLevel, String)>,
 }
 
-/// The decision to wait that is the last event.
+/// The decision to wait that the last event tells of.
 #[derive(Debug)]
 struct Wait {
     seq: u64,
@@ -35,7 +35,7 @@ impl Repeats {
         self.again = true;
     }
 
-    /// A commit that takes effect, before it is taken in.
+    /// Checks a commit that takes effect, before the model takes it in.
     pub(crate) fn commit(&mut self, epoch: u64, writes: &Writes, known: &Progress) -> Check {
         let again = std::mem::take(&mut self.again);
         if self.epoch != epoch {

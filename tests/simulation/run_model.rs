@@ -1,4 +1,4 @@
-//! A run as its commits tell it, each checked against those before it.
+//! A run as its commits tell it. Each commit is checked against those before it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::plan::RunPlan;
 use crate::repeats_model::Repeats;
 use crate::strategy_model::StrategyModel;
 
-/// What decides whether and where an action is sent.
+/// What an engine knows that decides whether and where an action is sent.
 #[derive(Debug)]
 pub(crate) struct Told {
     pub(crate) address: String,
@@ -30,10 +30,10 @@ pub(crate) struct Told {
     pub(crate) state: AgentState,
 }
 
-/// What the node at an agent's address does.
+/// The role of the node at an agent's address.
 pub(crate) struct Node {
     pub(crate) role: u32,
-    /// When another one, or a proxy, answers from then on.
+    /// The moments from which another node, or a proxy, answers.
     pub(crate) changes: Vec<Timestamp>,
 }
 
@@ -41,35 +41,37 @@ pub(crate) struct RunModel {
     pub(crate) id: RunId,
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) plan: RunPlan,
-    /// What the nodes of the agents do.
+    /// The nodes of the agents that have a role.
     pub(crate) nodes: BTreeMap<AgentId, Node>,
-    /// When the last decision was made, or the run began: agents are asked for the next stage after it.
+    /// When the last decision was made, or the run began. Agents are asked for the next stage only after
+    /// that.
     pub(crate) decided_at: Timestamp,
-    /// Agents of a stage, by its index, at whose address another one answered while they were asked.
+    /// Index of a stage and an agent, if another node may have answered while that agent was asked for that
+    /// stage.
     pub(crate) doubted: BTreeSet<(usize, AgentId)>,
     pub(crate) progress: Progress,
     pub(crate) records: BTreeMap<AgentSeq, AgentRecord>,
     seqs: BTreeMap<AgentId, AgentSeq>,
-    /// Agents that are to be gone once their call has ended.
+    /// Agents that are to leave once their call has ended.
     pub(crate) leaving: BTreeSet<AgentId>,
     pub(crate) journals: BTreeMap<AttemptKey, Journal>,
     pub(crate) events: Vec<RunEvent>,
-    /// The status according to the events, and so all that follows.
+    /// The status according to the events. The same is true of the fields below.
     pub(crate) status: RunStatus,
-    /// Whether it was given up: what it left is as it was then.
+    /// Whether the run was abandoned: then everything it left stays as it was.
     pub(crate) abandoned: bool,
     pub(crate) states: BTreeMap<AgentId, AgentState>,
-    /// How many of them are in flight.
+    /// How many agents are in flight.
     pub(crate) running: u32,
-    /// Index of the stage whose agents are known.
+    /// Index of the stage that the agents have entered.
     pub(crate) stage: usize,
-    /// Agents that a decision may still start, by its number.
+    /// How many agents each decision may still start, by its number.
     pub(crate) to_start: BTreeMap<u32, u32>,
     pub(crate) budget: BudgetModel,
     pub(crate) passed_over: PassedOverModel,
     pub(crate) paused_for: Option<StatusReason>,
     pub(crate) commands: BTreeSet<CommandId>,
-    /// Attempts that began, and whether they are over.
+    /// The attempts that have begun, and whether they are over.
     pub(crate) attempts: BTreeMap<(AgentId, String, u32), bool>,
     /// Agents whose action a person gave up.
     pub(crate) given_up: BTreeSet<AgentId>,
@@ -77,12 +79,13 @@ pub(crate) struct RunModel {
     pub(crate) late: LateModel,
     pub(crate) strategy: StrategyModel,
     pub(crate) fresh: FreshModel,
-    /// When the present stage began, and until when many agents were absent.
+    /// When the present stage began, and until when many agents were missing.
     pub(crate) stage_since: Timestamp,
     pub(crate) mass_until: Option<Timestamp>,
-    /// Events by which a person took those for gone who were absent.
+    /// Events by which a person accepted that missing agents are gone.
     pub(crate) accepted: BTreeSet<u64>,
-    /// The records as engines know them for certain: a commit may have taken effect without them knowing.
+    /// The records as engines know them for certain. A commit may have taken effect without any engine
+    /// knowing.
     pub(crate) told: BTreeMap<AgentSeq, Told>,
     lines: BTreeSet<(LogCursor, Option<AttemptKey>)>,
     notices: NoticeModel,
@@ -90,7 +93,7 @@ pub(crate) struct RunModel {
 }
 
 impl RunModel {
-    /// Whether nothing of it happens before a person says something.
+    /// Whether nothing happens in this run before a person says something.
     pub(crate) fn only_waits(&self) -> bool {
         let stage = &self.progress.stage;
         let busy = |record: &AgentRecord| {
@@ -168,7 +171,7 @@ impl RunModel {
         goes && !self.progress.stage.entering
     }
 
-    /// Takes notice that an engine knows of records as they are stored.
+    /// An engine has read these records as they are stored.
     pub(crate) fn told(&mut self, records: &[AgentRecord]) {
         for record in records {
             let AgentRecord { seq, address, leaving, state, .. } = record;
@@ -181,7 +184,7 @@ impl RunModel {
         &self.snapshot.playbook.stages[self.stage]
     }
 
-    /// Index of the stage and of the step with that name, which no other step has.
+    /// Index of the stage and of the step with this name; each step's name is used only once.
     pub(crate) fn place_of(&self, step: &str) -> Option<(u16, u16)> {
         let place = |(stage, known): (usize, &Stage)| {
             let index = known.steps.iter().position(|known| known.name == step)?;
@@ -205,7 +208,7 @@ impl RunModel {
         let known = self.events.len();
         self.learn(writes);
         for event in &writes.events {
-            // An engine that stood still commits late, and none knows what comes.
+            // An engine that stood still commits late, but no engine commits what is still to come.
             expect(event.at <= now, "time in a run is the store's", || format!("{event:?}"))?;
             self.take_event(event)?;
         }
@@ -233,7 +236,7 @@ impl RunModel {
         self.progress_fits()
     }
 
-    /// What became known of agents may be in one commit with what was decided by it.
+    /// One commit may hold what became known about agents, and what was decided because of that.
     fn learn(&mut self, writes: &Writes) {
         for event in &writes.events {
             let Happened::AgentInfo { agent, .. } = &event.what else { continue };
@@ -331,7 +334,7 @@ impl RunModel {
         Ok(())
     }
 
-    /// The last word of a run counts each agent once, over all stages.
+    /// Checks that the end of a run counts each agent once, over all stages.
     fn outcomes_fit(&self) -> Check {
         let Progress { outcomes, outcome, .. } = &self.progress;
         let rule = "agents are counted over all stages";
@@ -344,14 +347,14 @@ impl RunModel {
         expect(all as usize == self.records.len(), rule, || {
             format!("{outcomes:?} of {} agents", self.records.len())
         })?;
-        // What is cut off is no failure of the agent.
+        // An agent that was cut off has not failed.
         let failed = outcomes.get(&AgentState::Failed).copied().unwrap_or(0) as usize;
         let counted = self.budget.agents();
         let fits = failed == counted || *outcome == Some(RunStatus::Cancelled) && failed > counted;
         expect(fits, rule, || format!("{failed} said to have failed, {counted} did"))
     }
 
-    /// The run itself says the same as its events and records.
+    /// Checks that the run itself says the same as its events and records.
     fn progress_fits(&self) -> Check {
         let Progress { status, next_event, reason, finish_ts, finishing_at, .. } = &self.progress;
         let told = *status == self.status && *next_event == self.events.len() as u64 + 1;

@@ -1,4 +1,5 @@
-//! Which engine has which runs: whether they are spread over those that take runs, and none is let go in vain.
+//! Which engine has which runs: they must be spread over the engines that take runs, and no run is let go in
+//! vain.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +9,14 @@ use replibook::store::Engine;
 use crate::ledger::{Check, expect};
 use crate::plan::Plan;
 
-/// An engine that has said nothing for so long is not there: three of its reports, and a little.
+/// An engine that has said nothing for this long is not there: three of its reports, and a little more.
 const ALIVE: Millis = Millis::from_secs(13);
 
-/// Past this an engine's clock is so far off that it takes no runs.
+/// An engine whose clock is off by more milliseconds takes no runs.
 const CLOCK_OFF: u64 = 60_000;
 
-/// How old the knowledge of other engines may be by which a run goes: two looks, and the way of a release.
+/// How old an engine's knowledge of other engines may be when it lets a run go: two looks, and the time of a
+/// release.
 const KNOWN: Millis = Millis::from_secs(10);
 
 /// How long an engine may have more than its share although others have room.
@@ -24,30 +26,30 @@ const SPREAD_WITHIN: Millis = Millis::from_secs(60);
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Held {
     pub(crate) all: usize,
-    /// Those that only wait for their cluster, and so can go at any moment.
+    /// Runs that only wait for their cluster, and so can go at any moment.
     pub(crate) waiting: usize,
 }
 
 pub(crate) struct Sharing {
-    /// By how much the clocks of the engines are off.
+    /// How many milliseconds the clock of each engine is ahead.
     ahead: Vec<i64>,
-    /// Whether each engine takes each run as long as it has room.
+    /// Whether each engine takes any run as long as it has room.
     plain: bool,
-    /// When another engine than this one took runs last.
+    /// For each engine, when another one last had room for a run.
     others: BTreeMap<usize, Timestamp>,
-    /// Since when an engine has too many.
+    /// Since when each engine has had too many runs.
     uneven: BTreeMap<usize, Timestamp>,
 }
 
 impl Sharing {
     pub(crate) fn new(plan: &Plan) -> Self {
         let ahead = plan.engines.iter().map(|engine| engine.ahead).collect();
-        // One cluster gets only half of the places of an engine.
+        // Runs that go beside others get only half of the places of an engine.
         let plain = !plan.runs.iter().any(|run| run.beside);
         Self { ahead, plain, others: BTreeMap::new(), uneven: BTreeMap::new() }
     }
 
-    /// Looks at what the engines say, where nothing delays what they do.
+    /// Checks what the engines say, in a history in which nothing delays them.
     pub(crate) fn look(
         &mut self,
         engines: &[Engine],
@@ -93,12 +95,12 @@ impl Sharing {
         is_alive && number(engine).is_some_and(|number| !is_off(number))
     }
 
-    /// Whether some engine takes runs as long as it has room.
+    /// Whether any engine takes runs as long as it has room.
     pub(crate) fn takes_some(&self, engines: &[Engine], now: Timestamp) -> bool {
         engines.iter().any(|engine| self.is_there(engine, now))
     }
 
-    /// An engine let a run go so that another one has it.
+    /// An engine let a run go so that another engine can have it.
     pub(crate) fn went(&self, engine: usize, now: Timestamp) -> Check {
         let rule = "no run is let go where no engine takes it";
         let last = self.others.get(&engine);

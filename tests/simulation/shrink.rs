@@ -1,4 +1,4 @@
-//! Makes a plan that fails smaller, as long as it fails in the same way.
+//! Makes a failing plan smaller, as long as it fails in the same way.
 
 use std::time::{Duration, Instant};
 
@@ -7,10 +7,10 @@ use replibook::playbook::{OnAdded, OnRemoved};
 use crate::cluster_plan::PlatformPlan;
 use crate::plan::{End, Plan, StagePlan, StrategyPlan, Work};
 
-/// How long a plan is made smaller at most: who waits for it wants to see the failure.
+/// How long a plan is made smaller: somebody waits to see the failure.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The smallest plan that was found for which `fails` holds.
+/// The smallest plan found for which `fails` holds.
 pub(crate) fn shrink(plan: Plan, fails: impl Fn(&Plan) -> bool) -> Plan {
     let start = Instant::now();
     let mut smallest = plan;
@@ -33,7 +33,7 @@ pub(crate) fn shrink(plan: Plan, fails: impl Fn(&Plan) -> bool) -> Plan {
     }
 }
 
-/// Plans that lack one thing of this one, from those that lack much to those that lack little.
+/// Plans that lack one thing of this plan, from those that lack much to those that lack little.
 fn simpler(plan: &Plan) -> Vec<Plan> {
     let mut plans = Vec::new();
     let mut add = |change: &dyn Fn(&mut Plan)| {

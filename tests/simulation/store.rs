@@ -1,5 +1,5 @@
-//! The store as one engine reaches it: calls are held up, fail or kill on the way, and every commit is
-//! looked at once it took effect.
+//! The store as one engine reaches it: calls are held up, fail, or kill the engine on their way, and every
+//! commit is checked once it has taken effect.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -42,7 +42,7 @@ impl Faults {
     }
 }
 
-/// The store, from within one life of an engine.
+/// The store as one life of an engine reaches it.
 pub(crate) struct EngineStore {
     pub(crate) inner: Arc<MemoryStore>,
     pub(crate) gate: Arc<Gate>,
@@ -50,18 +50,18 @@ pub(crate) struct EngineStore {
     pub(crate) outages: Arc<[Outage]>,
     /// The store's clock.
     pub(crate) clock: Arc<dyn Clock>,
-    /// Milliseconds that the engine's clock is ahead of it.
+    /// How many milliseconds the engine's clock is ahead of the store's.
     pub(crate) ahead: i64,
     pub(crate) start: Timestamp,
     pub(crate) ledger: SharedLedger,
-    /// What the engine did.
+    /// What the engine has done.
     pub(crate) activity: Arc<Activity>,
-    /// Runs that it handed over, as far as was noticed.
+    /// How many runs the engine has handed over, as far as the ledger was told.
     pub(crate) went: AtomicU64,
 }
 
 impl EngineStore {
-    /// One call: whether and when it fails, and where the engine is interrupted.
+    /// Makes one call: it may fail, and the engine may be interrupted before or after it.
     async fn call<T>(&self, point: Point, work: impl Future<Output = Result<T>> + Send) -> Result<T>
     where
         T: Send,
@@ -91,7 +91,8 @@ impl EngineStore {
         Ok(())
     }
 
-    /// Notices the runs that the engine let go. One that is drained hands over all of them.
+    /// Tells the ledger of the runs that the engine let go, except while it is drained and hands over all of
+    /// them.
     async fn notice(&self) -> Result<()> {
         let went = self.activity.handed_over();
         if self.went.swap(went, Ordering::Relaxed) < went {
@@ -108,7 +109,7 @@ impl EngineStore {
     async fn leased(&self, leases: Result<Vec<Lease>>) -> Result<Vec<Lease>> {
         let mut leases = leases?;
         self.ledger.leased(&self.gate, &leases);
-        // Engines are told by their own clocks.
+        // Engines see the ends of leases by their own clocks.
         for lease in &mut leases {
             let until = lease.until.as_millis().saturating_add(self.ahead);
             lease.until = Timestamp::from_millis(until);
@@ -121,7 +122,7 @@ fn unavailable(message: &str) -> StoreError {
     StoreError::Unavailable { message: message.to_owned(), source: None }
 }
 
-/// Hands calls on that need nothing else.
+/// Passes these calls on unchanged.
 macro_rules! through {
     ($($point:ident $name:ident($($arg:ident: $type:ty),*) -> $returned:ty;)*) => {
         #[async_trait]

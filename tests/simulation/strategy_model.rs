@@ -1,4 +1,4 @@
-//! What the strategies may start, by the events and by what is known of the agents.
+//! What the strategies may start, according to the events and to what is known of the agents.
 
 use std::collections::BTreeSet;
 
@@ -10,22 +10,22 @@ use crate::ledger::{Check, expect};
 use crate::plan::StrategyPlan;
 use crate::run_model::RunModel;
 
-/// How far the strategy of the present stage is.
+/// How far the strategy of the present stage has come.
 #[derive(Debug, Default)]
 pub(crate) struct StrategyModel {
-    /// Decisions that started agents, since canaries were started.
+    /// How many decisions have started agents since the canaries were started, theirs included.
     batches: usize,
-    /// Whose health the others wait for: the canaries, and the last batch.
+    /// Agents whose health the others wait for: the canaries, and those of the last batch.
     canaries: BTreeSet<AgentId>,
     present: BTreeSet<AgentId>,
-    /// When nobody ran any more the last time.
+    /// When the last agent in flight last ended.
     idle_since: Timestamp,
     /// When the canaries had ended.
     landed: Option<Timestamp>,
-    /// A person let the run go on, with agents that are well or with ill ones.
+    /// Whether a person let the run go on, and whether agents were ill then.
     approved: bool,
     approved_ill: bool,
-    /// The group that goes; none before the first.
+    /// The group whose agents go; none before the first.
     group: Option<Option<String>>,
     /// The decision whose agents are being started.
     deciding: Option<Deciding>,
@@ -37,7 +37,7 @@ struct Deciding {
     running: u32,
     at: Timestamp,
     is_first: bool,
-    /// The first group, by the order, in which agents wait.
+    /// The first group in which agents wait, by the order.
     first: Option<Option<String>>,
 }
 
@@ -46,7 +46,7 @@ fn group_of(record: &AgentRecord) -> Option<String> {
     record.attributes.get("node_group")?.as_str().map(str::to_owned)
 }
 
-/// Where a group is in the order: by name, or the other way round, and those without one last.
+/// The place of a group in the order: by name or backwards. Agents without a group come last.
 fn rank(group: &Option<String>, backwards: bool) -> (bool, Vec<u8>) {
     let name = group.as_deref().unwrap_or_default().bytes();
     let flip = |byte: u8| if backwards { u8::MAX - byte } else { byte };
@@ -58,7 +58,7 @@ impl RunModel {
         self.plan.stages[self.stage].strategy
     }
 
-    /// An agent is no longer in flight, or takes part anew.
+    /// An agent is no longer in flight, or takes part again.
     pub(crate) fn note_for_strategy(
         &mut self,
         agent: &AgentId,
@@ -81,7 +81,7 @@ impl RunModel {
         }
     }
 
-    /// The run goes on after it was paused for that.
+    /// The run goes on after it was paused for this reason.
     pub(crate) fn resumed_after(&mut self, reason: &StatusReason) {
         if reason.code != ReasonCode::Approval {
             return;
@@ -94,7 +94,7 @@ impl RunModel {
         }
     }
 
-    /// A decision that starts agents.
+    /// Checks a decision that starts agents.
     pub(crate) fn strategy_starts(
         &mut self,
         started: u32,
@@ -149,7 +149,7 @@ impl RunModel {
         Ok(())
     }
 
-    /// Whether the canaries allow that others start.
+    /// Whether the canaries allow other agents to start.
     fn after_canaries(&self, at: Timestamp, soak: u64, approval: bool) -> Check {
         let StrategyModel { landed, approved, approved_ill, .. } = self.strategy;
         if !approved_ill {
@@ -181,7 +181,7 @@ impl RunModel {
         groups.min_by_key(|group| rank(group, backwards))
     }
 
-    /// An agent starts by the decision before it.
+    /// Checks an agent that the last decision starts.
     pub(crate) fn strategy_started(&mut self, agent: &AgentId) -> Check {
         let is_canary = self.strategy.batches == 1;
         match self.strategy_plan() {

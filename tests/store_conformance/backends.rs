@@ -1,4 +1,5 @@
-//! A fresh store of each back end, on a clock that the test sets.
+//! A new store of each back end, on a clock that the test sets. The cases see only the trait, so that all
+//! back ends are held to the same promises.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -18,7 +19,7 @@ use replibook_store::{
 use crate::samples::put_clusters;
 use crate::{damage, server};
 
-/// How long the stores of these tests keep what has finished.
+/// How long the stores of these tests keep documents that have finished.
 pub(crate) const RETENTION: Millis = Millis(60_000);
 
 /// How long a lease lasts in these tests.
@@ -27,7 +28,7 @@ pub(crate) const LEASE: Millis = Millis(10_000);
 /// When the clocks of these tests start.
 pub(crate) const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
-/// A clock that moves only when it is told to.
+/// A clock that moves only when a test moves it.
 #[derive(Debug)]
 pub(crate) struct ManualClock(AtomicI64);
 
@@ -52,15 +53,15 @@ impl Clock for ManualClock {
     }
 }
 
-/// A fresh store, in which there is nothing but the clusters of the samples.
+/// A new store, which holds nothing but the clusters of the samples.
 pub(crate) struct Fixture {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<ManualClock>,
-    /// Removed with everything in it after the store is closed.
+    /// This is removed, with everything in it, after the store is closed.
     home: Home,
 }
 
-/// What a store lives in.
+/// Where the documents of a store are.
 enum Home {
     Memory { store: Arc<MemoryStore> },
     Directory { directory: tempfile::TempDir },
@@ -81,7 +82,8 @@ impl Fixture {
         }
     }
 
-    /// Damages what the store keeps of a lease, where it is kept such that it can be. Whether it was.
+    /// Damages what the store keeps of a lease, if it keeps it in a form that can be damaged. Returns whether
+    /// it does.
     pub(crate) async fn damage_lease(&self, run: RunId, way: usize) -> bool {
         match &self.home {
             Home::Memory { .. } | Home::Directory { .. } => false,
@@ -105,7 +107,7 @@ impl Fixture {
         }
     }
 
-    /// The clusters that have a lock, whether a run holds it or not.
+    /// The clusters that have a lock document, even if no run holds the lock.
     pub(crate) async fn locks(&self) -> Vec<String> {
         match &self.home {
             Home::Memory { store } => store.locks(),
@@ -118,7 +120,8 @@ impl Fixture {
         }
     }
 
-    /// Puts a lock of a finished run there, as earlier versions left it. Whether there were such versions.
+    /// Adds a lock of a finished run, as earlier versions left it. Returns whether this back end had such
+    /// versions.
     pub(crate) async fn leave_lock(&self, cluster: &str, run: RunId) -> bool {
         match &self.home {
             Home::Memory { .. } => return false,
@@ -135,8 +138,8 @@ impl Fixture {
         true
     }
 
-    /// Makes a run that was woken sleep as before: earlier versions take commands and wake nobody. Whether there
-    /// were such versions.
+    /// Makes a run that was woken sleep again, as an earlier version would: it takes commands and wakes no
+    /// run. Returns whether this back end had such versions.
     pub(crate) async fn forget_to_wake(&self, run: RunId) -> bool {
         let Home::Database { database } = &self.home else { return false };
         let bytes = run.0.into_bytes().to_vec();
@@ -154,10 +157,10 @@ impl Fixture {
             == 1
     }
 
-    /// Opens the store anew, as the next process would, with other settings. Returns the retention that
-    /// counts from then on. If it can't be opened, the fixture has no store until the next try.
+    /// Opens the store again with other settings, as the next process would. Returns the retention that
+    /// applies from then on. If the store can't be opened, the fixture has none until the next attempt.
     pub(crate) async fn reopen(&mut self, options: StoreOptions) -> Result<Millis, StoreError> {
-        // The one before is closed first.
+        // The previous store is closed first.
         self.store = Arc::new(MemoryStore::new(options, self.clock.clone()));
         let (store, retention): (Arc<dyn Store>, _) = match &mut self.home {
             Home::Memory { store } => {
@@ -180,7 +183,7 @@ impl Fixture {
         Ok(retention)
     }
 
-    /// Claims the one run that is free.
+    /// Claims the only run that is free.
     pub(crate) async fn claim(&self, engine: &str) -> Lease {
         let mut leases = self.store.claim(&EngineId(engine.to_owned()), 2).await.unwrap();
         assert_eq!(leases.len(), 1, "{leases:?}");
@@ -208,7 +211,7 @@ pub(crate) async fn sqlite() -> Fixture {
     Fixture { store: Arc::new(store), clock, home }
 }
 
-/// A database of its own, with one command for a commit where the server has it.
+/// A new database, with one command for a commit if the server supports that.
 pub(crate) async fn mongodb() -> Fixture {
     on_mongodb(true).await
 }

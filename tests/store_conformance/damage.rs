@@ -1,4 +1,4 @@
-//! Damage to documents, done behind a store's back.
+//! Damages documents behind a store's back.
 
 use std::path::Path;
 
@@ -12,10 +12,10 @@ use uuid::Uuid;
 
 use crate::server::Database;
 
-/// Ways in which a document is damaged.
+/// How many ways there are to damage a document.
 pub(crate) const WAYS: usize = 7;
 
-/// Deeper than anything that is read.
+/// Nested deeper than anything that can be read.
 const DEEP: usize = 200;
 
 pub(crate) fn in_sqlite(directory: &Path, what: &Damaged, way: usize) {
@@ -58,11 +58,11 @@ pub(crate) fn in_sqlite(directory: &Path, what: &Damaged, way: usize) {
         2 => "'{\"status\": \"SLEEPING\"}'".to_owned(),
         3 => "'SLEEPING'".to_owned(),
         4 => "'7.5'".to_owned(),
-        // Cut in the middle.
+        // Cut off in the middle.
         5 => format!("substr({column}, 1, max(1, length({column}) / 2))"),
         _ => "'{}'".to_owned(),
     };
-    // A version is found by its text only once.
+    // Once its text is damaged, a version is no longer found by it.
     let fits = match (what, way) {
         (Damaged::Playbook(name, _), 1..) => format!("name = '{name}'"),
         _ => fits,
@@ -133,7 +133,7 @@ pub(crate) async fn in_mongodb(database: &Database, what: &Damaged, way: usize) 
     damage_field(database, collection, field, fits, way).await;
 }
 
-/// Damages the chunk that has the bytes of a plugin, and then the way to it.
+/// Damages the chunk that holds the bytes of a plugin, or the reference to it.
 async fn bytes_in_mongodb(database: &Database, digest: &str, way: usize) {
     let database = database.open().await;
     let plugins = database.collection::<Document>("plugins");
@@ -179,10 +179,10 @@ pub(crate) async fn lease_in_mongodb(database: &Database, run: RunId, way: usize
     damage_field(database, "runs", field, doc! { "_id": id }, way).await;
 }
 
-/// Ways in which a lease is damaged.
+/// How many ways there are to damage a lease.
 pub(crate) const LEASE_WAYS: usize = 8;
 
-/// Marks the place of a text that is damaged byte by byte.
+/// A text that is found again among the bytes of a document, to damage it there.
 const MARK: &str = "MARK-OF-THE-TEXT";
 
 async fn damage_field(
@@ -208,7 +208,7 @@ async fn damage_field(
     let changed = documents.update_one(fits.clone(), change).await.unwrap();
     assert_eq!(changed.matched_count, 1, "{collection} {fits}");
     if way == 5 {
-        // No longer UTF-8.
+        // Makes the text invalid UTF-8.
         let raw = database.collection::<RawDocumentBuf>(collection);
         let mut bytes = raw.find_one(fits.clone()).await.unwrap().unwrap().into_bytes();
         let mark = MARK.as_bytes();
@@ -217,7 +217,7 @@ async fn damage_field(
         let cut = RawDocumentBuf::from_bytes(bytes).unwrap();
         match raw.replace_one(fits.clone(), cut).await {
             Ok(written) => assert_eq!(written.modified_count, 1, "{collection}"),
-            // Not every server takes such a text, so there it is none at all.
+            // Some servers refuse such a text: there the field becomes null.
             Err(refused) => {
                 assert!(refused.to_string().contains("utf-8"), "{refused}");
                 let none = doc! { "$set": { field: Bson::Null } };

@@ -1,4 +1,4 @@
-//! Random operations on a back end and on the reference model give the same answers.
+//! Random operations have to give the same answers on a back end and on the reference model.
 
 use std::fmt::Debug;
 
@@ -18,10 +18,10 @@ use crate::samples::{
     plugin, progress, record, run, run_id,
 };
 
-/// Names the seed to run again.
+/// The variable with the seed of an earlier test run, to repeat it.
 const SEED: &str = "REPLIBOOK_SEED";
 
-/// Operations in one comparison: enough for runs to be made, lost, finished and swept.
+/// Operations in one comparison: enough that runs are created, lost, finished and swept.
 const OPERATIONS: usize = 1_500;
 
 #[tokio::test]
@@ -53,7 +53,7 @@ struct Pair {
     random: StdRng,
 }
 
-/// The same call on both; its text and both answers.
+/// Makes the same call on both stores. Returns the call as text, and both answers.
 macro_rules! both {
     ($pair:ident, $($call:tt)*) => {{
         let model = $pair.model.store.$($call)*.await;
@@ -78,10 +78,10 @@ impl Pair {
             38..62 => self.commit().await,
             62..72 => self.commands().await,
             72..94 => self.history().await,
-            // All at once: which ones go first is not promised.
+            // Removes all at once: it is not promised which documents go first.
             94..96 => {
                 let (operation, model, other) = both!(self, sweep(1_000));
-                // A back end whose server removes what has expired has nothing to do here.
+                // If its server removes expired documents by itself, a back end has nothing to do here.
                 let other = if other == "0" { model.clone() } else { other };
                 (operation, model, other)
             }

@@ -1,9 +1,9 @@
-//! One list of cases that every back end of the store passes, unchanged, and a comparison of the
-//! back ends with the reference model.
+//! One list of cases that every back end of the store passes unchanged, and a comparison of the back ends
+//! with the reference model.
 //!
-//! A back end joins by a factory in `backends.rs` and one line below.
+//! To add a back end, write a factory in `backends.rs` and one line below.
 
-// Helpers of tests are tests, which Clippy can't see in a test target of its own.
+// Clippy takes helpers for ordinary code in a test target of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 mod backends;
@@ -29,7 +29,7 @@ mod sqlite_pages;
 #[path = "../support/wait.rs"]
 mod wait;
 
-/// Makes a test of each case of the list, on one back end.
+/// Makes each case of the list a test of one back end.
 macro_rules! on {
     ($backend:ident: $($case:ident),* $(,)?) => {
         $(#[tokio::test]
@@ -39,7 +39,7 @@ macro_rules! on {
     };
 }
 
-/// The list of cases.
+/// All cases, for one back end.
 macro_rules! all_cases_on {
     ($backend:ident) => {
         on! { $backend:

@@ -1,5 +1,5 @@
-//! What MongoDB alone promises when a store is opened, and what its server has to be for these tests
-//! to mean something.
+//! What only MongoDB promises when a store is opened, and what its server must be able to do so that these
+//! tests mean something.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::samples::{
 };
 use crate::server::{Database, TestServer};
 
-/// A store on the server's own time.
+/// Opens a store on the server's own time.
 pub(crate) async fn open(
     database: &Database,
     options: StoreOptions,
@@ -27,7 +27,7 @@ pub(crate) async fn open(
     MongoStore::open(&MongoOptions::new(database.address()), options, Arc::new(SystemClock)).await
 }
 
-/// Without this nothing else here would mean much.
+/// If this failed, the other tests here would mean little.
 #[tokio::test]
 async fn two_transactions_that_write_one_document_conflict() {
     let database = Database::new();
@@ -39,7 +39,7 @@ async fn two_transactions_that_write_one_document_conflict() {
         (client.start_session().await.unwrap(), client.start_session().await.unwrap());
     first.start_transaction().await.unwrap();
     second.start_transaction().await.unwrap();
-    // Both see the document as it is now.
+    // Both transactions see the document as it is now.
     for session in [&mut first, &mut second] {
         things.find_one(doc! { "_id": 1 }).session(session).await.unwrap().unwrap();
     }
@@ -89,7 +89,7 @@ async fn a_database_of_a_newer_version_is_refused_and_left_alone() {
     }
 }
 
-/// The retention of a collection, as the server has it.
+/// The retention of a collection, as the server knows it.
 async fn expiry(database: &mongodb::Database, collection: &str) -> u64 {
     use futures::TryStreamExt as _;
     let indexes = database.collection::<Document>(collection).list_indexes().await.unwrap();
@@ -141,7 +141,7 @@ async fn a_database_of_an_earlier_version_has_its_retention_in_its_indexes() {
     let found = open(&database, kept(1, Keeping::Unsaid)).await.unwrap();
     assert_eq!(found.retention(), Millis::from_secs(3_600));
 
-    // Several engines start at once: the longest that any of them says counts in the end.
+    // Several engines start at once: in the end the longest of their retentions counts.
     let opened = (1..=4).map(|hours| open(&database, kept(hours * 3_600, Keeping::Asked)));
     drop(futures::future::join_all(opened).await);
     assert_eq!(expiry(&raw, "runs").await, 4 * 3_600);
@@ -269,12 +269,12 @@ async fn records_that_would_stay_for_ever_are_found() {
     let engine = replibook_core::run::EngineId("e".to_owned());
     let lease = store.claim(&engine, 1).await.unwrap().remove(0);
     store.commit(lease.run, lease.epoch, &one_of_each(lease.run)).await.unwrap();
-    // No engine would start it without the lock.
+    // Without the lock, an engine would not start this run.
     assert_eq!(store.check().await.unwrap().unlocked, [run_id(1)]);
     assert_eq!(store.lock_cluster(lease.run, lease.epoch).await.unwrap(), Locked::Held);
     assert!(store.check().await.unwrap().is_fine());
 
-    // The engine would stamp them first.
+    // An engine would stamp the documents first.
     let at = lease.until;
     store.commit(lease.run, lease.epoch, &only(finishing(at))).await.unwrap();
     store.commit(lease.run, lease.epoch, &only(finished(at))).await.unwrap();

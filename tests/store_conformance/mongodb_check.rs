@@ -1,4 +1,5 @@
-//! A check of MongoDB while engines go on: between any two of its questions a run ends and another begins.
+//! A check of MongoDB while engines are at work: between any two of its questions, one run ends and another
+//! begins.
 
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -17,20 +18,20 @@ use crate::samples::{
 };
 use crate::server::Database;
 
-/// The longest that a question waits for the writer.
+/// How long a question waits for the writer.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Turns of the writer: there are numbers for so many plugins.
+/// How many turns the writer makes: there are plugin numbers for so many.
 const TURNS: u8 = 100;
 
-/// What the writer began and did not end yet.
+/// What the writer has begun and not yet ended.
 struct Begun {
     lease: Lease,
     playbook: StoredPlaybook,
     plugin: Plugin,
 }
 
-/// Begins a run, and puts a playbook. Each pins a plugin of its own, which is new.
+/// Begins a run, and puts a playbook. Each of them pins a new plugin of its own.
 async fn begin(store: &MongoStore, n: u8) -> Begun {
     let [of_run, of_playbook] = [2 * n, 2 * n + 1].map(plugin);
     for (plugin, bytes) in [&of_run, &of_playbook] {
@@ -48,7 +49,7 @@ async fn begin(store: &MongoStore, n: u8) -> Begun {
     Begun { lease, playbook: kept, plugin: of_playbook.0 }
 }
 
-/// Ends what was begun.
+/// Ends what [`begin`] has begun.
 async fn end(store: &MongoStore, begun: Begun) {
     let Begun { lease, playbook, plugin } = begun;
     let at = lease.until;
@@ -59,7 +60,8 @@ async fn end(store: &MongoStore, begun: Begun) {
     assert!(store.delete_plugin(&plugin.info.digest).await.unwrap());
 }
 
-/// Makes one turn for each message, up to [`TURNS`]: it ends what the turn before began. Ends with the messages.
+/// Makes one turn for each message, up to [`TURNS`]: ends what the turn before began, and begins again.
+/// Returns how many turns were made once there are no more messages.
 async fn write(store: MongoStore, turns: mpsc::Receiver<mpsc::Sender<()>>) -> u8 {
     let (mut begun, mut n) = (None, 0);
     while let Ok(done) = turns.recv() {

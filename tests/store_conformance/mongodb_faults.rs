@@ -1,7 +1,7 @@
 //! Commits while the server closes connections, refuses writes and loses answers: nothing is lost, and
-//! nothing is there twice.
+//! nothing is written twice.
 //!
-//! `REPLIBOOK_SEED` repeats the faults of an earlier run of this test.
+//! `REPLIBOOK_SEED` repeats the faults of an earlier test run.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,17 +20,17 @@ use crate::samples::{event, new_run, one_of_each, progress, put_clusters, record
 use crate::server::{Database, TestServer};
 use crate::wait;
 
-/// Runs at once, and commits to each of them.
+/// Runs that go at once, and commits to each of them.
 const RUNS: u128 = 4;
 const COMMITS: u32 = 25;
 
-/// For a lease of a second to run out and be taken over, on a busy machine.
+/// How long it may take on a busy machine until a lease of one second has run out and was taken over.
 const TAKE_OVER: Duration = Duration::from_secs(40);
 
-/// Far more tries than the faults of one test last for.
+/// Far more attempts than the faults of one test last for.
 const TRIES: u32 = 200;
 
-/// One fault, as `configureFailPoint` wants it: for the next few commands.
+/// A fault for the next few commands, in the form of `configureFailPoint`.
 fn fault(random: &mut StdRng) -> Document {
     let (closed, conflict, not_primary) = (
         doc! { "closeConnection": true },
@@ -38,7 +38,7 @@ fn fault(random: &mut StdRng) -> Document {
         doc! { "errorCode": 10_107 },
     );
     let unknown = doc! { "errorCode": 91, "errorLabels": ["UnknownTransactionCommitResult"] };
-    // Writes and commits that never arrive; commits whose answer says that it is not known.
+    // Writes and commits that never arrive, or commits whose answer says that their outcome is unknown.
     let mut data = [closed, conflict, not_primary].choose(random).unwrap().clone();
     let commands = *[&["bulkWrite", "update"][..], &["commitTransaction"], &["find", "update"]]
         .choose(random)
@@ -60,7 +60,7 @@ async fn commit_until_it_is_made(store: &MongoStore, run: replibook_core::run::R
     };
     writes.records[0].attempts = vec![seq];
     for _ in 0..TRIES {
-        // The lease may have run out meanwhile; nobody else takes it.
+        // The lease may have run out meanwhile; no other engine takes it.
         match store.commit(run, 1, &writes).await {
             Ok(()) => return,
             Err(error) => assert!(error.retryable(), "{error}"),
@@ -74,10 +74,11 @@ async fn nothing_is_lost_and_nothing_is_there_twice_whatever_fails() {
     let seed = std::env::var("REPLIBOOK_SEED").ok().map(|seed| seed.parse().unwrap());
     let seed = seed.unwrap_or_else(rand::random::<u64>);
     eprintln!("to run this again: REPLIBOOK_SEED={seed}");
-    // Fail points are the whole server's, so this test has one of its own.
+    // Fail points apply to the whole server, so this test has a server of its own.
     let server = TestServer::start(&["--enable-test-commands"]);
     let admin = Client::with_uri_str(server.address()).await.unwrap().database("admin");
-    // A real server tells at once that it became the primary again; a fail point does not.
+    // A real server reports at once that it is the primary again; after a fail point the client only notices
+    // it at the next heartbeat.
     let database = Database::on(&format!("{}&heartbeatFrequencyMS=500", server.address()));
     let store = Arc::new(open(&database, options()).await.unwrap());
     put_clusters(store.as_ref()).await;
@@ -101,7 +102,7 @@ async fn nothing_is_lost_and_nothing_is_there_twice_whatever_fails() {
         let pause = Duration::from_millis(random.random_range(1..40));
         match tokio::time::timeout(pause, &mut commits).await {
             Ok(results) => break results,
-            // The fail point itself may close the connection that sets the next one.
+            // The fail point may close the very connection that sets the next one.
             Err(_) => faults += u32::from(admin.run_command(fault(&mut random)).await.is_ok()),
         }
     };
@@ -139,9 +140,9 @@ async fn a_run_is_taken_over_also_where_the_server_refuses_to_end_sessions() {
     put_clusters(&first).await;
     first.create_run(&new_run(1)).await.unwrap();
     let held = first.claim(&EngineId("first".to_owned()), 1).await.unwrap().remove(0);
-    // Its session is known from here on.
+    // From here on its session is known.
     first.commit(held.run, held.epoch, &one_of_each(held.run)).await.unwrap();
-    // As some services do that speak the protocol.
+    // Some services that speak the protocol refuse this command.
     let data = doc! { "failCommands": ["killSessions"], "errorCode": UNAUTHORIZED };
     let refuse = doc! { "configureFailPoint": "failCommand", "mode": "alwaysOn", "data": data };
     admin.run_command(refuse).await.unwrap();

@@ -1,4 +1,4 @@
-//! Runs that a transaction has which nobody ends: they hold up no other run.
+//! Runs that are locked by a transaction which nobody ends: they hold up no other run.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,8 +14,8 @@ use crate::samples::{new_run, one_of_each, put_clusters, run_id};
 use crate::server::{Database, TestServer};
 use crate::wait;
 
-/// Far below the minute for which a server keeps a transaction that nobody ends, and that long a run was
-/// waited for before.
+/// Far less than the minute for which a server keeps a transaction that nobody ends. Without the store's
+/// care, a call would wait that long for the run.
 const SOON: Duration = Duration::from_secs(20);
 
 fn engine(name: &str) -> EngineId {
@@ -26,7 +26,7 @@ fn runs(leases: &[Lease]) -> Vec<RunId> {
     leases.iter().map(|lease| lease.run).collect()
 }
 
-/// A store on this server, with four runs.
+/// A store on this server, with four runs, in a database of its own.
 async fn with_four_runs(server: &TestServer) -> (Database, MongoStore) {
     let database = Database::on(server.address());
     let mongo = MongoOptions::new(database.address());
@@ -39,7 +39,7 @@ async fn with_four_runs(server: &TestServer) -> (Database, MongoStore) {
     (database, store)
 }
 
-/// A transaction of somebody whom no store knows, which has written to a run.
+/// A transaction of a client that no store knows. It has written to the run.
 async fn foreign(database: &Database, run: RunId) -> (Client, ClientSession) {
     let client = Client::with_uri_str(database.address()).await.unwrap();
     let runs = client.default_database().unwrap().collection::<Document>("runs");
@@ -59,7 +59,7 @@ async fn a_run_that_a_transaction_has_is_passed_by_until_that_ends() {
     let start = Instant::now();
     let leases = store.claim(&engine("a"), 9).await.unwrap();
     assert_eq!(runs(&leases), [2, 3, 4].map(run_id));
-    // What it is asked for while the run is held up is answered at once, too.
+    // Claims while the run is held up are answered at once, too.
     for _ in 0..3 {
         assert_eq!(store.claim(&engine("a"), 9).await.unwrap(), []);
     }

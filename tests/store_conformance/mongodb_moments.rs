@@ -1,6 +1,6 @@
-//! Plugins are uploaded, pinned and removed at each moment of one another: whatever comes in between,
-//! who pins a plugin has it with its bytes, and no bytes are left that nobody names. GridFS knows no
-//! transactions, so this is ours to keep.
+//! Plugins are uploaded, pinned and removed, each at every moment of another such call. Whatever comes in
+//! between, whoever pins a plugin has it with its bytes, and no bytes are left that no plugin refers to.
+//! GridFS knows no transactions, so the store has to guarantee this.
 
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
@@ -16,8 +16,8 @@ use crate::mongodb::open;
 use crate::samples::{asking_for, playbook, plugin, put_clusters, run};
 use crate::server::Database;
 
-/// How long the first call is held for the second one: many times what that takes. One that waits
-/// for the first one's transaction goes on after.
+/// How long the first call is held so that the second one can end: many times what that takes. A second call
+/// that waits for the first one's transaction goes on after it.
 const HELD: Duration = Duration::from_millis(250);
 
 /// What is done with a plugin.
@@ -63,7 +63,7 @@ impl Sample {
         Self { plugin, bytes, book, run }
     }
 
-    /// What came of a call, in a word.
+    /// The outcome of a call, in one or a few words.
     async fn make(&self, store: &MongoStore, call: Call) -> Result<&'static str, StoreError> {
         let digest = &self.plugin.info.digest;
         let removed = |removed| if removed { "removed" } else { "was not there" };
@@ -83,12 +83,12 @@ impl Sample {
     }
 }
 
-/// Holds a store before one of its commands, and does something else meanwhile.
+/// Holds a store before one of its commands, and does something else in the meantime.
 #[derive(Clone, Default)]
 struct Holder(Arc<Mutex<Option<Held>>>);
 
 struct Held {
-    /// Commands that pass first.
+    /// How many commands pass first.
     passing: usize,
     meanwhile: Box<dyn FnOnce() + Send>,
 }
@@ -114,7 +114,7 @@ impl Holder {
 
 struct Scene {
     database: Database,
-    /// The one that is held, and another engine's.
+    /// The store whose call is held, and the store of another engine.
     held: MongoStore,
     other: Arc<MongoStore>,
     holder: Holder,
@@ -133,8 +133,8 @@ impl Scene {
         Self { database, held, other, holder }
     }
 
-    /// Makes the first call, and the second one before command number `moment` of the first. None when
-    /// the first has no such command.
+    /// Makes the first call, and the second one just before command number `moment` of the first. Returns
+    /// false if the first call has no such command.
     async fn round(&self, sample: &Sample, first: Call, second: Call, moment: usize) -> bool {
         let (ended, answer) = mpsc::channel();
         let (runtime, store) = (tokio::runtime::Handle::current(), self.other.clone());
@@ -167,7 +167,7 @@ impl Scene {
         true
     }
 
-    /// Whoever pins the plugin has it, and its bytes are there with it and not without.
+    /// Checks that a plugin that is pinned is there, and that its bytes are there exactly if the plugin is.
     async fn assert_sound(&self, sample: &Sample, story: &str) {
         let digest = &sample.plugin.info.digest;
         let raw = self.database.open().await;

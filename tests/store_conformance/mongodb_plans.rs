@@ -1,4 +1,4 @@
-//! How MongoDB is asked: no question scans a collection, and a commit is two round trips.
+//! How the store asks MongoDB: no question scans a collection, and a commit takes two round trips.
 
 use std::sync::{Arc, Mutex};
 
@@ -49,7 +49,7 @@ async fn a_commit_is_two_round_trips() {
     assert!(names == ["bulkWrite", "commitTransaction"] || names == old, "{names:?}");
 }
 
-/// Asks everything that can be asked, in each of its forms.
+/// Asks every question that a store can ask, in each of its forms.
 async fn ask_everything(store: &MongoStore) {
     let run = run_id(1);
     let (plugin, bytes) = plugin(1);
@@ -131,7 +131,7 @@ async fn ask_everything(store: &MongoStore) {
     store.delete_cluster("a").await.unwrap();
 }
 
-/// Each set of filters by which runs are looked for.
+/// Every combination of filters by which runs can be listed.
 fn every_filter() -> Vec<RunFilter> {
     let mut filters = Vec::new();
     for cluster in [None, Some("mongo-eu".to_owned())] {
@@ -152,7 +152,7 @@ fn every_filter() -> Vec<RunFilter> {
     filters
 }
 
-/// A page of runs is found by an index over all that is asked for, so it reads no run that does not fit.
+/// An index covers all that the filter asks for, so the server reads no run that does not fit.
 #[tokio::test]
 async fn a_page_of_runs_reads_those_that_fit_and_no_others() {
     let database = Database::new();
@@ -169,13 +169,13 @@ async fn a_page_of_runs_reads_those_that_fit_and_no_others() {
         let questions: Vec<_> = sent.iter().flat_map(|(name, c)| questions(name, c)).collect();
         let [question] = questions.as_slice() else { panic!("{questions:?}") };
         let plan = raw.run_command(doc! { "explain": question }).await.unwrap();
-        // The rest is about plans that were only tried.
+        // The rest of the answer is about plans that were only tried.
         let winning = plan.get_document("queryPlanner").unwrap().get("winningPlan").unwrap();
         let (mut stages, mut keys) = (Vec::new(), Vec::new());
         collect_stages(winning, &mut stages);
         collect_keys(winning, &mut keys);
         assert!(!stages.iter().any(|stage| stage == "SORT"), "{filter:?}: {plan}");
-        // Where all of them fit, an index without them is as good.
+        // If all statuses fit, an index without the status is as good.
         let any_status = filter.statuses.len() == RunStatus::ALL.len();
         let wanted = [
             ("cluster", filter.cluster.is_some()),
@@ -212,7 +212,7 @@ async fn no_question_scans_a_collection() {
     let database = Database::new();
     let (store, sent) = watched(&database).await;
     put_clusters(&store).await;
-    // Enough of others that looking at all of them would not be as good.
+    // So many other runs that looking at all of them would not be as good.
     for n in 2..30 {
         store.create_run(&new_run(n)).await.unwrap();
     }
@@ -233,7 +233,7 @@ async fn no_question_scans_a_collection() {
             let mut stages = Vec::new();
             collect_stages(&Bson::Document(plan.clone()), &mut stages);
             assert!(!stages.is_empty(), "{question}: {plan}");
-            // A page of a whole list without a filter goes along an index too.
+            // A page of a whole list, without any filter, uses an index too.
             if stages.iter().any(|stage| stage == "COLLSCAN") {
                 let collection = question.values().next().and_then(Bson::as_str).unwrap();
                 let indexes = raw.collection::<Document>(collection).list_index_names().await;
@@ -271,7 +271,7 @@ async fn a_long_queue_costs_one_question_more_and_not_one_for_each_cluster() {
     sent.lock().unwrap().clear();
     let queues = store.queues(&names).await.unwrap();
     let questions = sent.lock().unwrap().iter().filter(|(name, _)| name == "find").count();
-    // For the locks, for who holds them, and for two pages of what is queued.
+    // One question for the locks, one for the runs that hold them, and two pages of queued runs.
     assert!(questions <= 4, "{questions}");
     for (n, queue) in (0..CLUSTERS).zip(&queues) {
         assert_eq!(queue.queued, [run_id(10_000 + n)], "{}", queue.cluster);
@@ -280,7 +280,7 @@ async fn a_long_queue_costs_one_question_more_and_not_one_for_each_cluster() {
     assert_eq!(queues.last().unwrap().queued, first);
 }
 
-/// What of a command can be explained, without what belongs to its session.
+/// The parts of a command that can be explained, without those that belong to its session.
 fn questions(name: &str, command: &Document) -> Vec<Document> {
     let of = |names: &[&str]| {
         let known = |(key, _): &(&String, &Bson)| names.contains(&key.as_str());
@@ -315,7 +315,7 @@ fn collect_stages(plan: &Bson, stages: &mut Vec<String>) {
         if let (true, Bson::String(stage)) = (key == "stage", value) {
             stages.push(stage.clone());
         }
-        // What was considered and not chosen does not matter.
+        // Plans that were considered and not chosen do not matter.
         if key != "rejectedPlans" {
             collect_stages(value, stages);
         }

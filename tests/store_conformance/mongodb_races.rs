@@ -1,4 +1,4 @@
-//! What must not race on MongoDB, where a transaction that only reads does not meet one that writes.
+//! What must not race on MongoDB, where a transaction that only reads does not conflict with one that writes.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -20,7 +20,7 @@ use crate::samples::{
 use crate::server::Database;
 use crate::wait;
 
-/// Rounds of each race: two calls that are made at once mostly meet within a few.
+/// Rounds of each race: two calls that are made at once meet within a few rounds.
 const ROUNDS: u8 = 12;
 
 /// Well below the minute for which servers keep a transaction that nobody ends.
@@ -30,7 +30,7 @@ async fn store(database: &Database) -> Arc<MongoStore> {
     Arc::new(open(database, options()).await.unwrap())
 }
 
-/// Number of documents in a collection.
+/// How many documents a collection has.
 async fn count(database: &Database, collection: &str) -> u64 {
     let raw = database.open().await;
     raw.collection::<Document>(collection).count_documents(doc! {}).await.unwrap()
@@ -99,7 +99,7 @@ async fn many_runs_of_one_plugin_are_created_at_once_and_each_request_once() {
     let sample = playbook("restart", "1.0.0", &[&plugin]);
     let requests = (0..16_u128).map(|n| {
         let mut new = asking_for(run(n, &sample));
-        // Two ask for the same, under identifiers of their own.
+        // Two calls make the same request, each with an identifier of its own.
         let request = n / 2;
         new.idempotency_key = Some(format!("key-{request}"));
         new.request = replibook_core::run::Digest::of(request.to_string().as_bytes());
@@ -137,15 +137,15 @@ async fn a_command_that_comes_while_a_run_finishes_is_not_left_behind() {
     assert!(store.run(run_id(0)).await.unwrap().is_some());
 }
 
-/// An engine that stands still right before it ends the transaction of a commit, as if it had been
-/// killed there, until it is told to go on.
+/// An engine that stops right before it ends the transaction of a commit, as if it had been killed there,
+/// until the test tells it to go on.
 struct Stopped {
     going_on: mpsc::Sender<()>,
     thread: std::thread::JoinHandle<Result<(), StoreError>>,
 }
 
 impl Stopped {
-    /// Claims the one free run first.
+    /// Claims the only free run, then commits and stops.
     fn within_a_commit(address: String, options: StoreOptions) -> Self {
         let (going_on, held) = mpsc::channel::<()>();
         let (stopping, stopped) = mpsc::channel();
@@ -153,7 +153,7 @@ impl Stopped {
         let mut mongo = MongoOptions::new(address);
         let transactions = AtomicU32::new(0);
         mongo.watch = Some(Arc::new(move |name: &str, _: &Document| {
-            // The first one is that of the claim.
+            // The first transaction is the claim's.
             if name == "commitTransaction" && transactions.fetch_add(1, Ordering::SeqCst) == 1 {
                 let _ = stopping.send(());
                 let _ = held.lock().unwrap().recv();
@@ -213,7 +213,7 @@ async fn a_transaction_that_holds_up_a_lease_is_ended_whoever_began_it() {
     store.create_run(&new).await.unwrap();
     let next = EngineId("next".to_owned());
     let lease = store.claim(&next, 9).await.unwrap().remove(0);
-    // One that never held a lease: it stands still while it submits a command.
+    // This store never held a lease: it stops while it submits a command.
     let raw = database.open().await;
     let other = open(&database, options()).await.unwrap();
     other.submit(&command(1, lease.run, lease.until)).await.unwrap();

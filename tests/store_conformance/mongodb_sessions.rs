@@ -1,6 +1,6 @@
-//! Transactions that were left open, and what ends them: that hits nothing else, and holds nothing up.
+//! Transactions that were left open, and what ends them: it must affect nothing else, and hold nothing up.
 //!
-//! Fail points are the whole server's, so each of these tests has one of its own.
+//! Fail points apply to the whole server, so each of these tests has a server of its own.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
@@ -18,28 +18,28 @@ use crate::samples::{command, event, new_run, one_of_each, put_clusters};
 use crate::server::{Database, TestServer};
 use crate::wait;
 
-/// Another operation ended this one.
+/// The server's code for an operation that another one has ended.
 const INTERRUPTED: i32 = 11_601;
 
-/// An error of which no label says that another try may go well.
+/// The code of an error without a label that says that another attempt may succeed.
 const REFUSED: i32 = 8_000;
 
-/// How long a caller waits who gives up while the server holds its command for [`SLOW`].
+/// How long callers wait before they give up, while the server holds their command for [`SLOW`] milliseconds.
 const GIVEN_UP: Duration = Duration::from_millis(300);
 const SLOW: i32 = 1_500;
 
 /// Well below the minute for which servers keep a transaction that nobody ends.
 const KEPT_OPEN: Duration = Duration::from_secs(40);
 
-/// What a server of the test's own has been asked, and is told to fail.
+/// A server of the test's own, which is told what to fail.
 struct Scene {
-    /// Until the test ends.
+    /// It ends with the test.
     _server: TestServer,
     database: Database,
     admin: mongodb::Database,
 }
 
-/// Commands of one store, as they were sent.
+/// The commands of one store, in the order in which they were sent.
 #[derive(Clone, Default)]
 struct Sent(Arc<Mutex<Vec<(String, Document)>>>);
 
@@ -52,13 +52,13 @@ impl Sent {
         self.all().into_iter().filter(|sent| sent.0 == name).map(|sent| sent.1).collect()
     }
 
-    /// Transactions that were begun.
+    /// How many transactions were begun.
     fn begun(&self) -> usize {
         let begins = |sent: &Document| sent.get_bool("startTransaction").unwrap_or_default();
         self.all().iter().filter(|sent| begins(&sent.1)).count()
     }
 
-    /// The sessions of transactions.
+    /// The sessions of all transactions.
     fn of_transactions(&self) -> HashSet<String> {
         let all = self.all().into_iter().filter(|sent| sent.1.contains_key("autocommit"));
         all.filter_map(|sent| session(&sent.1)).map(|id| id.to_string()).collect()
@@ -87,7 +87,7 @@ impl Scene {
         }));
         let options = StoreOptions::default();
         let store = MongoStore::open(&mongo, options, Arc::new(SystemClock)).await.unwrap();
-        // What a start asks is another matter.
+        // The commands of opening the store do not count here.
         sent.clear();
         (store, sent)
     }
@@ -97,7 +97,7 @@ impl Scene {
         status.get_document("transactions").unwrap().get_i64("currentOpen").unwrap()
     }
 
-    /// Has the server fail these commands; `how` as `configureFailPoint` wants it.
+    /// Has the server fail these commands. `how` is in the form of `configureFailPoint`.
     async fn fail(&self, mode: impl Into<Bson>, commands: &[&str], how: Document) {
         let mut data = doc! { "failCommands": commands.to_vec() };
         data.extend(how);
@@ -122,7 +122,7 @@ fn engine() -> EngineId {
     EngineId("e".to_owned())
 }
 
-/// So many runs, claimed.
+/// Creates this many runs and claims them.
 async fn claimed(store: &MongoStore, runs: u128) -> Vec<Lease> {
     put_clusters(store).await;
     for n in 0..runs {
@@ -142,7 +142,7 @@ fn session(command: &Document) -> Option<Bson> {
 async fn a_session_that_was_left_is_used_by_nothing_else() {
     let scene = Scene::new().await;
     let (store, sent) = scene.store(true).await;
-    // The driver uses the session again that was used last, and makes one only when none is free.
+    // The driver reuses the session that was used last, and creates one only if none is free.
     let leases = claimed(&store, 6).await;
     let ways = [
         ("bulkWrite", slow(SLOW)),
@@ -156,7 +156,7 @@ async fn a_session_that_was_left_is_used_by_nothing_else() {
         let commit = store.commit(left.run, left.epoch, &writes);
         let commit = tokio::time::timeout(GIVEN_UP, commit).await;
         assert!(!matches!(commit, Ok(Ok(()))), "{name} failed");
-        // All that an engine does meanwhile.
+        // Everything that an engine does meanwhile.
         store.claim(&engine(), 1).await.unwrap();
         assert_eq!(store.renew(&engine()).await.unwrap().len(), leases.len());
         let reads = join_all(leases.iter().map(|lease| store.run(lease.run))).await;
@@ -211,13 +211,13 @@ async fn what_was_left_is_ended_also_when_it_arrives_late() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn callers_that_give_up_again_and_again_use_up_no_sessions() {
-    /// Sessions that a store has at most, and callers at once.
+    /// How many sessions a store may have at most, and how many callers there are at once.
     const SESSIONS: usize = 256;
     const AT_ONCE: u128 = 60;
     let scene = Scene::new().await;
     let (store, sent) = scene.store(true).await;
     let leases = claimed(&store, 2).await;
-    // Each has read something by then.
+    // By then each of them has read something.
     scene.fail("alwaysOn", &["findAndModify"], slow(SLOW)).await;
     let mut asked = 0;
     wait::until("all sessions to be left twice", KEPT_OPEN, async || {
@@ -239,7 +239,7 @@ async fn callers_that_give_up_again_and_again_use_up_no_sessions() {
     assert!(sessions <= SESSIONS, "{sessions} sessions");
 }
 
-/// Events of a run, by their numbers.
+/// The numbers of a run's events.
 async fn events(store: &MongoStore, run: RunId) -> Vec<u64> {
     let events = store.events(run, 0, 100).await.unwrap();
     events.iter().map(|event| event.seq).collect()
@@ -281,7 +281,7 @@ async fn a_commit_that_may_have_been_made_is_asked_about_and_not_made_again() {
     assert_eq!(asked.len(), 5);
     let one = |command: &Document| (session(command), command.get_i64("txnNumber").unwrap());
     assert!(asked.iter().all(|command| one(command) == one(&asked[0])), "{asked:?}");
-    // It may be open, and nobody comes back to it.
+    // The transaction may be open, and nobody comes back to it.
     store.close().await;
     let ended = sent.named("killSessions");
     let ids = ended[0].get_array("killSessions").unwrap();
@@ -303,7 +303,7 @@ async fn runs_are_renewed_and_claimed_whatever_becomes_of_sessions_that_were_lef
         assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
         sent.clear();
         scene.fail("alwaysOn", &["killSessions"], how.clone()).await;
-        // An engine does this one after the other, within the life of a lease.
+        // An engine makes these calls one after the other, within the life of a lease.
         let loop_of_an_engine = async {
             assert_eq!(store.renew(&engine()).await.unwrap().len(), leases.len());
             leases.extend(store.claim(&engine(), 1).await.unwrap());
@@ -333,8 +333,8 @@ async fn a_majority_that_lags_is_no_reason_to_end_transactions() {
     assert_eq!(sent.named("killSessions"), [] as [Document; 0]);
 }
 
-/// Has the renewal of a lease be held up, while there are so many other stores with one session each,
-/// which was written down so many seconds ago. Those sessions, and the ones that were ended.
+/// Has the renewal of a lease be held up while there are `others` more stores with one session each, last
+/// seen `ago` seconds ago. Returns these sessions, and those that were ended.
 async fn ended_by_a_renewal(others: usize, ago: u64) -> (HashSet<String>, HashSet<String>) {
     /// Longer than the write of a lease may take.
     const HELD_UP: i32 = 7_000;

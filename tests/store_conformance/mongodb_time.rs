@@ -1,4 +1,4 @@
-//! Time on MongoDB: the server's clock decides about leases, and removes what has expired.
+//! Time on MongoDB: the server's clock decides about leases, and the server removes what has expired.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::samples::{
 use crate::server::{Database, shared};
 use crate::wait;
 
-/// Beyond what a server takes that looks for what has expired once a minute, on a busy machine.
+/// More than a server takes on a busy machine that looks once a minute for what has expired.
 const LIMIT: Duration = Duration::from_secs(150);
 
 fn engine(name: &str) -> EngineId {
@@ -28,7 +28,7 @@ fn engine(name: &str) -> EngineId {
 async fn the_servers_clock_decides_about_leases_and_not_the_engines() {
     let database = Database::new();
     let lease = |length| StoreOptions { lease: length, ..options() };
-    // One whose clock is years behind the server's, and stands still; one whose clock is right.
+    // The clock of one store is years behind the server's and stands still; the other one's is right.
     let behind = ManualClock::new();
     let mongo = MongoOptions::new(database.address());
     let long = lease(Millis::from_secs(3_600));
@@ -40,7 +40,7 @@ async fn the_servers_clock_decides_about_leases_and_not_the_engines() {
     }
     let mut held = first.claim(&engine("a"), 1).await.unwrap();
     assert_eq!(held.len(), 1);
-    // By its own clock, so that it can tell.
+    // The lease ends by the engine's own clock, so that the engine can tell.
     use replibook_base::clock::Clock as _;
     assert_eq!(held[0].until, behind.now().plus(long.lease));
     let other = second.claim(&engine("b"), 9).await.unwrap();
@@ -48,11 +48,11 @@ async fn the_servers_clock_decides_about_leases_and_not_the_engines() {
     held[0].cluster = None;
     assert_eq!(first.renew(&engine("a")).await.unwrap(), held);
 
-    // One whose clock is years ahead gets no run that is held.
+    // A store whose clock is years ahead gets no run that is held.
     behind.advance(Millis::from_secs(10 * 365 * 24 * 3_600));
     assert_eq!(first.claim(&engine("c"), 9).await.unwrap(), []);
 
-    // A lease that was short runs out, whatever the clocks of engines say.
+    // A short lease runs out, whatever the clocks of engines say.
     let short = MongoStore::open(&mongo, lease(Millis(200)), behind.clone()).await.unwrap();
     held = short.renew(&engine("a")).await.unwrap();
     let taken = wait::until("the lease to run out", LIMIT, async || {
@@ -65,7 +65,7 @@ async fn the_servers_clock_decides_about_leases_and_not_the_engines() {
     assert!(late.is_err(), "it is another engine's");
 }
 
-/// Number of documents of a run, whatever readers are told.
+/// How many documents of a run the database has, even those that readers no longer see.
 async fn kept(database: &mongodb::Database, run: u128) -> u64 {
     let id = mongodb::bson::Uuid::from_bytes(run_id(run).0.into_bytes());
     let mut kept = 0;
@@ -80,7 +80,7 @@ async fn kept(database: &mongodb::Database, run: u128) -> u64 {
 #[tokio::test]
 async fn finished_runs_and_all_their_records_go_and_unfinished_ones_stay() {
     let client = Client::with_uri_str(shared()).await.unwrap();
-    // As often as it goes; a server that can't be told looks once a minute.
+    // As often as possible; a server that does not know the parameter looks once a minute.
     let often = doc! { "setParameter": 1, "ttlMonitorSleepSecs": 1 };
     let _ = client.database("admin").run_command(often).await;
 
@@ -96,7 +96,7 @@ async fn finished_runs_and_all_their_records_go_and_unfinished_ones_stay() {
     for lease in store.claim(&engine("e"), 9).await.unwrap() {
         let mut writes = one_of_each(lease.run);
         writes.commands = vec![command(lease.run.0.as_u128(), lease.run, now)];
-        // As an engine would; the second run has it after the first.
+        // As an engine would; the second run gets the lock after the first one.
         assert_eq!(store.lock_cluster(lease.run, lease.epoch).await.unwrap(), Locked::Held);
         store.commit(lease.run, lease.epoch, &writes).await.unwrap();
         if lease.run == run_id(1) {

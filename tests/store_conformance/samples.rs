@@ -1,4 +1,4 @@
-//! Small documents to keep.
+//! Small documents that the cases keep.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,12 +20,12 @@ use uuid::Uuid;
 
 use crate::backends::START;
 
-/// A page of `limit` after `after`.
+/// A page of `limit` items after `after`.
 pub(crate) fn page(after: Option<&str>, limit: u32) -> Page {
     Page { after: after.map(str::to_owned), limit }
 }
 
-/// Plugin number `n` with its bytes.
+/// Plugin number `n`, with its bytes.
 pub(crate) fn plugin(n: u8) -> (Plugin, Bytes) {
     let bytes = Bytes::from(vec![n; 100]);
     let info = PluginInfo {
@@ -109,10 +109,10 @@ pub(crate) fn cluster(name: &str, text: &str) -> Cluster {
     Cluster { text: text.to_owned(), spec, applied_at: START }
 }
 
-/// The clusters that the runs of the samples may be of.
+/// The clusters that runs of the samples may be on.
 pub(crate) const CLUSTERS: [&str; 2] = ["mongo-eu", "other"];
 
-/// Keeps those clusters.
+/// Keeps the clusters of [`CLUSTERS`].
 pub(crate) async fn put_clusters(store: &dyn Store) {
     for name in CLUSTERS {
         store.put_cluster(&cluster(name, "")).await.unwrap();
@@ -123,7 +123,7 @@ pub(crate) fn run_id(n: u128) -> RunId {
     RunId(Uuid::from_u128(n))
 }
 
-/// A run of `playbook`, in PENDING.
+/// A run of `playbook` that is PENDING.
 pub(crate) fn run(n: u128, playbook: &StoredPlaybook) -> Run {
     let snapshot = Snapshot {
         id: run_id(n),
@@ -137,12 +137,12 @@ pub(crate) fn run(n: u128, playbook: &StoredPlaybook) -> Run {
     Run { snapshot: Arc::new(snapshot), progress: Progress::new(RunStatus::Pending, START) }
 }
 
-/// Asks for run number `n` of a playbook without plugins.
+/// A request for run number `n`, of a playbook without plugins.
 pub(crate) fn new_run(n: u128) -> NewRun {
     asking_for(run(n, &playbook("restart", "1.0.0", &[])))
 }
 
-/// Asks for run number `n` on `cluster` of a playbook with this concurrency, in this status.
+/// A request for run number `n` on `cluster`, of a playbook with this concurrency, in this status.
 pub(crate) fn new_run_on(
     cluster: &str,
     n: u128,
@@ -152,13 +152,13 @@ pub(crate) fn new_run_on(
     let mut playbook = playbook("restart", "1.0.0", &[]);
     playbook.playbook.concurrency = concurrency;
     let mut run = run(n, &playbook);
-    // Nobody else has it yet.
+    // The snapshot is not shared yet.
     Arc::make_mut(&mut run.snapshot).cluster = cluster.to_owned();
     run.progress.status = status;
     asking_for(run)
 }
 
-/// Asks for `run`.
+/// A request for `run`.
 pub(crate) fn asking_for(run: Run) -> NewRun {
     let request = Digest::of(run.id().to_string().as_bytes());
     NewRun { events: vec![event(run.id(), 1)], run, idempotency_key: None, request }
@@ -182,7 +182,7 @@ pub(crate) fn finished(at: Timestamp) -> Progress {
     }
 }
 
-/// The progress of a run on its way there.
+/// The progress of a run that is about to finish at `at`.
 pub(crate) fn finishing(at: Timestamp) -> Progress {
     Progress {
         outcome: Some(RunStatus::Done),
@@ -233,7 +233,7 @@ pub(crate) fn journal(run: RunId, key: AttemptKey) -> Journal {
     }
 }
 
-/// A line in the log of an agent; of the strategy when there is none.
+/// A line in the log of an agent, or of the strategy if `agent` is none.
 pub(crate) fn line(run: RunId, event: u64, agent: Option<u32>, line: u32) -> LogLine {
     LogLine {
         run,
@@ -270,7 +270,7 @@ pub(crate) fn command(n: u128, run: RunId, at: Timestamp) -> Command {
     }
 }
 
-/// One document of every kind, for run `run`, with its progress.
+/// One document of every kind, for this run, with its progress.
 pub(crate) fn one_of_each(run: RunId) -> Writes {
     Writes {
         progress: Some(progress(RunStatus::Running, START)),
@@ -282,7 +282,7 @@ pub(crate) fn one_of_each(run: RunId) -> Writes {
     }
 }
 
-/// A commit that writes nothing but this progress.
+/// A commit that writes only this progress.
 pub(crate) fn only(progress: Progress) -> Writes {
     Writes { progress: Some(progress), ..Writes::default() }
 }

@@ -9,19 +9,19 @@ use uuid::Uuid;
 
 pub(crate) use support::{TestServer, shared};
 
-/// A database of its own, until this is dropped.
+/// A new database. It is removed when this is dropped.
 pub(crate) struct Database {
     server: String,
     name: String,
 }
 
 impl Database {
-    /// On the server that all tests share.
+    /// A database on the server that all tests share.
     pub(crate) fn new() -> Self {
         Self::on(shared())
     }
 
-    /// On a server of the test's own.
+    /// A database on a server of the test's own.
     pub(crate) fn on(server: &str) -> Self {
         let name = format!("replibook_test_{}", Uuid::new_v4().simple());
         Self { server: server.to_owned(), name }
@@ -31,7 +31,7 @@ impl Database {
         support::with_database(&self.server, &self.name)
     }
 
-    /// The database as its server has it.
+    /// The database, opened with the plain driver.
     pub(crate) async fn open(&self) -> mongodb::Database {
         Client::with_uri_str(&self.server).await.unwrap().database(&self.name)
     }
@@ -39,7 +39,7 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        // A server of our own goes with everything in it.
+        // A server of the test's own is removed with everything in it.
         if support::real().is_none_or(|real| real != self.server) {
             return;
         }

@@ -1,4 +1,4 @@
-//! What SQLite alone promises: files, durability, groups.
+//! What only SQLite promises: its files, what is durable, and commits that are written in groups.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -56,7 +56,7 @@ async fn everything_is_there_after_a_restart() {
     assert_eq!(store.events(run, 1, 9).await.unwrap(), writes.events);
     assert_eq!(store.command(late.id).await.unwrap(), Some(late));
 
-    // The lease of the engine before is void at once, without waiting for it to expire.
+    // The lease of the engine before is void at once, and not only when it expires.
     assert_eq!(store.renew(&EngineId("a".to_owned())).await.unwrap(), []);
     let error = store.commit(run, lease.epoch, &writes).await.unwrap_err();
     assert!(matches!(error, StoreError::Fenced { .. }), "{error}");
@@ -91,7 +91,7 @@ async fn a_database_of_a_newer_version_is_refused_and_left_alone() {
     }
 }
 
-/// What a test puts into a directory may be open to others, so the directory must not be.
+/// The files that a test puts into a directory may be open to others, so the directory must not be.
 fn keep_others_out(directory: &Path) {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700)).unwrap();
@@ -219,7 +219,7 @@ fn a_write_whose_caller_goes_away_is_made() {
     runtime.block_on(async {
         put_clusters(&store).await;
         let new = new_run(1);
-        // One poll hands the write over; then the caller loses interest.
+        // One poll hands the write over; then the caller gives up.
         let mut asking = Box::pin(store.create_run(&new));
         assert!(futures::poll!(asking.as_mut()).is_pending());
     });
@@ -232,7 +232,7 @@ fn a_write_whose_caller_goes_away_is_made() {
     assert_eq!(writes.events.len(), 1);
 }
 
-/// A database as the first version made it, with these runs; none of them has a lock.
+/// A database as the first version made it, with these runs. None of them has a lock.
 fn old_database(directory: &Path, runs: &[(NewRun, RunStatus)]) {
     let database = rusqlite::Connection::open(directory.join(DATABASE_FILE)).unwrap();
     database.execute_batch(include_str!("../../src/store/sqlite/schema_1.sql")).unwrap();
@@ -323,7 +323,7 @@ async fn the_file_gets_smaller_as_runs_expire() {
     let before = pages("page_count");
     assert!(before > 5_000, "{before}");
     clock.advance(replibook_core::run::Millis(crate::backends::RETENTION.0 + 1));
-    // As often as an engine calls it in some minutes.
+    // As often as an engine calls it in a few minutes.
     for _ in 0..100 {
         store.sweep(1_000).await.unwrap();
     }
@@ -335,7 +335,7 @@ async fn the_file_gets_smaller_as_runs_expire() {
     assert!(length < u64::from(before) * 4_096 / 2, "{length}");
 }
 
-/// What a store has in its directory while it is used, as it is when its process is killed.
+/// The files of a store while it is used, which is what a killed process leaves.
 fn killed(directory: &Path) -> tempfile::TempDir {
     let left = tempfile::tempdir().unwrap();
     for entry in std::fs::read_dir(directory).unwrap() {

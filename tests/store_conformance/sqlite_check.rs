@@ -1,4 +1,4 @@
-//! What a check of SQLite finds beside damaged documents, and that it leaves no trace.
+//! What a check of SQLite finds besides damaged documents, and that it leaves no trace.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use crate::backends::{ManualClock, options};
 use crate::samples::{asking_for, playbook, plugin, put_clusters, run, run_id};
 
-/// A store with a playbook and a run, which pin two plugins each.
+/// A store with a playbook and a run that pin two plugins each.
 async fn store_in(directory: &Path) -> [String; 2] {
     let store = SqliteStore::open(directory, options(), ManualClock::new()).unwrap();
     put_clusters(&store).await;
@@ -27,7 +27,7 @@ async fn store_in(directory: &Path) -> [String; 2] {
     plugins.map(|(plugin, _)| plugin.info.digest.to_string())
 }
 
-/// What a check finds after this change, as it says it.
+/// What a check reports after `change`.
 async fn found_after(change: impl Fn(&Connection, &[String; 2])) -> Vec<String> {
     let directory = tempfile::tempdir().unwrap();
     let digests = store_in(directory.path()).await;
@@ -155,7 +155,7 @@ async fn a_check_leaves_the_folder_as_it_was() {
     assert_eq!(files(directory.path()), before);
     assert!(content() == whole, "the database was changed");
 
-    // Beside a server the log is the server's.
+    // If a server has the store open, the log is the server's.
     let store = SqliteStore::open(directory.path(), options(), ManualClock::new()).unwrap();
     let open = files(directory.path());
     assert!(SqliteStore::check(directory.path()).unwrap().is_fine());

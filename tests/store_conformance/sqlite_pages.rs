@@ -1,4 +1,4 @@
-//! Pages of the file of SQLite that hold nothing but noise: what can be read elsewhere is shown.
+//! Pages of the SQLite file that hold only noise: what can be read elsewhere is shown.
 
 use std::path::Path;
 
@@ -11,13 +11,13 @@ use crate::backends::{ManualClock, options};
 use crate::noise;
 use crate::samples::{cluster, new_run_on, page, playbook, plugin, put_clusters, run_id};
 
-/// Runs of the store: enough that they fill several pages.
+/// How many runs the store has: enough to fill several pages.
 const RUNS: u128 = 60;
 
-/// An index that has all that a list is filtered by, and one that has most of it.
+/// An index with everything that a list is filtered by, and one with most of it.
 const INDEXES: [&str; 2] = ["runs_by_version_and_cluster_and_status", "runs_by_cluster_and_status"];
 
-/// A store with many runs, of which half are of each cluster.
+/// A store with many runs, half of them on each cluster.
 async fn store_in(directory: &Path) {
     let store = SqliteStore::open(directory, options(), ManualClock::new()).unwrap();
     put_clusters(&store).await;
@@ -28,8 +28,8 @@ async fn store_in(directory: &Path) {
     }
 }
 
-/// Overwrites pages of a table or index with noise, of those of this kind or all, in the order of their keys. How many
-/// there were.
+/// Overwrites pages of a table or index with noise: those of `kind` (or of any kind) for which `which` holds,
+/// by their place in the order of keys. Returns how many pages of that kind there were.
 fn spoil(directory: &Path, name: &str, kind: Option<&str>, which: impl Fn(usize) -> bool) -> usize {
     let path = directory.join(DATABASE_FILE);
     let pages = noise::pages_of(&path, name, kind);
@@ -46,7 +46,7 @@ fn open(directory: &Path) -> SqliteStore {
     SqliteStore::open(directory, options(), ManualClock::new()).unwrap()
 }
 
-/// Each filter with the runs that fit it, newest first.
+/// Each filter, with the runs that fit it, newest first.
 fn filters() -> Vec<(RunFilter, Vec<RunId>)> {
     let of = |fits: fn(u128) -> bool| -> Vec<RunId> {
         (0..RUNS).rev().filter(|n| fits(*n)).map(run_id).collect()
@@ -79,7 +79,7 @@ fn filters() -> Vec<(RunFilter, Vec<RunId>)> {
 
 #[tokio::test]
 async fn every_run_is_listed_though_a_page_of_the_runs_or_of_an_index_is_noise() {
-    // What is spoilt, and whether some runs can't be read then.
+    // The pages that are overwritten, and whether some runs can't be read then.
     let spoilt: [(&str, Option<&str>, bool); 8] = [
         ("runs", Some("leaf"), true),
         ("runs", Some("internal"), true),
@@ -143,8 +143,8 @@ async fn pages_of_a_list_go_on_past_runs_that_can_not_be_read() {
     assert_eq!(seen, (0..RUNS).rev().map(run_id).collect::<Vec<_>>());
 }
 
-/// If neither the table nor an index is whole, the runs that are found are those that any of them has, and each page
-/// that was put together from them says that there may be more.
+/// If neither the table nor an index is whole, the list has the runs that any of them has. Each page that was
+/// put together like this says that there may be more.
 #[tokio::test]
 async fn what_is_found_of_a_list_is_shown_and_that_some_may_be_lost_is_said() {
     let directory = tempfile::tempdir().unwrap();
@@ -224,7 +224,7 @@ async fn objects_are_listed_though_a_page_of_them_or_of_their_index_is_noise() {
             let directory = tempfile::tempdir().unwrap();
             let store = open(directory.path());
             for n in 0..u8::try_from(OBJECTS).unwrap() {
-                // Long enough that each page has only a few.
+                // So long that a page has room for only a few.
                 let text = "x".repeat(500);
                 store.put_cluster(&cluster(&format!("c-{n:02}"), &text)).await.unwrap();
                 let version = format!("1.{n}.0");
@@ -249,7 +249,7 @@ async fn objects_are_listed_though_a_page_of_them_or_of_their_index_is_noise() {
     }
 }
 
-/// How many can be read, and how many can't.
+/// How many of these can be read, and how many can't.
 fn seen<T>(found: &replibook_store::Found<T>) -> (usize, usize) {
     let readable = found.iter().filter(|one| one.is_ok()).count();
     (readable, found.len() - readable)

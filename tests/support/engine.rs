@@ -11,25 +11,25 @@ pub(crate) struct RunningEngine {
 }
 
 impl RunningEngine {
-    /// Starts one that drives at most so many runs.
+    /// Starts an engine that drives at most `max_runs` runs.
     pub(crate) fn start(world: World, name: &str, max_runs: usize) -> Self {
         Self::of(world, EngineConfig::new(EngineId(name.to_owned()), max_runs))
     }
 
-    /// Starts one with these settings.
+    /// Starts an engine with these settings.
     pub(crate) fn of(world: World, config: EngineConfig) -> Self {
         let stop = CancellationToken::new();
         let task = tokio::spawn(Engine::new(world, config).run(stop.clone()));
         Self { stop, task }
     }
 
-    /// Stops it as a signal does: its leases are given back.
+    /// Stops the engine as a signal does: it gives its leases back.
     pub(crate) async fn stop(self) {
         self.stop.cancel();
         self.task.await.unwrap();
     }
 
-    /// Ends it where it is, with nothing given back.
+    /// Ends the engine where it is. It gives nothing back.
     pub(crate) async fn kill(self) {
         self.task.abort();
         let _ = self.task.await;

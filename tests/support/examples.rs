@@ -1,4 +1,4 @@
-//! The example playbooks, with the plugins that they name by their path.
+//! The example playbooks, with the plugins that they name by path already built.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,5 @@
-//! Exports of runs that restarted nodes: replayed as they are, and after somebody changed an answer.
+//! Exports of runs that restarted nodes: replayed as they are, and again after somebody has changed an
+//! answer.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -8,10 +9,10 @@ use replibook::replay::{ArchiveLimits, MemberName, pack, unpack};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-/// Far beyond what a replay takes, also on a busy machine.
+/// How long a replay may take: far longer than it needs, even on a busy machine.
 const LIMIT: Duration = Duration::from_secs(240);
 
-/// Changes the lines of a member in a folder.
+/// Changes the lines of one member of an unpacked export.
 pub(crate) fn change_lines(folder: &Path, member: &MemberName, change: impl Fn(&mut Vec<Value>)) {
     let path = folder.join(member.to_string());
     let text = std::fs::read_to_string(&path).unwrap();
@@ -22,7 +23,7 @@ pub(crate) fn change_lines(folder: &Path, member: &MemberName, change: impl Fn(&
     std::fs::write(path, text).unwrap();
 }
 
-/// Replays a file with no server there; exit code, standard output and standard error.
+/// Replays a file without a server. Returns the exit code, standard output and standard error.
 async fn replay(file: &Path, cache: &Path, arguments: &[&str]) -> (i32, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_replictl"));
     command.args(["run", "replay"]).arg(file).args(arguments);
@@ -33,9 +34,9 @@ async fn replay(file: &Path, cache: &Path, arguments: &[&str]) -> (i32, String, 
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
-/// Checks that the run in `file` is the same when it is played again, all of it; and that a changed
-/// answer of `agent` to its step `drain` is noticed by its sum, and found by the replay. Files are made
-/// in `dir`.
+/// Checks that the run in `file` is the same when it is played again. Then changes an answer that `agent`
+/// gave to its step `drain`: its checksum has to show that, and the replay has to find it. `dir` is for
+/// files.
 pub(crate) async fn check(file: &Path, agent: &str, dir: &Path) {
     let cache = dir.join("cache");
     let (code, out, err) = replay(file, &cache, &[]).await;
@@ -60,7 +61,7 @@ pub(crate) async fn check(file: &Path, agent: &str, dir: &Path) {
     assert!(err.contains("warning: ") && err.contains("journals.ndjson"), "{err}");
 }
 
-/// The same export but for one answer; its manifest is as it was.
+/// The same export with one changed answer, and with its manifest as it was.
 fn tamper(file: &Path, agent: &str, dir: &Path) -> std::path::PathBuf {
     let folder = tempfile::tempdir_in(dir).unwrap();
     let (manifest, changed) = unpack(file, folder.path(), ArchiveLimits::default()).unwrap();

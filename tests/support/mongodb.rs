@@ -1,5 +1,5 @@
-//! A MongoDB server for tests: the real one that `REPLIBOOK_TEST_MONGODB` names, or one that speaks
-//! its protocol, which `make test-server` installs. One for each test program, on a free port.
+//! A MongoDB server for tests: the real one that `REPLIBOOK_TEST_MONGODB` names, or one that speaks its
+//! protocol, which `make test-server` installs. Each test program starts one on a free port.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -7,18 +7,19 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// The address of a real server, a replica set, to use in place of one of our own.
+/// The variable with the address of a real replica set, to use instead of a server of our own.
 const ADDRESS: &str = "REPLIBOOK_TEST_MONGODB";
 
-/// How long the server may take to listen: the machine may be busy.
+/// How long the server may take until it listens: the machine may be busy.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// Time between two looks.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Runs the server until stdin closes, which it does when this process ends, however it ends; then
-/// it removes what the server left. Lines on stdin: a signal for the server, that it is to die, that it
-/// is to be started again at a port. Arguments: the program, the directory, more arguments.
+/// Runs the server until stdin closes, which happens when this process ends, in whatever way. Then it removes
+/// what the server left. A line on stdin is a signal for the server, or says that it is to die, or that it is
+/// to be started again at a port. The arguments are the program, the directory, and more arguments for the
+/// server.
 const GUARD: &str = r#"
 trap '' TERM INT HUP
 program=$1 directory=$2; shift 2
@@ -50,11 +51,11 @@ pub(crate) struct TestServer {
 }
 
 impl TestServer {
-    /// Starts a server with more arguments.
+    /// Starts a server with additional arguments.
     pub(crate) fn start(arguments: &[&str]) -> Self {
         let program = program();
         let directory = tempfile::Builder::new().prefix("replibook-mongodb-").tempdir().unwrap();
-        // The guard removes it: it outlives this process.
+        // The guard removes the directory: it outlives this process.
         let directory = directory.keep();
         let guard = Command::new("sh")
             .args(["-c", GUARD, "guard"])
@@ -71,7 +72,7 @@ impl TestServer {
         server
     }
 
-    /// Kills it (SIGKILL), and returns once it is dead.
+    /// Kills the server (SIGKILL), and returns once it is dead.
     pub(crate) fn die(&self) {
         self.tell("die", "");
         let (dead, deadline) = (self.directory.join("dead"), Instant::now() + START_LIMIT);
@@ -81,18 +82,18 @@ impl TestServer {
         }
     }
 
-    /// Starts one that died again, at the same address and on the same data.
+    /// Starts a server that has died again, at the same address and on the same data.
     pub(crate) fn rise(&self) {
         self.tell("start", &self.port.to_string());
         assert_eq!(listening(&self.directory.join("log")), self.port);
     }
 
-    /// Has it answer nothing, with all its connections open.
+    /// Has the server answer nothing, while all its connections stay open.
     pub(crate) fn freeze(&self) {
         self.tell("signal", "STOP");
     }
 
-    /// Has it answer again.
+    /// Has the server answer again.
     pub(crate) fn thaw(&self) {
         self.tell("signal", "CONT");
     }
@@ -102,7 +103,7 @@ impl TestServer {
         writeln!(self.guard.stdin.as_ref().unwrap(), "{what} {which}").unwrap();
     }
 
-    /// Its address, without a database.
+    /// The address of the server, without a database.
     pub(crate) fn address(&self) -> &str {
         &self.address
     }
@@ -115,7 +116,7 @@ impl Drop for TestServer {
     }
 }
 
-/// The address of the server that all tests of this program share; each has a database of its own.
+/// The address of the server that all tests of this program share; each test has a database of its own.
 pub(crate) fn shared() -> &'static str {
     static SERVER: OnceLock<TestServer> = OnceLock::new();
     match real() {
@@ -124,7 +125,7 @@ pub(crate) fn shared() -> &'static str {
     }
 }
 
-/// The address of a real server, where the tests are to use one.
+/// The address of a real server; none if the tests start one.
 pub(crate) fn real() -> Option<&'static str> {
     static REAL: OnceLock<Option<String>> = OnceLock::new();
     REAL.get_or_init(|| std::env::var(ADDRESS).ok()).as_deref()
@@ -151,7 +152,7 @@ fn program() -> PathBuf {
     program
 }
 
-/// The port in `… listening on 127.0.0.1:PORT`, once that is in the log.
+/// The port in `… listening on 127.0.0.1:PORT`, once the log has that line.
 fn listening(log: &Path) -> u16 {
     let deadline = Instant::now() + START_LIMIT;
     loop {

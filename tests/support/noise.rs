@@ -1,10 +1,11 @@
-//! Pages of a file of SQLite that are overwritten with noise, as a bad disk leaves them.
+//! Pages of an SQLite file that are overwritten with noise, as a bad disk leaves them.
 
 use std::fs::OpenOptions;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 
-/// The pages of tables and indexes whose names are like this, of one kind or all, in the order of their keys.
+/// The pages of tables and indexes whose names match `like`, of one kind of page or of all, in the order of
+/// their keys.
 pub(crate) fn pages_of(database: &Path, like: &str, kind: Option<&str>) -> Vec<u32> {
     let database = rusqlite::Connection::open(database).unwrap();
     let sql = "SELECT pageno FROM dbstat WHERE name LIKE ?1 AND pagetype = coalesce(?2, pagetype) \
@@ -14,7 +15,7 @@ pub(crate) fn pages_of(database: &Path, like: &str, kind: Option<&str>) -> Vec<u
     pages.collect::<Result<_, _>>().unwrap()
 }
 
-/// Overwrites these pages.
+/// Overwrites these pages with noise.
 pub(crate) fn overwrite(database: &Path, pages: impl IntoIterator<Item = u32>) {
     let mut file = OpenOptions::new().read(true).write(true).open(database).unwrap();
     let mut header = [0; 18];

@@ -10,12 +10,12 @@ use bytes::Bytes;
 
 pub(crate) use root::root;
 
-/// What the build of the tests is told must not reach the build of the plugins.
+/// Variables for the build of the tests. They must not reach the build of the plugins.
 const FOREIGN: [&str; 5] =
     ["CARGO_BUILD_TARGET", "CARGO_ENCODED_RUSTFLAGS", "CARGO_TARGET_DIR", "RUSTC", "RUSTFLAGS"];
 
-/// Builds the plugins of a workspace for `wasm32-wasip2`, and returns the folder of the components:
-/// all such workspaces have one.
+/// Builds the plugins of a workspace for `wasm32-wasip2`. Returns the folder of the components, which all
+/// such workspaces share.
 pub(crate) fn build(workspace: &str) -> PathBuf {
     let root = root();
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

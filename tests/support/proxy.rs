@@ -1,7 +1,7 @@
 //! A proxy between a client and its MongoDB server, which can lose answers.
 //!
-//! An answer that is lost is what no fail point makes: the server has done what it was asked, and the
-//! client sees its connection end.
+//! No fail point can lose an answer: here the server has done what it was asked, and the client sees its
+//! connection end.
 
 use std::sync::{Arc, Mutex};
 
@@ -10,24 +10,24 @@ use tokio::net::tcp::OwnedReadHalf;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::AbortOnDropHandle;
 
-/// Bytes of the largest message: what a server takes.
+/// The largest message that a server takes, in bytes.
 const MAX_MESSAGE: usize = 48 * 1024 * 1024;
 
-/// Bytes of the header of a message.
+/// Length of the header of a message, in bytes.
 const HEADER: usize = 16;
 
-/// Between clients and a server, until this is dropped.
+/// A proxy between clients and a server, until this is dropped.
 pub(crate) struct Proxy {
     address: String,
     losses: Losses,
     _accepting: AbortOnDropHandle<()>,
 }
 
-/// Commands whose answers are to be lost, each once for each time that it is in here.
+/// Commands whose answers are to be lost. Each entry is for one answer.
 type Losses = Arc<Mutex<Vec<&'static str>>>;
 
 impl Proxy {
-    /// In front of the server at `address`.
+    /// Starts a proxy in front of the server at `address`.
     pub(crate) async fn start(address: &str) -> Self {
         let server = address.strip_prefix("mongodb://").unwrap();
         let server = server[..server.find('/').unwrap_or(server.len())].to_owned();
@@ -51,23 +51,23 @@ impl Proxy {
         Self { address, losses, _accepting: accepting }
     }
 
-    /// Its address, without a database.
+    /// The address of the proxy, without a database.
     pub(crate) fn address(&self) -> &str {
         &self.address
     }
 
-    /// Loses the answers to the next commands of these names: the server has done what they say.
+    /// Loses the answers to the next commands with these names. The server carries them out.
     pub(crate) fn lose_answers(&self, commands: &[&'static str]) {
         self.losses.lock().unwrap().extend(commands);
     }
 
-    /// Loses nothing more, and tells how many answers were still to be lost.
+    /// Stops losing answers, and returns how many were still to be lost.
     pub(crate) fn mend(&self) -> usize {
         std::mem::take(&mut *self.losses.lock().unwrap()).len()
     }
 }
 
-/// Carries messages until either side ends, or an answer is lost.
+/// Carries messages until either side ends the connection or an answer is lost.
 async fn between(client: TcpStream, server: TcpStream, losses: Losses) {
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
@@ -99,7 +99,7 @@ async fn between(client: TcpStream, server: TcpStream, losses: Losses) {
     }
 }
 
-/// A whole message; none when there will be no more.
+/// Reads a whole message; none if there will be no more.
 async fn read(from: &mut OwnedReadHalf) -> Option<Vec<u8>> {
     let mut message = vec![0; HEADER];
     from.read_exact(&mut message).await.ok()?;
@@ -110,9 +110,9 @@ async fn read(from: &mut OwnedReadHalf) -> Option<Vec<u8>> {
     Some(message)
 }
 
-/// Whether a message asks for the command: the first field of its document has that name.
+/// Whether a message asks for the command `name`: the first field of its document has that name.
 fn is_command(message: &[u8], name: &str) -> bool {
-    // Flags, the kind of the section, the length of the document, the type of the field.
+    // After the header: flags, kind of the section, length of the document, type of the field.
     const FIELD: usize = HEADER + 4 + 1 + 4 + 1;
     message.get(FIELD..).is_some_and(|field| {
         field.starts_with(name.as_bytes()) && field.get(name.len()) == Some(&0)

@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 /// Time between two looks.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Looks again and again until `look` finds something, and panics with `what` when that takes
-/// longer than `limit`.
+/// Calls `look` until it finds something. Panics with `what` if that takes longer than `limit`.
 pub(crate) async fn until<T>(
     what: &str,
     limit: Duration,

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Runs a command with a MongoDB server for tests, whose address it finds in REPLIBOOK_STORE, and its
-# process id in REPLIBOOK_MONGODB_PID.
-# Usage: with-mongodb.sh SERVER COMMAND …   A real server, in REPLIBOOK_TEST_MONGODB, is used as it is.
+# Runs a command with a MongoDB server for tests. The command finds the server's address in REPLIBOOK_STORE,
+# and its process id in REPLIBOOK_MONGODB_PID.
+# Usage: with-mongodb.sh SERVER COMMAND …   If REPLIBOOK_TEST_MONGODB names a real server, that one is used.
 set -eu
 server=$1
 shift

@@ -1,9 +1,9 @@
-//! Rules about what code may use.
+//! Rules about what code may use, and where.
 
 use crate::source::{Finding, Source, imports, lines_with};
 
-/// Where large dependencies of the root package live. Everything else reaches them through what those folders
-/// offer. What another crate has is not here: nobody else depends on it.
+/// Where the large dependencies of the root package may be used. Other code reaches them through what those
+/// folders offer. The dependencies of the other crates are not listed: no other package depends on them.
 const HOMES: [(&str, &[&str]); 9] = [
     ("bindgen!", &["src/host/bindings.rs"]),
     (
@@ -25,8 +25,8 @@ const HOMES: [(&str, &[&str]); 9] = [
     ("unicode_width", &["src/cli/"]),
 ];
 
-/// Files that may sleep, and why. Everything else waits for a condition, or asks the clock that it
-/// was given.
+/// Files that may sleep, and why. All other files wait for a condition, or ask the clock that they were
+/// given.
 const SLEEPERS: [(&str, &str); 18] = [
     ("src/agent/server/command.rs", "its test looks for a process until a deadline"),
     ("src/api/serve.rs", "requests get a deadline when the process stops"),
@@ -48,7 +48,7 @@ const SLEEPERS: [(&str, &str); 18] = [
     ("tests/support/wait.rs", "it looks for a condition again and again until a deadline"),
 ];
 
-/// Large dependencies are used where they live, and nowhere else.
+/// Large dependencies are used only where [`HOMES`] says.
 pub(crate) fn boundaries(sources: &[Source]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for source in sources.iter().filter(|source| source.is_rust() && source.is_in(&["src/"])) {
@@ -90,9 +90,9 @@ fn is_a_tail(code: &str, line: usize, name: &str) -> bool {
         .all(|(at, _)| text[..at].ends_with("::") && !text[..at].ends_with(" ::"))
 }
 
-/// Nothing says that it is to be done later: an unfinished thing is an error or is not there.
+/// Nothing is marked as to be done later: what is not finished returns an error or does not exist.
 pub(crate) fn leftovers(sources: &[Source]) -> Vec<Finding> {
-    // In pieces, so that this file is not found.
+    // In pieces, so that the rule does not find this file.
     let words = ["TO", "FIX", "XX"].iter().zip(["DO", "ME", "X"]).map(|(a, b)| format!("{a}{b}"));
     let macros = ["todo", "unimplemented"].map(|name| format!("{name}!"));
     let ignored = [["#[ig", "nore"].concat()];
@@ -108,8 +108,8 @@ pub(crate) fn leftovers(sources: &[Source]) -> Vec<Finding> {
     findings
 }
 
-/// Nothing sleeps but the files in [`SLEEPERS`], and each of those does. Benchmarks may: they play
-/// what takes time.
+/// Only the files in [`SLEEPERS`] sleep, and each of them does. Benchmarks may sleep: they play work that
+/// takes time.
 pub(crate) fn sleeps(sources: &[Source]) -> Vec<Finding> {
     let mut findings = Vec::new();
     let bound = |source: &&Source| source.is_rust() && !source.is_in(&["benches/"]);

@@ -1,5 +1,5 @@
-//! House rules that no compiler checks. Each rule is tested on a bad snippet beside it; here they
-//! are put to the whole project.
+//! House rules that no compiler checks. Beside each rule, a test shows that it finds a bad snippet; here the
+//! rules are applied to the whole project.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 // The core itself does no I/O (src/core/clippy.toml).
@@ -17,7 +17,7 @@ use source::{Finding, Source};
 
 type Rule = fn(&[Source]) -> Vec<Finding>;
 
-/// Fails with every finding of the rule, not only the first.
+/// Fails with every finding of the rule, not only with the first one.
 fn holds(rule: Rule) {
     let sources = source::project();
     assert!(sources.len() > 30, "found only {} files: looked in the wrong place?", sources.len());

@@ -2,7 +2,7 @@
 
 use crate::source::{Finding, Source};
 
-/// The most lines of a file, its tests included: past it nobody reads it from top to bottom.
+/// The most lines that a file may have, its tests included: nobody reads a longer one from top to bottom.
 const MAX_LINES: usize = 500;
 
 /// Kinds of file that people write by hand and read as a whole.
@@ -23,7 +23,7 @@ pub(crate) fn lengths(sources: &[Source]) -> Vec<Finding> {
     long.collect()
 }
 
-/// A `mod.rs` of the library tells what the module is, and nothing else.
+/// A `mod.rs` in `src/` holds documentation, `mod` and `use`, and nothing else.
 pub(crate) fn mod_files(sources: &[Source]) -> Vec<Finding> {
     let mut findings = Vec::new();
     let is_mod = |s: &&Source| s.is_in(&["src/"]) && s.path.ends_with("/mod.rs");

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use crate::root::root;
 
-/// Folders that hold what tools wrote.
+/// Folders with files that were written by tools.
 const NOT_OURS: [&str; 3] = ["target", "node_modules", "replibook-data"];
 
-/// Names of files that are read as text; others are left alone.
+/// Names and extensions of the files that are read as text. Others are left alone.
 const TEXT: [&str; 15] = [
     "rs", "wit", "wat", "md", "toml", "yaml", "yml", "json", "err", "py", "js", "c", "h", "sh",
     "Makefile",
@@ -28,14 +28,14 @@ impl fmt::Display for Finding {
     }
 }
 
-/// One file.
+/// A text file of the project.
 #[derive(Debug)]
 pub(crate) struct Source {
     /// Path from the root of the project, with slashes.
     pub(crate) path: String,
-    /// Its text.
+    /// The content of the file.
     pub(crate) text: String,
-    /// Whether the whole file is only there for tests.
+    /// Whether the whole file is only for tests.
     for_tests: bool,
 }
 
@@ -59,7 +59,7 @@ fn walk(folder: &Path, prefix: &str, into: &mut Vec<Source>) {
                 walk(&entry.path(), &format!("{path}/"), into);
             }
         } else if TEXT.contains(&name.rsplit('.').next().unwrap()) || prefix == ".ci/" {
-            // One of the golden documents is not UTF-8, on purpose.
+            // One of the golden documents is deliberately not UTF-8.
             let bytes = std::fs::read(entry.path()).unwrap();
             into.push(Source::new(&path, &String::from_utf8_lossy(&bytes)));
         }
@@ -106,7 +106,7 @@ impl Source {
         self.path.ends_with(".rs")
     }
 
-    /// Whether the file has one of the folders at its beginning.
+    /// Whether the file is in one of these folders.
     pub(crate) fn is_in(&self, folders: &[&str]) -> bool {
         folders.iter().any(|folder| self.path.starts_with(folder))
     }
@@ -115,18 +115,18 @@ impl Source {
         Finding { path: self.path.clone(), line, what: what.into() }
     }
 
-    /// Rust code with comments and the insides of literals blanked; lines stay where they are.
+    /// The Rust code, with comments and the insides of literals blanked. Lines stay where they are.
     pub(crate) fn code(&self) -> String {
         blank_comments_and_literals(&self.text)
     }
 
-    /// [`code`](Self::code) without what is only there for tests.
+    /// [`code`](Self::code) without the parts that are only for tests.
     pub(crate) fn shipped(&self) -> String {
         if self.for_tests { String::new() } else { blank_test_items(&self.code()) }
     }
 }
 
-/// Each line that has `token` as whole words, by number.
+/// The numbers of all lines that have `token` in them as whole words.
 pub(crate) fn lines_with(code: &str, token: &str) -> Vec<usize> {
     let numbered = code.lines().zip(1..);
     numbered.filter(|(line, _)| has_token(line, token)).map(|(_, number)| number).collect()
@@ -141,8 +141,8 @@ fn has_token(line: &str, token: &str) -> bool {
     })
 }
 
-/// Every path that the code imports, in full (`use a::{b, c::d}` is `a::b` and `a::c::d`), with its
-/// line. Paths inside the code are not among them.
+/// Every path that the code imports, in full (`use a::{b, c::d}` is `a::b` and `a::c::d`), with its line.
+/// Paths that are used in the code without an import are not included.
 pub(crate) fn imports(code: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     for (at, _) in code.match_indices("use ") {
@@ -221,7 +221,7 @@ fn next_piece(rest: &str, before: Option<char>) -> (usize, bool) {
     }
 }
 
-/// Number of `#` of the raw string that begins here.
+/// The number of `#` of the raw string that begins here.
 fn raw_string(rest: &str) -> Option<usize> {
     let after = rest.strip_prefix('r')?;
     let quoted = after.trim_start_matches('#');

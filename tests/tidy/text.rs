@@ -3,12 +3,12 @@
 use crate::root::root;
 use crate::source::{Finding, Source};
 
-/// What a declaration in WIT begins with that needs documentation; functions have `: func(`.
+/// What declarations in WIT begin with that need documentation; functions have `: func(`.
 const WIT_ITEMS: [&str; 6] = ["interface ", "world ", "record ", "variant ", "enum ", "resource "];
 
-/// No file says where somebody's machine keeps things.
+/// No file names a path on somebody's machine.
 pub(crate) fn machine_paths(sources: &[Source]) -> Vec<Finding> {
-    // In pieces, so that this file is not found.
+    // In pieces, so that the rule does not find this file.
     let homes = ["root", "home", "Users", "work"].map(|name| format!("/{name}/"));
     let mut findings = Vec::new();
     for source in sources {
@@ -21,7 +21,7 @@ pub(crate) fn machine_paths(sources: &[Source]) -> Vec<Finding> {
     findings
 }
 
-/// Whether `home` stands at the beginning of a path: `x/home/y` is a path of something else.
+/// Whether `home` is at the beginning of a path: `x/home/y` is another kind of path.
 fn starts_a_path(text: &str, home: &str) -> bool {
     text.match_indices(home).any(|(at, _)| {
         let before = text[..at].chars().next_back();
@@ -46,7 +46,7 @@ pub(crate) fn wit_docs(sources: &[Source]) -> Vec<Finding> {
     findings
 }
 
-/// A link from a document to a file of the project leads to a file that is there.
+/// Every link from a document to a file of the project leads to a file that exists.
 pub(crate) fn links(sources: &[Source]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for source in sources.iter().filter(|source| source.path.ends_with(".md")) {
@@ -70,7 +70,7 @@ fn link_targets(text: &str) -> impl Iterator<Item = &str> {
     files.filter(|target| !target.is_empty() && !target.contains("://"))
 }
 
-/// Every folder in `src/` stands in ARCHITECTURE.md; what is in them, their `mod.rs` tells.
+/// Every folder in `src/` is in ARCHITECTURE.md. What a folder holds is said in its `mod.rs`.
 pub(crate) fn code_map(sources: &[Source]) -> Vec<Finding> {
     let Some(map) = sources.iter().find(|source| source.path == "ARCHITECTURE.md") else {
         return vec![Source::new("ARCHITECTURE.md", "").finding(1, "found no such file")];

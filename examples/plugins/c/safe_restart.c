@@ -1,8 +1,8 @@
 // The step `safe-restart`: restarts a healthy node and waits until it is healthy again.
 //
-// It reads like a program that runs from its first line to its last. In truth it runs again from
-// the start after every answer, with the answers that it got before; so it keeps nothing anywhere,
-// and does nothing but through the calls of its world. Nothing is freed: the instance ends with the
+// It reads like a program that runs once, from its first line to its last. In truth it runs again from
+// its start after every answer, and gets the earlier answers again. So it keeps no state of its own, and
+// has effects only through the calls of its world. Nothing is freed: the instance ends with the
 // activation.
 
 #include <string.h>
@@ -38,7 +38,7 @@ static void say(const builder *line) {
   replicante_playbook_logging_log(REPLICANTE_PLAYBOOK_LOGGING_LEVEL_INFO, &message);
 }
 
-// What the agent or the playbook refuses will be refused again; the rest may go well next time.
+// What the agent or the playbook refuses will be refused again; anything else may succeed next time.
 static bool failed(const agent_error *found, step_error *error) {
   switch (found->tag) {
   case REPLICANTE_PLAYBOOK_AGENT_AGENT_ERROR_REFUSED:

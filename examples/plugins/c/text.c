@@ -40,7 +40,7 @@ void add_number(builder *to, uint64_t number) {
 
 text built(const builder *of) { return (text){of->at, of->length}; }
 
-// The host sends valid JSON only, so that reading it is finding where values begin and end.
+// The host sends only valid JSON, so reading it means finding where values begin and end.
 
 static size_t skip_space(text json, size_t place) {
   while (place < json.length && strchr(" \t\r\n", json.at[place]) != NULL) place++;
@@ -120,7 +120,7 @@ text json_text(text string) {
   if (string.length < 2) return (text){"", 0};
   text inside = {string.at + 1, string.length - 2};
   if (inside.length == 0 || memchr(inside.at, '\\', inside.length) == NULL) return inside;
-  // What is escaped is never shorter than what it stands for.
+  // An escape is never shorter than what it stands for.
   char *to = reserve(inside.length);
   size_t length = 0;
   for (size_t at = 0; at < inside.length; at++) {

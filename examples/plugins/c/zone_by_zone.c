@@ -1,9 +1,9 @@
-// The strategy `zone-by-zone`: goes through a cluster one zone after the other, in the order of
-// their names, so that at most one zone is ever touched at a time.
+// The strategy `zone-by-zone`: goes through a cluster one zone after the other, in the order of the
+// zones' names, so that it never touches two zones at a time.
 //
 // The order of the zones is worked out once, at the first decision of the stage, and kept in the
-// memo. Each decision looks at every agent that waits, which is simple and good for some thousands.
-// With `healthy` the agents of a zone that is done are asked how they are before the next zone begins.
+// memo. Each decision looks at every agent that waits, which is simple and fast enough for a few thousand.
+// With `healthy`, the agents of a zone that is done are asked how they are before the next zone begins.
 // Nothing is freed: the instance ends with the decision.
 
 #include <stdlib.h>
@@ -18,16 +18,16 @@ static const char ARGUMENTS[] = {
 #embed "zone-by-zone.json"
 };
 
-// Identifiers that are asked for at a time.
+// How many identifiers are asked for at a time.
 enum { PAGE = 1000 };
 
-// Agents that are asked at a time: the most that the host asks for one decision.
+// How many agents are asked at a time: the most that the host asks for one decision.
 enum { ASKED = 1000 };
 
-// Agents that are named when they are not well; of the others only the number is told.
+// How many agents that are not well a message names; the others are only counted.
 enum { NAMED = 10 };
 
-// Characters in the label of a batch, at most.
+// The longest label of a batch, in characters.
 enum { LABEL = 63 };
 
 typedef struct {
@@ -45,8 +45,8 @@ typedef struct {
   size_t number;
 } names;
 
-// Agents that are being asked: when they were asked for, 0 when nobody is, and the last agent that
-// was looked at before them, empty at first.
+// The agents that are being asked: when they were asked (0 if none are), and the last agent that was
+// looked at before them (empty at first).
 typedef struct {
   uint64_t asked;
   text after;
@@ -68,7 +68,7 @@ static strategy_string_t give(text of) {
   return given;
 }
 
-// A text as it is, a number or truth value as it is written, and nothing for all else.
+// A text as it is; a number, true or false as it is written; empty for any other value.
 static text zone_of(const strategy_string_t *id, const char *attribute) {
   replicante_playbook_roster_agent_details_t details;
   if (!replicante_playbook_roster_details((strategy_string_t *)id, &details)) return LITERAL("");
@@ -97,7 +97,7 @@ static int by_name(const void *one, const void *other) {
   return text_compare(*(const text *)one, *(const text *)other);
 }
 
-// The zones of the agents, each once, in order.
+// The zones of these agents, each once, in order.
 static names zones_of(const agents *of) {
   names zones = {reserve(of->number * sizeof(text)), 0};
   for (size_t at = 0; at < of->number; at++) zones.at[at] = of->at[at].zone;
@@ -147,7 +147,7 @@ static strategy_string_t write_memo(const names *zones, size_t first, look now) 
   return give(built(&memo));
 }
 
-// The next agents of a zone that are done, as many as are asked at a time.
+// The next agents of a zone that are done: as many as are asked at a time.
 static strategy_list_string_t done_in(text zone, const char *attribute, text after) {
   strategy_list_string_t found = {reserve(ASKED * sizeof(strategy_string_t)), 0};
   strategy_string_t first = {(uint8_t *)after.at, after.length};
@@ -165,7 +165,7 @@ static strategy_list_string_t done_in(text zone, const char *attribute, text aft
   }
 }
 
-// Adds an agent that is not well to those that are told; `why` ends with its status, if it has one.
+// Adds an agent that is not well to the message. `status` follows `why`, if the agent has one.
 static void add_ill(builder *told, size_t number, strategy_string_t id, text why, text status) {
   if (number > NAMED) return;
   if (number > 1) add(told, LITERAL(", "));
@@ -174,8 +174,8 @@ static void add_ill(builder *told, size_t number, strategy_string_t id, text why
   add(told, status);
 }
 
-// Judges agents that were asked since `asked`, and puts those that were not into `missed`. Who is ill
-// is added to `told`; when the expression can't be worked out, that is why.
+// Judges the agents that have been asked since `asked`, and puts the others into `missed`. Adds agents that
+// are ill to `told`, or the reason if the expression can't be evaluated.
 static health judge(
     strategy_list_string_t *ids, strategy_string_t *healthy, uint64_t asked,
     strategy_list_string_t *missed, builder *told) {
@@ -213,7 +213,7 @@ static health judge(
 }
 
 // Goes on with a look at the agents of a zone that are done: judges those that were asked, and has
-// the next ones asked. `told` has who is ill, or why that can't be known.
+// the next ones asked. `told` gets the agents that are ill, or why that can't be known.
 static health look_at(
     text zone, const char *attribute, strategy_string_t healthy, uint64_t now, look *on, builder *told) {
   for (;;) {
@@ -224,7 +224,7 @@ static health look_at(
       health found = judge(&ids, &healthy, on->asked, &missed, told);
       if (found != WELL) return found;
     }
-    // Nobody was asked yet, or some were done only after the others were asked for.
+    // Either no agent was asked yet, or some were done only after the others had been asked.
     strategy_list_string_t *ask = on->asked == 0 ? &ids : &missed;
     if (ask->len > 0) {
       strategy_string_t why;
@@ -317,7 +317,7 @@ bool exports_replicante_playbook_planning_plan(
   names zones = memo.length > 0 ? read_memo(memo) : present;
   look on = read_look(memo), none = {0};
 
-  // A zone is left only once nothing of it is in flight. One that turned up later comes last.
+  // A zone is left only once none of its agents is in flight. A zone that turned up later comes last.
   size_t first = 0;
   while (first < zones.number && !is_among(zones.at[first], &present)) {
     if (counts.running > 0) {

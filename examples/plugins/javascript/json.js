@@ -1,6 +1,6 @@
-// JSON as it was written. `JSON.parse` makes 1 of 1.0, and other digits of a number with many.
+// JSON as it was written. `JSON.parse` turns 1.0 into 1, and changes digits of long numbers.
 
-/** The members of a JSON object: by name, the text of each as it stands there. */
+/** The members of a JSON object, by name: the text of each as it is written there. */
 export function members(text) {
   const found = new Map();
   let depth = 0;
@@ -38,7 +38,7 @@ export function members(text) {
   return found;
 }
 
-/** Where the string ends that begins at `at`. */
+/** The place where the string that begins at `at` ends. */
 function stringEnd(text, at) {
   for (;;) {
     at = text.indexOf('"', at + 1);

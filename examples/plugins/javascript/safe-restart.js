@@ -1,8 +1,8 @@
 // The step `safe-restart`: restarts a healthy node and waits until it is healthy again.
 //
-// It reads like a program that runs from its first line to its last. In truth it runs again from
-// the start after every answer, with the answers that it got before; so it keeps nothing anywhere,
-// and does nothing but through the calls of its world.
+// It reads like a program that runs once, from its first line to its last. In truth it runs again from
+// its start after every answer, and gets the earlier answers again. So it keeps no state of its own, and
+// has effects only through the calls of its world.
 
 import { info, runAction, waitStatus } from "replicante:playbook/agent@0.1.0";
 import { log } from "replicante:playbook/logging@0.1.0";
@@ -35,11 +35,11 @@ const ARGUMENTS = {
   additionalProperties: false,
 };
 
-/** What a step throws to fail: it becomes the `step-error` of the WIT. */
+/** What a step throws to fail. It becomes the `step-error` of the WIT. */
 const retryable = (message) => ({ tag: "retryable", val: message });
 const permanent = (message) => ({ tag: "permanent", val: message });
 
-/** What the agent or the playbook refuses will be refused again; the rest may go well next time. */
+/** What the agent or the playbook refuses will be refused again; anything else may succeed next time. */
 const REFUSED = ["refused", "not-granted", "invalid"];
 
 /** Makes a call to the agent. What it throws has the `agent-error` of the WIT as its payload. */
@@ -88,7 +88,7 @@ export const working = {
     try {
       return restart(input);
     } catch (error) {
-      // An exception that is not a `step-error` would trap, and its text be lost.
+      // An exception that is not a `step-error` would trap, and its text would be lost.
       throw typeof error?.tag === "string" ? error : permanent(`${error}`);
     }
   },

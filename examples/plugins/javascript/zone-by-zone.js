@@ -1,10 +1,10 @@
-// The strategy `zone-by-zone`: goes through a cluster one zone after the other, in the order of
-// their names, so that at most one zone is ever touched at a time.
+// The strategy `zone-by-zone`: goes through a cluster one zone after the other, in the order of the
+// zones' names, so that it never touches two zones at a time.
 //
 // The order of the zones is worked out once, at the first decision of the stage, and kept in the
-// memo. Each decision looks at every agent that waits, which is simple and good for some thousands.
+// memo. Each decision looks at every agent that waits, which is simple and fast enough for a few thousand.
 //
-// With `healthy` the agents of a zone that is done are asked how they are before the next zone begins.
+// With `healthy`, the agents of a zone that is done are asked how they are before the next zone begins.
 
 import { log } from "replicante:playbook/logging@0.1.0";
 import { counts, details, matches, node, page, refresh } from "replicante:playbook/roster@0.1.0";
@@ -34,16 +34,16 @@ const ARGUMENTS = {
   additionalProperties: false,
 };
 
-/** Identifiers that are asked for at a time. */
+/** How many identifiers are asked for at a time. */
 const PAGE = 1000;
 
-/** Agents that are asked at a time: the most that the host asks for one decision. */
+/** How many agents are asked at a time: the most that the host asks for one decision. */
 const ASKED = 1000;
 
-/** Agents that are named when they are not well; of the others only the number is told. */
+/** How many agents that are not well a message names; the others are only counted. */
 const NAMED = 10;
 
-/** Characters in the label of a batch, at most. */
+/** The longest label of a batch, in characters. */
 const LABEL = 63;
 
 function decide(input) {
@@ -58,7 +58,7 @@ function decide(input) {
   const { zones, look: before } = input.memo === "" ? { zones: [...names] } : JSON.parse(input.memo);
   const remember = (look) => JSON.stringify({ zones, look });
   let look = before;
-  // A zone is left only once nothing of it is in flight. One that turned up later comes last.
+  // A zone is left only once none of its agents is in flight. A zone that turned up later comes last.
   while (zones.length > 0 && !waiting.has(zones[0])) {
     if (running > 0) return decision("wait", undefined, remember());
     if (healthy !== undefined) {
@@ -93,7 +93,7 @@ function stop(on_ill, told, pending, memo) {
 
 /**
  * Goes on with a look at the agents that `agents` gives: judges those that were asked, and has the
- * next ones asked. What is being asked, or who is ill; neither when all are well.
+ * next ones asked. Returns the look that goes on or the agents that are ill; neither if all are well.
  */
 function health(agents, healthy, look, now) {
   let { asked, after } = look ?? { after: "" };
@@ -110,7 +110,7 @@ function health(agents, healthy, look, now) {
       else if (!isWell(id, healthy)) ill.push(`${id} is ${status}`);
     }
     if (ill.length > 0) return { ill: told(ill) };
-    // They were done only after the others were asked for.
+    // These agents were done only after the others had been asked.
     if (missed.length > 0) return ask(missed, asked, after);
     after = ids.at(-1);
     asked = undefined;
@@ -135,7 +135,7 @@ function told(ill) {
   return ill.length > NAMED ? `${named} and ${ill.length - NAMED} more` : named;
 }
 
-/** Gives the next agents of a zone that are done, after one of them, as many as are asked at a time. */
+/** The next agents of a zone that are done and come after a given one: as many as are asked at a time. */
 function doneIn(zone, attribute) {
   return (after) => {
     const found = [];
@@ -150,7 +150,7 @@ function doneIn(zone, attribute) {
   };
 }
 
-/** The agents that wait, by zone; those without one are a zone of their own with an empty name. */
+/** The agents that wait, by zone. Agents without a zone are a zone of their own with an empty name. */
 function byZone(attribute) {
   const zones = new Map();
   for (let ids = page("pending", null, PAGE); ids.length > 0; ids = page("pending", ids.at(-1), PAGE)) {
@@ -163,14 +163,14 @@ function byZone(attribute) {
   return zones;
 }
 
-/** A text as it is, a number or truth value as it is written, and nothing for all else. */
+/** A text as it is; a number, true or false as it is written; empty for any other value. */
 function zoneOf(id, attribute) {
   const text = members(details(id)?.attributes ?? "{}").get(attribute) ?? "null";
   if (text.startsWith('"')) return JSON.parse(text);
   return text === "null" || text.startsWith("{") || text.startsWith("[") ? "" : text;
 }
 
-/** The order of UTF-8. `sort` alone orders by units of UTF-16, which differs beyond U+FFFF. */
+/** Orders as UTF-8 does. `sort` alone orders by UTF-16 units, which differs beyond U+FFFF. */
 function byCodePoint(one, other) {
   const [a, b] = [[...one], [...other]];
   const at = a.findIndex((character, at) => character !== b[at]);

@@ -1,8 +1,8 @@
 """The step `safe-restart`: restarts a healthy node and waits until it is healthy again.
 
-It reads like a program that runs from its first line to its last. In truth it runs again from the
-start after every answer, with the answers that it got before; so it keeps nothing anywhere, and does
-nothing but through the calls of its world.
+It reads like a program that runs once, from its first line to its last. In truth it runs again from its
+start after every answer, and gets the earlier answers again. So it keeps no state of its own, and has
+effects only through the calls of its world.
 """
 
 import json
@@ -38,7 +38,7 @@ ARGUMENTS = {
     "additionalProperties": False,
 }
 
-# What the agent or the playbook refuses will be refused again; the rest may go well next time.
+# What the agent or the playbook refuses will be refused again; anything else may succeed next time.
 REFUSED = (agent.AgentError_Refused, agent.AgentError_NotGranted, agent.AgentError_Invalid)
 
 
@@ -83,7 +83,7 @@ class Working(exports.Working):
 
 
 def step_error(error):
-    """The error of a step that follows from one of the agent."""
+    """The error of a step that follows from an error of the agent."""
     if isinstance(error, (StepError_Permanent, StepError_Retryable)):
         return error
     return (StepError_Permanent if isinstance(error, REFUSED) else StepError_Retryable)(error.value)

@@ -1,10 +1,10 @@
-"""The strategy `zone-by-zone`: goes through a cluster one zone after the other, in the order of
-their names, so that at most one zone is ever touched at a time.
+"""The strategy `zone-by-zone`: goes through a cluster one zone after the other, in the order of the
+zones' names, so that it never touches two zones at a time.
 
 The order of the zones is worked out once, at the first decision of the stage, and kept in the memo.
-Each decision looks at every agent that waits, which is simple and good for some thousands.
+Each decision looks at every agent that waits, which is simple and fast enough for a few thousand.
 
-With `healthy` the agents of a zone that is done are asked how they are before the next zone begins.
+With `healthy`, the agents of a zone that is done are asked how they are before the next zone begins.
 """
 
 import json
@@ -43,16 +43,16 @@ ARGUMENTS = {
     "additionalProperties": False,
 }
 
-# Identifiers that are asked for at a time.
+# How many identifiers are asked for at a time.
 PAGE = 1000
 
-# Agents that are asked at a time: the most that the host asks for one decision.
+# How many agents are asked at a time: the most that the host asks for one decision.
 ASKED = 1000
 
-# Agents that are named when they are not well; of the others only the number is told.
+# How many agents that are not well a message names; the others are only counted.
 NAMED = 10
 
-# Characters in the label of a batch, at most.
+# The longest label of a batch, in characters.
 LABEL = 63
 
 
@@ -68,7 +68,7 @@ def decide(input: PlanInput) -> Decision:
     waiting = by_zone(attribute)
     memo = json.loads(input.memo) if input.memo else {"zones": sorted(waiting)}
     zones, look = memo["zones"], memo.pop("look", None)
-    # A zone is left only once nothing of it is in flight. One that turned up later comes last.
+    # A zone is left only once none of its agents is in flight. A zone that turned up later comes last.
     while zones and zones[0] not in waiting:
         if counts.running > 0:
             return decision(Next_Wait(), memo)
@@ -109,7 +109,7 @@ def health(
     zone: str, attribute: str, healthy: str, look: dict | None, now: int
 ) -> tuple[dict | None, str]:
     """Goes on with a look at the agents of a zone that are done: judges those that were asked, and
-    has the next ones asked. What is being asked, and who is ill; neither when all are well.
+    has the next ones asked. Returns what is being asked, and which agents are ill; neither if all are well.
     """
     asked, after = (look["asked"], look["after"]) if look else (None, "")
     while ids := done_in(zone, attribute, after):
@@ -129,7 +129,7 @@ def health(
             more = f" and {len(ill) - NAMED} more" if len(ill) > NAMED else ""
             return None, ", ".join(ill[:NAMED]) + more
         if missed:
-            # They were done only after the others were asked for.
+            # These agents were done only after the others had been asked.
             roster.refresh(missed)
             return {"asked": asked, "after": after}, ""
         asked, after = None, ids[-1]
@@ -144,7 +144,7 @@ def is_well(id: str, healthy: str) -> bool:
 
 
 def done_in(zone: str, attribute: str, after: str) -> list[str]:
-    """The next agents of a zone that are done, as many as are asked at a time."""
+    """The next agents of a zone that are done: as many as are asked at a time."""
     found = []
     last = after or None
     while ids := roster.page(AgentState.DONE, last, PAGE):
@@ -158,7 +158,7 @@ def done_in(zone: str, attribute: str, after: str) -> list[str]:
 
 
 def by_zone(attribute: str) -> dict[str, list[str]]:
-    """The agents that wait, by zone; those without one are a zone of their own with an empty name."""
+    """The agents that wait, by zone. Agents without a zone are a zone of their own with an empty name."""
     zones = {}
     after = None
     while ids := roster.page(AgentState.PENDING, after, PAGE):
@@ -169,7 +169,7 @@ def by_zone(attribute: str) -> dict[str, list[str]]:
 
 
 def zone_of(id: str, attribute: str) -> str:
-    """A text as it is, a number or truth value as it is written, and nothing for all else."""
+    """A text as it is; a number, true or false as it is written; empty for any other value."""
     agent = roster.details(id)
     attributes = agent.attributes if agent else "{}"
     found = json.loads(attributes, parse_int=str, parse_float=str).get(attribute)

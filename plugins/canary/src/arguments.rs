@@ -1,4 +1,4 @@
-//! What a playbook may say.
+//! The arguments that a playbook may give, and the batches that follow from them.
 
 use replibook_plugin_sdk::arguments::{Length, Size};
 use replibook_plugin_sdk::size_pattern;
@@ -83,7 +83,7 @@ impl Default for Arguments {
     }
 }
 
-/// Whether a person is asked after the soak.
+/// Whether a person is asked after the soak, and with which question.
 #[derive(Deserialize)]
 #[serde(untagged)]
 pub(crate) enum Approval {
@@ -100,7 +100,7 @@ pub(crate) enum OnIll {
 
 /// The batches of a stage: the canaries, then the others.
 pub(crate) struct Batches {
-    /// None: as many as are selected.
+    /// None means as many as are selected.
     pub(crate) canaries: Option<Size>,
     others: Vec<Size>,
 }
@@ -122,7 +122,8 @@ impl Arguments {
 }
 
 impl Batches {
-    /// The size and the label of a batch; the canaries are batch 0.
+    /// The size and the label of a batch. The canaries are batch 0; a size of none means all that are
+    /// selected.
     pub(crate) fn batch(&self, index: u32) -> (Option<Size>, String) {
         if index == 0 {
             return (self.canaries, "canary".to_owned());
@@ -133,7 +134,7 @@ impl Batches {
         let size = self.others.get(place.wrapping_sub(1)).copied().unwrap_or(last);
         let label = match index < all {
             true => format!("{}/{all} ({size})", index + 1),
-            // What the list has no batch for: the last one again.
+            // Past the end of the list, its last size is used again.
             false => format!("{all}/{all} ({size}) +{}", index + 1 - all),
         };
         (Some(size), label)

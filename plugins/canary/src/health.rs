@@ -1,37 +1,38 @@
-//! The health of agents: those that are done are asked afresh, some at a time.
+//! The health of agents. Agents that are done are asked afresh, in parts, since one decision may ask only so
+//! many of them.
 
 use replibook_plugin_sdk::strategy::{Roster, State};
 
 use crate::LOOKED_AT;
 use crate::memo::Memo;
 
-/// Agents that are asked at a time: the most that the host asks for one decision.
+/// How many agents are asked at a time: the most that the host asks for one decision.
 const ASKED: usize = 1_000;
 
-/// Ill agents that are named; of the others only the number is told.
+/// How many ill agents a message names; the others are only counted.
 const NAMED: usize = 10;
 
-/// What a look found.
+/// The result of a look.
 pub(crate) enum Health {
-    /// There is more to look at; it is being asked.
+    /// The look is not over: more agents are being asked.
     NotKnown,
-    /// So many agents are well.
+    /// All are well; this is their number.
     Well(u32),
-    /// These are not.
+    /// Some are not well. The text names them and says why.
     Ill(String),
 }
 
-/// Some of the agents that are looked at.
+/// The agents that are looked at next.
 struct Part {
     ids: Vec<String>,
-    /// The last agent that was passed on the way.
+    /// The last agent that was passed in the roster, whether or not it is in `ids`.
     last: Option<String>,
-    /// Whether there are no more.
+    /// Whether the roster has no more agents that are done.
     is_all: bool,
 }
 
-/// Goes on with a look: reads what agents said that were asked for, and asks the next ones. The look
-/// is over when it does not return [`Health::NotKnown`].
+/// Goes on with a look: reads what the agents said that were asked, and asks the next ones. The look is over
+/// when this returns anything but [`Health::NotKnown`].
 pub(crate) fn look(
     roster: &Roster<'_>,
     memo: &mut Memo,
@@ -58,7 +59,7 @@ pub(crate) fn look(
         return Ok(Health::Ill(ill));
     }
     if !not_asked.is_empty() {
-        // One of them was done only after the others were asked for.
+        // These agents were done only after the others had been asked.
         roster.refresh(&not_asked)?;
         memo.look.asked = Some(asked);
         return Ok(Health::NotKnown);
@@ -86,8 +87,8 @@ pub(crate) fn ask(roster: &Roster<'_>, memo: &mut Memo, now: f64) -> Result<Heal
     }
 }
 
-/// The next agents to look at. As only agents that are done are looked at, and none is in flight
-/// meanwhile, the same ones are found again once they were asked.
+/// The next agents to look at. Only agents that are done are looked at, and no agent is in flight meanwhile,
+/// so the same agents are found again after they were asked.
 fn next(roster: &Roster<'_>, memo: &Memo) -> Part {
     let mut ids = Vec::new();
     let mut last = memo.look.after.clone();
@@ -106,7 +107,8 @@ fn next(roster: &Roster<'_>, memo: &Memo) -> Part {
     Part { ids, last, is_all: false }
 }
 
-/// The canaries that failed. Failures of other agents are for the budget of the stage to judge.
+/// The canaries that failed, as text; none if none did. Failures of other agents are left to the stage's
+/// budget.
 fn failed_canaries(roster: &Roster<'_>, memo: &Memo) -> Option<String> {
     let mut ill = Ill::default();
     for id in roster.agents(State::Failed).take(LOOKED_AT) {
@@ -119,7 +121,7 @@ fn failed_canaries(roster: &Roster<'_>, memo: &Memo) -> Option<String> {
     ill.told()
 }
 
-/// Agents that are ill, in words.
+/// Agents that are ill, with reasons, for a message.
 #[derive(Default)]
 struct Ill {
     named: Vec<String>,

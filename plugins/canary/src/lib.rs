@@ -1,5 +1,5 @@
-//! The strategy `canary`: some agents go first and are watched; when they stay well the others follow
-//! in growing batches.
+//! The strategy `canary`: some agents go first and are watched. If they stay well, the others follow in
+//! growing batches.
 //!
 //! ```text
 //! New ─▶ Start ─▶ Flight ─▶ Look ─▶ Next ─▶ Start …     the canaries are looked at until the soak is
@@ -15,7 +15,7 @@ use health::Health;
 use memo::{Look, Memo, Phase};
 use replibook_plugin_sdk::strategy::{Counts, Decision, Input, Next, Roster, State};
 
-/// Agents that are looked at in one decision: some thousands take some tens of milliseconds.
+/// How many agents one decision looks at: a few thousand take some tens of milliseconds.
 const LOOKED_AT: usize = 5_000;
 
 replibook_plugin_sdk::strategy! {
@@ -76,7 +76,8 @@ impl Planning<'_> {
         memo.after = None;
     }
 
-    /// Starts what the batch may still start. One that is larger than a decision goes on in the next.
+    /// Starts as many agents of the batch as it may. If one decision can't start the whole batch, the next
+    /// one goes on.
     fn start(&mut self) -> Result<Decision, String> {
         let most = self.memo.left.unwrap_or(u32::MAX).min(self.input.max_start);
         let select = self.arguments.select.clone().filter(|_| self.memo.batch == 0);
@@ -123,7 +124,8 @@ impl Planning<'_> {
         self.arguments.batches().batch(self.memo.batch).1
     }
 
-    /// The next agents that the expression selects, at most `most`; and whether there are no more.
+    /// The next agents, at most `most`, for which the expression holds; and whether there are no more of
+    /// them.
     fn select(&mut self, expression: &str, most: u32) -> Result<(Vec<String>, bool), String> {
         let mut selected = Vec::new();
         let mut waiting = self.roster.agents_after(State::Pending, self.memo.after.clone());
@@ -141,7 +143,7 @@ impl Planning<'_> {
         Ok((selected, false))
     }
 
-    /// The batch has ended: the look at its health begins.
+    /// All agents of the batch have ended: the look at their health begins.
     fn land(&mut self) {
         let soak = self.arguments.soak.0 as f64;
         self.memo.until = (self.memo.batch == 0).then_some(self.input.now + soak);
@@ -149,10 +151,10 @@ impl Planning<'_> {
         self.memo.phase = Phase::Look;
     }
 
-    /// Looks at the health of the agents, and says what comes of it.
+    /// Goes on with the look at the health of the agents, and decides what follows.
     fn look(&mut self) -> Result<Option<Decision>, String> {
         if self.counts.running > 0 {
-            // Somebody had an agent tried again.
+            // A person had an agent tried again.
             self.memo.phase = Phase::Flight;
             return Ok(Some(Decision::new(Next::Wait)));
         }
@@ -183,10 +185,10 @@ impl Planning<'_> {
         }
     }
 
-    /// All that was looked at is well.
+    /// All agents that were looked at are well.
     fn well(&mut self, agents: u32) -> Result<Option<Decision>, String> {
         if self.memo.batch == 0 && self.counts.pending == 0 {
-            // Agents that join after all find the canaries still to be watched.
+            // If agents join after this, the canaries are still to be watched.
             self.memo.look = Look::default();
             return Ok(Some(Decision::new(Next::Complete)));
         }
@@ -195,7 +197,7 @@ impl Planning<'_> {
             return Ok(None);
         }
         if agents == 0 {
-            // All canaries have left the cluster: others take their place.
+            // All canaries have left the cluster: other agents become canaries.
             self.memo.phase = Phase::New;
             return Ok(None);
         }

@@ -1,4 +1,4 @@
-//! What a playbook may say.
+//! The arguments that a playbook may give.
 
 use replibook_plugin_sdk::arguments::{Length, Size};
 use replibook_plugin_sdk::batch::Mode;

@@ -1,4 +1,4 @@
-//! Groups of agents, and what is remembered of them.
+//! Groups of agents, and what the strategy remembers of them.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -8,18 +8,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// The longest value of an attribute that names a group, and the most groups: all that is known of
-/// them is handed from decision to decision, which is bounded to 64 KiB.
+/// The longest value of an attribute that may name a group, and the most groups. All groups are handed from
+/// decision to decision in the memo, which holds at most 64 KiB.
 const MAX_NAME_BYTES: usize = 100;
 const MAX_GROUPS: usize = 256;
 
-/// Name of a group: the value of the attribute as text; none for agents without it.
+/// Name of a group: the value of the attribute as text; none for agents without that attribute.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub(crate) struct Name(pub(crate) Option<String>);
 
 impl Name {
-    /// The value that an attribute has: a text, a number or a truth value. All else is none.
+    /// The name that a value gives: a text, a number, true or false. Any other value gives none.
     fn of(value: Value) -> Self {
         Self(match value {
             Value::String(text) => Some(text),
@@ -29,7 +29,7 @@ impl Name {
         })
     }
 
-    /// The group of an agent whose attributes are these.
+    /// The group of an agent with these attributes (a JSON object), by the attribute `by`.
     pub(crate) fn read(attributes: &str, by: &str) -> Result<Self, String> {
         let failed = |error| format!("failed to read its attributes: {error}");
         let attributes: BTreeMap<String, &RawValue> =
@@ -45,7 +45,7 @@ impl Name {
         Ok(name)
     }
 
-    /// For people: `zone a`, or `without zone`.
+    /// As text: `zone a`, or `without zone`.
     pub(crate) fn told(&self, by: &str) -> String {
         match &self.0 {
             Some(name) => format!("{by} {name}"),
@@ -53,7 +53,7 @@ impl Name {
         }
     }
 
-    /// Where an agent was found: `in zone a`, or `without zone`.
+    /// Where an agent was found, as text: `in zone a`, or `without zone`.
     pub(crate) fn found(&self, by: &str) -> String {
         match self.0 {
             Some(_) => format!("in {}", self.told(by)),
@@ -68,16 +68,16 @@ impl<'de> Deserialize<'de> for Name {
     }
 }
 
-/// A group. It is kept as a list, which is short.
+/// A group. In the memo it is a JSON list, which is shorter than an object.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(from = "(Name, u32, u32, u32)", into = "(Name, u32, u32, u32)")]
 pub(crate) struct Group {
     pub(crate) name: Name,
-    /// Agents that wait, as far as is known.
+    /// How many agents wait, as far as is known.
     pub(crate) waiting: u32,
-    /// Agents that waited when the group was first seen: shares are of these.
+    /// The most agents that were ever counted as waiting: percentages are of this number.
     pub(crate) size: u32,
-    /// Number of its last batch.
+    /// Number of the group's last batch; 0 before the first.
     pub(crate) batches: u32,
 }
 
@@ -126,7 +126,7 @@ impl Groups {
         });
     }
 
-    /// Agents that wait, as far as is known.
+    /// How many agents wait in all groups, as far as is known.
     pub(crate) fn waiting(&self) -> u32 {
         self.0.iter().map(|group| group.waiting).sum()
     }

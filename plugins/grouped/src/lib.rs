@@ -1,8 +1,8 @@
 //! The strategy `grouped`: goes through groups of agents one after the other, each in batches.
 //!
-//! The agents that wait are counted by group, some thousands in a decision, and counted again when
-//! there are more or fewer of them than is known: agents that joined or returned meanwhile go with
-//! their group, also when that was over already.
+//! Agents that wait are counted by group, a few thousand in one decision. They are counted again when the
+//! roster has more or fewer of them than were counted. So agents that joined or returned meanwhile go with
+//! their group, even if it was over already.
 
 mod arguments;
 mod group;
@@ -14,13 +14,13 @@ use replibook_plugin_sdk::batch::Batch;
 use replibook_plugin_sdk::strategy::{Counts, Decision, Input, Next, Roster, State};
 use serde::{Deserialize, Serialize};
 
-/// Agents that are looked at in one decision: some thousands take some tens of milliseconds.
+/// How many agents one decision looks at: a few thousand take some tens of milliseconds.
 const LOOKED_AT: usize = 5_000;
 
-/// Agents that one decision leaves out: as many as it may.
+/// How many agents one decision leaves out: fewer than the 260 that the host allows.
 const LEFT_OUT: usize = 250;
 
-/// Characters of a label.
+/// The longest label, in characters.
 const LABEL: usize = 63;
 
 replibook_plugin_sdk::strategy! {
@@ -35,13 +35,14 @@ replibook_plugin_sdk::strategy! {
 struct Memo {
     groups: Groups,
     phase: Phase,
-    /// The last agent that was looked at in this phase.
+    /// The last agent that was looked at in this phase; none at its beginning.
     after: Option<String>,
     /// What [`members`] said when the agents were counted.
     members: (u32, u32),
-    /// Whether agents were started: groups are refused only before that.
+    /// Whether agents were started. Before that, a group that is not in the order ends the run; after it,
+    /// such agents are left out.
     begun: bool,
-    /// When the soak after the last group is over.
+    /// When the soak after the last group ends, in milliseconds since the Unix epoch.
     soaked: f64,
 }
 
@@ -51,9 +52,9 @@ enum Phase {
     /// Agents are counted by group.
     #[default]
     Count,
-    /// The agents of this group go.
+    /// The agents of this group are started.
     Group(Name, Batch),
-    /// A group is over, and nothing happens until then.
+    /// A group is over, and nothing happens until this moment.
     Soak(f64),
 }
 
@@ -88,7 +89,7 @@ impl Planning<'_> {
         }
     }
 
-    /// Counts the agents that wait; then the first group goes that has any.
+    /// Counts the agents that wait by group, then enters the first group that has any.
     fn count(&mut self) -> Result<Option<Decision>, String> {
         if self.memo.after.is_none() {
             self.memo.members = members(&self.counts);
@@ -100,7 +101,7 @@ impl Planning<'_> {
             let Some(id) = waiting.next() else {
                 self.memo.after = None;
                 if !left_out.skip.is_empty() {
-                    // They must be gone before the groups are.
+                    // The host must have left them out before the groups are entered.
                     return Ok(Some(left_out));
                 }
                 return Ok(self.counted());
@@ -138,7 +139,7 @@ impl Planning<'_> {
         self.enter_first()
     }
 
-    /// The first group goes in which agents wait.
+    /// Enters the first group in which agents wait.
     fn enter_first(&mut self) -> Option<Decision> {
         self.memo.after = None;
         match self.memo.groups.first() {
@@ -162,7 +163,7 @@ impl Planning<'_> {
         self.arguments.others == Others::Refuse && !self.arguments.order.contains(name)
     }
 
-    /// Why groups that are there may not be; none when all may.
+    /// The reason to abort if there are groups that are not in the order; none if all groups are allowed.
     fn refused(&self) -> Option<String> {
         let by = &self.arguments.by;
         let refused = self.memo.groups.0.iter().filter(|group| self.is_refused(&group.name));
@@ -183,7 +184,7 @@ impl Planning<'_> {
         name.map_err(|why| format!("agent {id}: {why}"))
     }
 
-    /// Starts the next agents of a group; when there are none, the group is over once all have ended.
+    /// Starts the next agents of a group. If there are none left, the group is over once all have ended.
     fn go_on(&mut self, name: &Name, batch: Batch) -> Result<Option<Decision>, String> {
         let mode = self.arguments.mode;
         let Some(group) = self.memo.groups.get_mut(name) else {
@@ -218,7 +219,7 @@ impl Planning<'_> {
         Ok(Some(Decision::new(next).start(start, &self.label(name, batch.number))))
     }
 
-    /// The next agents of a group that wait, at most `most`; and whether there are no more.
+    /// The next agents of a group that wait, at most `most`; and whether there are no more of them.
     fn find(&mut self, name: &Name, most: u32) -> Result<(Vec<String>, bool), String> {
         let mut found = Vec::new();
         let mut waiting = self.roster.agents_after(State::Pending, self.memo.after.clone());
@@ -237,19 +238,19 @@ impl Planning<'_> {
 
     /// A group is over.
     fn leave(&mut self, name: &Name) -> Option<Decision> {
-        // Those that were not found have left the cluster, or will be found when all are counted.
+        // Agents that were counted and not found have left the cluster, or will be found by the next count.
         if let Some(group) = self.memo.groups.get_mut(name) {
             group.waiting = 0;
         }
         self.memo.after = None;
-        // Also where nobody waits: agents that join after all wait for it too.
+        // The soak is set even if no agent waits: those that join later wait for it too.
         self.memo.soaked = self.input.now + self.arguments.soak.0 as f64;
         self.next_group()
     }
 
-    /// Counts again when agents joined, left or returned.
+    /// Enters the next group. Counts first if agents joined, left or returned.
     fn next_group(&mut self) -> Option<Decision> {
-        // While agents are gone, one may have left and another returned: the numbers tell nothing then.
+        // While agents are gone, one may have left and another one returned, so equal numbers prove nothing.
         let as_counted = self.memo.members == members(&self.counts) && self.counts.removed == 0;
         if as_counted && self.memo.groups.waiting() == self.counts.pending {
             return self.enter_first();
@@ -259,7 +260,7 @@ impl Planning<'_> {
         None
     }
 
-    /// `zone a 2`, the name cut so that the number is there.
+    /// For example `zone a 2`. The name is cut so that the number fits in.
     fn label(&self, name: &Name, number: u32) -> String {
         let number = format!(" {number}");
         let room = LABEL - number.len();
@@ -268,8 +269,8 @@ impl Planning<'_> {
     }
 }
 
-/// How many agents there are, and how many are left out: one that waited and left may return without
-/// waiting.
+/// The number of all agents, and of those that are left out. The second is needed as well: an agent that left
+/// while it waited may return as left out, which the first number does not show.
 fn members(counts: &Counts) -> (u32, u32) {
     let Counts { added, pending, running, done, failed, skipped, removed, selected: _ } = *counts;
     (added + pending + running + done + failed + skipped + removed, skipped)

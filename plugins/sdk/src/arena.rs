@@ -1,4 +1,5 @@
-//! An allocator for short lives.
+//! An allocator for plugins, whose instances live for one activation: it hardly frees memory, so it is small
+//! and fast.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::{Cell, UnsafeCell};
@@ -20,7 +21,7 @@ pub struct Arena {
     end: Cell<usize>,
 }
 
-// SAFETY: a plugin has one thread: the target has no others.
+// SAFETY: a plugin has only one thread, as the target has no others.
 unsafe impl Sync for Arena {}
 
 impl Default for Arena {
@@ -30,20 +31,20 @@ impl Default for Arena {
 }
 
 impl Arena {
-    /// An arena of which nothing is handed out.
+    /// An arena that has handed out nothing yet.
     pub const fn new() -> Self {
         let first = First(UnsafeCell::new([0; FIRST_BYTES]));
         Self { first, next: Cell::new(0), end: Cell::new(0) }
     }
 
-    /// Makes room for `bytes` at the end of the memory; false when the host refuses.
+    /// Makes room for `bytes` at the end of the memory; false if the host refuses.
     fn grow(&self, bytes: usize) -> bool {
         let pages = bytes.div_ceil(PAGE_BYTES);
         let before = core::arch::wasm32::memory_grow(0, pages);
         if before == usize::MAX {
             return false;
         }
-        // Nobody else grows the memory, so that the new pages follow those that were grown before.
+        // Nothing else grows the memory, so the new pages follow those of the last call.
         if before * PAGE_BYTES != self.end.get() {
             self.next.set(before * PAGE_BYTES);
         }

@@ -1,4 +1,4 @@
-//! What arguments often have: numbers of agents and lengths of time, written as in playbooks. Their
+//! Types that arguments often need: numbers of agents and lengths of time, written as in playbooks. Their
 //! errors say what was found and what was expected.
 
 use std::fmt;
@@ -7,8 +7,8 @@ use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
 
 use crate::span;
 
-/// How many agents at a time: a number from 1, or a share of them above 0% such as `10%` or `2.5%`. The number
-/// may be text (`"2"`), as it is where a parameter takes both.
+/// How many agents at a time: a number from 1, or a share of all agents above 0%, such as `10%` or `2.5%`.
+/// The number may be text (`"2"`), as in a parameter that takes both forms.
 ///
 /// In a JSON Schema it has both types, and the pattern [`size_pattern!`](crate::size_pattern):
 /// ```
@@ -21,7 +21,7 @@ use crate::span;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Size {
-    /// So many.
+    /// This number of agents.
     Count(u32),
     /// Hundredths of a percent.
     Share(u32),
@@ -31,7 +31,7 @@ impl Size {
     /// One agent.
     pub const ONE: Self = Self::Count(1);
 
-    /// The number of agents that this is, of `all`: rounded down, but never 0, so that a run goes on.
+    /// How many of `all` agents this is: rounded down, but never 0, so that a run goes on.
     ///
     /// # Example
     /// ```
@@ -73,8 +73,9 @@ impl Size {
     }
 }
 
-/// What a [`Size`](crate::arguments::Size) that is text looks like: as a regular expression, with no character
-/// that JSON escapes. The host says in words what it means.
+/// A regular expression for a [`Size`](crate::arguments::Size) that is written as text. It has no character
+/// that JSON escapes, so it can stand in a schema as it is. If a value does not match, the host says what is
+/// expected.
 #[macro_export]
 macro_rules! size_pattern {
     () => {
@@ -82,7 +83,7 @@ macro_rules! size_pattern {
     };
 }
 
-/// As it is written.
+/// Writes the size as in a playbook.
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -124,10 +125,11 @@ impl<'de> Deserialize<'de> for Size {
     }
 }
 
-/// A length of time in milliseconds, written as everywhere: `300ms`, `5m`, `1h30m`, `1d`, or `PT1H30M`.
+/// A length of time in milliseconds, written as everywhere in Replibook: `300ms`, `5m`, `1h30m`, `1d`, or
+/// `PT1H30M`.
 ///
-/// In a JSON Schema it has the type `string` and the format `length-of-time`, so that one which is wrong or too
-/// long is refused with the playbook:
+/// In a JSON Schema it has the type `string` and the format `length-of-time`, so that a length that is wrong
+/// or too long is refused with the playbook:
 /// ```json
 /// { "type": "string", "format": "length-of-time" }
 /// ```
@@ -135,7 +137,7 @@ impl<'de> Deserialize<'de> for Size {
 pub struct Length(pub u64);
 
 impl Length {
-    /// The longest one, as in playbooks: 49 days.
+    /// The longest length, the same as in playbooks: 49 days.
     pub const MAX: Self = Self(u32::MAX as u64);
 
     /// Reads a length of time of more than zero.
@@ -145,7 +147,7 @@ impl Length {
     }
 }
 
-/// In the one form in which lengths are written back: `1h30m`.
+/// Writes the length in its normal form: `1h30m`.
 impl fmt::Display for Length {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         span::write(f, self.0)

@@ -1,8 +1,9 @@
-//! Batches: which agents go at the same time.
+//! Batches: which agents go at the same time. Strategies that go in batches share this count, so that all of
+//! them treat a batch that is larger than a decision in the same way.
 
 use serde::{Deserialize, Serialize};
 
-/// When the next agents go.
+/// When the next agents are started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
@@ -13,7 +14,7 @@ pub enum Mode {
     Window,
 }
 
-/// The present batch: what one decision hands to the next.
+/// The present batch, which one decision hands to the next in its memo.
 ///
 /// # Example
 /// ```
@@ -32,14 +33,14 @@ pub enum Mode {
 pub struct Batch {
     /// Number of the last batch, from 1; 0 before the first.
     pub number: u32,
-    /// Agents that it may still start: one that is larger than a decision goes on in the decisions
-    /// right after it.
+    /// How many agents the batch may still start. A batch that is larger than one decision goes on in the
+    /// decisions right after it.
     pub left: u32,
 }
 
 impl Batch {
-    /// The batch that the next agents belong to, with what it may start of them now: `size` agents
-    /// at a time, of which `running` have not ended.
+    /// The batch that the next agents belong to, where `left` says how many of them may start now. `size`
+    /// agents go at a time, of which `running` have not ended.
     #[must_use]
     pub fn next(self, mode: Mode, size: u32, running: u32) -> Self {
         match mode {
@@ -50,8 +51,8 @@ impl Batch {
         }
     }
 
-    /// The batch after a decision started so many agents of it; `goes_on` when there may be more of
-    /// them that this decision could not start.
+    /// The batch after a decision has started `agents` agents of it. `goes_on` says whether more agents may
+    /// wait that this decision could not start.
     #[must_use]
     pub fn started(self, mode: Mode, agents: u32, goes_on: bool) -> Self {
         let left = match (mode, goes_on) {

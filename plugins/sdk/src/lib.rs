@@ -1,12 +1,12 @@
-//! A step or a strategy of Replibook as a plain function.
+//! Makes a step or a strategy of Replibook from a plain function.
 //!
-//! [`step!`] and [`strategy!`] make a component of a function whose arguments and result are types
-//! of serde. They read and write the JSON, give `?` an error that knows whether another attempt may
-//! go well, and turn a panic into an error with its message: `failing.fail` of the WIT has the host
-//! end the activation, since nothing can be caught on these targets.
+//! [`step!`] and [`strategy!`] make a component from a function whose arguments and result are serde types.
+//! They read and write the JSON, and give `?` an error that knows whether another attempt may succeed. A
+//! panic can't be caught on these targets, so its message goes to `failing.fail` of the WIT package, by which
+//! the host ends the activation with an error.
 //!
-//! What a function calls is a trait ([`step::Calls`], [`strategy::Calls`]), so that a test on any
-//! machine can answer it.
+//! The functions that a plugin can call are traits ([`step::Calls`], [`strategy::Calls`]), so that a test can
+//! answer them on any machine.
 
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
@@ -27,17 +27,17 @@ include!(concat!(env!("OUT_DIR"), "/bindings.rs"));
 /// Severity of a line of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
-    /// For who looks for a mistake.
+    /// For somebody who looks for a mistake.
     Debug,
-    /// What an operator reads.
+    /// For operators to read.
     Info,
-    /// What an operator should look at.
+    /// For operators to look into.
     Warn,
-    /// What went wrong.
+    /// Something went wrong.
     Error,
 }
 
-/// Reads the arguments of a plugin, or says what is wrong with them.
+/// Reads the arguments of a plugin. The error says what is wrong with them.
 fn arguments<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, String> {
     serde_json::from_str(text).map_err(|error| format!("failed to read the arguments: {error}"))
 }

@@ -1,7 +1,7 @@
-//! What makes a component of a function.
+//! The macros that make a component from a function.
 
-/// Makes the step of this crate of the function `run: fn(&Agent, Arguments) -> Result<R, StepError>`.
-/// The version is that of the crate; `arguments` is the JSON Schema of the arguments.
+/// Makes the step of this crate from the function `run: fn(&Agent, Arguments) -> Result<R, StepError>`. Its
+/// version is the crate's; `arguments` is the JSON Schema of the arguments.
 ///
 /// # Example
 /// ```
@@ -141,9 +141,9 @@ macro_rules! step {
     };
 }
 
-/// Makes the strategy of this crate of the function
-/// `plan: fn(&Roster, &Input, Arguments) -> Result<Decision, String>`. The version is that of the
-/// crate; `arguments` is the JSON Schema of the arguments.
+/// Makes the strategy of this crate from the function
+/// `plan: fn(&Roster, &Input, Arguments) -> Result<Decision, String>`. Its version is the crate's; `arguments`
+/// is the JSON Schema of the arguments.
 ///
 /// # Example
 /// ```
@@ -308,8 +308,9 @@ macro_rules! strategy {
     };
 }
 
-/// Takes memory from an arena that frees little, as a plugin lives for some tens of microseconds:
-/// growing the memory costs more than the whole of such a life. For plugins that work on little.
+/// Replaces the allocator by an arena that hardly frees memory. An instance of a plugin lives for some tens
+/// of microseconds, and growing its memory would take longer than all its work. It is for plugins that need
+/// little memory.
 #[macro_export]
 macro_rules! arena {
     () => {

@@ -1,5 +1,5 @@
-//! Lengths of time in milliseconds as people write them. The core of Replibook takes this file too, so that documents,
-//! command lines and plugins have one grammar.
+//! Lengths of time in milliseconds as people write them. The core of Replibook compiles this file too, so
+//! that documents, command lines and plugins have one grammar.
 
 use std::fmt;
 
@@ -7,13 +7,15 @@ use std::fmt;
 const UNITS: [(u64, &str); 5] =
     [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms")];
 
-/// Reads what jiff reads, if all units have a length, it does not go back, and nobody may mean something else.
+/// Reads what jiff reads, as long as all units have a fixed length, the length is not negative, and the text
+/// is not ambiguous.
 pub(crate) fn read(text: &str) -> Option<u64> {
     let span = text.parse().ok().filter(|_| !is_ambiguous(text))?;
     whole_millis(&span)
 }
 
-/// Whether people may mean something else: `10:30` a time of day, and `1,500s` fifteen hundred seconds.
+/// Whether the text may be meant otherwise: `10:30` as a time of day, and `1,500s` as fifteen hundred
+/// seconds.
 fn is_ambiguous(text: &str) -> bool {
     let mut pairs = text.as_bytes().windows(2);
     text.contains(':') || pairs.any(|pair| pair[0] == b',' && pair[1].is_ascii_digit())
@@ -39,7 +41,7 @@ fn whole_millis(span: &jiff::Span) -> Option<u64> {
     u64::try_from(sum?).ok()
 }
 
-/// Writes the one form in which a length is written back: `1h30m`, each unit that it has, the largest first.
+/// Writes the normal form of a length: `1h30m`, with each unit that it has, the largest first.
 pub(crate) fn write(f: &mut fmt::Formatter<'_>, millis: u64) -> fmt::Result {
     if millis == 0 {
         return f.write_str("0s");

@@ -1,4 +1,4 @@
-//! What a step is given, and what it returns.
+//! What a step is given, the calls that it may make, and what it returns.
 
 use std::time::Duration;
 
@@ -22,7 +22,8 @@ pub struct Input {
     pub stage: String,
     /// Name of the step.
     pub step: String,
-    /// Number of this attempt, from 1. An attempt that continues an earlier one sees the number of that one.
+    /// Number of this attempt, from 1. An attempt that continues an earlier one sees the earlier one's
+    /// number.
     pub attempt: u32,
     /// Attributes of the agent: a JSON object.
     pub attributes: String,
@@ -41,7 +42,7 @@ pub struct NodeInfo {
     pub node: String,
 }
 
-/// Why a call to the agent gave no result, with the agent's or the host's words.
+/// Why a call to the agent gave no result. The text is what the agent or the host said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AgentError {
     /// The action ended in `FAILED`.
@@ -56,7 +57,7 @@ pub enum AgentError {
     TimedOut(String),
     /// The playbook does not grant this call.
     NotGranted(String),
-    /// The arguments of the call are not valid, or its payload is not of the type asked for.
+    /// The arguments of the call are not valid, or the payload is not of the type that was asked for.
     Invalid(String),
 }
 
@@ -74,13 +75,13 @@ pub enum AgentError {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StepError {
-    /// May go well when tried again.
+    /// Another attempt may succeed.
     Retryable(String),
-    /// Will not go well when tried again.
+    /// Another attempt would fail in the same way.
     Permanent(String),
 }
 
-/// What happened to a call may not happen to the next one; what was refused will be again.
+/// What was refused will be refused again; everything else may go better in another attempt.
 impl From<AgentError> for StepError {
     fn from(error: AgentError) -> Self {
         match error {
@@ -104,7 +105,7 @@ impl From<serde_json::Error> for StepError {
 /// The imports of the world `step`, as the WIT has them.
 ///
 /// # Example
-/// In a test, a type of one's own answers:
+/// In a test, a type of your own answers:
 /// ```
 /// use std::cell::RefCell;
 /// use std::time::Duration;
@@ -217,7 +218,7 @@ impl<'a> Agent<'a> {
         self.calls.now() as u64
     }
 
-    /// Waits. What is longer than 49 days is cut.
+    /// Waits. A length of more than 49 days is cut to that.
     pub fn sleep(&self, length: Duration) {
         self.calls.sleep(millis(length));
     }

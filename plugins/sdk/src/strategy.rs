@@ -1,14 +1,14 @@
-//! What a strategy is given, and what it returns.
+//! What a strategy is given, the roster that it may ask, and what it returns.
 
 use serde::Serialize;
 use serde::de::{Deserialize, DeserializeOwned};
 
 use crate::Level;
 
-/// Identifiers that the roster gives at a time, at most.
+/// How many identifiers the roster gives at a time, at most.
 const PAGE: u32 = 1_000;
 
-/// What a strategy is asked with.
+/// What a strategy is given when it is asked for a decision.
 #[derive(Clone, Debug, Default)]
 pub struct Input {
     /// Name of the stage.
@@ -24,7 +24,7 @@ pub struct Input {
 }
 
 impl Input {
-    /// What [`Decision::remember`] kept last time; none at first.
+    /// What [`Decision::remember`] kept last time; none at the first decision.
     ///
     /// # Errors
     /// When the memo is not one of this type.
@@ -53,7 +53,7 @@ impl Input {
 /// State of an agent in the stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Joined while the run goes; not yet taken into the stage.
+    /// Joined during the run, and is not yet taken into the stage.
     Added,
     /// Waits to be started.
     Pending,
@@ -63,22 +63,22 @@ pub enum State {
     Done,
     /// A step failed.
     Failed,
-    /// Left out.
+    /// Left out, by the selection of the stage or by a decision.
     Skipped,
-    /// Left the cluster while the run goes.
+    /// Left the cluster during the run.
     Removed,
 }
 
 /// How many agents are in each state.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counts {
-    /// Joined, and not yet taken into the stage.
+    /// Joined during the run, and are not yet taken into the stage.
     pub added: u32,
     /// Wait to be started.
     pub pending: u32,
     /// In flight.
     pub running: u32,
-    /// Ended well.
+    /// Ended with all steps done.
     pub done: u32,
     /// Failed.
     pub failed: u32,
@@ -112,13 +112,12 @@ pub struct Details {
 /// What an agent said about its node when it was asked last.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NodeView {
-    /// Status of the node, for example `HEALTHY`; none when the agent did not answer, or was never
-    /// asked.
+    /// Status of the node, for example `HEALTHY`; none if the agent did not answer, or was never asked.
     pub status: Option<String>,
-    /// The whole of what it said: a JSON object; none when the status is none.
+    /// The whole of what the agent said: a JSON object; none if there is no status.
     pub node: Option<String>,
-    /// When it was asked, whether or not it answered, in milliseconds since the Unix epoch; none
-    /// when it never was.
+    /// When the agent was asked, even if it did not answer, in milliseconds since the Unix epoch; none if it
+    /// was never asked.
     pub seen_at: Option<f64>,
 }
 
@@ -140,7 +139,7 @@ pub trait Calls {
     fn log(&self, level: Level, message: &str);
 }
 
-/// The agents of the stage. It does not change while a plan is made.
+/// The agents of the stage. The roster does not change while a strategy makes its plan.
 ///
 /// # Example
 /// ```
@@ -186,7 +185,7 @@ impl<'a> Roster<'a> {
         self.calls.counts()
     }
 
-    /// The first agents in a state, at most `limit` and never more than 1,000.
+    /// The first agents in this state, at most `limit` and never more than 1,000.
     pub fn first(&self, state: State, limit: u32) -> Vec<String> {
         match limit {
             0 => Vec::new(),
@@ -194,14 +193,13 @@ impl<'a> Roster<'a> {
         }
     }
 
-    /// All agents in a state, in the order of the run; the host is asked for a page when it is
-    /// needed.
+    /// All agents in this state, in the order of the run. Pages are asked for only when they are needed.
     pub fn agents(&self, state: State) -> impl Iterator<Item = String> + use<'a> {
         self.agents_after(state, None)
     }
 
-    /// The same, of those that come after an agent of the run, whatever its own state: so a strategy
-    /// goes on where it stopped.
+    /// The agents in this state that come after `after` in the order of the run. That agent may be in any
+    /// state, so a strategy can go on where it stopped.
     pub fn agents_after(
         &self,
         state: State,
@@ -221,14 +219,14 @@ impl<'a> Roster<'a> {
         self.calls.details(id)
     }
 
-    /// What an agent said about its node when it was asked last; none for an identifier that is not
-    /// in the run.
+    /// What an agent said about its node when it was last asked; none for an identifier that is not in the
+    /// run.
     pub fn node(&self, id: &str) -> Option<NodeView> {
         self.calls.node(id)
     }
 
-    /// Has the host ask these agents about their nodes just before the next plan; at most 1,000 in
-    /// one plan.
+    /// Has the host ask these agents about their nodes just before the next plan; at most 1,000 agents in one
+    /// plan.
     ///
     /// # Errors
     /// For an identifier that is not in the run.
@@ -236,11 +234,11 @@ impl<'a> Roster<'a> {
         self.calls.refresh(ids)
     }
 
-    /// Whether a CEL expression holds for an agent, which it sees as the `select` of a stage does.
+    /// Whether a CEL expression holds for an agent. The expression sees what the `select` of a stage sees.
     ///
     /// # Errors
-    /// When the expression is not valid, has no value for this agent, or one that is not true or
-    /// false, and for an identifier that is not in the run.
+    /// If the expression is not valid, or its value for this agent is missing or neither true nor false; and
+    /// for an identifier that is not in the run.
     pub fn matches(&self, id: &str, expression: &str) -> Result<bool, String> {
         self.calls.matches(id, expression)
     }
@@ -251,18 +249,18 @@ impl<'a> Roster<'a> {
     }
 }
 
-/// What happens after the agents of the decision were started.
+/// What happens after the agents of the decision have been started.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Next {
-    /// Ask again when something changed.
+    /// Ask again when something has changed.
     Wait,
     /// Ask again at that moment, in milliseconds since the Unix epoch.
     WaitUntil(f64),
-    /// Pause the run with this message.
+    /// Pause the run with this message, until a person approves it.
     Approval(String),
     /// The stage is complete once the agents in flight have ended.
     Complete,
-    /// The run fails with this reason.
+    /// The run fails with this reason once the agents in flight have ended.
     Abort(String),
 }
 
@@ -281,25 +279,25 @@ pub enum Next {
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
-    /// Agents to start now.
+    /// Identifiers of the agents to start now.
     pub start: Vec<String>,
-    /// Agents to leave out, and why.
+    /// Identifiers of the agents to leave out, each with the reason.
     pub skip: Vec<(String, String)>,
-    /// What happens then.
+    /// What happens after they were started.
     pub next: Next,
-    /// What is handed back at the next plan.
+    /// Text that is handed back at the next plan.
     pub memo: String,
-    /// Label of the batch.
+    /// Label of the batch, which is shown to people.
     pub label: Option<String>,
 }
 
 impl Decision {
-    /// Starts nobody.
+    /// A decision that starts no agents.
     pub fn new(next: Next) -> Self {
         Self { start: Vec::new(), skip: Vec::new(), next, memo: String::new(), label: None }
     }
 
-    /// Starts these agents, in a batch of this label; it is cut after 63 characters.
+    /// Starts these agents in a batch with this label, which is cut after 63 characters.
     #[must_use]
     pub fn start(mut self, agents: Vec<String>, label: &str) -> Self {
         if !agents.is_empty() {
@@ -323,7 +321,7 @@ impl Decision {
         self
     }
 
-    /// Keeps this value for the next plan, which reads it with [`Input::memo`].
+    /// Keeps this value as JSON for the next plan, which reads it with [`Input::memo`].
     ///
     /// # Errors
     /// When it can't be written as JSON.

@@ -1,4 +1,5 @@
-//! The step `wait-healthy`: waits until the node has a wanted status, and returns the status found.
+//! The step `wait-healthy`: waits until the node has one of the wanted statuses, and returns the status that
+//! it found.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What holds after every commit, and at the end.
+//! What must hold after every commit, and at the end of a history.
 
 use std::collections::BTreeSet;
 
@@ -24,7 +24,7 @@ impl World {
                     runs += 1;
                     assert!(started.insert(agent), "{agent} was started twice");
                 }
-                // It was put back, or taken into the next stage.
+                // The agent was put back, or taken into the next stage.
                 Happened::Agent { agent, to: AgentState::Pending, .. } => {
                     started.remove(agent);
                 }
@@ -41,7 +41,7 @@ impl World {
                 && failure.is_some_and(|f| f.reason.as_str() != "cancelled")
         });
         let failed = failed.count();
-        // Those that failed and then left stay counted.
+        // Agents that failed and then left are still counted.
         let nobody_left = self.records().all(|record| record.left_at.is_none());
         if !stage.entering && nobody_left {
             assert_eq!(failed, stage.failures as usize);
@@ -55,7 +55,8 @@ impl World {
         assert_eq!(progress.finish_ts.is_some(), progress.status.is_final());
     }
 
-    /// Answers the strategy's question with a wait until the present moment; until when it got.
+    /// Answers the strategy's question with a wait that is over already. Returns the present moment, and the
+    /// one until which the run waits.
     pub(crate) fn wait_for_nothing(&mut self) -> (Timestamp, Timestamp) {
         self.decide_to(|decision, _| {
             decision.start.clear();
@@ -64,7 +65,7 @@ impl World {
         (self.now(), self.wake.unwrap())
     }
 
-    /// Nothing is outstanding: the run has ended, or a person has to do something and it says what.
+    /// Checks the world when nothing is outstanding: the run has ended, or waits for a person and says why.
     pub(crate) fn check_the_end(&self) {
         self.looks.check_the_past(&self.records, &self.events);
         let progress = self.progress();

@@ -8,7 +8,7 @@ use super::{World, view};
 use crate::refresh::some_agents;
 
 impl World {
-    /// A plain rolling strategy, or one that does all that a strategy may.
+    /// The decision of a plain rolling strategy, or of one that does everything that a strategy may.
     pub(super) fn decide(&mut self, max_start: u32) -> Decision {
         self.looks.asked(&self.machine);
         let roster: &dyn Roster = &self.machine;
@@ -37,7 +37,7 @@ impl World {
         decision
     }
 
-    /// Answers the strategy's question with a changed decision; why the run has its status then.
+    /// Answers the strategy's question with a changed decision. Returns why the run has its status then.
     pub(crate) fn decide_to(&mut self, change: impl Fn(&mut Decision, &Machine)) -> String {
         self.decide_with(change, vec![])
     }
@@ -56,13 +56,13 @@ impl World {
         self.progress().reason.clone().map(|reason| reason.message).unwrap_or_default()
     }
 
-    /// Answers what agents were asked for the strategy, which is asked then.
+    /// Answers for the agents that were asked for the strategy, which is then asked.
     pub(crate) fn answer_refresh(&mut self, answers: Input) {
         self.give_refresh(answers);
         self.start();
     }
 
-    /// Answers what agents were asked for the strategy.
+    /// Answers for the agents that were asked for the strategy.
     pub(crate) fn give_refresh(&mut self, answers: Input) {
         self.effects.retain(|effect| !matches!(effect, Effect::Refresh(_)));
         self.apply(answers);

@@ -13,7 +13,7 @@ impl World {
         }
     }
 
-    /// Performs all effects but calls to agents, until only those are left.
+    /// Performs all effects except calls to agents, until only those are left.
     pub(crate) fn until_calls(&mut self) {
         let is_call = |effect: &Effect| matches!(effect, Effect::Perform(_));
         while let Some(next) = self.effects.iter().position(|effect| !is_call(effect)) {
@@ -21,7 +21,7 @@ impl World {
         }
     }
 
-    /// Performs all that is outstanding now, and not what comes of it.
+    /// Performs everything that is outstanding now, but not what follows from it.
     pub(crate) fn perform_all(&mut self) {
         for _ in 0..self.effects.len() {
             self.now += 10;
@@ -29,7 +29,7 @@ impl World {
         }
     }
 
-    /// Goes on until so many actions are out.
+    /// Goes on until `count` actions are in flight.
     pub(crate) fn until_in_flight(&mut self, count: usize) {
         let out = |effects: &[Effect]| {
             effects.iter().filter(|effect| matches!(effect, Effect::Perform(_))).count()
@@ -45,7 +45,7 @@ impl World {
         self.lines.values()
     }
 
-    /// Some time passes.
+    /// Lets some time pass.
     pub(crate) fn tick(&mut self) {
         self.now += 10;
     }
@@ -54,7 +54,7 @@ impl World {
         self.now()
     }
 
-    /// Has the lines removed that are to go.
+    /// Removes the lines of the log that the machine wants to have removed.
     pub(crate) fn forget_all(&mut self) {
         let is_forget = |effect: &Effect| matches!(effect, Effect::Forget(_));
         while let Some(next) = self.effects.iter().position(is_forget) {
@@ -65,7 +65,7 @@ impl World {
         }
     }
 
-    /// Lines that are committed.
+    /// Adds lines that are committed.
     pub(super) fn take_lines(&mut self, lines: Vec<LogLine>) {
         for line in lines {
             let agent = line.agent.clone().unwrap_or_else(|| AgentId::from(""));
@@ -74,7 +74,7 @@ impl World {
         }
     }
 
-    /// Lines that are removed.
+    /// Removes these lines.
     pub(super) fn forget_lines(&mut self, lines: &[OldLines]) {
         let is_gone = |line: &LogLine, gone: &OldLines| {
             line.level == gone.level

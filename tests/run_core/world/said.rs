@@ -1,4 +1,4 @@
-//! Agents that say what a test makes them say, as it comes.
+//! Agents that answer exactly what a test makes them answer.
 
 use replibook_core::run::{
     Answer, AttemptKey, Call, Effect, Input, KeptNode, Member, Perform, Writes,
@@ -7,7 +7,7 @@ use replibook_core::run::{
 use super::World;
 use crate::door::{action_said, fits, node_said};
 
-/// Bytes that a store counts for a commit: those of its documents besides the run, as JSON.
+/// How many bytes a store counts for a commit: all its documents except the run, as JSON.
 pub(super) fn bytes(writes: &Writes) -> usize {
     fn of<T: serde::Serialize>(documents: &[T]) -> usize {
         documents.iter().map(|document| serde_json::to_string(document).unwrap().len()).sum()
@@ -16,7 +16,7 @@ pub(super) fn bytes(writes: &Writes) -> usize {
     of(records) + of(journals) + of(logs) + of(events) + of(commands)
 }
 
-/// Documents of a commit by kind, and their bytes.
+/// How many documents of each kind a commit has, and their bytes, as text.
 pub(super) fn in_kinds(writes: &Writes) -> String {
     fn of<T: serde::Serialize>(documents: &[T]) -> (usize, usize) {
         let bytes = documents.iter().map(|d| serde_json::to_string(d).unwrap().len());
@@ -27,7 +27,7 @@ pub(super) fn in_kinds(writes: &Writes) -> String {
 }
 
 impl World {
-    /// What an agent says next, where that is not what the work needs.
+    /// The next answer of an agent; none if it is what the work needs.
     pub(super) fn said(&mut self) -> Option<Vec<u8>> {
         (!self.says.is_empty()).then(|| {
             self.says.rotate_left(1);
@@ -35,7 +35,7 @@ impl World {
         })
     }
 
-    /// What an agent says of itself at the start of a stage, as far as the driver keeps it.
+    /// Sets what an agent says about itself at the start of a stage, as far as the driver keeps it.
     pub(super) fn say_at_start(&mut self, member: &mut Member) {
         let Some(Ok(node)) = self.said().map(|body| node_said(&body)) else { return };
         if fits(&node) {
@@ -43,7 +43,7 @@ impl World {
         }
     }
 
-    /// What it says to a call.
+    /// What the agent answers to a call.
     pub(super) fn said_of(&mut self, what: &Call) -> Option<Answer> {
         let body = self.said()?;
         Some(match what {
@@ -52,7 +52,7 @@ impl World {
         })
     }
 
-    /// Performs effects until a step is to be activated; which attempt.
+    /// Performs effects until a step is to be activated. Returns its attempt.
     pub(crate) fn until_activation(&mut self) -> AttemptKey {
         let key = |effect: &Effect| match effect {
             Effect::Activate(activate) => Some(activate.key),
@@ -67,7 +67,7 @@ impl World {
         }
     }
 
-    /// The first call to an agent that is out.
+    /// The first call to an agent that is in flight.
     pub(crate) fn first_call(&self) -> &Perform {
         let call = |effect: &'_ Effect| matches!(effect, Effect::Perform(_));
         let Some(Effect::Perform(perform)) = self.effects.iter().find(|effect| call(effect)) else {
@@ -76,7 +76,7 @@ impl World {
         perform
     }
 
-    /// Answers it.
+    /// Answers the first call to an agent that is in flight.
     pub(crate) fn answer_first_call(&mut self, answer: Answer) {
         let (key, call) = (self.first_call().key, self.first_call().call);
         let is_it = |effect: &Effect| matches!(effect, Effect::Perform(p) if p.key == key && p.call == call);
@@ -84,7 +84,8 @@ impl World {
         self.apply(Input::Answered { key, call, answer });
     }
 
-    /// Takes the run up as a store of an earlier version has it, which does not say how many were selected.
+    /// Takes the run up from the store of an earlier version, in which it is not recorded how many agents
+    /// were selected.
     pub(crate) fn take_up_without_selected(&mut self) {
         self.run.progress.selected = 0;
         self.crash();

@@ -1,8 +1,8 @@
-//! What strategies see.
+//! What strategies see, as text that can be compared.
 
 use replibook_core::run::{AgentRecord, AgentState, Roster};
 
-/// All that a strategy can see of a roster.
+/// Everything that a strategy can see of a roster, as text.
 pub(crate) fn view<'a>(
     roster: &dyn Roster,
     agents: impl Iterator<Item = &'a AgentRecord>,

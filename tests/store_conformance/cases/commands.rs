@@ -1,4 +1,4 @@
-//! Commands.
+//! Commands: kept once, found by the engine that has the run, and answered.
 
 use replibook_core::run::{CommandOutcome, EngineId, Millis, Writes};
 use replibook_store::Put;
@@ -26,7 +26,7 @@ pub(crate) async fn a_command_is_kept_once(on: Fixture) {
     assert_eq!(on.store.command(first.id).await.unwrap(), Some(first.clone()));
     assert_eq!(on.store.command(command(8, run_id(1), on.now()).id).await.unwrap(), None);
 
-    // Whatever became of it.
+    // The first outcome stays, whatever comes later.
     let lease = on.claim("e").await;
     let refused = CommandOutcome::Refused { reason: "not now".to_owned() };
     let done = replibook_core::run::Command { outcome: Some(refused), ..first.clone() };

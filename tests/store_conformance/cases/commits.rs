@@ -1,4 +1,4 @@
-//! Commits.
+//! Commits: all or nothing, in order, fenced, and bounded.
 
 use replibook_core::run::{
     AgentState, Answer, Answered, CallName, CommandOutcome, Happened, LogLevel, RunId, RunStatus,
@@ -15,7 +15,7 @@ const _: () = assert!(
     "tests/run_core/world.rs has runs commit so much"
 );
 
-/// All that a store has of a run, apart from the run's first event.
+/// Everything that a store has of a run, except the run's first event.
 async fn all(store: &dyn Store, run: RunId) -> Writes {
     let mut commands = vec![];
     if let Some(command) = store.command(one_of_each(run).commands[0].id).await.unwrap() {
@@ -41,7 +41,7 @@ pub(crate) async fn a_commit_writes_every_kind_of_document(on: Fixture) {
     let writes = one_of_each(run_id(1));
     on.store.commit(lease.run, lease.epoch, &writes).await.unwrap();
     assert_has(&*on.store, run_id(1), &writes).await;
-    // Nothing of it belongs to another run.
+    // Another run has nothing of it.
     let other = all(&*on.store, run_id(2)).await;
     assert_eq!((other.records.len(), other.events.len(), other.logs.len()), (0, 0, 0));
 }
@@ -147,7 +147,8 @@ pub(crate) async fn commits_at_the_same_time_do_not_disturb_each_other(on: Fixtu
     let commits = leases.into_iter().map(|lease| {
         let store = on.store.clone();
         tokio::spawn(async move {
-            // Every third has lost its run, and two go for the same one.
+            // For every third run the epoch is wrong, so its commits are fenced. Each run gets two commits at
+            // once.
             let n = lease.run.0.as_u128();
             let epoch = if n % 3 == 0 { lease.epoch + 1 } else { lease.epoch };
             let mut writes = one_of_each(lease.run);

@@ -1,4 +1,4 @@
-//! Documents that somebody damaged: each is reported, and nothing else fails because of it.
+//! Documents that somebody has damaged: each is reported, and no other document fails because of it.
 
 use std::fmt::Debug;
 
@@ -12,7 +12,7 @@ use crate::samples::{
     cluster, command, key, line, new_run, one_of_each, page, playbook, plugin, record, run_id,
 };
 
-/// Runs number 1 and 2, each with a document of every kind.
+/// Creates runs number 1 and 2, each with a document of every kind.
 async fn two_runs(on: &Fixture) -> u64 {
     for n in [1, 2] {
         on.store.create_run(&new_run(n)).await.unwrap();
@@ -32,7 +32,7 @@ fn is_damaged<T: Debug>(result: Result<T>) {
     assert!(!error.retryable());
 }
 
-/// The keys of the documents that can't be read; each must be named by its kind.
+/// The keys of the documents that can't be read. Each error must name the kind of document.
 fn damaged<T: Debug>(found: Found<T>, kind: &str) -> Vec<String> {
     let damaged = found.into_iter().filter_map(std::result::Result::err);
     let key = |damage: replibook_store::Damage| {
@@ -79,7 +79,7 @@ pub(crate) async fn a_damaged_record_is_said_in_its_place_and_nothing_else_fails
         assert_eq!(store.journals(other, None, None, 9).await.unwrap().len(), 1);
         assert_eq!(store.logs(other, None, None, 9).await.unwrap().len(), 1);
     }
-    // What is written anew can be read.
+    // A document that is written again can be read.
     store.commit(run, epoch, &one_of_each(run)).await.unwrap();
     assert_eq!(store.records(run, None, None, 9).await.unwrap().len(), 1);
     assert_eq!(store.events(run, 0, 9).await.unwrap().len(), 2);
@@ -185,7 +185,7 @@ pub(crate) async fn damaged_objects_are_mended_by_putting_them_anew(on: Fixture)
         is_damaged(store.playbook("restart", Some(version)).await);
         let error = store.put_playbook(&changed).await.unwrap_err();
         assert!(matches!(error, StoreError::Conflict { .. }), "{error}");
-        // What is taken back is as it was before.
+        // What is rolled back is as it was before.
         let both = [Object::Playbook(kept.clone()), Object::Playbook(changed.clone())];
         store.put_all(&both).await.unwrap_err();
         is_damaged(store.playbook("restart", Some(version)).await);

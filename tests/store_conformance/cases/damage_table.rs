@@ -1,4 +1,5 @@
-//! Every kind of document, damaged in every way: a typed error, found by a check, and in nobody\'s way.
+//! Every kind of document, damaged in every way: reading it is a typed error, a check finds it, and nothing
+//! else is held up.
 
 use replibook_core::playbook::Concurrency::Allow;
 use replibook_core::run::{AgentSeq, AgentState, EngineId, RunStatus, TroubleCode};
@@ -16,7 +17,8 @@ fn engine() -> EngineId {
     EngineId("e".to_owned())
 }
 
-/// The runs of the table: the first has a document of every kind and the lock, the last one is in trouble.
+/// Number of the last run of the table, which is in trouble. The first run has a document of every kind, and
+/// the lock.
 const RUNS: u128 = 6;
 
 async fn a_store_with_everything(on: &Fixture) {
@@ -39,7 +41,7 @@ async fn a_store_with_everything(on: &Fixture) {
     store.put_cluster(&cluster("a", "x")).await.unwrap();
 }
 
-/// What is damaged, where a check finds it, and the number of its run.
+/// The damaged document, the place where a check finds it, and the number of its run.
 fn table(on: &Fixture) -> Vec<(Damaged, &'static str, Option<u128>)> {
     let run = run_id(1);
     let of_line = LogCursor::of(&line(run, 2, Some(0), 0));
@@ -64,7 +66,7 @@ fn table(on: &Fixture) -> Vec<(Damaged, &'static str, Option<u128>)> {
     ]
 }
 
-/// Reads the document; none if the store makes up for it.
+/// Reads the document; none if the store makes up for the damage.
 async fn read(on: &Fixture, what: &Damaged) -> Option<Result<()>> {
     let store = &on.store;
     Some(match what {
@@ -112,7 +114,7 @@ pub(crate) async fn every_damaged_document_is_a_typed_error_and_found_by_a_check
             assert!(found.count() > 0, "{what:?} {way}: {:?}", checked.flaws);
         }
     }
-    // Leases know nothing of any of it, and neither does who lists.
+    // Neither leases nor lists are affected by any of the damage.
     on.clock.advance(LEASE);
     on.store.sweep(100).await.unwrap();
     assert_eq!(on.store.claim(&engine(), 100).await.unwrap().len() as u128, RUNS);
@@ -121,7 +123,7 @@ pub(crate) async fn every_damaged_document_is_a_typed_error_and_found_by_a_check
     assert_eq!(listed.unwrap().runs.len() as u128, RUNS);
 }
 
-/// Whatever of the run that has the lock is damaged, or of the lock, and in whatever way.
+/// Whatever is damaged of the lock, and in whatever state its run is.
 pub(crate) async fn a_damaged_lock_is_given_to_nobody_else(on: Fixture) {
     let store = &on.store;
     for way in 0..WAYS {
@@ -150,7 +152,7 @@ pub(crate) async fn a_damaged_lock_is_given_to_nobody_else(on: Fixture) {
     }
 }
 
-/// Nobody can claim such a run at once: whoever has it may be at work on it.
+/// Such a run can't be claimed at once: the engine that has it may still be at work.
 pub(crate) async fn a_damaged_lease_holds_up_no_other_and_is_mended(on: Fixture) {
     let store = &on.store;
     for way in 0..LEASE_WAYS {
@@ -180,7 +182,7 @@ pub(crate) async fn a_damaged_lease_holds_up_no_other_and_is_mended(on: Fixture)
     }
 }
 
-/// A queue goes on once the run before is given up, whatever of it is damaged.
+/// Whatever document of the damaged run it is.
 pub(crate) async fn a_queue_goes_on_once_a_damaged_run_is_given_up(on: Fixture) {
     let store = &on.store;
     let mut number = 100;
@@ -228,7 +230,7 @@ pub(crate) async fn the_lock_of_a_cluster_goes_with_the_cluster(mut on: Fixture)
     assert!(on.store.delete_cluster("other").await.unwrap());
     on.store.delete_cluster("mongo-eu").await.unwrap_err();
     assert_eq!(on.locks().await, ["mongo-eu"], "that of a run which goes on stays");
-    // Earlier versions left them.
+    // Earlier versions left such locks behind.
     if on.leave_lock("gone", run_id(1)).await && on.leave_lock("gone-too", run_id(7)).await {
         on.reopen(crate::backends::options()).await.unwrap();
         assert_eq!(on.locks().await, ["mongo-eu"]);

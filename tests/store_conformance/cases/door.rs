@@ -1,4 +1,4 @@
-//! What agents say, at the bounds of what comes in.
+//! What agents say, as large as the door lets it in: each back end has to keep it.
 
 use replibook_core::door::bounds::{KEY_BYTES, NODE, PAYLOAD};
 use replibook_core::door::{Bounds, error_message, read_action, read_node};
@@ -15,13 +15,14 @@ use crate::samples::{journal, key, new_run, only, progress, record, run_id};
 
 const ID: Uuid = Uuid::from_u128(7);
 
-/// JSON as text that is at one of these bounds each, with so much of each taken by what stands around it.
+/// Texts of JSON that reach one of these bounds each. `around` is what the document around them takes of each
+/// bound.
 fn at_bounds(bounds: &Bounds, around: &Bounds) -> Vec<String> {
     let (bytes, depth) = (bounds.bytes - around.bytes, bounds.depth - around.depth);
     let values = bounds.values - around.values;
     let text = bounds.text.min(bytes - 2);
     let quoted = |piece: &str, bytes: usize| format!("\"{}\"", piece.repeat(bytes / piece.len()));
-    // In JSON as bytes, and then as text in memory.
+    // Limited as bytes of JSON, and then as a text in memory.
     let escaped = format!("\"{}\"", r"\u0000".repeat(text.min((bytes - 2) / 6)));
     let names = ["$", ".", "é", "a.$b", "😀"].map(|piece| quoted(piece, KEY_BYTES));
     let keys = names.map(|key| format!("{key}:1")).join(",");

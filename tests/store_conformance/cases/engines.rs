@@ -1,4 +1,4 @@
-//! What engines say of themselves.
+//! What engines say about themselves, and which of them are drained.
 
 use replibook_core::run::{EngineId, Millis};
 use replibook_store::{ENGINE_KEPT, Engine, EngineReport};
@@ -66,7 +66,7 @@ pub(crate) async fn an_engine_is_drained_until_it_is_undrained(on: Fixture) {
     let again = on.store.drain_engine(&id, true, Some("bob"), Some("lunch")).await.unwrap();
     assert_eq!(again, Some(drained), "it was asked for already");
 
-    // What an engine says of itself does not end it.
+    // A report of the engine does not end the draining.
     let said = on.store.put_engine(&report("a", 1)).await.unwrap();
     assert_eq!((said.report.runs, said.draining), (1, Some(draining)));
     let undrained = on.store.drain_engine(&id, false, None, None).await.unwrap().unwrap();

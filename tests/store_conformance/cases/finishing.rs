@@ -8,7 +8,7 @@ use crate::samples::{
     command, event, finished, finishing, line, new_run, one_of_each, only, page, record, run_id,
 };
 
-/// The `finish_ts` of everything but the run, by kind.
+/// The `finish_ts` of everything except the run, by kind.
 async fn stamps(store: &dyn Store, run: RunId) -> Vec<(&'static str, Option<Timestamp>)> {
     let mut stamps = vec![];
     let mut add = |kind, finish_ts| stamps.push((kind, finish_ts));
@@ -47,11 +47,11 @@ pub(crate) async fn every_kind_of_record_gets_its_finish_ts_and_the_run_last(on:
     let found = store.run(run).await.unwrap().unwrap();
     assert_eq!(found.progress.finish_ts, None, "the run comes last");
 
-    // What has its stamp keeps it.
+    // A document that has its stamp keeps it.
     assert_eq!(store.stamp(run, lease.epoch, on.now()).await.unwrap(), 0);
     assert_eq!(stamps(&**store, run).await, all);
 
-    // What is written later carries it.
+    // Documents that are written later get the same stamp.
     let mut last = only(finished(at));
     last.events = vec![event(run, 9)];
     last.events[0].finish_ts = Some(at);
@@ -97,7 +97,7 @@ pub(crate) async fn stamping_needs_the_lease(on: Fixture) {
     assert_eq!(stamps(&*on.store, lease.run).await, [("event", None)]);
 }
 
-/// Run number 1, finished now, with one record of each kind; and run number 2, which goes on.
+/// Run number 1, which has finished now with one document of each kind, and run number 2, which goes on.
 async fn one_finished_one_going(on: &Fixture) {
     for n in [1, 2] {
         let mut new = new_run(n);
@@ -135,10 +135,10 @@ pub(crate) async fn expired_documents_are_never_returned(on: Fixture) {
     let error = store.commit(run, 1, &one_of_each(run)).await.unwrap_err();
     assert!(matches!(error, StoreError::Fenced { .. }), "{error}");
 
-    // Pages are full of what is still there.
+    // A page is filled with documents that are still there.
     let listed = store.runs(&Default::default(), &page(None, 1)).await.unwrap();
     assert_eq!(listed.len(), 1);
-    // Its key is free.
+    // The key of the expired run is free again.
     let mut new = new_run(3);
     new.idempotency_key = Some("1".to_owned());
     assert_eq!(store.create_run(&new).await.unwrap(), Created::New(run_id(3)));
@@ -151,7 +151,8 @@ pub(crate) async fn expired_documents_are_swept_within_the_limit(on: Fixture) {
     assert_eq!(store.sweep(100).await.unwrap(), 0);
     on.clock.advance(Millis(1));
     assert_eq!(store.sweep(0).await.unwrap(), 0);
-    // A back end that removes by itself has nothing to do here; what it may do is bounded.
+    // A back end whose server removes documents by itself has nothing to do here. What one call removes is
+    // bounded.
     let mut removed = vec![];
     while removed.last() != Some(&0) {
         removed.push(store.sweep(4).await.unwrap());

@@ -1,4 +1,4 @@
-//! Reading what belongs to a run.
+//! Reading what belongs to a run: records, journals, events and lines, in pages and in order.
 
 use replibook_core::run::{
     AgentId, AgentSeq, AgentState, AttemptKey, EngineId, LogLevel, LogLine, OldLines, Writes,
@@ -73,7 +73,7 @@ pub(crate) async fn journals_are_read_in_order_of_their_keys(on: Fixture) {
 }
 
 pub(crate) async fn log_lines_are_read_in_order(on: Fixture) {
-    // Of event 2: the strategy, then the agents by name; then event 10.
+    // Lines of event 2: the strategy's first, then the agents' by name. Then those of event 10.
     let sorted = |run| {
         vec![
             line(run, 2, None, 0),
@@ -150,7 +150,7 @@ pub(crate) async fn old_lines_are_removed_by_level_in_bounded_parts(on: Fixture)
 }
 
 pub(crate) async fn lines_of_early_versions_are_the_oldest(on: Fixture) {
-    // They have no number.
+    // These lines belong to no attempt.
     let lines = |run| vec![line(run, 2, None, 1), line(run, 7, None, 1)];
     with(&on, |run| Writes { logs: lines(run), ..Writes::default() }).await;
     let (run, lease) = (run_id(1), on.store.renew(&EngineId("e".to_owned())).await.unwrap());

@@ -1,4 +1,4 @@
-//! Leases.
+//! Leases: one engine at a time, with an epoch that grows, and who may claim a run.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::backends::{Fixture, LEASE};
 use crate::samples::{finished, new_run, only, progress, run_id};
 use crate::wait;
 
-/// How long it may take until what was passed by is claimed.
+/// How long it may take until runs that were passed over are claimed.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 fn engine(name: &str) -> EngineId {
@@ -81,7 +81,7 @@ pub(crate) async fn a_run_is_taken_over_when_its_lease_has_expired(on: Fixture) 
     assert!(!fenced(&on, &second).await);
     assert_eq!(on.store.renew(&engine("a")).await.unwrap(), []);
 
-    // An engine that comes back to its own run gets a new epoch as well.
+    // An engine that takes its own run again gets a new epoch too.
     on.clock.advance(LEASE);
     let third = on.claim("b").await;
     assert!(third.epoch > second.epoch);
@@ -134,13 +134,13 @@ pub(crate) async fn a_run_that_needs_a_newer_engine_is_left_alone(on: Fixture) {
     }
     let leases = on.store.claim(&engine("a"), 9).await.unwrap();
     assert_eq!(numbers(&leases), [2, 3]);
-    // A newer engine had it, and wrote something new.
+    // A newer engine has had the run, and has written something new.
     let newer = Progress { needs: KNOWN_FORMAT + 1, ..progress(RunStatus::Running, on.now()) };
     on.store.commit(leases[0].run, leases[0].epoch, &only(newer.clone())).await.unwrap();
     on.store.release_all(&engine("a")).await.unwrap();
     let leases = on.store.claim(&engine("b"), 9).await.unwrap();
     assert_eq!(numbers(&leases), [3]);
-    // It is shown all the same.
+    // The run is still shown.
     let shown = on.store.run(run_id(2)).await.unwrap().unwrap();
     assert_eq!(shown.progress, newer);
 }
@@ -152,7 +152,7 @@ pub(crate) async fn finished_runs_are_neither_claimed_nor_renewed(on: Fixture) {
     assert_eq!(on.store.renew(&engine("a")).await.unwrap(), []);
     on.clock.advance(LEASE);
     assert_eq!(on.store.claim(&engine("b"), 10).await.unwrap(), []);
-    // The last commit can still be repeated when its answer was lost.
+    // The last commit can still be repeated if its answer was lost.
     on.store.commit(lease.run, lease.epoch, &only(finished(on.now()))).await.unwrap();
 }
 
@@ -166,7 +166,7 @@ pub(crate) async fn two_engines_never_claim_the_same_run(on: Fixture) {
     for claim in claims.collect::<Vec<_>>() {
         claimed.extend(numbers(&claim.await.unwrap()));
     }
-    // A run that others are about to claim is passed by. If none of them gets it, it goes with the next claim.
+    // A run that others are about to claim is passed over. If none of them gets it, a later claim does.
     wait::until("all runs to be claimed", DEADLINE, async || {
         claimed.extend(numbers(&on.store.claim(&engine("next"), 40).await.unwrap()));
         (claimed.len() >= 40).then_some(())

@@ -1,4 +1,4 @@
-//! The locks of clusters.
+//! The locks of clusters: one run at a time, in the order of creation.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ fn engine(name: &str) -> EngineId {
     EngineId(name.to_owned())
 }
 
-/// Creates queued runs with these numbers, and claims them all; oldest first.
+/// Creates queued runs with these numbers, and claims all of them. Returns the leases, oldest run first.
 async fn queue(on: &Fixture, runs: impl IntoIterator<Item = u128>) -> Vec<Lease> {
     for n in runs {
         create(on, n, Queue, RunStatus::Pending).await.unwrap();
@@ -71,11 +71,11 @@ pub(crate) async fn queued_runs_get_a_cluster_in_the_order_of_their_creation(on:
     assert_eq!(lock(&on, &leases[1]).await, waits(1, 0));
     assert_eq!(lock(&on, &leases[0]).await, Locked::Held);
     set(&on, &leases[0], RunStatus::Running).await;
-    // The one that goes is not counted with those that are queued.
+    // The run that has the lock is not counted among the queued ones.
     assert_eq!(lock(&on, &leases[3]).await, waits(1, 2));
     finish(&on, &leases[0]).await;
     assert_eq!(lock(&on, &leases[3]).await, waits(2, 1));
-    // One that is cancelled in the queue holds up nobody, whether it had the lock or not.
+    // A run that is cancelled in the queue holds up no other, whether it had the lock or not.
     on.store.commit(run_id(3), leases[2].epoch, &only(finishing(on.now()))).await.unwrap();
     assert_eq!(lock(&on, &leases[3]).await, waits(2, 0));
     assert_eq!(lock(&on, &leases[1]).await, Locked::Held);
@@ -89,10 +89,11 @@ pub(crate) async fn only_runs_that_wait_for_the_same_cluster_are_queued_before_o
     let elsewhere = new_run_on("other", 3, Queue, RunStatus::Pending);
     on.store.create_run(&elsewhere).await.unwrap();
     let leases = queue(&on, [4, 5]).await;
-    // Not approved yet, no need of the lock, another cluster, younger.
+    // The others are not approved yet, need no lock, are on another cluster, or are younger.
     assert_eq!(lock(&on, &leases[3]).await, Locked::Held);
     assert_eq!(lock(&on, &leases[2]).await, Locked::Held);
-    // Once approved, it has its place by its creation, behind the one that has the lock.
+    // Once approved, the run's place follows from its creation, except that it comes after the one that has
+    // the lock.
     set(&on, &leases[0], RunStatus::Pending).await;
     assert_eq!(lock(&on, &leases[0]).await, waits(4, 0));
     assert_eq!(lock(&on, &leases[4]).await, waits(4, 1));
@@ -104,7 +105,7 @@ pub(crate) async fn only_runs_that_wait_for_the_same_cluster_are_queued_before_o
 pub(crate) async fn a_lock_outlives_the_lease_and_goes_with_the_run(on: Fixture) {
     let leases = queue(&on, [1, 2]).await;
     assert_eq!(lock(&on, &leases[0]).await, Locked::Held);
-    // The engine dies; another one takes over both.
+    // The engine dies, and another one takes over both runs.
     on.clock.advance(LEASE);
     let taken = on.store.claim(&engine("b"), 10).await.unwrap();
     assert_eq!(lock(&on, &taken[1]).await, waits(1, 0));
@@ -137,7 +138,7 @@ pub(crate) async fn a_lock_is_given_only_under_the_lease(on: Fixture) {
     fenced(run_id(1), first.epoch).await;
     on.store.release(run_id(1), second.epoch).await.unwrap();
     fenced(run_id(1), second.epoch).await;
-    // None of these took it.
+    // None of these took the lock.
     let third = queue(&on, [0]).await;
     assert_eq!(lock(&on, &third[0]).await, Locked::Held);
 }
@@ -154,7 +155,7 @@ pub(crate) async fn no_more_than_so_many_that_are_queued_are_counted(on: Fixture
     assert_eq!(lock(&on, &leases[MAX_QUEUED as usize + 3]).await, waits(0, MAX_QUEUED));
 }
 
-/// One question for all that wait says what each of them would be told.
+/// One call tells all runs that wait what each of them would be told alone.
 pub(crate) async fn queues_of_several_clusters_are_asked_for_at_once(on: Fixture) {
     let most = u128::from(MAX_QUEUED);
     let leases = queue(&on, 10..most + 20).await;
@@ -191,7 +192,7 @@ pub(crate) async fn queues_of_several_clusters_are_asked_for_at_once(on: Fixture
     assert!(on.store.queues(&[]).await.unwrap().is_empty());
 }
 
-/// Engines that ask at once: the lock is given to one run after another, each of them once.
+/// The lock goes to one run after another, and to each of them once.
 pub(crate) async fn engines_that_ask_at_once_never_get_a_lock_twice(on: Fixture) {
     const RUNS: u128 = 6;
     let leases = queue(&on, 0..RUNS).await;
@@ -206,7 +207,7 @@ pub(crate) async fn engines_that_ask_at_once_never_get_a_lock_twice(on: Fixture)
             let (run, answer) = ask.await.unwrap();
             held.extend((answer == Locked::Held).then_some(run));
         }
-        // Who had it before has finished, and may ask as well as it likes.
+        // Runs that had it before have finished, and may ask again.
         held.retain(|run| run.0.as_u128() >= turn);
         assert_eq!(held, [run_id(turn); 2]);
         finish(&on, &leases[usize::try_from(turn).unwrap()]).await;
@@ -232,7 +233,7 @@ pub(crate) async fn a_run_that_rejects_a_busy_cluster_is_created_with_its_lock_o
     assert_eq!(on.store.create_run(&new).await.unwrap(), Created::Before(run_id(5)));
     refused(6, 5, "another one that rejects was created").await;
 
-    // An older one that is approved now can't overtake it.
+    // An older run that is approved now can't overtake it.
     let leases = on.store.claim(&engine("e"), 10).await.unwrap();
     set(&on, &leases[1], RunStatus::Pending).await;
     assert_eq!(lock(&on, &leases[1]).await, waits(5, 0));
@@ -245,7 +246,7 @@ pub(crate) async fn a_run_that_rejects_a_busy_cluster_is_created_with_its_lock_o
     assert_eq!(lock(&on, &leases[1]).await, Locked::Held);
     finish(&on, &leases[1]).await;
     create(&on, 6, Reject, RunStatus::Pending).await.unwrap();
-    // On another cluster nobody is in the way.
+    // On another cluster no run is in the way.
     on.store.create_run(&new_run_on("other", 7, Reject, RunStatus::Pending)).await.unwrap();
 }
 
@@ -286,7 +287,7 @@ pub(crate) async fn of_runs_that_reject_each_other_and_are_created_at_once_one_i
     }
 }
 
-/// One that is queued asks for the lock while one that rejects a busy cluster is created.
+/// A queued run asks for the lock while a run that rejects a busy cluster is created.
 pub(crate) async fn a_lock_is_not_given_twice_by_its_creation_and_by_asking_for_it(on: Fixture) {
     let on = Arc::new(on);
     for round in 0..8_u128 {

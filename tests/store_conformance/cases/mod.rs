@@ -1,4 +1,4 @@
-//! The cases. Each gets a fresh store; each name says what is promised.
+//! The cases. Each gets a new store, and its name says what is promised.
 
 mod commands;
 mod commits;

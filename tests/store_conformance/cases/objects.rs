@@ -1,4 +1,4 @@
-//! Playbooks and clusters.
+//! Playbooks and clusters: kept, unchanged or in conflict, and applied all together or not at all.
 
 use replibook_core::run::{Digest, Timestamp};
 use replibook_store::{MAX_PUT, Object, Put, StoreError};
@@ -17,7 +17,7 @@ pub(crate) async fn a_playbook_is_kept_once(on: Fixture) {
     assert_eq!(store.put_playbook(&first).await.unwrap(), Put::Created);
     assert_eq!(store.put_playbook(&first).await.unwrap(), Put::Unchanged);
 
-    // The same content in another layout is the same playbook; the first text stays.
+    // The same content with another layout is the same playbook; the first text stays.
     let mut again = first.clone();
     again.text.push_str("# a remark");
     again.applied_at = Timestamp::from_millis(9);
@@ -121,7 +121,7 @@ pub(crate) async fn what_is_applied_together_is_kept_whole_or_not_at_all(on: Fix
     let mut changed = known.clone();
     changed.content = Digest::of(b"changed");
 
-    // Each of these comes after some that could be kept.
+    // The document that is refused comes after others that could be kept.
     for wrong in [&changed, &pinning] {
         let all = [
             Object::Playbook(one.clone()),
@@ -174,8 +174,8 @@ pub(crate) async fn no_more_is_applied_together_than_may_be(on: Fixture) {
     assert_eq!(on.store.put_all(&all(MAX_PUT)).await.unwrap(), [Put::Created; MAX_PUT]);
 }
 
-/// Two people apply the same versions with different contents at once: all those of one person are
-/// kept.
+/// Two people apply the same versions with different contents at once. All documents of one person are kept,
+/// and none of the other.
 pub(crate) async fn of_what_is_applied_at_once_and_conflicts_one_is_kept_whole(on: Fixture) {
     for round in 0..8 {
         let names = ["a", "b", "c"].map(|name| format!("{name}-{round}"));

@@ -1,4 +1,4 @@
-//! Runs that nobody drives, and who drives the others.
+//! Runs that no engine drives, and which engines drive the others.
 
 use replibook_core::run::{
     Command, CommandOutcome, EngineId, Millis, RunStatus, Timestamp, TroubleCode, Verb, Writes,
@@ -18,7 +18,7 @@ fn numbers(leases: &[Lease]) -> Vec<u128> {
     leases.iter().map(|lease| lease.run.0.as_u128()).collect()
 }
 
-/// A run that engine `a` holds and that is paused.
+/// A paused run whose lease engine `a` holds.
 async fn paused(on: &Fixture, n: u128) -> Lease {
     on.store.create_run(&new_run(n)).await.unwrap();
     let lease = on.claim("a").await;
@@ -103,7 +103,7 @@ pub(crate) async fn a_parked_run_is_claimed_once_a_command_has_come(on: Fixture)
     assert!(park(&on, &lease).await);
     let again = on.store.park(lease.run, lease.epoch, Timestamp::MAX).await;
     assert!(matches!(again, Err(StoreError::Fenced { .. })), "{again:?}");
-    // What comes late of the lease that is over changes nothing.
+    // A late call with the old lease changes nothing.
     on.store.release(lease.run, lease.epoch).await.unwrap();
     on.clock.advance(RETENTION);
     on.store.rouse().await.unwrap();
@@ -128,7 +128,7 @@ pub(crate) async fn a_parked_run_is_claimed_once_a_command_has_come(on: Fixture)
     let waiting = on.store.waiting_commands(&engine("b"), 9).await.unwrap();
     assert_eq!(waiting, std::slice::from_ref(&wanted));
 
-    // One that was asked for before does not wake it again.
+    // A command that was asked for before does not wake the run again.
     let done = Command { outcome: Some(CommandOutcome::Applied), ..wanted.clone() };
     let writes = Writes { commands: vec![done], ..Writes::default() };
     on.store.commit(taken.run, taken.epoch, &writes).await.unwrap();
@@ -181,7 +181,7 @@ pub(crate) async fn a_run_is_parked_and_woken_by_no_command_that_is_damaged(on: 
         assert_eq!(claimed(&on, "b").await, [], "{way}");
         assert_eq!(on.check().await.found, u64::try_from(way).unwrap() + 1, "{way}");
 
-        // Beside it others count as ever.
+        // Other commands of the run still count.
         on.store.submit(&command(200 + n, lease.run, on.now())).await.unwrap();
         let taken = on.claim("b").await;
         assert!(!park(&on, &taken).await, "{way}");
@@ -217,7 +217,7 @@ pub(crate) async fn a_command_wakes_a_run_that_nobody_drives_whoever_had_it(on: 
     assert_eq!(claimed_woken(&on, "b").await, [2, 3], "the first one has its engine");
     assert_eq!(claimed_woken(&on, "b").await, []);
 
-    // An engine that is gone leaves its lease behind: whose it was is told.
+    // An engine that is gone has left its lease behind: the next engine is told whose it was.
     on.clock.advance(Millis(LEASE.0 - 1));
     on.store.renew(&engine("b")).await.unwrap();
     on.store.submit(&command(201, run_id(1), on.now())).await.unwrap();
@@ -251,7 +251,7 @@ pub(crate) async fn a_command_that_came_before_its_engine_left_wakes_the_run_aft
     assert_eq!(claimed_woken(&on, "c").await, [1, 2]);
     assert_eq!(claimed(&on, "c").await, [3, 4]);
 
-    // What was done wakes nobody.
+    // A command that is done wakes no run.
     let done = |n| Command {
         outcome: Some(CommandOutcome::Applied),
         ..command(100 + n, run_id(n), on.now())
@@ -339,7 +339,7 @@ pub(crate) async fn of_a_command_and_a_parking_at_once_none_is_missed(on: Fixtur
         };
         let parked = park(&on, &lease).await;
         assert_eq!(asked.await.unwrap(), Put::Created);
-        // Either its engine still has it, or another one may.
+        // Either its engine still has the run, or another engine may claim it.
         let taken = claimed(&on, "b").await;
         assert_eq!(taken, if parked { vec![n] } else { vec![] }, "run {n}");
     }

@@ -1,4 +1,4 @@
-//! Plugins, and what pins them.
+//! Plugins and their bytes, and the playbooks and runs that pin them.
 
 use bytes::Bytes;
 use replibook_core::run::{Digest, Millis};

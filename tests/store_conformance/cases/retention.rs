@@ -1,4 +1,4 @@
-//! How long things are kept, whoever opens the store.
+//! How long things are kept, whichever settings the store is opened with.
 
 use replibook_core::run::Millis;
 use replibook_store::{Keeping, StoreError, StoreOptions};

@@ -1,4 +1,4 @@
-//! Runs: creating and listing them.
+//! Runs: created once for each request, never without what they need, and listed.
 
 use std::sync::Arc;
 
@@ -48,7 +48,7 @@ pub(crate) async fn a_run_is_created_with_its_first_events(on: Fixture) {
     assert_eq!(on.store.events(run_id(1), 0, 100).await.unwrap(), new.events);
     assert_eq!(on.store.run(run_id(2)).await.unwrap(), None);
 
-    // Without a key it is the identifier that tells a repeated request.
+    // Without a key, the identifier shows that a request is repeated.
     assert_eq!(on.store.create_run(&new).await.unwrap(), Created::Before(run_id(1)));
     new.request = Digest::of(b"another");
     let error = on.store.create_run(&new).await.unwrap_err();
@@ -74,7 +74,7 @@ pub(crate) async fn a_request_with_a_known_key_creates_nothing(on: Fixture) {
     assert!(matches!(error, StoreError::Conflict { .. }), "{error}");
     assert_eq!(store.run(run_id(2)).await.unwrap(), None);
 
-    // Repeating the request does not take the run back.
+    // Repeating the request does not set the run back.
     let lease = on.claim("e").await;
     store.commit(lease.run, lease.epoch, &only(finished(on.now()))).await.unwrap();
     assert_eq!(store.create_run(&with_key(1)).await.unwrap(), Created::Before(run_id(1)));
@@ -206,7 +206,7 @@ pub(crate) async fn a_snapshot_is_untouched_by_what_is_applied_later(on: Fixture
     let going = progress(RunStatus::Running, on.now());
     store.commit(lease.run, lease.epoch, &only(going)).await.unwrap();
 
-    // A new version of both, in the middle of the run, and the old playbook goes.
+    // In the middle of the run, a new version of both is applied, and the old playbook is deleted.
     let (mut second_plugin, second_bytes) = plugin(2);
     second_plugin.info.name.clone_from(&first_plugin.info.name);
     second_plugin.info.version.clone_from(&first_plugin.info.version);
@@ -320,7 +320,7 @@ pub(crate) async fn runs_are_found_by_their_playbook_and_from_one_on(on: Fixture
     ];
     for (filter, expected) in &cases {
         assert_eq!(list(filter, None, 100).await, *expected, "{filter:?}");
-        // The same in pages.
+        // The same list in pages.
         let (mut paged, mut after): (Vec<u128>, _) = (Vec::new(), None);
         loop {
             let found = list(filter, after, 2).await;

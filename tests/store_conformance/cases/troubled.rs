@@ -1,4 +1,4 @@
-//! Runs that can't go on: they are set aside, go on later, or are given up.
+//! Runs that can't go on: they are set aside, and later go on or are abandoned.
 
 use replibook_core::run::{
     AgentState, EngineId, Happened, Millis, ReasonCode, RunId, RunStatus, Timestamp, Trouble,
@@ -31,12 +31,12 @@ fn is_fenced<T: std::fmt::Debug>(result: Result<T, StoreError>) {
     assert!(matches!(result, Err(StoreError::Fenced { .. })), "{result:?}");
 }
 
-/// Runs number 1 and 2 of one cluster, claimed, the first with a document of every kind and the lock.
+/// Claims runs number 1 and 2 of one cluster. The first has a document of every kind, and the lock.
 async fn two_runs(on: &Fixture) -> Vec<Lease> {
     two_runs_from(on, 1).await
 }
 
-/// The same with another number of the first one.
+/// The same with another number for the first run.
 async fn two_runs_from(on: &Fixture, number: u128) -> Vec<Lease> {
     for n in [number, number + 1] {
         on.store.create_run(&new_run(n)).await.unwrap();
@@ -54,7 +54,7 @@ async fn set_aside(on: &Fixture, lease: &Lease, code: TroubleCode) -> Trouble {
     on.store.set_aside(lease.run, lease.epoch, &engine(), &failed(code)).await.unwrap()
 }
 
-/// Goes on with the end of a run until there is nothing to do now.
+/// Goes on with the end of a run until nothing is left to do now.
 async fn end(on: &Fixture, run: RunId) -> Vec<Ending> {
     let mut steps = Vec::new();
     loop {
@@ -93,7 +93,7 @@ pub(crate) async fn a_run_that_is_set_aside_rests_and_its_engine_is_fenced(on: F
     let trouble = set_aside(&on, &again, TroubleCode::TooLarge).await;
     assert_eq!((trouble.tries, trouble.since, trouble.tried_at), (2, since, on.now()));
 
-    // The other run waits for it all the while.
+    // Meanwhile the other run waits for it.
     let locked = store.lock_cluster(run_id(2), leases[1].epoch).await.unwrap();
     assert_eq!(locked, Locked::Waits { run, queued: 0 });
 }
@@ -148,7 +148,7 @@ pub(crate) async fn troubles_are_listed_by_run_and_page(on: Fixture) {
     assert_eq!(numbers(of), [1, 3]);
 }
 
-/// Everything of the run has this `finish_ts`, and goes with it.
+/// Checks that everything of the run has this `finish_ts`, and expires with it.
 async fn check_ended(on: &Fixture, run: RunId, at: Timestamp, readable: bool) {
     let store = &on.store;
     let found = store.read_run(run).await.unwrap().unwrap();
@@ -266,7 +266,7 @@ pub(crate) async fn a_run_that_goes_well_is_abandoned_only_by_force(on: Fixture)
     assert_eq!(trouble.code, TroubleCode::Abandoned);
     is_fenced(store.commit(run, leases[0].epoch, &one_of_each(run)).await);
     is_fenced(store.stamp(run, leases[0].epoch, at).await);
-    // Its engine may still send something until its lease is over.
+    // The engine may still send something until its lease runs out.
     let until = at.plus(LEASE);
     assert_eq!(end(&on, run).await, [Ending::Going, Ending::Waits(until)]);
     let locked = store.lock_cluster(run_id(2), leases[1].epoch).await.unwrap();
@@ -310,7 +310,7 @@ pub(crate) async fn the_end_of_an_abandoned_run_goes_in_bounded_parts_and_goes_o
     store.abandon(run, &request(false)).await.unwrap();
     let at = on.now();
     assert_eq!(store.end_abandoned(run).await.unwrap(), Ending::Going);
-    // The engine that was ending it is gone; another one finds it and goes on.
+    // The engine that was ending the run is gone. Another one finds the run and goes on.
     on.clock.advance(Millis(7));
     let left = store.troubles(None, 9).await.unwrap();
     assert!(left.len() == 1 && left[0].abandoned.is_some());

@@ -4,20 +4,20 @@ use replibook_plugin_sdk::Level;
 use replibook_plugin_sdk::strategy::{Decision, Input, Next, Roster, State};
 use serde::Deserialize;
 
-/// Agents at a time.
+/// How many agents go at a time.
 const BATCH: u32 = 2;
 
-/// Milliseconds after which it wants to be asked again.
+/// How many milliseconds later it wants to be asked again.
 const AGAIN: f64 = 300.0;
 
-/// It stumbles in one of so many seconds.
+/// It fails in one of this many seconds.
 const STUMBLES: u64 = 4;
 
 #[derive(Deserialize)]
 struct Arguments {
-    /// Whether it remembers something else each time.
+    /// Whether its memo is different each time.
     counts: bool,
-    /// Whether it gives no decision now and then, once agents have ended.
+    /// Whether it sometimes returns an error, once agents have ended.
     stumbles: bool,
 }
 
@@ -40,7 +40,7 @@ fn plan(roster: &Roster<'_>, input: &Input, arguments: Arguments) -> Result<Deci
     let start = roster.first(State::Pending, most);
     let is_over = counts.running == 0 && start.is_empty();
     let next = if is_over { Next::Complete } else { Next::WaitUntil(input.now + AGAIN) };
-    // Those that have ended are looked at all the time.
+    // It has agents that are done asked afresh all the time.
     roster.refresh(&roster.first(State::Done, BATCH))?;
     let asked: u64 = input.memo()?.unwrap_or_default();
     let decision = match start.is_empty() {

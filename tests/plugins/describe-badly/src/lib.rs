@@ -1,4 +1,4 @@
-//! A strategy that has no proper name.
+//! A strategy that describes itself with a name that is not valid.
 
 wit_bindgen::generate!({ path: "../../../wit", world: "strategy" });
 

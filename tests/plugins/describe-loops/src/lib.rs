@@ -1,4 +1,4 @@
-//! A step that never comes to the end of its description.
+//! A step whose description never ends.
 
 wit_bindgen::generate!({ path: "../../../wit", world: "step" });
 

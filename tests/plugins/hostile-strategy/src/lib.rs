@@ -1,4 +1,4 @@
-//! A strategy that does what its argument `do` says, mostly bad things.
+//! A strategy that does what its argument `do` says. Most of it is bad.
 
 use std::time::Duration;
 
@@ -106,7 +106,7 @@ impl Guest for Hostile {
     }
 }
 
-/// Recursion that keeps next to nothing in memory, so that the stack of the machine ends first.
+/// Recursion that takes hardly any memory, so that the native stack ends first.
 #[inline(never)]
 #[allow(unconditional_recursion)]
 fn deeper(depth: u64) -> u64 {

@@ -1,4 +1,4 @@
-//! A step that does what its argument `do` says, mostly bad things.
+//! A step that does what its argument `do` says. Most of it is bad.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 wit_bindgen::generate!({
     path: "../../../wit",
-    // Of WASI, what the standard library does not show.
+    // The functions of WASI that the standard library does not offer.
     inline: "
         package test:timers;
         world timers {
@@ -213,7 +213,7 @@ impl Guest for Hostile {
     }
 }
 
-/// Gives one function of the host more than it takes in a call.
+/// Gives one function of the host more than a call may have.
 fn giant(to: &str) -> String {
     let text = "x".repeat(20 << 20);
     match to {
@@ -239,7 +239,7 @@ fn giant(to: &str) -> String {
 }
 
 fn not_utf8() -> String {
-    // What another language may do by mistake.
+    // A program in another language may do this by mistake.
     unsafe { String::from_utf8_unchecked(vec![b'"', 0xff, b'"']) }
 }
 
@@ -251,7 +251,7 @@ fn number(arguments: &Value) -> usize {
     arguments["number"].as_u64().unwrap() as usize
 }
 
-/// Logical time and the clocks of WASI, around a sleep of the language's own.
+/// Logical time and the clocks of WASI, before and after a sleep of the standard library.
 fn times() -> Value {
     let wall = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as f64;
     let begin = Instant::now();
@@ -267,7 +267,7 @@ fn deeper(depth: u64) -> u64 {
     deeper(block[1] + 1) + std::hint::black_box(block)[2]
 }
 
-/// Recursion that keeps next to nothing in memory, so that the stack of the machine ends first.
+/// Recursion that takes hardly any memory, so that the native stack ends first.
 #[inline(never)]
 #[allow(unconditional_recursion)]
 fn leaner(depth: u64) -> u64 {

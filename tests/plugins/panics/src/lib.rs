@@ -1,4 +1,4 @@
-//! A step made with the SDK that panics after a call.
+//! A step that is made with the SDK and panics after a call.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! A step that asks for more than its world has: an interface of its own, and sockets.
+//! A step that imports more than its world has: an interface of its own, and sockets.
 
 wit_bindgen::generate!({
     path: "../../../wit",

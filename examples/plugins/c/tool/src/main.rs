@@ -1,4 +1,5 @@
-//! Makes bindings for C from WIT, and components from what the linker made.
+//! Makes bindings for C from WIT, and components from the modules that the linker made. The usual tools for
+//! both come in source, and this takes a fraction of the time to build.
 
 use std::path::Path;
 use std::{env, fs};

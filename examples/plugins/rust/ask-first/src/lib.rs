@@ -1,8 +1,8 @@
 //! The strategy `ask-first`: goes over a few agents, has a person look at them, and goes over the rest
 //! once that person approves.
 //!
-//! That it has asked is kept in the memo, so that it asks once. It is not asked itself while the run
-//! waits; when it is asked again, somebody has approved.
+//! The memo says whether it has asked, so that it asks only once. While the run waits for the person, the
+//! strategy is not asked for decisions; when it is asked again, somebody has approved.
 
 use replibook_plugin_sdk::strategy::{Decision, Input, Next, Roster, State};
 use serde::{Deserialize, Serialize};
@@ -31,7 +31,7 @@ impl Default for Arguments {
     }
 }
 
-/// What a decision hands to the next one.
+/// What one decision hands to the next.
 #[derive(Clone, Copy, Default, Deserialize, Serialize)]
 struct Memo {
     asked: bool,

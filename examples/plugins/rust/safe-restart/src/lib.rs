@@ -1,8 +1,8 @@
 //! The step `safe-restart`: restarts a healthy node and waits until it is healthy again.
 //!
-//! It reads like a program that runs from its first line to its last. In truth it runs again from
-//! the start after every answer, with the answers that it got before; so it keeps nothing anywhere,
-//! and does nothing but through the calls of its world.
+//! It reads like a program that runs once, from its first line to its last. In truth it runs again from
+//! its start after every answer, and gets the earlier answers again. So it keeps no state of its own, and
+//! has effects only through the calls of its world.
 
 use std::time::Duration;
 

@@ -1,35 +1,35 @@
-//! The health of a zone that is done: its agents are asked afresh, and an expression is to hold for
-//! each of them.
+//! The health of a zone that is done: its agents are asked afresh, and an expression has to hold for each
+//! of them.
 
 use replibook_plugin_sdk::strategy::{Roster, State};
 use serde::{Deserialize, Serialize};
 
-/// Agents that are asked at a time: the most that the host asks for one decision.
+/// How many agents are asked at a time: the most that the host asks for one decision.
 const ASKED: usize = 1_000;
 
-/// Agents that are named when they are not well; of the others only the number is told.
+/// How many agents that are not well a message names; the others are only counted.
 const NAMED: usize = 10;
 
-/// Agents that are being asked: what one decision hands to the next.
+/// A look that is not over, which one decision hands to the next: which agents are being asked.
 #[derive(Deserialize, Serialize)]
 pub(crate) struct Look {
-    /// When they were asked for.
+    /// When the agents were asked, in milliseconds since the Unix epoch.
     asked: u64,
     /// The last agent that was looked at before them; empty at first.
     after: String,
 }
 
-/// What a look found.
+/// The result of a look.
 pub(crate) enum Health {
-    /// There is more to look at; it is being asked.
+    /// The look is not over: more agents are being asked.
     Asking(Look),
     Well,
-    /// Who is not, and how that shows.
+    /// Some agents are not well. The text names them and says why.
     Ill(String),
 }
 
-/// Goes on with a look at `agents`, which gives the agents of the zone that are done after one of
-/// them: judges those that were asked, and has the next ones asked.
+/// Goes on with a look: judges the agents that were asked, and has the next ones asked. `agents` gives the
+/// agents of the zone that are done and come after a given one.
 pub(crate) fn look<I: Iterator<Item = String>>(
     roster: &Roster<'_>,
     agents: impl Fn(Option<String>) -> I,
@@ -55,14 +55,14 @@ pub(crate) fn look<I: Iterator<Item = String>>(
             return Ok(Health::Ill(told(ill)));
         }
         if !missed.is_empty() {
-            // They were done only after the others were asked for.
+            // These agents were done only after the others had been asked.
             return ask(&missed, at, after);
         }
         after = last;
     }
 }
 
-/// Those that are not well, and those that were not asked since `asked`.
+/// The agents that are not well, and those that have not been asked since `asked`.
 fn judge(
     roster: &Roster<'_>,
     ids: &[String],

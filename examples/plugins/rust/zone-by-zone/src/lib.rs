@@ -1,10 +1,10 @@
-//! The strategy `zone-by-zone`: goes through a cluster one zone after the other, in the order of
-//! their names, so that at most one zone is ever touched at a time.
+//! The strategy `zone-by-zone`: goes through a cluster one zone after the other, in the order of the
+//! zones' names, so that it never touches two zones at a time.
 //!
 //! The order of the zones is worked out once, at the first decision of the stage, and kept in the
-//! memo. Each decision looks at every agent that waits, which is simple and good for some thousands.
+//! memo. Each decision looks at every agent that waits, which is simple and fast enough for a few thousand.
 //!
-//! With `healthy` the agents of a zone that is done are asked how they are before the next zone begins.
+//! With `healthy`, the agents of a zone that is done are asked how they are before the next zone begins.
 
 mod health;
 
@@ -51,10 +51,10 @@ impl Default for Arguments {
     }
 }
 
-/// What a decision hands to the next one.
+/// What one decision hands to the next.
 #[derive(Default, Deserialize, Serialize)]
 struct Memo {
-    /// The zones that are still to do, the present one first.
+    /// The zones that are not done, the present one first.
     zones: VecDeque<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     look: Option<Look>,
@@ -79,7 +79,7 @@ fn plan(roster: &Roster<'_>, input: &Input, arguments: Arguments) -> Result<Deci
     let all = || Memo { zones: waiting.keys().cloned().collect(), look: None };
     let mut memo = input.memo()?.unwrap_or_else(all);
     let mut before = memo.look.take();
-    // A zone is left only once nothing of it is in flight. One that turned up later comes last.
+    // A zone is left only once none of its agents is in flight. A zone that turned up later comes last.
     while let Some(zone) = memo.zones.front().cloned() {
         if waiting.contains_key(&zone) {
             break;
@@ -116,7 +116,7 @@ fn plan(roster: &Roster<'_>, input: &Input, arguments: Arguments) -> Result<Deci
     Decision::new(Next::Wait).start(start, &format!("zone {zone}")).remember(&memo)
 }
 
-/// How the agents of a zone are that is done; well where nobody wants to know.
+/// How the agents of a zone that is done are; well if the playbook does not ask for that.
 fn health(
     roster: &Roster<'_>,
     input: &Input,
@@ -141,7 +141,7 @@ fn stop(arguments: &Arguments, zone: &str, who: &str, pending: u32) -> Next {
     }
 }
 
-/// The agents that wait, by zone; those without one are a zone of their own with an empty name.
+/// The agents that wait, by zone. Agents without a zone are a zone of their own with an empty name.
 fn by_zone(roster: &Roster<'_>, attribute: &str) -> BTreeMap<String, Vec<String>> {
     let mut zones: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for id in roster.agents(State::Pending) {
@@ -155,7 +155,7 @@ fn zone_of(roster: &Roster<'_>, id: &str, attribute: &str) -> String {
     agent.map(|agent| zone(&agent.attributes, attribute)).unwrap_or_default()
 }
 
-/// A text as it is, a number or truth value as it is written, and nothing for all else.
+/// A text as it is; a number, true or false as it is written; empty for any other value.
 fn zone(attributes: &str, attribute: &str) -> String {
     let attributes: Map<String, Value> = serde_json::from_str(attributes).unwrap_or_default();
     match attributes.get(attribute) {
