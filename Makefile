@@ -90,21 +90,25 @@ demo-ha: rust-plugins test-server ## show three engines on one MongoDB: one is k
 .PHONY: test
 test: example-plugins test-server ## build everything and run all tests
 	$(CARGO) test --locked --manifest-path $(WASM_BUILTIN)/Cargo.toml -p replibook-plugin-sdk --target-dir $(WASM_BUILTIN)/target
-	$(CARGO) test --locked --workspace
+	$(CARGO) test --locked --workspace --exclude replibook-simulation
 	$(MAKE) --no-print-directory mutants
 
-# Mistakes that the feature `mutants` can make on purpose, each of which the simulator has to notice.
-# Only our own crate is built again for it.
+# The simulator, and mistakes that the feature `mutants` can make on purpose, each of which it has to notice. Our own
+# crates are built again for it, optimised and with their assertions: that takes less time than it saves. With the
+# whole workspace chosen, what they depend on stays as it is.
+SIMULATION := --locked --workspace --test simulation
+
 .PHONY: mutants
-mutants: ## check that the simulator notices each mistake that is made on purpose
-	$(CARGO) test --locked --test simulation --features mutants -- mutants::
+mutants: ## play random histories, and check that each mistake that is made on purpose is noticed
+	CARGO_PROFILE_DEV_OPT_LEVEL=1 CARGO_INCREMENTAL=0 $(CARGO) test $(SIMULATION) \
+		--features replibook-simulation/mutants
 
 .PHONY: check
 check: wasm-targets $(DENY) $(TYPOS) ## formatting, spelling, lints, documentation, licences
 	$(TYPOS)
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
-	$(CARGO) clippy --test simulation --features mutants --locked -- -D warnings
+	$(CARGO) clippy $(SIMULATION) --features replibook-simulation/mutants -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
 	$(call check-wasm,$(WASM_BUILTIN),wasm32-unknown-unknown,$(WASM_BUILTIN)/target)
 	$(call check-wasm,$(WASM_EXAMPLES),wasm32-wasip2,$(WASM_EXAMPLES)/target)
@@ -121,8 +125,7 @@ define check-wasm
 endef
 
 # The simulator: `make simulate SEED=7` plays and shows one history, `make simulate SEEDS=100000` so many
-# of them, from 0 or from FROM on, until one or so many FAILURES fail. A single one is played by what
-# `make test` has built, many by our code as a release has it.
+# of them, from 0 or from FROM on, until one or so many FAILURES fail. Many are played by our code as a release has it.
 SEEDS ?= 10000
 FROM ?= 0
 FAILURES ?= 1
@@ -130,11 +133,11 @@ FAILURES ?= 1
 .PHONY: simulate
 simulate: ## play many random histories; SEEDS=100000 says how many, SEED=7 repeats and shows one
 ifdef SEED
-	REPLIBOOK_SEED=$(SEED) $(CARGO) test --locked --test simulation -- --nocapture nothing_is_lost
+	REPLIBOOK_SEED=$(SEED) $(CARGO) test $(SIMULATION) -- --nocapture nothing_is_lost
 else
 	REPLIBOOK_SEEDS=$(SEEDS) REPLIBOOK_SEED_FROM=$(FROM) REPLIBOOK_FAILURES=$(FAILURES) \
 		$(BENCH_ENV) CARGO_PROFILE_DEV_DEBUG_ASSERTIONS=true \
-		CARGO_PROFILE_DEV_OVERFLOW_CHECKS=true $(CARGO) test --locked --test simulation -- nothing_is_lost
+		CARGO_PROFILE_DEV_OVERFLOW_CHECKS=true $(CARGO) test $(SIMULATION) -- nothing_is_lost
 endif
 
 # The benchmarks, in this order; `make bench BENCHES="commit plan"` runs some of them.
