@@ -21,8 +21,8 @@ use super::trouble::Health;
 use super::{asking, cluster, load, run_clock};
 use crate::clock::Clock;
 use crate::run::{
-    Digest, Effect, Input, Loaded, Machine, Millis, OldLines, PlanInput, Roster, Run, RunId,
-    RunStatus, Timestamp, Transition,
+    Digest, Effect, Input, Loaded, Machine, Millis, OldLines, PlanInput, Progress, Roster, Run,
+    RunId, RunStatus, Timestamp, Transition,
 };
 use crate::store::{MAX_COMMIT_DOCUMENTS, StoreClock, StoreError};
 use replibook_base::crash::{self, Point};
@@ -116,16 +116,8 @@ impl RunDriver {
         inbox: &mut mpsc::Receiver<Input>,
         effects: &mut Effects,
     ) -> Result<(), DriveError> {
-        let (mut machine, first) = Machine::load(loaded, self.now())?;
-        let mut transitions = vec![first];
-        let mut was_held = machine.run().progress.hold;
-        if self.makes_way(machine.run().progress.status) {
-            // Before anything else, so that nothing begins for which the run has no place.
-            for command in self.asked().await {
-                transitions.push(machine.apply(command, self.now())?);
-            }
-        }
-        transitions.push(machine.settle(self.now())?);
+        let mut was_held = loaded.run.progress.hold;
+        let (mut machine, mut transitions) = self.begin(loaded).await?;
         let mut waiting: VecDeque<Input> = VecDeque::new();
         let mut told = machine.run().progress.status;
         tracing::info!(run = %self.lease.run(), status = %told, "taking up the run");
@@ -146,12 +138,7 @@ impl RunDriver {
             }
             let asked = self.perform(&mut transitions, effects, &machine, &mut waiting);
             question = asked.or(question);
-            let progress = &machine.run().progress;
-            if progress.status != told {
-                told = progress.status;
-                let why = progress.reason.as_ref().map_or("", |reason| reason.message.as_str());
-                tracing::info!(run = %self.lease.run(), status = %told, "{why}");
-            }
+            self.tell(&mut told, &machine.run().progress);
             self.take_or_give_back(told);
             if told.is_final() {
                 self.world.signals.ended(self.lease.run());
@@ -164,12 +151,7 @@ impl RunDriver {
                 return self.gone();
             }
             health.look(committer, committed, told, self.now()).await?;
-            match takes_changes(machine.run()) {
-                // Wait until the machine has caught up with what an earlier feed told it.
-                true if !effects.is_fed() && !machine.catches_up() => effects.feed(&machine),
-                true => {}
-                false => effects.stop_feeding(),
-            }
+            feed(effects, &machine);
             if let Some(question) = question {
                 let (back, decision) = self.ask(machine, question).await;
                 machine = back;
@@ -197,6 +179,29 @@ impl RunDriver {
             if effects.tidy() {
                 return Err(DriveError::Panicked);
             }
+        }
+    }
+
+    /// Takes up the run. Commands of people come first where there is no place for the run, so that nothing begins
+    /// which would need one.
+    async fn begin(&mut self, loaded: Loaded) -> Result<(Machine, Vec<Transition>), DriveError> {
+        let (mut machine, first) = Machine::load(loaded, self.now())?;
+        let mut transitions = vec![first];
+        if self.makes_way(machine.run().progress.status) {
+            for command in self.asked().await {
+                transitions.push(machine.apply(command, self.now())?);
+            }
+        }
+        transitions.push(machine.settle(self.now())?);
+        Ok((machine, transitions))
+    }
+
+    /// Logs a status that was not told yet.
+    fn tell(&self, told: &mut RunStatus, progress: &Progress) {
+        if progress.status != *told {
+            *told = progress.status;
+            let why = progress.reason.as_ref().map_or("", |reason| reason.message.as_str());
+            tracing::info!(run = %self.lease.run(), status = %told, "{why}");
         }
     }
 
@@ -421,6 +426,16 @@ impl RunDriver {
                 }
             }
         }
+    }
+}
+
+/// Has the run told of changes among the members of its cluster, while it takes any.
+fn feed(effects: &mut Effects, machine: &Machine) {
+    match takes_changes(machine.run()) {
+        // Wait until the machine has caught up with what an earlier feed told it.
+        true if !effects.is_fed() && !machine.catches_up() => effects.feed(machine),
+        true => {}
+        false => effects.stop_feeding(),
     }
 }
 
