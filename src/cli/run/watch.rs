@@ -24,7 +24,7 @@ use crate::run::{AgentState, FIRST_REST, Happened, RunId, Timestamp};
 const LOOK_AFTER: Duration = Duration::from_millis(200);
 
 /// How often the run is looked at while nothing happens: not everything that is shown has an event.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// How long a watch stays with a paused run until the agents that have started are through. A longer wait would
 /// keep a script from learning of the pause.
