@@ -87,7 +87,7 @@ impl Shortage {
         if met.said.is_none_or(|said| now - said >= SAID_AGAIN) {
             met.said = Some(now);
             let times = met.times;
-            tracing::warn!(%message, times, "requests to agents wait, since this server is short of something");
+            tracing::warn!(%message, times, "requests to agents are waiting: this server is short of something");
         }
         TooLittle(message)
     }

@@ -30,7 +30,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .fails(&[Code::CommandRefused, Code::RunNotTroubled])
             .urgent()
             .answers::<RunView>(200, "It has ended.")
-            .answers::<RunView>(202, "It is given up, and will end by itself soon."),
+            .answers::<RunView>(202, "The run is given up and will end by itself soon."),
     ]
 }
 

@@ -212,7 +212,7 @@ async fn read_paced(
     tokio::select! {
         biased;
         () = budget.stopping.cancelled() => {
-            Err(ApiError::new(Code::NotReady, "the server stops before the whole body was there"))
+            Err(ApiError::new(Code::NotReady, "the server is stopping and did not receive the whole body"))
         }
         received = collect(body, declared.unwrap_or(0), paced, budget, client) => received,
     }

@@ -27,7 +27,10 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .takes::<ApplyCluster>()
             .fails(&[Code::InvalidDocument])
             .answers::<ClusterView>(201, "It is new.")
-            .answers::<ClusterView>(200, "It is updated or was there already, or it is valid."),
+            .answers::<ClusterView>(
+                200,
+                "The cluster was updated or is unchanged, or it is valid (dry run).",
+            ),
         Endpoint::get(ALL, "listClusters", "Lists clusters by name.", list)
             .paged()
             .answers::<Listing<ClusterView>>(200, "A page."),

@@ -35,7 +35,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .urgent()
             .query::<PartOfId>(
                 "part",
-                "Digits in a row of the identifier, without dashes, among the newest 1,000 runs; without it, the \
+                "Consecutive digits of the identifier, without dashes, among the newest 1,000 runs; without it, the \
                  newest run is found.",
             )
             .answers::<FoundRuns>(200, "Which runs: none, one, or several."),

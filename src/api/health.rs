@@ -83,11 +83,11 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get("/healthz", "getHealth", "Says that the process is alive.", healthz)
             .of_class(Class::AtOnce)
-            .answers::<Health>(200, "It is."),
+            .answers::<Health>(200, "The process is alive."),
         Endpoint::get("/readyz", "getReady", "Says whether the server can do its work.", readyz)
             .fails(&[Code::NotReady, Code::StoreUnavailable])
             .of_class(Class::Probe)
-            .answers::<Health>(200, "It can: the store answers."),
+            .answers::<Health>(200, "The server is ready: its store answers."),
     ]
 }
 

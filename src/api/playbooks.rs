@@ -30,7 +30,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .answers::<PlaybookView>(201, "It is new.")
             .answers::<PlaybookView>(
                 200,
-                "It was there already, is mended, or is valid (dry run).",
+                "The playbook is unchanged, was repaired, or is valid (dry run).",
             ),
         Endpoint::get(ALL, "listPlaybooks", "Lists playbooks by name and version.", list)
             .paged()

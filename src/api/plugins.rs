@@ -33,7 +33,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .fails(&[Code::DigestMismatch, Code::InvalidPlugin, Code::PluginsUnavailable])
             .within(UPLOAD_TIMEOUT)
             .answers::<PluginView>(201, "It is new.")
-            .answers::<PluginView>(200, "It was there already."),
+            .answers::<PluginView>(200, "The server already had this plugin."),
         Endpoint::get(ALL, "listPlugins", "Lists plugins by digest.", list)
             .paged()
             .answers::<Listing<PluginView>>(200, "A page."),

@@ -75,7 +75,7 @@ fn left_standing(all: &[EngineView], drained: &EngineView) -> Option<String> {
     let takes = |other: &&EngineView| other.id != drained.id && other.state == EngineState::Active;
     let others: Vec<_> = all.iter().filter(takes).collect();
     if others.is_empty() {
-        return Some("no other engine is active: its runs stand still until one is".to_owned());
+        return Some("no other engine is active, so its runs stand still until one is".to_owned());
     }
     let room = |engine: &&EngineView| u64::from(engine.max_runs.saturating_sub(engine.runs));
     let room: u64 = others.iter().map(room).sum();

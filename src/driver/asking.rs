@@ -310,7 +310,7 @@ async fn in_time<T>(
             answer.ok_or_else(|| format!("{address} did not answer within {} s", PATIENCE.as_secs()))
         }
         () = world.clock.sleep(whole) => {
-            Err(format!("{address} gave no whole answer within {} s", whole.as_secs()))
+            Err(format!("{address} did not finish its answer within {} s", whole.as_secs()))
         }
     }
 }

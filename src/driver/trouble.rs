@@ -97,7 +97,7 @@ async fn set_aside(committer: &Committer, engine: &EngineId, error: DriveError) 
         Err(StoreError::Fenced { .. }) => true,
         Err(error) => {
             let message = &failed.message;
-            tracing::error!(%run, %error, "failed to set a run aside that can't go on: {message}");
+            tracing::error!(%run, %error, "failed to set aside a run that can't go on: {message}");
             false
         }
     }

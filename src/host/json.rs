@@ -14,7 +14,7 @@ pub(super) enum Refused {
     TooDeep { found: usize },
     #[error("with the number {number}, expected whole numbers of at most 64 bits")]
     TooLarge { number: String },
-    #[error("that is not JSON, or not clear: {0}")]
+    #[error("that is not JSON, or is ambiguous: {0}")]
     NotJson(#[from] serde_json::Error),
 }
 

@@ -49,7 +49,7 @@ impl Workers {
                         && cfg!(target_os = "linux")
                         && let Err(error) = rustix::process::nice(back)
                     {
-                        tracing::warn!("failed to have a thread stand back: {error}");
+                        tracing::warn!("failed to lower the priority of a thread: {error}");
                     }
                     work(&jobs);
                 })?;

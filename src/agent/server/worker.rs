@@ -152,7 +152,7 @@ impl Worker {
                 if !std::mem::replace(&mut end.told, true) {
                     tracing::warn!(
                         action = %end.id,
-                        "what is left of a command does not end; nothing else is started until it does"
+                        "processes of a command are still running; nothing else is started until they end"
                     );
                 }
                 return Ok(());

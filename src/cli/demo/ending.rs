@@ -96,7 +96,7 @@ pub(super) async fn conclude(
         say("you use it in another terminal, type:");
         say(&format!("  export REPLIBOOK_SERVER={server}"));
         if let Some(nodes) = nodes {
-            say("who is in this file, which the platform serves, is a member of the cluster:");
+            say("the platform serves this file; the agents in it are the members of the cluster:");
             say(&format!("  {}", nodes.display()));
         }
         std::future::pending::<()>().await;

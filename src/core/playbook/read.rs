@@ -165,7 +165,7 @@ impl PlaybookDocument {
 /// The kind of a document, and the problems of its head.
 fn read_head(text: &Text) -> Result<(Kind, Vec<Problem>), Problems> {
     if !text.value.is_object() {
-        let problem = Problem::new(code::WRONG_TYPE, "", "this is no document");
+        let problem = Problem::new(code::WRONG_TYPE, "", "this is not a document");
         let expected = "a mapping with apiVersion, kind, metadata and spec";
         return fail(text, vec![problem.found(describe(&text.value)).expected(expected)]);
     }

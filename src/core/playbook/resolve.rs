@@ -109,7 +109,7 @@ impl<'a> Resolver<'a> {
         let Some(info) = self.plugins.get(name) else {
             let source = &declared.source.source;
             let message =
-                format!("nothing is known of this plugin: {source} was not found or uploaded");
+                format!("this plugin is unknown: {source} was neither found nor uploaded");
             self.problems.push(Problem::new(code::UNKNOWN_PLUGIN, path, message));
             return;
         };

@@ -226,7 +226,7 @@ impl<'a> Scan<'a> {
             return Ok(Cost { reads: true, ..Cost::default() });
         }
         match &expr.expr {
-            Ast::Unspecified => Err("it has a part without a meaning".to_owned()),
+            Ast::Unspecified => Err("a part of it has no meaning".to_owned()),
             Ast::Literal(_) => Ok(Cost::default()),
             Ast::Ident(name) => self.name(name),
             Ast::Select(select) => self.visit(&select.operand, depth + 1),

@@ -237,15 +237,17 @@ fn unknown(word: &str, around: &Map<String, Value>, path: &str) -> Problem {
     let retired = retired(word, around);
     let message = match retired.or_else(|| did_you_mean(word, known)) {
         Some(meant) if retired.is_some() => {
-            format!("{word:?} is no keyword of JSON Schema any more: did you mean {meant:?}?")
+            format!("{word:?} is no longer a keyword of JSON Schema: did you mean {meant:?}?")
         }
         meant if is_property && meant != Some("properties") => {
-            format!("{word:?} is no keyword of JSON Schema: did you mean it under \"properties\"?")
+            format!(
+                "{word:?} is not a keyword of JSON Schema: did you mean it under \"properties\"?"
+            )
         }
         Some(meant) => {
-            format!("{word:?} is no keyword of JSON Schema: did you mean {meant:?}?")
+            format!("{word:?} is not a keyword of JSON Schema: did you mean {meant:?}?")
         }
-        None => format!("{word:?} is no keyword of JSON Schema, so it would check nothing"),
+        None => format!("{word:?} is not a keyword of JSON Schema, so it would check nothing"),
     };
     Problem::new(code::UNKNOWN_KEY, path, message)
 }
@@ -282,7 +284,7 @@ mod tests {
         let found = check(&schema);
         let found: Vec<_> =
             found.iter().map(|problem| (problem.path.as_str(), problem.message.as_str())).collect();
-        let is_none = |word: &str| format!("\"{word}\" is no keyword of JSON Schema");
+        let is_none = |word: &str| format!("\"{word}\" is not a keyword of JSON Schema");
         let expected = [
             ("/$defs/level/enun", is_none("enun") + ": did you mean \"enum\"?"),
             ("/properties/mode/oneOf/1/cons", is_none("cons") + ": did you mean \"const\"?"),
@@ -319,7 +321,7 @@ mod tests {
             ),
             (
                 json!({"dependencies": {"v": ["w"]}}),
-                "/dependencies: \"dependencies\" is no keyword of JSON Schema any more: did you \
+                "/dependencies: \"dependencies\" is no longer a keyword of JSON Schema: did you \
                  mean \"dependentRequired\"?",
             ),
         ] {
@@ -342,7 +344,7 @@ mod tests {
     fn references_are_followed_to_where_they_lead() {
         let schema = json!({"x-defs": {"a": {"minLenght": 1, "items": {"$ref": "#/x-defs/a"}}},
             "properties": {"a": {"$ref": "#/x-defs/a"}, "b": {"$ref": "#/x-defs/a"}, "c": {"$ref": "#"}}});
-        let expected = "/x-defs/a/minLenght: \"minLenght\" is no keyword of JSON Schema: did you mean \
+        let expected = "/x-defs/a/minLenght: \"minLenght\" is not a keyword of JSON Schema: did you mean \
                         \"minLength\"?";
         assert_eq!(found(schema), [expected], "once");
     }

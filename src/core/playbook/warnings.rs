@@ -22,8 +22,8 @@ pub fn warnings(doc: &PlaybookDocument, plugins: &BTreeMap<String, PluginInfo>) 
     let warned = without.map(|(name, _)| {
         let mut path = "/spec/plugins".to_owned();
         push_segment(&mut path, name);
-        let message = "no actions are granted to this step, which may have agents run some: each would \
-                       be refused as not-granted";
+        let message = "this step may have agents run actions, but none are granted to it: each would be \
+                       refused as not-granted";
         let problem = doc.problem_at(&path, code::NOT_GRANTED, message.to_owned());
         problem.expected("grants: { actions: [\"KIND\"] }")
     });

@@ -65,7 +65,7 @@ impl Cache {
             match self.verified(&path, &name) {
                 Ok(file) => return Some(file),
                 Err(why) => {
-                    tracing::warn!(file = %path.display(), "threw compiled code away: {why}");
+                    tracing::warn!(file = %path.display(), "removed compiled code: {why}");
                     self.remove(&path);
                 }
             }
@@ -106,7 +106,7 @@ impl Cache {
         }
         match sum(&file) {
             Ok(sum) if sum == name.sum => {}
-            Ok(_) => return Err("it is damaged: its sum is another one".to_owned()),
+            Ok(_) => return Err("it is damaged: its checksum does not match".to_owned()),
             Err(error) => return Err(error.to_string()),
         }
         // The least recently used file is removed first. If the use can't be noted, the file is merely removed a
@@ -230,7 +230,7 @@ fn close(folder: &Path, found: &Metadata) -> Result<Metadata, String> {
         fs::symlink_metadata(folder)
     };
     let closed = closed().map_err(|error| error.to_string())?;
-    tracing::warn!(folder = %folder.display(), "closed to its group, and emptied: plugins are compiled again");
+    tracing::warn!(folder = %folder.display(), "it was open to its group: closed and emptied, so plugins are compiled again");
     Ok(closed)
 }
 

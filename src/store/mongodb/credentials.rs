@@ -52,7 +52,7 @@ impl MongoCredentials {
     fn parse(text: &str) -> std::result::Result<Self, String> {
         // The parser's message may repeat what it found, so it is left out.
         let value: Value = serde_yaml::from_str(text).map_err(|error| match error.location() {
-            Some(at) => format!("found no YAML at line {} column {}", at.line(), at.column()),
+            Some(at) => format!("found invalid YAML at line {} column {}", at.line(), at.column()),
             None => "found no YAML".to_owned(),
         })?;
         let Value::Mapping(fields) = value else {
@@ -74,7 +74,7 @@ impl MongoCredentials {
                 | Value::Sequence(_)
                 | Value::Mapping(_)
                 | Value::Tagged(_) => {
-                    return Err(format!("found a {name} that is no text without quotes"));
+                    return Err(format!("found a {name} that is not text; put it in quotes"));
                 }
             }
         }
@@ -124,7 +124,7 @@ mod tests {
             ("password: s3cret", "no username"),
             ("username: ada\npassword:", "an empty password"),
             ("username: ''\npassword: s3cret", "an empty username"),
-            ("username: ada\npassword: 123456", "a password that is no text without quotes"),
+            ("username: ada\npassword: 123456", "a password that is not text; put it in quotes"),
             ("username: ada\ns3cret: x\npassword: s3cret", "another key"),
             ("username: ada\npassword: 's3cret", "no YAML at line"),
             ("username: ada\npassword: s3cret\npassword: s3cret", "no YAML"),

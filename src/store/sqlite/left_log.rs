@@ -75,7 +75,7 @@ pub(super) fn check(database: &Path, lock: &Path, was_open: bool) -> Result<()> 
         (None, None) if was_open && index.exists() => Some("is gone".to_owned()),
         (None, None) if was_open => {
             tracing::warn!(
-                "the server before did not stop in order, and there is no log: whatever had the database open since has \
+                "the previous server did not stop properly, and there is no log: whatever had the database open since has \
                  moved all of it to the database, unless somebody removed the log and its index"
             );
             None
@@ -84,9 +84,9 @@ pub(super) fn check(database: &Path, lock: &Path, was_open: bool) -> Result<()> 
     };
     let Some(lost) = lost else { return Ok(()) };
     Err(refused(format!(
-        "found that the log {log} {lost}, although the server before did not stop in order: its last commits are missing, \
-         and would be done again. Put it back, or a whole backup into an empty directory. To go on with what is left, \
-         remove {index} and {lock}",
+        "found that the log {log} {lost}, although the previous server did not stop properly: its last \
+         commits are missing, so what they did would be done again. Put it back, or a whole backup into an \
+         empty directory. To go on with what is left, remove {index} and {lock}",
         log = path.display(),
         index = index.display(),
         lock = lock.display(),

@@ -18,7 +18,7 @@ clusters:
 
 fn about_the_file() -> String {
     format!(
-        "It answers `GET /discover`. The file is watched and may be replaced, also atomically. While \
+        "It answers `GET /discover`. The file is watched and may be edited, or replaced atomically. While \
          it can't be used, the last good content is served, and the log says what is wrong, with line \
          and column. It has the shape of the answer:\n\n{EXAMPLE}"
     )

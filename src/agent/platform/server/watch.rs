@@ -126,7 +126,7 @@ impl Watcher {
                 (self, found)
             });
             let Ok((watcher, found)) = looked.await else {
-                tracing::error!("failed to look at the file; its last content is served on");
+                tracing::error!("failed to look at the file; its last content is still served");
                 return;
             };
             self = watcher;
