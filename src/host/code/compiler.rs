@@ -203,7 +203,7 @@ impl CompileApart {
 }
 
 /// Gives the process its component and waits for its end. After `longest`, kills it. Returns how it ended (None:
-/// it was killed) and what it wrote to standard error.
+/// it was killed here) and what it wrote to standard error.
 fn wait(
     mut process: Child,
     component: &[u8],

@@ -172,7 +172,7 @@ impl Transaction for Wake<'_> {
 }
 
 /// The change that wakes a run for which a command has come: even engines that have no place for it may take it up
-/// then. None if the run has an engine, rests, or has been woken.
+/// then. None if the run has ended, has an engine, rests, or has been woken.
 pub(super) fn waking(run: &Document, at: &Moment) -> Option<Document> {
     let lease = run.get_document("lease").ok()?;
     if run.get("finish_ts").is_some_and(|finish_ts| *finish_ts != Bson::Null) {
