@@ -85,7 +85,7 @@ impl Compiler {
     /// A compiler for this engine, which keeps code in `folder`, if there is one.
     ///
     /// # Errors
-    /// `unsafe-cache`, if others can reach the folder.
+    /// `unsafe-cache`, if the folder can't be created, or if others can reach it.
     pub(crate) fn new(
         engine: &Engine,
         how: Compile,

@@ -88,7 +88,7 @@ async fn is_waited_for(
 }
 
 /// Wakes runs for which a command waits that came while an engine held them that no longer does. (When a server of
-/// an earlier version takes a command, it does not wake the run either.) Returns how many were woken, at most
+/// an earlier version accepts a command, it does not wake the run at all.) Returns how many were woken, at most
 /// [`WOKEN_AT_ONCE`].
 pub(super) async fn wake(base: &Base, at: &Moment) -> Result<u64> {
     let mut woken = 0;
