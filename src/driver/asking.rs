@@ -315,7 +315,8 @@ async fn in_time<T>(
     }
 }
 
-/// How long a whole answer may take. If agents are given up sooner than an answer must begin, it has that long.
+/// How long a whole answer may take: as long as the patience with agents, or, if that is shorter, as long as an
+/// answer may take to begin.
 fn whole_patience(limits: &AgentLimits) -> std::time::Duration {
     limits.unreachable_after.to_std().max(PATIENCE)
 }

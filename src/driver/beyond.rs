@@ -26,8 +26,8 @@ impl RunDriver {
         }
     }
 
-    /// Keeps the place of a resumed run that would suffer from waiting in the store: if a hold on agents has
-    /// ended, their time-outs would pass meanwhile, and only this driver knows that absences were accepted.
+    /// Keeps the place of a resumed run that would suffer from waiting in the store: either a hold on agents has
+    /// ended, and their time-outs would pass meanwhile, or absences were accepted, which only this driver knows.
     pub(super) fn keep_if_resumed(&self, was_held: &mut bool, run: &Run, done: &[Transition]) {
         let was_held = std::mem::replace(was_held, run.progress.hold);
         let mut effects = done.iter().flat_map(|transition| &transition.effects);

@@ -29,8 +29,8 @@ pub(super) const INBOX: usize = 1_024;
 /// How long to wait after a host or a store could not serve a plugin.
 const PLUGIN_WAIT: std::time::Duration = std::time::Duration::from_millis(500);
 
-/// How often to try an activation that the host could not make because one of its pools or queues was full. That
-/// takes half a minute, longer than such a peak lasts.
+/// How many times to try an activation that the host could not make because one of its pools or queues was full.
+/// That takes half a minute, longer than such a peak lasts.
 const ACTIVATION_TRIES: u32 = 60;
 
 /// Performs the effects of one run.

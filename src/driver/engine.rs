@@ -32,7 +32,7 @@ use replibook_core::mutant;
 /// How often the engine looks for runs and commands when nobody wakes it.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// How long the engine waits after a call of the store has failed, each of which is logged. Much shorter than a
+/// How long the engine waits after the store has failed it, since each failure is logged. Much shorter than a
 /// lease, which must be renewed as soon as the store answers.
 const LOOK_FAILED: Duration = Duration::from_secs(2);
 

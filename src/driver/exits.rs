@@ -119,8 +119,8 @@ impl Exits {
         state.gone.retain(|_, gone| now.since(gone.at.max(gone.stays_until)) < REMEMBERED);
     }
 
-    /// Records that the engine takes up a run under this epoch. If the epoch is the one right after the run left
-    /// here, no other engine has had the run since, so nobody wanted it.
+    /// Records that the engine takes up a run under this epoch. Whoever takes up a run raises its epoch by one. So
+    /// if this is the next epoch after that under which the run left here, nobody else wanted the run.
     pub(super) fn came(&self, run: RunId, epoch: u64, now: Timestamp) {
         let mut state = self.state();
         let Some(gone) = state.gone.get_mut(&run) else { return };

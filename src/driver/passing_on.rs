@@ -7,8 +7,9 @@ use super::standing::{BEAT, room_elsewhere};
 use crate::run::{Millis, Timestamp};
 use crate::store::StoreError;
 
-/// How long a run waits for a place before it goes to an engine that has room. Longer than a place usually takes
-/// to become free, so that most runs are served here, and short enough for a person who is watching the run.
+/// How long a run waits for a place before it goes to an engine that has room. Longer than it takes to hand on a
+/// place from one run to the next, so that most runs are served here, and short enough for a person who is
+/// watching the run.
 const WAITS: Duration = Duration::from_secs(5);
 
 /// How often to ask whether others have room: they report it anew with each beat.

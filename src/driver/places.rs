@@ -214,7 +214,7 @@ impl Place {
         !has_one
     }
 
-    /// Makes the place of a run that was taken up beyond the places its own.
+    /// Lets a run that was taken up beyond the places keep its place for good.
     pub(super) fn keep(&self) {
         self.seat.is_beyond.store(false, Ordering::Release);
     }
@@ -269,7 +269,8 @@ impl Drop for InLine<'_> {
     }
 }
 
-/// How many runs of each cluster an engine drives, and how many of those only wait.
+/// How many runs of each cluster an engine has: those that have a place or are in line for one, and those that
+/// have none.
 #[derive(Debug, Default)]
 pub(super) struct Clusters<'a> {
     of: BTreeMap<&'a str, (usize, usize)>,
@@ -290,7 +291,7 @@ impl<'a> Clusters<'a> {
         }
     }
 
-    /// The clusters of which the engine takes up no further runs.
+    /// The clusters of which the engine takes up no run that has not started.
     pub(super) fn full(&self, places: &Places) -> Vec<String> {
         self.names(|(going, queued)| going >= places.of_cluster() || queued >= QUEUED_OF_CLUSTER)
     }

@@ -11,7 +11,8 @@ use crate::store::{EngineReport, Skew, StoreError};
 /// How long an engine with more than its share leaves free runs to others that have room: several of their looks.
 const YIELD: Duration = Duration::from_secs(3);
 
-/// How many runs it claims then all the same, because the others may not be what they report.
+/// How many runs such an engine claims all the same, once per [`YIELD`], because the others may not be what they
+/// report.
 const CLAIMED_BEYOND: u32 = 1;
 
 /// The line in the log when an engine is drained.

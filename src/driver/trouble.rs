@@ -152,7 +152,7 @@ impl Health {
         Ok(())
     }
 
-    /// Whether the run is in trouble that only time can end.
+    /// Whether the run is in trouble that time alone ends.
     pub(super) fn is_waiting(&self) -> bool {
         self.trouble.is_some() && self.goes
     }

@@ -108,12 +108,13 @@ impl PluginHost {
     /// blocks for some tens of milliseconds.
     ///
     /// # Errors
-    /// `unavailable` when the runtime or its threads could not be started, `unsafe-cache` when others can reach
-    /// the folder for compiled code.
+    /// `unavailable` when the runtime or its threads could not be started, `unsafe-cache` when the folder for
+    /// compiled code can't be created, or when others can reach it.
     pub fn start(config: HostConfig) -> Result<Self, PluginError> {
         let threads = config.threads.or_else(|| available_parallelism().ok().map(Into::into));
         let threads = threads.unwrap_or(1).min(limits::THREADS);
-        // Slow plugins get half the threads, and more of the processors when nobody else needs them.
+        // Slow plugins get threads of their own, half as many, and more of the processors when nobody else needs
+        // them.
         let slow = (threads / 2).max(1);
         // One guest for each thread, one each for loader and importer, and one for a caller that blocks; but at
         // least one for each built-in plugin, since these are all imported at once.

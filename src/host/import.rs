@@ -316,7 +316,7 @@ fn is_label(name: &str) -> bool {
         && ends(name.chars().last())
 }
 
-/// Finds a `$ref` that leaves the schema: to check arguments must never mean to fetch anything.
+/// Finds a `$ref` that leaves the schema: nothing may ever be fetched in order to check arguments.
 fn remote_reference(schema: &Value) -> Option<&str> {
     match schema {
         Value::Object(members) => {

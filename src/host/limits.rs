@@ -78,8 +78,8 @@ pub(super) const EXPRESSIONS: usize = 64;
 /// Random bytes of one call: plenty for identifiers and jitter.
 pub(super) const RANDOM_BYTES: u64 = 64 << 10;
 
-/// Lines that one activation may log after the last recorded answer, and also before each answer that it repeats.
-/// They are committed together with the result of the activation.
+/// Lines that one activation may log after the last recorded answer, and as many before each answer that it
+/// repeats. They are committed together with the result of the activation.
 pub(super) const LOG_LINES: usize = replibook_core::run::MAX_LOG_LINES;
 
 /// Bytes of one line of the log, counted as JSON because that is how it is stored.

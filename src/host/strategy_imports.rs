@@ -1,4 +1,5 @@
-//! The imports of the world `strategy`, except for logging, which both worlds share (`step_imports`).
+//! The imports of the world `strategy`, except for `logging` and `failing`, which both worlds share
+//! (`step_imports`).
 
 use super::bindings::strategy::replicante::playbook::roster::{
     self, AgentDetails, AgentState, NodeView, StateCounts,

@@ -62,7 +62,7 @@ pub(super) fn link(l: &mut Linker<Guest>) -> wasmtime::Result<()> {
     sync::filesystem::types::add_to_linker::<_, WasiFilesystem>(l, Guest::files)?;
     io_error::add_to_linker::<_, Table>(l, |guest| &mut guest.wasi.table)?;
     sync::io::streams::add_to_linker::<_, Table>(l, |guest| &mut guest.wasi.table)?;
-    // The guest implements these itself.
+    // For these there is our own code, in `Guest`.
     cli::stderr::add_to_linker::<_, HasSelf<Guest>>(l, |guest| guest)?;
     cli::stdout::add_to_linker::<_, HasSelf<Guest>>(l, |guest| guest)?;
     clocks::monotonic_clock::add_to_linker::<_, HasSelf<Guest>>(l, |guest| guest)?;

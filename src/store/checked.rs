@@ -13,7 +13,7 @@ pub const MAX_FLAWS: usize = 1_000;
 /// The result of looking at every document.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checked {
-    /// How many documents were read of each kind, by the name of the table or collection.
+    /// How many documents of each kind were looked at, damaged ones too, by the name of the table or collection.
     pub read: BTreeMap<&'static str, u64>,
     /// The first [`MAX_FLAWS`] documents that can't be read, or that don't fit the others.
     pub flaws: Vec<Flaw>,

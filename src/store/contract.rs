@@ -449,8 +449,8 @@ pub trait Store: Send + Sync + 'static {
     /// [parked](Self::park), or that no engine holds and any may claim, is *woken* from then on.
     async fn submit(&self, command: &Command) -> Result<Put>;
 
-    /// Wakes runs whose command came while an engine held them that no longer does, or whose command was taken by
-    /// a server of an earlier version. Returns how many were woken; there may be more.
+    /// Wakes runs whose command came while an engine held them that no longer does, or whose command was accepted
+    /// by a server of an earlier version. Returns how many were woken; there may be more.
     async fn wake(&self) -> Result<u64>;
 
     /// The commands to the run that have no outcome, in order of (`at`, `id`), at most [`MAX_PAGE`]. A command

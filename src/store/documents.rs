@@ -59,7 +59,7 @@ pub struct NewRun {
     pub run: Run,
     /// Its first events. They are written in the same transaction.
     pub events: Vec<RunEvent>,
-    /// Identifies the request, so that it can be repeated. None: it can't.
+    /// Identifies the request, so that it can be repeated. If this is None, only the run's identifier does.
     pub idempotency_key: Option<String>,
     /// Digest of the request, to tell a repetition from another request with the same key.
     pub request: Digest,

@@ -16,8 +16,8 @@ pub enum StoreError {
         #[source]
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
-    /// The store can't be used until its settings or the store itself are changed. Only opening a store fails like
-    /// this.
+    /// The store can't be used until its settings or the store itself are changed. Only opening a store, or
+    /// reading credentials for it, fails like this.
     #[error("failed to use the store: {message}")]
     Unfit {
         /// What was found, and what was expected.

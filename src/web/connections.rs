@@ -25,8 +25,8 @@ pub(crate) struct Times {
     /// How long to wait for the next request. Longer than the 60 s for which proxies keep a connection, so that
     /// the proxy is the one that closes it.
     pub(crate) idle: Duration,
-    /// How long no byte may pass in either direction while a request is answered. Longer than any answer takes to
-    /// begin.
+    /// The longest time without a byte in either direction while a request is answered. Longer than any answer
+    /// takes to begin.
     pub(crate) silent: Duration,
     /// How long an answer may fall behind [`RATE`] while its client does not read.
     pub(crate) stalled: Duration,

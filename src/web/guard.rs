@@ -95,7 +95,7 @@ impl OwnNames {
         Self { told }
     }
 
-    /// Every name: nothing is refused because of its host.
+    /// Every name. Only a request with two `Host` headers is still refused.
     pub fn any() -> Self {
         Self { told: vec![HostName(Pattern::Any)] }
     }

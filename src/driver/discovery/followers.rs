@@ -82,7 +82,7 @@ impl Followers {
             let mut clusters = self.shared.clusters();
             let entry = clusters.entry(cluster.to_owned()).or_insert_with(|| self.start(cluster));
             if entry.told.is_closed() {
-                // The task panicked. Its listeners get errors from now on, but still count until they leave.
+                // The task panicked. Its listeners hear nothing new any more, but still count until they leave.
                 *entry = Entry { listeners: entry.listeners, ..self.start(cluster) };
             }
             entry.listeners += 1;

@@ -82,10 +82,11 @@ struct State {
     spec: Option<playbook::Cluster>,
     missing: bool,
     next_look: Timestamp,
-    /// Something has changed, so look again as soon as the present look is over.
+    /// The Cluster object may have changed, so look again as soon as the present look is over.
     look_again: bool,
     /// Who waits for a look that has not begun yet.
     waiting: Vec<oneshot::Sender<Answer>>,
+    /// Who waits for the look that is under way, or for the next one if the store does not answer that one.
     served: Vec<oneshot::Sender<Answer>>,
     /// Whose look is over.
     looked_for: Vec<oneshot::Sender<Answer>>,

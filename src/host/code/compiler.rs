@@ -85,7 +85,7 @@ impl Compiler {
     /// A compiler for this engine, which keeps code in `folder`, if there is one.
     ///
     /// # Errors
-    /// `unsafe-cache`, if others can reach the folder.
+    /// `unsafe-cache`, if the folder can't be created, or if others can reach it.
     pub(crate) fn new(
         engine: &Engine,
         how: Compile,
@@ -203,7 +203,7 @@ impl CompileApart {
 }
 
 /// Gives the process its component and waits for its end. After `longest`, kills it. Returns how it ended (None:
-/// it was killed) and what it wrote to standard error.
+/// it was killed here) and what it wrote to standard error.
 fn wait(
     mut process: Child,
     component: &[u8],

@@ -113,8 +113,8 @@ pub(super) fn uuid(id: Uuid) -> Bson {
     })
 }
 
-/// A number in its stored form: as 32 bits if it fits, otherwise as 64 bits with a sign, which is the largest
-/// integer that the server has.
+/// A number in its stored form: as 32 bits if it fits, otherwise as 64 bits. The server's integers have a sign;
+/// larger numbers become the largest one.
 pub(super) fn integer(number: u64) -> Bson {
     match i32::try_from(number) {
         Ok(number) => Bson::Int32(number),

@@ -150,7 +150,7 @@ async fn update(
 ) -> mongodb::error::Result<u64> {
     let command = rawdoc! { "update": collection, "updates": statements, "ordered": true };
     let answer = base.database.run_raw_command(command).session(session).await?;
-    // The driver reports write errors in the answer to a raw command as success.
+    // For the driver, a raw command has succeeded even if there are write errors in its answer.
     let errors = answer.get_array("writeErrors").ok();
     if let Some(error) = errors.and_then(|errors| errors.first()?.as_document()) {
         let code = error.get_i32("code").unwrap_or_default();

@@ -85,8 +85,8 @@ pub(super) fn fence(run: RunId, epoch: u64, at: &Moment) -> Document {
     }
 }
 
-/// A change of the run that makes every write to it count: without a change, the server would not notice that two
-/// transactions write to the run.
+/// A change for writes to the run that may have no other: without a change, the server would not notice that two
+/// transactions write to it.
 pub(super) fn counted() -> Document {
     doc! { "commits": 1_i64 }
 }

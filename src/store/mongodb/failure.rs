@@ -178,7 +178,7 @@ pub(super) fn is_too_large(error: &Error) -> bool {
     codes(error).iter().any(|code| TOO_LARGE.contains(code))
 }
 
-/// The server's error codes. Empty if the server did not answer.
+/// The server's error codes. Empty if it refused nothing, for example because it did not answer.
 #[allow(clippy::wildcard_enum_match_arm, reason = "the driver may add kinds; these have numbers")]
 fn codes(error: &Error) -> Vec<i32> {
     if let Some(refused) = error.get_custom::<Refused>() {

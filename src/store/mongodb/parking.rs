@@ -88,7 +88,7 @@ async fn is_waited_for(
 }
 
 /// Wakes runs for which a command waits that came while an engine held them that no longer does. (When a server of
-/// an earlier version takes a command, it does not wake the run either.) Returns how many were woken, at most
+/// an earlier version accepts a command, it does not wake the run at all.) Returns how many were woken, at most
 /// [`WOKEN_AT_ONCE`].
 pub(super) async fn wake(base: &Base, at: &Moment) -> Result<u64> {
     let mut woken = 0;
@@ -172,7 +172,7 @@ impl Transaction for Wake<'_> {
 }
 
 /// The change that wakes a run for which a command has come: even engines that have no place for it may take it up
-/// then. None if the run has an engine, rests, or has been woken.
+/// then. None if the run has ended, has an engine, rests, or has been woken.
 pub(super) fn waking(run: &Document, at: &Moment) -> Option<Document> {
     let lease = run.get_document("lease").ok()?;
     if run.get("finish_ts").is_some_and(|finish_ts| *finish_ts != Bson::Null) {

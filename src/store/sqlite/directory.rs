@@ -66,7 +66,7 @@ impl Directory {
         let database_path = path.join(DATABASE_FILE);
         create::ensure(&database_path)?;
         left_log::check(&database_path, &lock_path, was_open(&lock))?;
-        // SQLite gives the files that it makes beside the database the same permissions.
+        // SQLite gives the files that it makes beside the database the permissions of this one.
         let database = create_private(&database_path)?;
         Ok(Self { path: path.to_owned(), lock, database, said: AtomicBool::new(false) })
     }

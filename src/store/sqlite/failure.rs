@@ -59,7 +59,7 @@ fn is_unreadable(error: &rusqlite::Error) -> bool {
     )
 }
 
-/// Whether a write failed for want of room, but not because the disk itself is full. SQLite calls only that
+/// Whether a write failed as it does for want of room other than on the disk itself. SQLite calls only a full disk
 /// "full"; for it, quotas and limits on files are I/O errors.
 fn takes_no_more(error: &rusqlite::Error) -> bool {
     let code = error.sqlite_error().map(|error| error.extended_code);

@@ -15,8 +15,8 @@ use replibook_core::run::{EngineId, KNOWN_FORMAT, RunId, Timestamp};
 
 const LEASE: &str = "a lease";
 
-/// The format that a run needs. If the progress can't be read, it counts as any format; the engine that takes the
-/// run up sets it aside.
+/// The format that a run needs. If the progress can't be read, this is 0, so that any engine may claim the run;
+/// the one that takes it up sets it aside.
 const NEEDS: &str = "CASE WHEN json_valid(progress) \
                      THEN coalesce(json_extract(progress, '$.needs'), 0) ELSE 0 END";
 

@@ -1,4 +1,4 @@
-//! The error of both directions.
+//! The error of converting documents to BSON, and back.
 
 use std::fmt::Display;
 

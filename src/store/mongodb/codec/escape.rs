@@ -4,7 +4,7 @@
 //!   characters are written as `%` and two digits, and so is `%` itself.
 //! - Numbers: those beyond the largest signed integer are stored as decimals.
 //! - Depth: what is nested deeper than a server allows is stored as text, under a key that no other document has,
-//!   since escaping never yields a `%` like this.
+//!   since escaping never yields a `%` without two digits after it.
 
 use std::borrow::Cow;
 
