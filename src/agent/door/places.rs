@@ -55,8 +55,8 @@ impl Holder {
         received.saturating_mul(1_000) / millis.max(1)
     }
 
-    /// Whether it may have to give way: its turn is over and it is slow. Slow means that more than half is
-    /// still to come, or that it hardly comes at all.
+    /// Whether it may have to give way: its turn is over, and either it is slow ([`FAST`]) and more than half of
+    /// it is still to come, or it hardly comes at all ([`CRAWLING`]).
     fn may_leave(&self) -> bool {
         let is_over = self.since.elapsed() > self.turn;
         let rate = self.rate();
