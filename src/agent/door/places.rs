@@ -129,8 +129,8 @@ impl Place {
         self.bytes
     }
 
-    /// Notes that `received` bytes of the body have arrived, and returns whether it has to give way. The
-    /// slowest of the bodies that may have to leave does, and no more of them leave than those that wait need.
+    /// Notes that `received` bytes of the body have arrived, and returns whether it has to give way. Only the
+    /// slowest of the bodies that may leave has to, and no more of them leave than the waiting ones need.
     pub(super) fn has_to_leave(&self, received: usize) -> bool {
         let Some(places) = &self.places else { return false };
         let mut room = places.lock();
