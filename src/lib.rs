@@ -21,8 +21,8 @@
 //! [`replay`] repeats all decisions and activations of a finished run from what was kept of it.
 //!
 //! [`api`] is the way in from outside, and [`cli`] has the two programs: `replibook`, which serves all of this,
-//! and `replictl`, which knows only the API. [`web`] is what all HTTP servers here share, and [`descriptors`]
-//! counts the files and connections that a process may have.
+//! and `replictl`, which knows only the API. [`why`] tells people why a run is as it is. [`web`] is what all
+//! HTTP servers here share, and [`descriptors`] counts the files and connections that a process may have.
 
 pub mod agent;
 pub mod api;

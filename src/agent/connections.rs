@@ -19,7 +19,7 @@ const TURN_WAIT: Duration = Duration::from_secs(1);
 /// them takes time.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// The shortest time between two equal lines in the log.
+/// The shortest time between two lines in the log that report a shortage.
 const SAID_AGAIN: Duration = Duration::from_secs(10);
 
 /// How long a shortage counts as present after it was last met. Requests that met it are repeated within a few

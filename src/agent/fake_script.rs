@@ -41,7 +41,7 @@ pub enum Script {
 /// When an action ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
-    /// At the look that follows so many looks that found it still running.
+    /// At the first look after this many looks that found it still running.
     Looks(u32),
     /// So long after the action was scheduled.
     After(Millis),

@@ -130,7 +130,7 @@ impl Drivers {
         }
         let waiting = state.store.unclaimed().await?;
         let is_full = active.iter().all(OnEngine::is_full);
-        // A single run is claimed at any moment, so it waits for nothing.
+        // Where an engine has a place, a single unclaimed run will be claimed at any moment: it waits for nothing.
         let is_held_back = is_full || waiting > 1;
         Ok(is_held_back.then_some(WaitsFor::AnyPlace { engines: active, waiting }))
     }

@@ -1,5 +1,5 @@
-//! `/api/v1/runs/{id}/explanation`: why a run is as it is, for people. This only gathers what is known; the
-//! core works out the explanation, for all who ask.
+//! `/api/v1/runs/{id}/explanation`: why a run is as it is, for people. This only gathers what is known;
+//! [`why`](crate::why) works out the explanation, for all who ask.
 
 use axum::Json;
 use axum::extract::State;
@@ -126,7 +126,7 @@ fn asks_agents(run: &Run) -> bool {
     }
 }
 
-/// The trouble of the run ahead in the queue of the cluster, if that run can't go on.
+/// The trouble of the run for which `run` waits on its cluster, if that other run can't go on.
 async fn before(state: &ApiState, run: &Run) -> Result<Option<Trouble>, ApiError> {
     let Some(StatusReason { code: ReasonCode::ClusterBusy, message }) = &run.progress.reason else {
         return Ok(None);

@@ -23,7 +23,7 @@ use crate::web::{Arrival, OwnNames, hold};
 #[derive(Clone, Copy)]
 pub(super) struct Timeout(pub(super) Duration);
 
-/// Ends a request that takes too long or panics with a problem document.
+/// Answers with a problem document when a request takes too long or panics.
 pub(super) async fn limit(
     Extension(Timeout(timeout)): Extension<Timeout>,
     request: Request,

@@ -26,7 +26,7 @@ pub struct EngineView {
     pub name: String,
     /// Whether it takes up runs.
     pub state: EngineState,
-    /// Runs that it drives, without those that only wait for their cluster. It reports every 4 s.
+    /// Runs that it drives, without those that only wait for their cluster, as it last reported: every 4 s.
     pub runs: u32,
     /// Runs that it has taken up and that only wait for their cluster, as it last reported.
     pub queued: u32,

@@ -174,7 +174,7 @@ async fn apply_files(
 /// The code of the refusal when the version exists with different content.
 const CONFLICT: &str = "conflict";
 
-/// A document whose plugins have been uploaded.
+/// A document after the upload of its plugin files, some of which the server may have refused.
 struct Sent {
     request: ApplyDocument,
     /// What was done with its plugin files, by the names that the document gives them.

@@ -50,7 +50,7 @@ pub struct Cli {
 /// The environment variable that names the server.
 pub const SERVER_VARIABLE: &str = "REPLIBOOK_SERVER";
 
-/// Columns of the help, which fits the narrowest terminal that most people use, including a pager.
+/// Columns of the help, which fits the narrowest terminal that most people use, even in a pager.
 pub const HELP_WIDTH: usize = 80;
 
 fn after_help() -> String {

@@ -1,6 +1,6 @@
 //! One file that holds the members of a folder: a tar archive, compressed with Zstandard. Unpacking trusts
-//! nothing in the file: name, kind and size of each entry are checked against what an export has, before so
-//! much is written.
+//! nothing in the file: name, kind and size of each entry are checked against what an export may have, before
+//! that much is written.
 
 use std::collections::BTreeSet;
 use std::fs::File;

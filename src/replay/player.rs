@@ -131,7 +131,7 @@ impl<'a> Player<'a> {
                     let place = place(agent, &self.stage_name(key), name, key, 0);
                     report.differs(Difference { place, what: "late result", recorded, now });
                 }
-                // Only an attempt whose action ended late is needed again, even after other attempts of its
+                // Only an attempt whose action ended late is needed again, perhaps after other attempts of its
                 // step.
                 let is_near = |of: &Journal| of.key.is_of_step_of(journal.key);
                 if journal.late.is_some() || !before.as_ref().is_some_and(is_near) {

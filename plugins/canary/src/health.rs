@@ -31,8 +31,8 @@ struct Part {
     is_all: bool,
 }
 
-/// Goes on with a look: reads what the agents said that were asked, and asks the next ones. The look is over
-/// when this returns anything but [`Health::NotKnown`].
+/// Goes on with a look: judges the agents that were asked by what they said, and asks the next ones. The look is
+/// over when this returns anything but [`Health::NotKnown`].
 pub(crate) fn look(
     roster: &Roster<'_>,
     memo: &mut Memo,

@@ -55,8 +55,8 @@ impl Holder {
         received.saturating_mul(1_000) / millis.max(1)
     }
 
-    /// Whether it may have to give way: its turn is over and it is slow. Slow means that more than half is
-    /// still to come, or that it hardly comes at all.
+    /// Whether it may have to give way: its turn is over, and either it is slow ([`FAST`]) and more than half of
+    /// it is still to come, or it hardly comes at all ([`CRAWLING`]).
     fn may_leave(&self) -> bool {
         let is_over = self.since.elapsed() > self.turn;
         let rate = self.rate();
@@ -129,8 +129,8 @@ impl Place {
         self.bytes
     }
 
-    /// Notes that `received` bytes of the body have arrived, and returns whether it has to give way. The
-    /// slowest of the bodies that may have to leave does, and no more of them leave than those that wait need.
+    /// Notes that `received` bytes of the body have arrived, and returns whether it has to give way. Only the
+    /// slowest of the bodies that may leave has to, and no more of them leave than the waiting ones need.
     pub(super) fn has_to_leave(&self, received: usize) -> bool {
         let Some(places) = &self.places else { return false };
         let mut room = places.lock();

@@ -208,7 +208,7 @@ impl<A: FnMut() + Send> Follow<'_, A> {
                 if error.may_have_taken_effect() {
                     self.known = Known::Perhaps { settled: self.settled_after(&error) };
                 }
-                // What answers there when something does may be another node.
+                // Whatever answers there next may be another node.
                 self.unidentified = self.expected.is_some() && !mutant!(IdentityKept);
                 self.patience.failed(self.ctx, &error).await.map_err(|end| self.not_taken(end))
             }

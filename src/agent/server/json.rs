@@ -107,8 +107,8 @@ impl<'de> Visitor<'de> for Walk<'_> {
         let state = RandomState::new();
         while let Some(Key(key)) = entries.next_key()? {
             self.measure.key = self.measure.key.max(key.len());
-            // A hash takes less memory than the key. If two keys have the same hash, the answer is merely
-            // passed on as text; that is no error.
+            // A hash takes less memory than the key. If two different keys have the same hash, the output merely
+            // counts as text; that is no error.
             self.measure.twice |= !seen.insert(state.hash_one(key.as_ref()));
             entries.next_value_seed(self.inner())?;
         }

@@ -15,8 +15,8 @@ use super::process::ProcessId;
 use crate::agent::ActionPhase;
 use crate::run::Timestamp;
 
-/// Actions that may wait: an agent that works on one at a time would need hours for more, and a client that
-/// sends so many should be told.
+/// The most actions that may wait: an agent that works on one at a time would need hours for more, and a client
+/// that sends so many should be told.
 pub(super) const MAX_QUEUED: u32 = 1_000;
 
 /// How many bytes of arguments and metadata the waiting actions may have: enough for a few of the largest or

@@ -57,9 +57,9 @@ impl<'a> Kind<'a> {
 ///
 /// Guarantee: a command may begin at most once for each action, and nothing is started while anything of the
 /// previous command still exists. If a command had been allowed to begin when the agent stopped, in whatever
-/// way, the next agent ends it before it does anything else, and the action is FAILED unless the end of the
-/// command was written down: nobody knows how far it got. A `test.loop` goes on from its last count, as it does
-/// in other agents.
+/// way, the next agent ends it before it does anything else. Unless the end of the command was written down, the
+/// action is then FAILED, since nobody knows how far it got. A `test.loop` goes on from its last count, as it
+/// does in other agents.
 pub(super) struct Worker {
     pub(super) store: ActionStore,
     pub(super) config: Arc<AgentConfig>,

@@ -18,7 +18,7 @@ const PAUSED: u8 = 9;
 const WAITS_FOR_APPROVAL: u8 = 6;
 
 /// Exit codes of `replictl` that tell how a run went, and do not mean that something is broken: done, done with
-/// failures, waiting, cancelled, paused, done over nobody.
+/// failures, waiting, cancelled, paused, done without any agent.
 pub(super) const TOLD_BY_THE_RUN: [u8; 6] = [0, 5, WAITS_FOR_APPROVAL, 7, PAUSED, 10];
 
 /// The run of the demonstration: the newest one of the server.

@@ -31,7 +31,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 pub(crate) const MAX_SETTLING: Duration = Duration::from_secs(10);
 
 /// How long a watch stays with a run that can't go on and in which nothing happens. Longer than the engine
-/// rests before it tries the run again ([`FIRST_REST`]), since that ends a passing problem.
+/// rests before it tries the run again ([`FIRST_REST`]), since a passing problem is over by that try.
 pub(crate) const MAX_TROUBLED: Duration = Duration::from_millis(FIRST_REST.0 + 5_000);
 
 /// How long the last events may take to arrive once the run is known to have ended.

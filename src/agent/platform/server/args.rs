@@ -36,7 +36,7 @@ pub struct PlatformArgs {
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8100")]
     pub listen: SocketAddr,
 
-    /// Listen on an address that is not loopback, so that anybody who reaches it may read the file
+    /// Listen on an address that is not loopback, where anybody who reaches it may read the file
     #[arg(long)]
     pub insecure: bool,
 
