@@ -144,7 +144,7 @@ pub fn escape_json_for_yaml(json: String) -> String {
     })
 }
 
-/// Whether a text of several lines has any unseen character.
+/// Whether a text of several lines has any unseen character, apart from its line feeds.
 pub fn has_unseen(lines: &str) -> bool {
     seen(lines).any(|(c, is_seen)| c != '\n' && !is_seen)
 }
