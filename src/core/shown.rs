@@ -88,8 +88,8 @@ fn belongs(before: Option<char>, c: char, after: Option<char>) -> bool {
     }
 }
 
-/// `text` as one line that does nothing to a terminal. Each control character becomes a space, and every other
-/// unseen character becomes `�`, so that two names that differ also look different.
+/// `text` as one line that does nothing to a terminal. Each control character and line separator becomes a space,
+/// and every other unseen character becomes `�`, so that two names that differ also look different.
 ///
 /// # Example
 /// ```
