@@ -257,7 +257,7 @@ impl AttemptKey {
     /// let first = AttemptKey { agent: AgentSeq(0), stage: 0, step: 0, attempt: 1 };
     /// let second = AttemptKey { attempt: 2, ..first };
     ///
-    /// Another process finds the same identifier; another attempt gives another identifier.
+    /// // Another process finds the same identifier; another attempt gives another identifier.
     /// assert_eq!(first.action_id(run, &agent, 0), first.action_id(run, &agent, 0));
     /// assert_ne!(first.action_id(run, &agent, 0), second.action_id(run, &agent, 0));
     /// assert!(first.is_of_step_of(second));

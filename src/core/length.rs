@@ -2,7 +2,7 @@
 //!
 //! jiff reads them: `300ms`, `5m`, `1h30m`, `1d`, also with spaces and words (`2 hours 5 minutes`), and ISO 8601
 //! (`PT1H30M`). A day has 24 hours and a week 7 days. Months and years are refused, because their length varies,
-//! and so are negative lengths and lengths below a millisecond.
+//! and so are negative lengths and fractions of a millisecond.
 
 use std::fmt;
 use std::str::FromStr;

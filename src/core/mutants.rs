@@ -52,7 +52,7 @@ pub mod chosen {
         UnreachableNotCounted,
         /// The budget is checked one failure too late.
         BudgetCheckedLate,
-        /// After a pause, the strategy may start some more agents.
+        /// While a run is paused, its strategy may still start some more agents.
         PauseStartsMore,
         /// Requests are sent whatever became of the lease.
         LeaseNotChecked,
@@ -138,7 +138,7 @@ pub mod chosen {
         EventIgnored,
         /// The state of a run applies some events of its history twice.
         EventTwice,
-        /// The history has events before they happened.
+        /// What the history says of an event is worked out only after the state has changed.
         EventOutOfOrder,
     }
 

@@ -88,8 +88,8 @@ fn belongs(before: Option<char>, c: char, after: Option<char>) -> bool {
     }
 }
 
-/// `text` as one line that does nothing to a terminal. Each control character becomes a space, and every other
-/// unseen character becomes `�`, so that two names that differ also look different.
+/// `text` as one line that does nothing to a terminal. Each control character and line separator becomes a space,
+/// and every other unseen character becomes `�`, so that two names that differ also look different.
 ///
 /// # Example
 /// ```
@@ -144,7 +144,7 @@ pub fn escape_json_for_yaml(json: String) -> String {
     })
 }
 
-/// Whether a text of several lines has any unseen character.
+/// Whether a text of several lines has any unseen character, apart from its line feeds.
 pub fn has_unseen(lines: &str) -> bool {
     seen(lines).any(|(c, is_seen)| c != '\n' && !is_seen)
 }

@@ -30,8 +30,8 @@ pub const ACTION_BYTES: usize = 4 * 1024 * 1024;
 
 /// The payload of an action. It is kept in the journal and given to the step, which is promised 1 MiB. A run has
 /// one payload in memory for each agent at work, and keeps it as text ([`JsonText`](crate::run::JsonText)). A
-/// payload is a parsed value only while it is read or while an expression looks at it, one payload at a time. So
-/// many values take 12 MiB at most: objects of one member each.
+/// payload is a parsed value only while it is read or while an expression looks at it, one payload at a time. As
+/// many values as a payload may have take 12 MiB at most, which is when they are objects of one member each.
 pub const PAYLOAD: Bounds = Bounds {
     bytes: 1024 * 1024,
     depth: MAX_JSON_DEPTH,

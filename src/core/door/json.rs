@@ -440,7 +440,7 @@ impl<'de> Visitor<'de> for Members<'_> {
 /// A float that stays the same when it is written and read back. The parser is quick rather than exact, and may be
 /// off by the last bit. But a step that is activated again after a restart must see the number that it saw before.
 fn as_read_back(value: f64) -> Option<Number> {
-    /// Most numbers settle in the first or second round.
+    /// Numbers settle in the first or second round.
     const ROUNDS: usize = 8;
     let mut value = value;
     for _ in 0..ROUNDS {

@@ -1,5 +1,5 @@
-//! How deeply JSON may be nested. One limit holds everywhere, so that whatever is accepted can be stored and read
-//! back.
+//! How deeply JSON may be nested. No value may be nested deeper, wherever it comes from, so that whatever is
+//! accepted can be stored and read back.
 
 use serde_json::Value;
 

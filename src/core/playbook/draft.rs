@@ -50,6 +50,7 @@ pub(super) struct PluginUse {
     pub(super) kind: PluginKind,
     /// Index of the stage.
     pub(super) stage: usize,
+    /// Index of the step in the stage; `None` for a strategy.
     pub(super) step: Option<usize>,
     /// Pointer to the stage's `strategy`, or to the step.
     pub(super) pointer: String,

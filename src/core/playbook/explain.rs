@@ -26,8 +26,8 @@ const PATTERNS: [(&str, &str); 5] = [
 /// The most alternatives that are listed in a message.
 pub(super) const MAX_LISTED: usize = 20;
 
-/// The problems that an error stands for: one, or one for each unknown key. `schema` is the schema that was
-/// checked.
+/// The problems that an error stands for: one, or one for each unknown key. `schema` is the schema that the value
+/// was checked against.
 pub(super) fn explain(error: &ValidationError<'_>, schema: &Value) -> Vec<Problem> {
     let path = error.instance_path().as_str();
     let around = parent(error.schema_path().as_str()).and_then(|path| schema.pointer(path));

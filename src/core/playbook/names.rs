@@ -53,7 +53,7 @@ pub(super) fn is_action_kind(text: &str) -> bool {
     is_identifier(text) && !text.contains('*')
 }
 
-/// Whether `text` can be a pattern of kinds of action: a kind with at most one `*`, at its end.
+/// Whether `text` can be a pattern of kinds of action: a kind, the beginning of one followed by `*`, or `*` alone.
 pub(super) fn is_action_pattern(text: &str) -> bool {
     text == "*" || is_action_kind(text.strip_suffix('*').unwrap_or(text))
 }

@@ -139,6 +139,7 @@ struct Defaults<'a> {
     root: &'a Value,
     /// How many defaults may still be filled in.
     count: usize,
+    /// How many bytes those defaults may still have in all.
     bytes: usize,
     /// How many properties may still be looked at.
     work: usize,

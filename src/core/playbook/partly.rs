@@ -1,5 +1,5 @@
-//! Evaluates an expression when a part of its scope is not known. A selection of agents can then often be decided
-//! without asking the agent.
+//! Evaluates an expression when a part of its scope is not known. Whether a stage selects an agent can then often
+//! be decided although the agent did not answer.
 
 use cel::common::ast::{Expr as Ast, IdedExpr, operators};
 

@@ -28,8 +28,9 @@ pub struct PlaybookDocument {
 /// reports them along with those of the plugins and their arguments. [`PlaybookDocument::check`] reports what is
 /// known without the plugins.
 ///
+/// # Errors
 /// [`Problems`], each with path, line and column, when nothing further can be said about the document: it is not
-/// YAML, exceeds a limit, or is of another kind. is no YAML, passes a limit, or is of another kind.
+/// YAML, exceeds a limit, or is of another kind.
 ///
 /// # Example
 /// ```

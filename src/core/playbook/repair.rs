@@ -1,5 +1,5 @@
 //! Replaces what is wrong with the structure of a document by stand-ins, so that the rest of the document can be
-//! checked in the same go. The replaced places are remembered, and nothing is reported about them.
+//! checked in the same go. The replaced places are remembered, and nothing further is reported about them.
 
 use serde_json::Value;
 

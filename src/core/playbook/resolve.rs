@@ -14,9 +14,11 @@ use super::schema::Schema;
 use super::spans::push_segment;
 
 /// Resolves a playbook: pins its plugins, gives them what the document grants, and checks that each is of the
-/// right kind and that its arguments fit it. `plugins` has what is known about the plugins that the document
-/// declares, by the name that they have there. A name in the document takes precedence over a built-in plugin of
-/// that name, so a new built-in plugin never changes an old playbook.
+/// right kind and that its arguments fit it.
+///
+/// `plugins` has what is known about the plugins that the document declares, by the name that they have there;
+/// built-in plugins need no entry. A name in the document takes precedence over a built-in plugin of that name, so
+/// a new built-in plugin never changes an old playbook.
 ///
 /// # Example
 /// ```
@@ -97,7 +99,7 @@ struct Resolver<'a> {
     declared: &'a BTreeMap<String, Declared>,
     plugins: &'a BTreeMap<String, PluginInfo>,
     builtins: &'a [PluginInfo],
-    /// Compiled schemas by plugin; `None` where compiling failed.
+    /// Schemas by plugin, each compiled only once; `None` where compiling failed.
     schemas: BTreeMap<String, Option<Schema>>,
     problems: Vec<Problem>,
 }

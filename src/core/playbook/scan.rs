@@ -21,8 +21,8 @@ pub const MAX_LOOP_DEPTH: u32 = 2;
 /// The longest regular expression in bytes.
 pub(super) const MAX_REGEX_BYTES: usize = 256;
 
-/// The sizes, in bytes of a compiled regular expression, that costs are told apart by: an expression is charged
-/// for the smallest that suffices. A regular expression is compiled anew on every call.
+/// Sizes of compiled regular expressions, in bytes. A regular expression is charged for the smallest of them that
+/// suffices, and is compiled anew on every call.
 const REGEX_SIZES: [usize; 6] =
     [4 * 1024, 8 * 1024, 16 * 1024, 32 * 1024, 64 * 1024, MAX_REGEX_SIZE];
 
@@ -145,8 +145,8 @@ impl Use {
 pub(super) struct Facts {
     /// Which parts of the scope it looks at.
     pub(super) uses: Use,
-    /// Which parts of the scope each round of a loop goes through, as in `h in params.hosts` or `h ==
-    /// params.other`.
+    /// Which parts of the scope each round of a loop goes through, as in `h in params.hosts` or
+    /// `h == params.other`.
     pub(super) repeated: Use,
     /// Number of nodes of the syntax tree, plus what else costs as much as a node.
     pub(super) nodes: u64,

@@ -13,7 +13,8 @@ const STORE: [&str; 2] = ["agent", "store"];
 /// Where expressions find the shards of the store.
 const SHARDS: [&str; 2] = ["agent", "shards"];
 
-/// What an agent says about its store. Agents are asked for it only if an expression looks at it.
+/// What an agent says about its store. Agents are asked for it only if an expression looks at it, or if the
+/// cluster of the store is compared.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Datastore {
     /// What `info/store` said: `cluster_id` and `attributes`. `{}` if the agent has no such call; null if it was

@@ -357,7 +357,7 @@ impl StatusReason {
 pub enum ReasonCode {
     /// The budget was exceeded.
     BudgetExceeded,
-    /// A person asked for the status.
+    /// A person asked for what the run does, for example for a pause.
     Operator,
     /// The strategy asks for approval.
     Approval,

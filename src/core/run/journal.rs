@@ -190,7 +190,8 @@ pub struct Pending {
     pub at: Timestamp,
     /// Whether the agent is known to have accepted the action. If it does not know it later, the action is lost.
     pub accepted: bool,
-    /// Bytes of an action's arguments: a large request may be on its way for longer. `None`: not known.
+    /// Bytes of an action's arguments: a large request may be on its way for longer. `None` for other calls, and
+    /// for an action whose call an earlier version wrote: its size is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u32>,
 }
@@ -440,7 +441,8 @@ pub enum CallError {
     /// The agent could not be reached before the deadline.
     #[error("agent unreachable: {0}")]
     Unreachable(String),
-    /// The agent could not be reached before the deadline, and no request to schedule the action was ever taken.
+    /// The agent could not be reached before the deadline, and there is no action: no request to schedule it was
+    /// ever taken.
     #[error("agent unreachable, and no action is out: {0}")]
     NotTaken(String),
     /// The agent had accepted the action and no longer knows it.

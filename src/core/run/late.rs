@@ -44,8 +44,8 @@ impl LateEnd {
 
 impl Journal {
     /// The number of the attempt that the step sees. A step that goes on from an earlier attempt must see the
-    /// number of that attempt. Attempts that an early version began are the exception: each of them shows its own
-    /// number.
+    /// number that was seen in that attempt. Attempts that an early version began are the exception: each of them
+    /// shows its own number.
     ///
     /// # Example
     /// ```

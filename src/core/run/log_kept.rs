@@ -15,10 +15,10 @@ use super::json_text::escaped_bytes;
 /// The most lines that a run keeps: one line for each agent of the largest cluster.
 pub const MAX_RUN_LINES: u64 = 100_000;
 
-/// The most bytes of lines that a run keeps, as JSON: about as much as so many ordinary lines take.
+/// The most bytes of lines that a run keeps, as JSON: about as many as [`MAX_RUN_LINES`] ordinary lines take.
 pub const MAX_RUN_LOG_BYTES: u64 = 32 * 1024 * 1024;
 
-/// A full log loses one in so many of its lines at once. That is little enough to lose, and enough that a run
+/// A full log is cut by a sixteenth of what it may hold. That is little enough to lose, and enough that a run
 /// which logs for ever is not busy with dropping lines. It also bounds the number of parts, which every commit of
 /// the run writes.
 const SHARE: u64 = 16;

@@ -29,7 +29,7 @@ pub enum Notice {
         since: Timestamp,
         /// How many other actions are ahead in the agent's queue, or being executed.
         before: u32,
-        /// Kind of the first of these actions. `None` if there are none.
+        /// Kind of the one that is being executed, or else of the first in the queue. `None` if there are none.
         #[serde(default)]
         behind: Option<String>,
     },

@@ -182,7 +182,7 @@ impl AgentState {
     /// ```
     /// use replibook_core::run::AgentState;
     ///
-    /// An agent that failed can be put back in the queue, but an agent that is done can't.
+    /// // An agent that failed can be put back in the queue, but an agent that is done can't.
     /// assert!(AgentState::Failed.next().contains(&AgentState::Pending));
     /// assert_eq!(AgentState::Done.next(), [AgentState::Removed]);
     /// ```

@@ -1,5 +1,5 @@
-//! What goes into the state machine and what comes out: inputs, and transitions with their effects. This is the
-//! whole interface between the core and the driver.
+//! What goes into the state machine and what comes out: inputs, and transitions with their effects. This is how
+//! the driver tells the core what happened, and how the core tells the driver what to do.
 
 use std::sync::Arc;
 

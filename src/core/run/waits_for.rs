@@ -1,34 +1,34 @@
 //! What keeps a run waiting that could go on otherwise: a place on an engine, or an engine at all.
 
-/// Places of an engine that one cluster may have, of so many: half of them, rounded up, and 2 however few there
-/// are. Whoever starts a hundred runs on one cluster, each of which allows the others beside it, leaves places for
-/// the other clusters.
+/// How many of an engine's `places` one cluster may have: half of them, rounded up, but at least
+/// [`FEWEST_PLACES`]. So a hundred runs that are started on one cluster, each of which allows the others beside
+/// it, leave places for the other clusters.
 pub const fn cluster_share(places: usize) -> usize {
     let half = places.div_ceil(2);
     if half < FEWEST_PLACES { FEWEST_PLACES } else { half }
 }
 
-/// Places that one cluster may have however few there are.
+/// How many places one cluster may have, however few an engine has.
 pub const FEWEST_PLACES: usize = 2;
 
 /// An engine, and how full it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OnEngine {
-    /// Its name for people.
+    /// The name of the engine, as people are shown it.
     pub name: String,
-    /// Runs that it drives.
+    /// How many runs the engine drives.
     pub runs: u32,
-    /// The most runs that it drives at the same time.
+    /// The most runs that the engine drives at the same time.
     pub max_runs: u32,
 }
 
 impl OnEngine {
-    /// Whether all of its places are taken.
+    /// Whether all places of the engine are taken.
     pub const fn is_full(&self) -> bool {
         self.runs >= self.max_runs
     }
 
-    /// Its places that one cluster may have, as [`cluster_share`] says.
+    /// How many of the engine's places one cluster may have, as [`cluster_share`] says.
     pub fn cluster_share(&self) -> u32 {
         let places = usize::try_from(self.max_runs).unwrap_or(usize::MAX);
         u32::try_from(cluster_share(places)).unwrap_or(u32::MAX)
@@ -42,33 +42,33 @@ pub enum WaitsFor {
     Place(OnEngine),
     /// A place on any of the engines that take runs.
     AnyPlace {
-        /// Each of them.
+        /// The engines that take runs.
         engines: Vec<OnEngine>,
-        /// Runs that no engine has taken up.
+        /// How many runs no engine has taken up.
         waiting: u32,
     },
-    /// An engine: none is there.
+    /// An engine, because there is none.
     Engine,
-    /// An engine that is not being drained; so many are.
+    /// An engine that is not being drained. The number is how many engines are being drained.
     Undrained(usize),
     /// An engine whose clock is right.
     RightClock {
-        /// The name of one whose clock is not.
+        /// The name of an engine whose clock is wrong.
         name: String,
-        /// How its clock is, as in "is … the store's".
+        /// How that clock differs, as text that fits into "is … the store's".
         off: String,
     },
     /// An engine that can write to the store.
     CanWrite {
-        /// The name of one that can't.
+        /// The name of an engine that can't.
         name: String,
-        /// Why it can't.
+        /// Why that engine can't.
         why: String,
     },
 }
 
 impl WaitsFor {
-    /// Whether there is an engine, and it has no place.
+    /// Whether there are engines, but none of their places is free.
     pub const fn is_for_place(&self) -> bool {
         match self {
             Self::Place(_) | Self::AnyPlace { .. } => true,

@@ -25,7 +25,7 @@ impl State {
         of_run.into_iter().chain(self.next_alarm()).min()
     }
 
-    /// When the first agent's alarm is due.
+    /// When the earliest alarm of any agent is due.
     pub(super) fn next_alarm(&self) -> Option<Timestamp> {
         self.first_alarm().map(|(at, _)| at)
     }

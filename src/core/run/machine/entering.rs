@@ -1,4 +1,4 @@
-//! From a queued run to one that goes, and from stage to stage: the cluster's lock, and a record for
+//! Takes a run from the queue into its first stage, and from stage to stage: the cluster's lock, and a record for
 //! each member.
 
 use std::collections::BTreeMap;
@@ -16,8 +16,8 @@ use crate::run::{
     StatusReason, Unanswered,
 };
 
-/// Agents that are taken in by one commit: each is a record and up to two events, and a commit is
-/// bounded to 1,000 documents.
+/// How many agents one commit takes in. Each takes a record and up to two events, and a commit has at most 1,000
+/// documents.
 const RECORDS_AT_ONCE: usize = 300;
 
 pub(super) const NOT_SELECTED: &str = "not selected by the stage";
@@ -28,8 +28,8 @@ impl Turn<'_> {
         self.load_members()
     }
 
-    /// Asks for the members, unless they are being loaded: a second answer might come when the stage
-    /// after this one waits for its own.
+    /// Asks for the members, unless they are being loaded already: a second answer might come when the next stage
+    /// waits for its own.
     pub(super) fn load_members(&mut self) -> Legal {
         if self.is_out(Sent::Members) {
             return Ok(());
@@ -39,8 +39,8 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// A run that rejects a busy cluster was created with the lock, unless it had to be approved first:
-    /// then it is here that it finds the cluster busy.
+    /// Another run comes first on the cluster. A run that rejects a busy cluster was created with the lock, unless
+    /// it had to be approved first: only then can it find the cluster busy here.
     pub(super) fn cluster_busy(&mut self, holder: RunId, queued: u32) -> Legal {
         match self.snapshot().playbook.concurrency {
             Concurrency::Reject => {
@@ -67,14 +67,14 @@ impl Turn<'_> {
         }
     }
 
-    /// The members could not be worked out. Before anything was done that ends the run; between two
-    /// stages a person may mend it and resume.
+    /// The members could not be worked out. If nothing was done yet, that ends the run. Between two stages the run
+    /// pauses, so that a person can mend the cause and resume.
     pub(super) fn members_failed(&mut self, message: String) -> Legal {
         self.members_came()?;
         self.stage_failed(ReasonCode::StartFailed, message)
     }
 
-    /// Nobody is waited for any more before the stage begins.
+    /// Notes that the members have come: no agent is waited for any more before the stage begins.
     fn members_came(&mut self) -> Legal {
         self.emit(OfRun::Came(Sent::Members))?;
         match self.progress().stage.unanswered.is_some() {
@@ -91,7 +91,7 @@ impl Turn<'_> {
                 let message = format!("failed to begin stage {stage}: {message}");
                 self.pause(code, message)
             }
-            // Who resumes the run has the members loaded again.
+            // When a person resumes the run, the members are loaded again.
             RunStatus::Running | RunStatus::Paused => Ok(()),
             RunStatus::PendingApprove
             | RunStatus::Pending
@@ -105,7 +105,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Fixes the agents of the first stage of a run that goes over agents of another one again.
+    /// Fixes the agents of the first stage of a run that goes over agents of another run again.
     pub(super) fn members_of_retry(&mut self, members: Vec<Member>, gone: Gone) -> Legal {
         if self.status() == RunStatus::Starting && gone.count > 0 {
             self.emit(OfRun::Gone(gone))?;
@@ -167,7 +167,7 @@ impl Turn<'_> {
             let arrival = member.map(|member| Arc::new(Arrival::of(member, self.now)));
             joining.push(Joining::Known { seq, arrival, standing });
         }
-        // A run that goes over agents of another one again takes no others later.
+        // A run that goes over agents of another run again takes no other agents later.
         if self.snapshot().retry_of.is_some() && index > 0 {
             new.clear();
         }
@@ -179,7 +179,7 @@ impl Turn<'_> {
         Ok(joining)
     }
 
-    /// Takes the next chunk of agents in; after the last one the stage goes.
+    /// Takes in the next chunk of agents. After the last chunk the stage begins.
     pub(super) fn take_in(&mut self) -> Legal {
         let (all, from) = self.joining();
         let (mut made, mut bytes, mut heaviest) = (0, 0, 0);
@@ -217,7 +217,7 @@ impl Turn<'_> {
         }
         self.emit(OfRun::StageBegan { selected })?;
         self.check_absence()?;
-        // The failures of stages before may be too many for this one's budget.
+        // The failures of earlier stages may be too many for the budget of this stage.
         self.check_budget()?;
         self.end_stage_if_over()
     }
@@ -228,7 +228,7 @@ impl Turn<'_> {
         let begins = Begins { state, skip_reason, error, undecided };
         let mut arrival = Arc::clone(arrival);
         if arrival.about.seen_at != Some(self.now) {
-            // Those before it were too many for one commit.
+            // The agents before this one were too many for one commit.
             Arc::make_mut(&mut arrival).about.seen_at = Some(self.now);
         }
         self.emit(OfMembership::Made { arrival, begins })
@@ -257,7 +257,7 @@ impl Turn<'_> {
 }
 
 impl State {
-    /// Bytes of what an agent may add to a commit: its record, and its journal.
+    /// Bytes that an agent may add to a commit, with its record and its journals.
     pub(super) fn weight(&self, seq: AgentSeq) -> Legal<usize> {
         let agent = self.agent(seq)?;
         let attempt = agent.attempt();
@@ -294,8 +294,8 @@ impl State {
 }
 
 impl Turn<'_> {
-    /// The failure of a member that takes part as FAILED, and whether it is unknown if the stage selects
-    /// it.
+    /// The failure of a member that takes part as FAILED, and whether it is unknown if the stage selects the
+    /// member.
     pub(super) fn failure_of(&self, standing: &Standing) -> (Option<Failure>, bool) {
         match standing {
             Standing::In | Standing::Out => (None, false),

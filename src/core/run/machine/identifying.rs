@@ -28,8 +28,8 @@ impl AgentRecord {
         expected.map_or(Ok(()), |expected| expected.check(&self.address, node, store))
     }
 
-    /// Whether the agent must be compared before anything is sent to its address, because it was never compared at
-    /// this address.
+    /// Whether the agent must be compared before anything is sent to its address: it was never compared there, or
+    /// nothing answered there since.
     pub(super) fn is_unidentified(&self) -> bool {
         self.identity.is_checked() && self.identified_at.is_none()
     }

@@ -1,4 +1,4 @@
-//! Agents that join and leave while a stage goes, and what its playbook says about them.
+//! Agents that join, leave and move while a stage is under way, and what the stage says about them.
 
 use std::sync::Arc;
 
@@ -18,11 +18,11 @@ use crate::run::{
     ReasonCode, RunStatus,
 };
 
-/// Agents that are admitted to the stage by one commit: each is a record and an event.
+/// How many agents one commit admits to the stage. Each takes a record and an event.
 const ADMITTED_AT_ONCE: usize = 300;
 
 impl Turn<'_> {
-    /// Takes notice of who joined, left or moved.
+    /// Notes which agents joined, left or moved, and makes these changes unless the stage is still being entered.
     pub(super) fn membership(&mut self, change: MembershipChange) -> Legal {
         let MembershipChange { joined, left, moved, mass_absence } = change;
         let left = left.into_iter().map(|agent| (agent, Changed::Left));
@@ -32,14 +32,14 @@ impl Turn<'_> {
             self.emit(OfMembership::Noted(agent, changed))?;
         }
         self.absence(mass_absence)?;
-        // A stage takes its members in first.
+        // A stage that is being entered takes in its members first.
         match self.is_entering() {
             true => Ok(()),
             false => self.catch_up(),
         }
     }
 
-    /// Makes the changes, as many as fit one commit.
+    /// Makes the noted changes, as many as fit one commit.
     pub(super) fn catch_up(&mut self) -> Legal {
         let mut bytes = 0;
         while self.documents() < BEGIN_DOCUMENTS && bytes < CHUNK_BYTES {
@@ -51,12 +51,12 @@ impl Turn<'_> {
         self.end_stage_if_over()
     }
 
-    /// Makes one change; how many bytes it may add to the commit.
+    /// Makes one change, and returns how many bytes it may add to the commit.
     fn change(&mut self, agent: &AgentId, changed: Changed) -> Legal<usize> {
         let seq = self.seq_of(agent);
         let known = seq.map_or(Ok(0), |seq| self.weight(seq))?;
         match (changed, seq) {
-            // A run that goes over agents of another one again takes no others.
+            // A run that goes over agents of another run again takes no other agents.
             (Changed::Joined(_), None) if self.snapshot().retry_of.is_some() => Ok(0),
             (Changed::Joined(member), None) => self.joined(Arc::unwrap_or_clone(member)),
             (Changed::Joined(member), Some(seq)) => {
@@ -71,12 +71,12 @@ impl Turn<'_> {
                 self.moved(seq, address)?;
                 Ok(known)
             }
-            // It was never one of those that the run goes over.
+            // The agent was never one of those that the run goes over.
             (Changed::Left | Changed::Moved(_), None) => Ok(0),
         }
     }
 
-    /// A new agent: its record begins in ADDED.
+    /// Makes the record of a new agent, which begins in ADDED.
     fn joined(&mut self, mut member: Member) -> Legal<usize> {
         let seq = self.next_agent();
         let standing = self.standing(&mut member, None);
@@ -92,12 +92,12 @@ impl Turn<'_> {
         let record = self.record(seq)?;
         let standing = self.standing(&mut member, Some(record));
         if record.state != AgentState::Removed {
-            // It had not gone yet.
+            // The agent was not gone yet.
             let stayed = record.address == member.address;
             if record.leaving {
                 self.emit((seq, OfAgent::Stays))?;
                 if stayed {
-                    // Its action was looked at only, and may be sent now where it never was.
+                    // The agent's action was only looked at. Now it may be sent, if it never was.
                     self.ask_anew(seq)?;
                 }
             }
@@ -111,7 +111,7 @@ impl Turn<'_> {
         self.receive(seq, standing)
     }
 
-    /// What the stage says about an agent that joined. One that is to take part stays ADDED until the
+    /// Does what the stage says about an agent that joined. An agent that is to take part stays ADDED until the
     /// strategy, which may leave it out, has seen it.
     fn receive(&mut self, seq: AgentSeq, standing: Result<Standing, String>) -> Legal {
         let policy = self.stage()?.membership.added;
@@ -158,8 +158,8 @@ impl Turn<'_> {
         self.emit((seq, OfAgent::LeftOut { why }))
     }
 
-    /// Takes those into the stage that the strategy has seen as ADDED and did not leave out, as many
-    /// as fit one commit.
+    /// Takes the agents into the stage that the strategy has seen as ADDED and did not leave out, as many as fit
+    /// one commit.
     pub(super) fn admit(&mut self) -> Legal {
         let mut bytes = 0;
         let added = self.some_in(AgentState::Added, AgentSeq(0)).take(ADMITTED_AT_ONCE);
@@ -179,7 +179,7 @@ impl Turn<'_> {
         self.end_stage_if_over()
     }
 
-    /// An agent is no member any more. One that is at work is gone once its call has ended.
+    /// An agent is no longer a member. If it is at work, it is gone once its call has ended.
     fn left(&mut self, seq: AgentSeq) -> Legal {
         let agent = self.agent(seq)?;
         match agent.record().state {
@@ -192,20 +192,20 @@ impl Turn<'_> {
             | AgentState::Skipped => return self.leave(seq),
         }
         let waits = match agent.attempt() {
-            // What comes of it is looked at then.
+            // The result of the activation is looked at when it has ended.
             Some(attempt) if attempt.doing == Doing::Activation => true,
             Some(attempt) => attempt.journal.pending_action().is_some(),
             None => agent.watched().is_some(),
         };
         self.emit((seq, OfAgent::Leaving))?;
         match waits {
-            // Another node may have its address by now.
+            // Another node may have the agent's address by now.
             true => self.only_look(seq),
             false => self.leave(seq),
         }
     }
 
-    /// The agent is gone: REMOVED, and what the stage says about that.
+    /// The agent is gone. It becomes REMOVED, and what the stage says about that is done.
     pub(super) fn leave(&mut self, seq: AgentSeq) -> Legal {
         self.keep_late(seq)?;
         if self.doing(seq).is_some() {
@@ -216,7 +216,7 @@ impl Turn<'_> {
         let (from, was_at_work, agent) = (record.state, record.leaving, record.agent.clone());
         let removed = self.stage()?.membership.removed;
         self.emit((seq, OfAgent::Removed))?;
-        // It left before its end, and counts as failed already.
+        // The agent left before its end, and already counts as failed.
         let failed_as_it_left = was_at_work && from == AgentState::Failed;
         match removed {
             OnRemoved::Fail if from.is_to_come() => self.check_budget()?,
@@ -246,7 +246,7 @@ impl Turn<'_> {
     }
 
     fn abort_for_members(&mut self, what: String) -> Legal {
-        // A budget that ends the run may hold again once agents are tried again; this stays.
+        // An end because of the budget is taken back if agents are tried again and the budget holds; others stay.
         if let Some(PlannedNext::Abort { code, .. }) = &self.progress().stage.next
             && *code != ReasonCode::BudgetExceeded
         {
@@ -257,7 +257,7 @@ impl Turn<'_> {
         self.emit(OfStrategy::Next(PlannedNext::Abort { code, reason }))
     }
 
-    /// An agent has another address: what was asked of it is asked there.
+    /// An agent has a new address. What was asked of it is asked again there.
     fn moved(&mut self, seq: AgentSeq, to: String) -> Legal {
         if self.record(seq)?.address == to {
             return Ok(());
@@ -279,8 +279,8 @@ impl Turn<'_> {
         }
     }
 
-    /// Activates an attempt that waits for an answer: it is blocked on the same call again, which goes to
-    /// where the agent is now.
+    /// Activates an attempt that waits for an answer. It is blocked on the same call again, which then goes to the
+    /// agent's new address.
     fn ask_anew(&mut self, seq: AgentSeq) -> Legal {
         if self.doing(seq) != Some(Doing::Answer) {
             return Ok(());
@@ -290,7 +290,7 @@ impl Turn<'_> {
         self.activate(seq)
     }
 
-    /// More members are absent than is believed: a person has to look before the run goes on.
+    /// Notes whether more members are absent than is believed. If so, a person must look before the run goes on.
     fn absence(&mut self, found: Option<MassAbsence>) -> Legal {
         if self.progress().mass_absence == found {
             return Ok(());
@@ -300,7 +300,7 @@ impl Turn<'_> {
         if let Some(reason) = self.progress().reason.as_ref().filter(|_| is_paused)
             && reason.code == ReasonCode::MassAbsence
         {
-            // Who resumes the run has to know what it is that is accepted.
+            // A person who resumes the run must know what is accepted with that.
             let message = found.map_or_else(|| NO_LONGER_ABSENT.to_owned(), in_words);
             let code = ReasonCode::MassAbsence;
             self.emit(OfRun::Reason(crate::run::StatusReason { code, message }))?;
@@ -338,7 +338,7 @@ impl State {
         }
     }
 
-    /// Whether agents that joined are to be taken into the stage once so many of them are left out.
+    /// Whether agents that joined are to be taken into the stage once `left_out` of them are left out.
     pub(super) fn admits_after(&self, left_out: usize) -> bool {
         let included = self.stage().is_ok_and(|stage| stage.membership.added == OnAdded::Include);
         included && self.progress().count(AgentState::Added) as usize > left_out

@@ -19,7 +19,7 @@ use crate::run::{
 /// but goes first, in commits of its own.
 const DECIDED_BESIDE: usize = 100;
 
-/// How many agents' news are written beside a decision. Each takes a record and an event.
+/// For how many agents the news is written beside a decision. Each takes a record and an event.
 const WRITTEN_BESIDE: usize = 100;
 
 impl State {

@@ -138,7 +138,7 @@ impl Turn<'_> {
         self.perform_look(seq, &action, accepted)
     }
 
-    /// Takes up looking at the actions that were looked at before the last commit.
+    /// Looks again at the actions that were being looked at when the run was last committed.
     pub(super) fn take_up_settling(&mut self, seq: AgentSeq) -> Legal {
         let agent = self.agent(seq)?;
         let record = agent.record();

@@ -169,8 +169,8 @@ impl Turn<'_> {
         Ok(Ok(Journal { held: self.progress().held, ..journal }))
     }
 
-    /// Activates an attempt. Before its first call, the precondition of its step is checked first, which asks the
-    /// agent.
+    /// Activates an attempt. If it has made no call yet, the precondition of its step is checked first, for which
+    /// the agent is asked each time.
     pub(super) fn go_on_with(&mut self, seq: AgentSeq) -> Legal {
         let journal = &self.attempt(seq)?.journal;
         let key = journal.key;

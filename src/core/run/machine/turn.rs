@@ -35,7 +35,7 @@ pub(super) struct Turn<'a> {
     progress: bool,
     /// Agents whose records are to be written.
     records: BTreeSet<AgentSeq>,
-    /// Journals that are to be written, as they are at the end of the turn.
+    /// Journals that are to be written, each as it was after the last event that had it written.
     journals: BTreeMap<AttemptKey, Journal>,
     logs: Vec<LogLine>,
     events: Vec<RunEvent>,

@@ -77,7 +77,8 @@ pub(crate) enum Changed {
 }
 
 impl Changed {
-    /// Merges this change with an earlier change of the same agent. In general the later one counts.
+    /// Merges this change with an earlier change of the same agent. The later one counts, but a move only changes
+    /// the address of an agent that joined, and changes nothing for one that left.
     pub(super) fn after(self, before: Option<Self>) -> Self {
         match (self, before) {
             (Self::Moved(address), Some(Self::Joined(member))) => {
