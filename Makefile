@@ -1,7 +1,7 @@
 # Everything that a contributor types. `make help` shows the targets.
 #
-# `make test` and `make demo` share one profile (Cargo.toml, profile.dev), so that the large
-# dependencies are compiled once. CARGO_TARGET_DIR is honoured.
+# `make test` and `make demo` share one profile (Cargo.toml, profile.dev), so that wasmtime
+# is compiled once; tokio and what needs it is twice, since tests pause time. CARGO_TARGET_DIR is honoured.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -108,6 +108,8 @@ check: wasm-targets $(DENY) $(TYPOS) ## formatting, spelling, lints, documentati
 	$(TYPOS)
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	@# What is shipped has no dev-dependencies, and so no faults.
+	$(CARGO) clippy --locked --lib --bins -- -D warnings
 	$(CARGO) clippy $(SIMULATION) --features replibook-simulation/mutants -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
 	$(call check-wasm,$(WASM_BUILTIN),wasm32-unknown-unknown,$(WASM_BUILTIN)/target)
@@ -137,22 +139,25 @@ ifdef SEED
 else
 	REPLIBOOK_SEEDS=$(SEEDS) REPLIBOOK_SEED_FROM=$(FROM) REPLIBOOK_FAILURES=$(FAILURES) \
 		$(BENCH_ENV) CARGO_PROFILE_DEV_DEBUG_ASSERTIONS=true \
-		CARGO_PROFILE_DEV_OVERFLOW_CHECKS=true $(CARGO) test $(SIMULATION) -- nothing_is_lost
+		CARGO_PROFILE_DEV_OVERFLOW_CHECKS=true $(CARGO) test $(BENCH_CONFIG) $(SIMULATION) -- nothing_is_lost
 endif
 
 # The benchmarks, in this order; `make bench BENCHES="commit plan"` runs some of them.
 BENCHES ?= activation plan commit fleet restart neighbour simulate replay
 
-# The dependencies of the development profile are built as for a release already. Only our own code
-# is built anew, as a release has it, so that nothing large is compiled a second time.
+# Most dependencies of the development profile are built as for a release already. Our own code is built anew, as a
+# release has it, and so are the dependencies that benchmarks run and tests hardly do; nothing very large is compiled a
+# second time. The programs are the build of the tests (Cargo has the dev-dependencies in benchmarks).
 BENCH_ENV := CARGO_PROFILE_DEV_OPT_LEVEL=3 CARGO_PROFILE_DEV_DEBUG_ASSERTIONS=false \
 	CARGO_PROFILE_DEV_OVERFLOW_CHECKS=false
+BENCH_CONFIG := $(foreach crate,axum bson jsonschema mongodb reqwest rustls tar wasmtime-wasi, \
+	--config profile.dev.package.$(crate).opt-level=2)
 
 .PHONY: bench
 bench: example-plugins $(if $(filter mongodb,$(STORE)),test-server) ## measure speed and print tables; BENCHES="commit plan" runs some only, STORE=mongodb beside SQLite
-	$(BENCH_ENV) $(CARGO) build --locked --profile dev --bins
+	$(BENCH_ENV) $(CARGO) bench --no-run $(BENCH_CONFIG) --locked --profile dev $(addprefix --bench ,$(BENCHES))
 	for bench in $(BENCHES); do \
-		$(BENCH_ENV) $(ON_MONGODB) $(CARGO) bench --quiet --locked --profile dev --bench "$$bench"; \
+		$(BENCH_ENV) $(ON_MONGODB) $(CARGO) bench --quiet $(BENCH_CONFIG) --locked --profile dev --bench "$$bench"; \
 	done
 
 .PHONY: clean

@@ -207,7 +207,7 @@ async fn rebuild_sqlite(data: PathBuf) -> anyhow::Result<()> {
         Ok(false) => return Ok(()),
         Err(error) => {
             let why = anyhow::Error::from(error);
-            format!("warning: the file was not rewritten, so it will only grow: {why:#}")
+            format!("warning: the file was not rewritten ({why:#}), so it will only grow")
         }
     };
     say(&[said])

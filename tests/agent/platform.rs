@@ -195,7 +195,7 @@ async fn a_file_is_served_and_its_changes_are_seen() {
     std::fs::write(&file, "clusters:\n- cluster_id: eu\n  nodes: [{ node_id: n0 }]\n").unwrap();
     let said = platform.logged("/clusters/0/nodes/0/agent_address: the key");
     assert!(said.contains(": 3:11: /clusters"), "{said}");
-    assert!(said.contains("the last good content is served on"), "{said}");
+    assert!(said.contains("the last good content is still served"), "{said}");
     platform.until(3).await;
     assert_eq!(raw(&platform.address, "GET", "/nothing", "").await.status, 404);
     std::fs::write(&file, text(4)).unwrap();

@@ -251,7 +251,7 @@ async fn what_the_server_is_short_of_is_no_failure_of_an_agent() {
     .await;
     let why: Value = client.get(&format!("/api/v1/runs/{run}/explanation")).await;
     assert!(why["text"].as_str().unwrap().contains("no descriptors left"), "{why}");
-    assert!(server.log().contains("requests to agents wait"), "{}", server.log());
+    assert!(server.log().contains("requests to agents are waiting"), "{}", server.log());
     let view: RunView = client.get(&format!("/api/v1/runs/{run}")).await;
     assert_eq!((view.all_failures, view.status.is_final()), (0, false), "{view:?}");
     limit(DESCRIPTORS);

@@ -55,7 +55,7 @@ async fn what_a_server_lacks_is_said_in_words_at_the_start() {
     assert_eq!(whole.lacks(), [""; 0], "the server of these tests has all of it");
     for (refused, code, expected) in [
         ("insert", NO_FEATURE, "transactions (startTransaction)"),
-        ("update", NO_VARIABLE, "server time in updates ($$NOW, $dateAdd)"),
+        ("update", NO_VARIABLE, "its own clock in updates ($$NOW, $dateAdd)"),
         ("createIndexes", NO_FEATURE, "TTL, unique and partial"),
     ] {
         let error = scene.open(refused, code).await.err().unwrap();

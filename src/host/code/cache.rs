@@ -230,7 +230,9 @@ fn close(folder: &Path, found: &Metadata) -> Result<Metadata, String> {
         fs::symlink_metadata(folder)
     };
     let closed = closed().map_err(|error| error.to_string())?;
-    tracing::warn!(folder = %folder.display(), "it was open to its group: closed and emptied, so plugins are compiled again");
+    let said =
+        "the folder was open to its group: it is closed and emptied, so plugins are compiled again";
+    tracing::warn!(folder = %folder.display(), "{said}");
     Ok(closed)
 }
 

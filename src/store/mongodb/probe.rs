@@ -83,7 +83,7 @@ async fn transactions(base: &Base, id: &Document) -> Result<()> {
 
 /// Checks that the server's own clock can be used in updates, because leases are decided by it.
 async fn server_time(base: &Base, id: &Document) -> Result<()> {
-    const MISSING: &str = "server time in updates ($$NOW, $dateAdd)";
+    const MISSING: &str = "its own clock in updates ($$NOW, $dateAdd)";
     let hour = doc! { "startDate": "$$NOW", "unit": "hour", "amount": 1_i64 };
     let long_ago = Bson::DateTime(DateTime::from_millis(0));
     let is_past = doc! { "$lte": [long_ago, "$$NOW"] };

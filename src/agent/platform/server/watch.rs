@@ -139,7 +139,7 @@ impl Watcher {
                 }
                 Err(error) => {
                     let error = anyhow::Error::new(error);
-                    tracing::error!("{error:#}; the last good content is served on");
+                    tracing::error!("{error:#}; the last good content is still served");
                 }
             }
         }
