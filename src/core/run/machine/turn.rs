@@ -35,6 +35,9 @@ pub(super) struct Turn<'a> {
     progress: bool,
     /// Agents whose records are to be written.
     records: BTreeSet<AgentSeq>,
+    /// Agents of which something was noticed. If nothing else happens to such an agent in this turn, its record is
+    /// written without what was put off, so that the history does not depend on what was noticed.
+    noticed: BTreeSet<AgentSeq>,
     /// Journals that are to be written, each as it was after the last event that had it written.
     journals: BTreeMap<AttemptKey, Journal>,
     logs: Vec<LogLine>,
@@ -59,6 +62,7 @@ impl<'a> Turn<'a> {
             actor: None,
             progress: false,
             records: BTreeSet::new(),
+            noticed: BTreeSet::new(),
             journals: BTreeMap::new(),
             logs: Vec::new(),
             events: Vec::new(),
@@ -101,6 +105,10 @@ impl<'a> Turn<'a> {
     /// Notes which documents must be written because of an event.
     fn note(&mut self, touch: Touch, what: What) -> Legal {
         self.progress |= touch.progress;
+        if let What::Agent(seq, OfAgent::Noticed(_)) = what {
+            self.noticed.insert(seq);
+            return Ok(());
+        }
         let agent = match what {
             What::Agent(seq, _) => Some(seq),
             What::Call(seq, event) => {
@@ -242,7 +250,7 @@ impl<'a> Turn<'a> {
 
     /// Number of documents to write so far, without the run itself.
     pub(super) fn documents(&self) -> usize {
-        self.records.len()
+        self.records.union(&self.noticed).count()
             + self.journals.len()
             + self.logs.len()
             + self.events.len()
@@ -259,7 +267,11 @@ impl<'a> Turn<'a> {
         for seq in self.written_records() {
             self.write_down(seq)?;
         }
-        let records = self.records.iter().map(|seq| self.record(*seq).cloned());
+        let records =
+            self.records.union(&self.noticed).map(|seq| match self.records.contains(seq) {
+                true => self.record(*seq).cloned(),
+                false => Ok(self.agent(*seq)?.record_as_written()),
+            });
         let records = records.collect::<Legal<Vec<_>>>()?;
         let written = self.progress
             || !records.is_empty()

@@ -5,6 +5,7 @@ use crate::run::{
     About, AgentRecord, Answer, CallName, Journal, Outstanding, StepPhase, Timestamp,
 };
 
+use super::evolve_agent::set_about;
 use super::weight::answers_bytes;
 
 /// One agent of a run.
@@ -188,6 +189,15 @@ impl Agent {
     /// What was last written of what is known about the agent, if more is known by now.
     pub(crate) fn written(&self) -> Option<&About> {
         self.written.as_deref()
+    }
+
+    /// The record without what is known about the agent and not written yet.
+    pub(crate) fn record_as_written(&self) -> AgentRecord {
+        let mut record = self.record().clone();
+        if let Some(about) = self.written() {
+            set_about(&mut record, about);
+        }
+        record
     }
 }
 

@@ -448,7 +448,7 @@ fn identify(record: &mut AgentRecord, identified: &Identified) {
     record.identified_at = identified.at;
 }
 
-fn set_about(record: &mut AgentRecord, about: &About) {
+pub(super) fn set_about(record: &mut AgentRecord, about: &About) {
     let About { attributes, node, datastore, seen_at } = about;
     (record.attributes, record.node) = (Arc::clone(attributes), Arc::clone(node));
     (record.datastore, record.node_seen_at) = (Arc::clone(datastore), *seen_at);
