@@ -434,15 +434,13 @@ pub enum CallError {
     /// The agent, or something in front of it, refused the call.
     #[error("agent refused the call: {0}")]
     Refused(String),
-    /// An answer can't be read, or is over its bounds. If it is the answer about an action, the action may still
-    /// be going on.
+    /// An answer can't be read, or is over its bounds. The action that it is about may still be going on.
     #[error("agent answered something unexpected: {0}")]
     Malformed(String),
     /// The agent could not be reached before the deadline.
     #[error("agent unreachable: {0}")]
     Unreachable(String),
-    /// The agent could not be reached before the deadline, and there is no action: no request to schedule it was
-    /// ever taken.
+    /// The agent could not be reached before the deadline, and never took the request for the action.
     #[error("agent unreachable, and no action is out: {0}")]
     NotTaken(String),
     /// The agent had accepted the action and no longer knows it.
