@@ -5,7 +5,7 @@ use crate::contract::Result;
 use replibook_core::run::{Millis, RunId, Writes};
 
 #[derive(Debug, Default)]
-pub(super) struct Faults;
+pub(super) struct Faults {}
 
 impl Faults {
     pub(super) const fn check_commit(&self, _run: RunId, _writes: &Writes) -> Result<()> {
