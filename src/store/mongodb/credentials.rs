@@ -13,7 +13,8 @@ use crate::contract::Result;
 /// The most bytes of a file with credentials: far more than one needs.
 const MAX_BYTES: u64 = 64 * 1024;
 
-const EXPECTED: &str = "expected YAML or JSON with username, password and perhaps source, each of them text (a number in quotes)";
+const EXPECTED: &str = "expected YAML or JSON with username, password and perhaps source, each of them \
+                        text (a number in quotes)";
 
 /// User name and password. [`Debug`](fmt::Debug) does not show the password.
 #[derive(Clone)]
@@ -52,7 +53,7 @@ impl MongoCredentials {
         // The parser's message may repeat what it found, so it is left out.
         let value: Value = serde_yaml::from_str(text).map_err(|error| match error.location() {
             Some(at) => format!("found invalid YAML at line {} column {}", at.line(), at.column()),
-            None => "found no YAML".to_owned(),
+            None => "found invalid YAML".to_owned(),
         })?;
         let Value::Mapping(fields) = value else {
             return Err("found something without keys".to_owned());
@@ -126,7 +127,7 @@ mod tests {
             ("username: ada\npassword: 123456", "a password that is not text"),
             ("username: ada\ns3cret: x\npassword: s3cret", "another key"),
             ("username: ada\npassword: 's3cret", "invalid YAML at line"),
-            ("username: ada\npassword: s3cret\npassword: s3cret", "YAML"),
+            ("username: ada\npassword: s3cret\npassword: s3cret", "invalid YAML"),
         ] {
             let error = MongoCredentials::parse(text).unwrap_err();
             assert!(error.contains(found), "{text:?}: {error}");
