@@ -29,6 +29,7 @@ pub mod api;
 pub mod cli;
 pub mod descriptors;
 pub mod driver;
+pub mod outbound;
 pub mod replay;
 pub mod web;
 pub mod why;

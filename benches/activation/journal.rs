@@ -62,7 +62,7 @@ pub(crate) fn activate(plugin: &Digest, answers: usize) -> Activate {
     Activate {
         key,
         plugin: plugin.clone(),
-        grants: Grants { actions: vec!["*".to_owned()], http: Vec::new() },
+        grants: Grants::of_actions(vec!["*".to_owned()]),
         journal,
         agent,
         attributes: Map::new().into(),

@@ -18,14 +18,15 @@ use tokio_util::sync::CancellationToken;
 use super::error::{ApiError, Code};
 use super::limits::{
     BODY_GRACE, BODY_RATE, INLINE_JSON, LARGEST_BODY, MAX_APPLY_BODY, MAX_BODIES, MAX_CLUSTER_BODY,
-    MAX_JSON_BODY, MAX_PLAYBOOK_BODY, MAX_STEERING_BODY, SMALL_BODY, STEERING_GRACE,
+    MAX_JSON_BODY, MAX_PLAYBOOK_BODY, MAX_SIGNAL_BODY, MAX_STEERING_BODY, SMALL_BODY,
+    STEERING_GRACE,
 };
 use super::params;
 use super::state::ApiState;
 use super::weigh::client_of;
 use super::wire::{
-    AbandonRun, ApplyCluster, ApplyDocuments, ApplyPlaybook, DrainEngine, RetryRun, StartRun,
-    SubmitCommand,
+    AbandonRun, ApplyCluster, ApplyDocuments, ApplyPlaybook, DrainEngine, RetryRun, SendSignal,
+    StartRun, SubmitCommand,
 };
 use crate::run::integer_beyond_64_bits;
 use crate::web::{Client, Memory, Share, is_json};
@@ -115,6 +116,10 @@ impl RequestBody for DrainEngine {
 
 impl RequestBody for SubmitCommand {
     const LIMIT: usize = MAX_STEERING_BODY;
+}
+
+impl RequestBody for SendSignal {
+    const LIMIT: usize = MAX_SIGNAL_BODY;
 }
 
 /// The value of a body in JSON.

@@ -1,4 +1,4 @@
-//! `/api/v1/runs/{id}/commands`: asking a run to do something.
+//! `/api/v1/runs/{id}/commands` and `…/signals`: asking a run to do something.
 //!
 //! A command is kept as a document, and whoever drives the run applies it. The answer waits for its outcome for
 //! a while, so that most clients need not ask again.
@@ -16,10 +16,15 @@ use super::limits::{COMMAND_POLL, COMMAND_WAIT, MAX_ACTOR, MAX_AGENT, MAX_REASON
 use super::params::{InPath, InQuery};
 use super::runs;
 use super::state::ApiState;
-use super::wire::{CommandView, RunView, SubmitCommand};
-use crate::run::{AgentId, Command, CommandId, CommandOutcome, Millis, RunId};
+use super::wire::{CommandView, RunView, SendSignal, SubmitCommand};
+use crate::playbook::{IDENTIFIER_EXPECTED, MAX_JSON_DEPTH, is_identifier};
+use crate::run::{
+    AgentId, Command, CommandId, CommandOutcome, MAX_PAYLOAD_BYTES, Millis, RunId, SentSignal,
+    Verb, json_text_depth,
+};
 
 const ALL: &str = "/api/v1/runs/{id}/commands";
+const SIGNALS: &str = "/api/v1/runs/{id}/signals";
 const ONE: &str = "/api/v1/runs/{id}/commands/{command}";
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
@@ -31,6 +36,13 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .urgent()
             .answers::<CommandView>(200, "It was applied.")
             .answers::<CommandView>(202, "It is kept, and has no outcome yet."),
+        Endpoint::post(SIGNALS, "sendSignal", "Sends a signal to the steps of a run.", signal)
+            .path::<RunId>("id", "The run.")
+            .takes::<SendSignal>()
+            .fails(&[Code::CommandRefused, Code::CommandIdReused])
+            .urgent()
+            .answers::<CommandView>(200, "The run has it.")
+            .answers::<CommandView>(202, "It is kept, and the run does not have it yet."),
         Endpoint::get(ONE, "getCommand", "Shows a command and its outcome.", get)
             .path::<RunId>("id", "The run.")
             .path::<CommandId>("command", "The command.")
@@ -47,6 +59,49 @@ async fn submit(
     InJson(request): InJson<SubmitCommand>,
 ) -> Result<Response, ApiError> {
     query.finish()?;
+    if request.command == Verb::Signal {
+        let detail = format!("`command`: found \"signal\", expected a signal at {SIGNALS}");
+        return Err(ApiError::new(Code::BadBody, detail));
+    }
+    keep(&state, run, request, None).await
+}
+
+async fn signal(
+    State(state): State<ApiState>,
+    InPath(run): InPath<RunId>,
+    query: InQuery,
+    InJson(request): InJson<SendSignal>,
+) -> Result<Response, ApiError> {
+    query.finish()?;
+    let SendSignal { id, name, agent, payload, actor, reason } = request;
+    check_length("name", Some(&name), MAX_AGENT)?;
+    if !is_identifier(&name) {
+        let detail = format!("`name`: found {name:?}, expected {IDENTIFIER_EXPECTED}");
+        return Err(ApiError::new(Code::BadBody, detail));
+    }
+    let (bytes, depth) = (payload.bytes(), json_text_depth(payload.as_str()));
+    if bytes > MAX_PAYLOAD_BYTES {
+        let detail =
+            format!("`payload`: found {bytes} bytes, expected at most {MAX_PAYLOAD_BYTES}");
+        return Err(ApiError::new(Code::BadBody, detail));
+    }
+    if depth > MAX_JSON_DEPTH {
+        let detail =
+            format!("`payload`: found JSON nested {depth} deep, expected at most {MAX_JSON_DEPTH}");
+        return Err(ApiError::new(Code::BadBody, detail));
+    }
+    let command = Verb::Signal;
+    let request = SubmitCommand { id, command, agent, again: false, actor, reason };
+    keep(&state, run, request, Some(SentSignal { name, payload })).await
+}
+
+/// Keeps a command, and waits a while for its outcome.
+async fn keep(
+    state: &ApiState,
+    run: RunId,
+    request: SubmitCommand,
+    signal: Option<SentSignal>,
+) -> Result<Response, ApiError> {
     check_length("actor", request.actor.as_deref(), MAX_ACTOR)?;
     check_length("agent", request.agent.as_ref().map(AgentId::as_str), MAX_AGENT)?;
     check_length("reason", request.reason.as_deref(), MAX_REASON)?;
@@ -56,20 +111,21 @@ async fn submit(
         verb: request.command,
         agent: request.agent,
         again: request.again,
+        signal,
         actor: request.actor,
         why: request.reason,
         at: state.clock.now(),
         outcome: None,
         finish_ts: None,
     };
-    if let Some(known) = known(&state, &command).await? {
-        return answer(wait(&state, known).await?);
+    if let Some(known) = known(state, &command).await? {
+        return answer(wait(state, known).await?);
     }
-    refuse_ended(&runs::look(&state, run).await?)?;
+    refuse_ended(&runs::look(state, run).await?)?;
     state.store.submit(&command).await?;
     state.metrics.command_submitted(command.verb);
     state.signals.work();
-    answer(wait(&state, command).await?)
+    answer(wait(state, command).await?)
 }
 
 async fn get(
@@ -92,8 +148,10 @@ async fn known(state: &ApiState, command: &Command) -> Result<Option<Command>, A
     // If the store can't tell, it will itself refuse a command that it can't keep.
     let known = unless_broken(state.store.command(command.id).await)?;
     let Some(known) = known else { return Ok(None) };
-    let is_same =
-        known.verb == command.verb && known.agent == command.agent && known.again == command.again;
+    let is_same = known.verb == command.verb
+        && known.agent == command.agent
+        && known.again == command.again
+        && known.signal == command.signal;
     if known.run == command.run && is_same {
         return Ok(Some(known));
     }

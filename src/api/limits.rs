@@ -23,6 +23,10 @@ pub const MAX_JSON_BODY: usize = 1024 * 1024;
 /// even if each letter that is not ASCII is written as `\u`.
 pub(super) const MAX_STEERING_BODY: usize = 24 * 1024;
 
+/// The largest body of a request that sends a signal, in bytes: what any request that steers has, and a payload in
+/// which many letters are written as `\u`.
+pub(super) const MAX_SIGNAL_BODY: usize = 64 * 1024;
+
 /// The largest plugin, in bytes: components that contain a whole language runtime stay below this.
 pub const MAX_PLUGIN_BODY: usize = 64 * 1024 * 1024;
 

@@ -58,6 +58,7 @@ mod weigh;
 pub mod wire;
 mod wire_engines;
 mod wire_found;
+mod wire_signals;
 
 pub use builtins::install_builtins;
 pub use error::{ApiError, Code};

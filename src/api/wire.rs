@@ -22,6 +22,7 @@ use crate::store::MAX_PUT;
 
 pub use super::wire_engines::{DrainEngine, EngineRef, EngineState, EngineView};
 pub use super::wire_found::{FoundRuns, PART_OF_LIST};
+pub use super::wire_signals::SendSignal;
 
 /// A page of a list.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]

@@ -10,7 +10,7 @@ use super::error::ClientError;
 use crate::api::wire::{
     AbandonRun, AppliedDocuments, ApplyCluster, ApplyDocuments, ApplyPlaybook, ClusterAgents,
     ClusterView, CommandView, DrainEngine, EngineView, FoundRuns, Listing, PlaybookView,
-    PluginView, RetryRun, RunView, StartRun, SubmitCommand,
+    PluginView, RetryRun, RunView, SendSignal, StartRun, SubmitCommand,
 };
 use crate::run::{AgentId, AgentRecord, Digest, EngineId, RunId, Snapshot};
 use crate::why::Explanation;
@@ -313,6 +313,13 @@ impl Client {
         let request = self.request(Method::POST, &["runs", &run.to_string(), "commands"]);
         let repeat = if command.id.is_some() { Repeat::Always } else { Repeat::Unsent };
         self.json(request.json(command), repeat).await
+    }
+
+    /// Sends a signal to a run. With an identifier in it, the request can be repeated.
+    pub async fn signal(&self, run: RunId, signal: &SendSignal) -> Result<CommandView> {
+        let request = self.request(Method::POST, &["runs", &run.to_string(), "signals"]);
+        let repeat = if signal.id.is_some() { Repeat::Always } else { Repeat::Unsent };
+        self.json(request.json(signal), repeat).await
     }
 
     /// The record of one agent in a run.

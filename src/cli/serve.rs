@@ -21,6 +21,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::descriptors::Descriptors;
 use crate::driver::{Engine, EngineConfig, Followers, Signals, World};
 use crate::listen::check_listen;
+use crate::outbound::{HttpOutbound, Networks};
 use crate::playbook::LENGTH_EXPECTED;
 use crate::plugin::{Compile, CompileApart, HostConfig, PluginHost};
 use crate::run::{EngineId, Millis};
@@ -211,6 +212,7 @@ fn world(
         store,
         followers,
         agents: Arc::new(agents),
+        outbound: Arc::new(HttpOutbound::new(Arc::new(Networks::default()))?),
         plugins: PluginHost::start(host_config(&args.store.data)?)
             .context("failed to start the plugin host")?,
         clock,

@@ -12,14 +12,16 @@ use super::World;
 use super::asking;
 use super::discovery::{Fed, Following, feed, known_members};
 use super::lease::{LeaseGuard, LeasedAgents};
+use super::outside::{Sender, Waits, wait_signal};
 use super::sending::{NotedAgents, Sent};
 use crate::agent::{self, ActionRequest, FollowContext, Start};
 use crate::clock::sleep_until;
+use crate::outbound::Outbound;
 use crate::plugin::PluginError;
 use crate::run::{
     Activate, Activation, ActivationEnd, AgentId, AgentSeq, Answer, AttemptKey, Call, CallError,
     CallName, Digest, FailureReason, Input, JsonText, KeptNode, Look, Machine, MassAbsence, Notice,
-    Perform, Timestamp, Wanted,
+    Perform, Signal, Timestamp, Wanted,
 };
 use replibook_core::mutant;
 
@@ -46,6 +48,8 @@ pub(super) struct Effects {
     attempts: HashMap<AttemptKey, AbortHandle>,
     /// What is known about the requests for an agent's current action: at most one action for each agent.
     sent: HashMap<AgentSeq, (AttemptKey, u32, Arc<Sent>)>,
+    /// The calls that wait for signals.
+    waits: Waits,
     /// Calls that were given up before any request was sent, and why: at most one for each agent.
     unsent: HashMap<AgentSeq, (AttemptKey, u32, String)>,
     timer: Option<AbortHandle>,
@@ -73,6 +77,7 @@ impl Effects {
             tasks: JoinSet::new(),
             attempts: HashMap::new(),
             sent: HashMap::new(),
+            waits: Waits::default(),
             unsent: HashMap::new(),
             timer: None,
             feed: None,
@@ -91,6 +96,15 @@ impl Effects {
     /// Performs a call.
     pub(super) fn perform(&mut self, mut perform: Perform) {
         let (key, call) = (perform.key, perform.call);
+        if let Call::WaitSignal { name, timeout } = &perform.what {
+            let told = self.waits.begin(&perform, name);
+            let (clock, name, timing) =
+                (self.world.clock.clone(), name.clone(), (perform.since, *timeout));
+            return self.start(key, async move {
+                let answer = wait_signal(clock.as_ref(), told, &name, timing).await;
+                Input::Answered { key, call, answer }
+            });
+        }
         let is_action = perform.what.name() == CallName::RunAction;
         // A task that starts again must not forget what earlier tasks reported.
         let unsure = perform.again;
@@ -113,8 +127,12 @@ impl Effects {
             follow.client = Arc::new(NotedAgents { inner: follow.client, sent: sent.clone() });
             self.sent.insert(key.agent, (key, call, sent));
         }
-        let performing =
-            Performing { follow, lease: self.lease.clone(), inbox: self.inbox.clone() };
+        let performing = Performing {
+            follow,
+            outbound: self.world.outbound.clone(),
+            lease: self.lease.clone(),
+            inbox: self.inbox.clone(),
+        };
         self.start(key, async move {
             let answer = performing.perform(perform).await;
             Input::Answered { key, call, answer }
@@ -168,8 +186,14 @@ impl Effects {
         });
     }
 
+    /// Ends the waits for a signal that came.
+    pub(super) fn signal(&mut self, signal: &Signal, to: Option<AgentSeq>) {
+        self.waits.signal(signal, to);
+    }
+
     /// Gives up whatever is being performed for an attempt.
     pub(super) fn abandon(&mut self, key: AttemptKey) {
+        self.waits.forget(key);
         let sent = self.sent.remove(&key.agent).filter(|(of, ..)| *of == key);
         if let Some((_, call, sent)) = sent
             && let Some(why) = sent.close()
@@ -294,6 +318,7 @@ fn has_panicked(ended: &Result<(), JoinError>) -> bool {
 /// What the task of a call needs.
 struct Performing {
     follow: FollowContext,
+    outbound: Arc<dyn Outbound>,
     lease: LeaseGuard,
     inbox: mpsc::Sender<Input>,
 }
@@ -324,6 +349,12 @@ impl Performing {
                 sleep_until(self.follow.clock.as_ref(), perform.since.plus(*length)).await;
                 Answer::Sleep
             }
+            Call::HttpSend { request } => {
+                let (outbound, clock) = (self.outbound.clone(), self.follow.clock.clone());
+                Sender { outbound, lease: self.lease.clone(), clock }.send(&perform, request).await
+            }
+            // It is told of the signal by name, before it comes here.
+            Call::WaitSignal { .. } => std::future::pending().await,
             Call::RunAction { kind, arguments } => {
                 let request = self.request(&perform, kind, arguments);
                 self.run_action(&perform, &request).await

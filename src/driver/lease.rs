@@ -97,7 +97,7 @@ impl LeaseGuard {
     }
 
     /// Returns when the lease is lost, or when so little of it is left that no request may be on its way.
-    async fn ending(&self) {
+    pub(super) async fn ending(&self) {
         loop {
             let rest = self.until().since(self.clock.now().plus(RESERVE));
             if mutant!(LeaseNotChecked) {

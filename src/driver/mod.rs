@@ -35,6 +35,7 @@ mod engine;
 mod exits;
 mod lease;
 mod load;
+mod outside;
 mod passing_on;
 mod places;
 mod queue;

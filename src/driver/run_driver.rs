@@ -364,6 +364,7 @@ impl RunDriver {
                     effects.look(key, agent, address, wanted);
                 }
                 Effect::Abandon(key) => effects.abandon(key),
+                Effect::Signal { signal, to } => effects.signal(&signal, to),
                 Effect::WakeAt(at) => effects.wake_at(at),
                 Effect::Plan { plugin, input } => question = Some((plugin, input)),
                 Effect::Continue => waiting.push_back(Input::Continue),

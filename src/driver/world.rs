@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{Followers, Signals};
 use crate::agent::{AgentClient, AgentLimits};
 use crate::clock::Clock;
+use crate::outbound::Outbound;
 use crate::plugin::PluginHost;
 use crate::store::Store;
 
@@ -18,6 +19,8 @@ pub struct World {
     pub agents: Arc<dyn AgentClient>,
     /// Follow the members of clusters.
     pub followers: Followers,
+    /// Sends the HTTP requests of steps.
+    pub outbound: Arc<dyn Outbound>,
     /// Runs steps and strategies.
     pub plugins: PluginHost,
     /// The engine's own clock. A run goes by the store's time instead.

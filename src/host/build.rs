@@ -10,8 +10,17 @@ use std::process::Command;
 use wit_component::ComponentEncoder;
 
 /// The names of the plugins' crates.
-const PLUGINS: [&str; 6] =
-    ["action", "all-at-once", "canary", "grouped", "rolling", "wait-healthy"];
+const PLUGINS: [&str; 9] = [
+    "action",
+    "all-at-once",
+    "canary",
+    "grouped",
+    "http",
+    "metric",
+    "rolling",
+    "wait-healthy",
+    "wait-signal",
+];
 
 const TARGET: &str = "wasm32-unknown-unknown";
 

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::bindings::step::exports::replicante::playbook::working::{StepError, StepInput};
 use super::bindings::step::replicante::playbook::agent::{AgentError, NodeInfo};
+use super::bindings::step::replicante::playbook::http::{HttpError, Response};
 use super::bindings::step::replicante::playbook::logging::Level;
 use super::bindings::strategy::exports::replicante::playbook::planning::{
     Decision, Next, PlanInput,
@@ -94,6 +95,19 @@ pub(super) fn agent_error(error: CallError) -> AgentError {
         }
         CallError::Lost(message) => AgentError::Lost(message),
         CallError::TimedOut(message) => AgentError::TimedOut(message),
+    }
+}
+
+pub(super) fn http_response(response: run::HttpResponse) -> Response {
+    let run::HttpResponse { status, headers, body } = response;
+    Response { status, headers, body: body.bytes().to_vec() }
+}
+
+pub(super) fn http_error(error: run::HttpError) -> HttpError {
+    match error {
+        run::HttpError::NotGranted(message) => HttpError::NotGranted(message),
+        run::HttpError::TimedOut(message) => HttpError::TimedOut(message),
+        run::HttpError::Failed(message) => HttpError::Failed(message),
     }
 }
 

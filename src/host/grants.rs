@@ -3,45 +3,70 @@
 
 use super::limits;
 use replibook_core::playbook::Grants;
+use replibook_core::run::HttpRequest;
 
 /// Checks a call of `run-action` against the grants. The error is a message for the plugin.
 pub(super) fn action(grants: &Grants, kind: &str) -> Result<(), String> {
     if grants.allows_action(kind) {
         return Ok(());
     }
-    let granted = match grants.actions.as_slice() {
-        [] => "nothing".to_owned(),
-        actions => actions.join(", "),
-    };
+    let granted = listed(grants.actions.iter().cloned());
     Err(format!(
         "the playbook does not grant the action {kind} to this plugin; it grants {granted}"
     ))
 }
 
-/// Checks an HTTP request against the grants. In this version none can be granted, so the result is always the
-/// refusal.
-pub(super) fn http(url: &str) -> String {
-    let url = super::error::cut(url.to_owned(), limits::REASON_BYTES);
-    format!("the playbook does not grant HTTP requests to this plugin; it asked for {url}")
+/// Checks an HTTP request against the grants. The error is a message for the plugin.
+pub(super) fn http(grants: &Grants, request: &HttpRequest) -> Result<(), String> {
+    if grants.allows_http(request.method(), request.url()) {
+        return Ok(());
+    }
+    let asked = request.in_words();
+    let granted = listed(grants.http.iter().map(ToString::to_string));
+    Err(format!("the playbook does not grant {asked} to this plugin; it grants {granted}"))
 }
 
-/// Checks a wait for a signal against the grants. In this version none can be granted, so the result is always the
-/// refusal.
-pub(super) fn signal(name: &str) -> String {
-    let name = super::error::cut(name.to_owned(), limits::REASON_BYTES);
-    format!("the playbook does not grant signals to this plugin; it asked for {name}")
+/// Checks a wait for a signal against the grants. The error is a message for the plugin.
+pub(super) fn signal(grants: &Grants, name: &str) -> Result<(), String> {
+    if grants.allows_signal(name) {
+        return Ok(());
+    }
+    let granted = listed(grants.signals.iter().cloned());
+    Err(format!(
+        "the playbook does not grant the signal {name} to this plugin; it grants {granted}"
+    ))
+}
+
+/// What is granted, as text that is not longer than a reason may be.
+fn listed(granted: impl Iterator<Item = String>) -> String {
+    let all = granted.collect::<Vec<_>>().join(", ");
+    match all.is_empty() {
+        true => "nothing".to_owned(),
+        false => super::error::cut(all, limits::REASON_BYTES),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use replibook_core::playbook::HttpGrant;
 
     #[test]
     fn a_refusal_says_what_was_asked_for_and_what_is_granted() {
-        let grants = Grants { actions: vec!["a/x".to_owned(), "b/*".to_owned()], http: vec![] };
+        let grants = Grants::of_actions(vec!["a/x".to_owned(), "b/*".to_owned()]);
         assert!(action(&grants, "b/y").is_ok());
         let refusal = action(&grants, "c/z").unwrap_err();
         assert!(refusal.contains("c/z") && refusal.contains("a/x, b/*"), "{refusal}");
         assert!(action(&Grants::default(), "c/z").unwrap_err().ends_with("grants nothing"));
+        let http = HttpGrant::to("https://a.example").unwrap();
+        let grants = Grants { http: vec![http], signals: vec!["go".to_owned()], ..grants };
+        let get = |url| HttpRequest::new("GET", url, vec![], b"", 1_000).unwrap();
+        assert!(super::http(&grants, &get("https://a.example/x")).is_ok());
+        let refusal = super::http(&grants, &get("https://b.example/x?key=1")).unwrap_err();
+        let said =
+            "does not grant GET https://b.example/x to this plugin; it grants https://a.example";
+        assert!(refusal.ends_with(said), "{refusal}");
+        assert!(signal(&grants, "go").is_ok());
+        assert!(signal(&grants, "stop").unwrap_err().contains("the signal stop"));
     }
 }

@@ -6,8 +6,7 @@ use std::collections::VecDeque;
 use super::error::Stop;
 use super::limits::CALLS;
 use replibook_core::run::{
-    Answer, Answered, Call, CallError, CallName, FailureReason, Journal, JsonText, Pending,
-    Timestamp,
+    Answer, Answered, Call, CallName, FailureReason, Journal, JsonText, Pending, Timestamp,
 };
 
 /// Matches the calls of one activation against the journal of its attempt.
@@ -79,7 +78,7 @@ impl Replay {
         }
         self.consumed += 1;
         self.now = answered.at;
-        self.trouble = answered.answer.error().map(CallError::reason);
+        self.trouble = answered.answer.trouble();
         if let Answer::RunAction(Ok(payload)) = &answered.answer {
             self.payload = Some(payload.clone());
         }
@@ -132,7 +131,7 @@ pub(super) fn word(name: CallName) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use replibook_core::run::{AgentId, AgentSeq, AttemptKey, Millis, RunId};
+    use replibook_core::run::{AgentId, AgentSeq, AttemptKey, CallError, Millis, RunId};
     use serde_json::Value;
 
     fn sleep(length: u64) -> Call {
@@ -153,13 +152,7 @@ mod tests {
     fn journal(answers: Vec<Answered>, pending: Option<&Call>) -> Journal {
         Journal {
             answers,
-            pending: pending.map(|call| Pending {
-                name: call.name(),
-                arguments_hash: call.arguments_hash(),
-                at: Timestamp::from_millis(1_500),
-                accepted: false,
-                bytes: None,
-            }),
+            pending: pending.map(|call| Pending::new(call, Timestamp::from_millis(1_500))),
             ..Journal::new(
                 RunId(uuid::Uuid::nil()),
                 AttemptKey { agent: AgentSeq(0), stage: 0, step: 0, attempt: 1 },

@@ -8,12 +8,14 @@ use super::bindings::step::replicante::playbook::{
     agent, entropy, failing, http, logging, signal, timer, types,
 };
 use super::convert;
-use super::error::Stop;
+use super::error::{Stop, cut};
 use super::grants;
 use super::guest::{Guest, Role, forbidden};
 use super::replay::word;
 use super::{json, limits};
-use replibook_core::run::{Answer, Call, CallName, FailureReason, JsonText, Millis};
+use replibook_core::run::{
+    Answer, Call, CallError, CallName, FailureReason, HttpRequest, JsonText, Millis,
+};
 
 impl types::Host for Guest {}
 
@@ -110,16 +112,43 @@ impl entropy::Host for Guest {
 impl http::Host for Guest {
     fn send(&mut self, request: Request) -> wasmtime::Result<Result<Response, HttpError>> {
         let attempt = self.attempt("http.send")?;
-        attempt.replay.refused(FailureReason::NotGranted);
-        Ok(Err(HttpError::NotGranted(grants::http(&request.url))))
+        let Request { method, url, headers, body, timeout } = request;
+        let request = match HttpRequest::new(&method, &url, headers, &body, timeout) {
+            Ok(request) => request,
+            Err(message) => {
+                attempt.replay.refused(FailureReason::StepFailed);
+                return Ok(Err(HttpError::Invalid(message)));
+            }
+        };
+        if let Err(message) = grants::http(&attempt.grants, &request) {
+            attempt.replay.refused(FailureReason::NotGranted);
+            return Ok(Err(HttpError::NotGranted(message)));
+        }
+        let Answer::HttpSend(answer) = self.effect(Call::HttpSend { request })? else {
+            return Err(mismatch(CallName::HttpSend).into());
+        };
+        Ok(answer.map(convert::http_response).map_err(convert::http_error))
     }
 }
 
 impl signal::Host for Guest {
-    fn wait(&mut self, name: String, _: u32) -> wasmtime::Result<Result<String, SignalError>> {
+    fn wait(
+        &mut self,
+        name: String,
+        timeout: u32,
+    ) -> wasmtime::Result<Result<String, SignalError>> {
         let attempt = self.attempt("signal.wait")?;
-        attempt.replay.refused(FailureReason::NotGranted);
-        Ok(Err(SignalError::NotGranted(grants::signal(&name))))
+        if let Err(message) = grants::signal(&attempt.grants, &name) {
+            attempt.replay.refused(FailureReason::NotGranted);
+            return Ok(Err(SignalError::NotGranted(cut(message, limits::MESSAGE_BYTES))));
+        }
+        let timeout = Millis(u64::from(timeout));
+        let Answer::WaitSignal(answer) = self.effect(Call::WaitSignal { name, timeout })? else {
+            return Err(mismatch(CallName::WaitSignal).into());
+        };
+        // A wait has no other error.
+        let timed_out = |error: CallError| SignalError::TimedOut(error.to_string());
+        Ok(answer.map(|received| received.payload.to_string()).map_err(timed_out))
     }
 }
 

@@ -249,6 +249,8 @@ fn in_words(call: &Call) -> String {
             format!("{} for {} ms", statuses.join(", "), timeout.0)
         }
         Call::Sleep { length } => format!("{} ms", length.0),
+        Call::HttpSend { request } => request.in_words(),
+        Call::WaitSignal { name, timeout } => format!("{name} for {} ms", timeout.0),
     };
     let (name, hash) = (call.name().as_str(), call.arguments_hash());
     format!("{name} with arguments of sum {}: {arguments}", short(&hash))

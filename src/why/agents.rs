@@ -63,7 +63,7 @@ fn doing(run: &Run, agent: &InFlight, now: Timestamp) -> String {
         StepPhase::Waiting => format!("{id} begins {name} next"),
         StepPhase::Trying => {
             let timeout = step.and_then(|step| step.timeout).unwrap_or(Step::DEFAULT_TIMEOUT);
-            let what = trying(&name, &tries, agent.attempt, (hold, timeout), now);
+            let what = trying(&name, &tries, agent.attempt.as_ref(), (hold, timeout), now);
             format!("{id} {what}{}{}", queued(record, now), silent(record))
         }
         StepPhase::RetryAt { at: _ } if hold => format!("{id} is on hold before {name} again"),
@@ -96,13 +96,15 @@ fn which_try(step: &Step, number: u32) -> String {
 fn trying(
     name: &str,
     tries: &str,
-    attempt: Option<OpenAttempt>,
+    attempt: Option<&OpenAttempt>,
     (hold, timeout): (bool, Millis),
     now: Timestamp,
 ) -> String {
-    let Some(OpenAttempt { counts_from, call }) = attempt else {
+    let Some(OpenAttempt { counts_from, call, asks_for }) = attempt else {
         return format!("is in {name}{tries}");
     };
+    let (counts_from, call) = (*counts_from, *call);
+    let asks_for = asks_for.as_deref().map(quoted).unwrap_or_default();
     let by = near(counts_from.plus(timeout), now);
     let Some((call, from, accepted)) = call else {
         return match hold {
@@ -122,6 +124,12 @@ fn trying(
             format!("waits in {name}{tries} for its status {from_words}, {limit}")
         }
         CallName::Sleep => format!("sleeps in {name}{tries} {from_words}, {limit}"),
+        CallName::WaitSignal => {
+            format!("waits in {name}{tries} for signal {asks_for} {from_words}, {limit}")
+        }
+        CallName::HttpSend => {
+            format!("waits in {name}{tries} for the answer to {asks_for} {from_words}, {limit}")
+        }
         CallName::Info => format!("is asked about its node in {name}{tries} {from_words}, {limit}"),
     }
 }
@@ -200,7 +208,7 @@ fn silent(record: &AgentRecord) -> &'static str {
 
 /// Since when an action of the agent may be running, so that it can be given up.
 pub(super) fn action_out_since(agent: &InFlight) -> Option<Timestamp> {
-    let of_attempt = agent.attempt.and_then(|attempt| attempt.call);
+    let of_attempt = agent.attempt.as_ref().and_then(|attempt| attempt.call);
     let of_attempt = of_attempt.filter(|(call, _, _)| *call == CallName::RunAction);
     let outstanding = agent.record.outstanding.as_ref().map(|action| action.since);
     outstanding.or(of_attempt.map(|(_, from, _)| from))

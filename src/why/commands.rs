@@ -41,6 +41,7 @@ mod tests {
             verb,
             agent: None,
             again: false,
+            signal: None,
             actor: Some("ada@build-7".to_owned()),
             why: None,
             at: Timestamp::from_millis(NOW.as_millis() - seconds * 1_000),

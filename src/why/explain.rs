@@ -251,6 +251,7 @@ impl Telling<'_> {
             self.say_planned(busy);
         }
         self.say_left_out();
+        self.offer_signals();
         self.offer("start no further agent", "pause");
         self.offer_give_up(GIVE_UP_AFTER);
         self.offer("end it", "cancel");

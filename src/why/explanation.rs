@@ -72,13 +72,15 @@ pub struct InFlight {
 }
 
 /// An attempt that goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenAttempt {
     /// When it started, plus its time on hold: its timeout counts from here.
     pub counts_from: Timestamp,
     /// The call that waits for its answer: which, since when, and whether the agent is known to have
     /// accepted it (actions only).
     pub call: Option<(CallName, Timestamp, bool)>,
+    /// What that call asks for: the name of a signal, or where an HTTP request goes.
+    pub asks_for: Option<String>,
 }
 
 impl From<&Journal> for OpenAttempt {
@@ -87,6 +89,7 @@ impl From<&Journal> for OpenAttempt {
         Self {
             counts_from: journal.counts_from().plus(journal.held),
             call: call.map(|pending| (pending.name, pending.at, pending.accepted)),
+            asks_for: call.and_then(|pending| pending.asks_for.clone()),
         }
     }
 }

@@ -15,6 +15,7 @@ mod noticed_tests;
 mod paused;
 #[cfg(test)]
 mod samples;
+mod signals;
 #[cfg(test)]
 mod tests;
 mod trouble;

@@ -24,6 +24,7 @@ impl Telling<'_> {
         self.say_failed();
         self.say_left_out();
         self.say("It waits for a person");
+        self.offer_signals();
         self.offer_after_pause();
     }
 

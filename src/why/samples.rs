@@ -88,7 +88,11 @@ pub(super) fn in_flight(
 ) -> InFlight {
     let record = AgentRecord { phase, ..record(number, AgentState::Running) };
     let call = call.map(|(name, from, accepted)| (name, at(from), accepted));
-    let attempt = (phase == StepPhase::Trying).then_some(OpenAttempt { counts_from: at(60), call });
+    let attempt = (phase == StepPhase::Trying).then_some(OpenAttempt {
+        counts_from: at(60),
+        call,
+        asks_for: None,
+    });
     InFlight { record, attempt }
 }
 

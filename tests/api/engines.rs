@@ -138,6 +138,7 @@ async fn a_run_says_which_commands_were_not_applied_yet() {
         verb: Verb::Cancel,
         agent: None,
         again: false,
+        signal: None,
         actor: Some("ann".to_owned()),
         why: None,
         at: server.store.time(),

@@ -10,6 +10,7 @@ mod beyond;
 mod broken;
 mod discovery;
 mod late;
+mod outside;
 mod places;
 mod queue;
 mod spread;

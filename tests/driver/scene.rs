@@ -11,6 +11,7 @@ use replibook::agent::{AgentClient, AgentLimits, FakeAgents, Fault, Script, When
 use replibook::api::install_builtins;
 use replibook::clock::{Clock, TokioClock};
 use replibook::driver::{Activity, EngineConfig, Followers, Signals, World};
+use replibook::outbound::FakeOutbound;
 use replibook::playbook::{parse_cluster, parse_playbook, resolve};
 use replibook::plugin::{HostConfig, PluginHost};
 use replibook::run::{
@@ -30,6 +31,8 @@ pub(crate) struct Scene {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) agents: FakeAgents,
     pub(crate) platforms: FakePlatforms,
+    /// Where the requests of steps go.
+    pub(crate) outbound: FakeOutbound,
     /// The clock of the store and of the engines.
     pub(crate) clock: Arc<dyn Clock>,
     /// The same clock, with which a test sets it.
@@ -62,8 +65,19 @@ impl Scene {
         .to_string();
         let spec = parse_cluster(text.as_bytes()).unwrap();
         memory.put_cluster(&Cluster { text, spec, applied_at: start }).await.unwrap();
+        let outbound = FakeOutbound::new(right.clone());
         let platforms = FakePlatforms::new(right);
-        Self { store: memory.clone(), memory, agents, platforms, clock, set, plugins, count }
+        Self {
+            store: memory.clone(),
+            memory,
+            agents,
+            platforms,
+            outbound,
+            clock,
+            set,
+            plugins,
+            count,
+        }
     }
 
     /// Creates a run of a rolling playbook with one action, over a quarter of the agents at a time.
@@ -170,6 +184,7 @@ impl Scene {
             store: self.store.clone(),
             followers: Followers::new(platforms, self.store.clone(), self.clock.clone()),
             agents: Arc::new(self.agents.clone()),
+            outbound: Arc::new(self.outbound.clone()),
             plugins: self.plugins.clone(),
             clock: self.clock.clone(),
             signals: Signals::new(),
@@ -196,6 +211,7 @@ impl Scene {
             run,
             verb,
             agent: None,
+            signal: None,
             actor: Some("ann".to_owned()),
             why: None,
             at: self.clock.now(),

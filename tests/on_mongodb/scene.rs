@@ -113,6 +113,7 @@ impl Scene {
             run,
             verb,
             agent: None,
+            signal: None,
             actor: Some("ann".to_owned()),
             why: None,
             at: self.clock.now(),

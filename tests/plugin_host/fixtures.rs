@@ -81,7 +81,7 @@ pub(crate) fn object(value: Value) -> Map<String, Value> {
 
 pub(crate) fn grants(actions: &[&str]) -> Grants {
     let actions = actions.iter().map(|action| (*action).to_owned()).collect();
-    Grants { actions, http: Vec::new() }
+    Grants::of_actions(actions)
 }
 
 /// An answer as the engine records it. Each comes a second after the one before.
@@ -91,8 +91,7 @@ pub(crate) fn answered(number: i64, call: &Call, answer: Answer) -> Answered {
 }
 
 pub(crate) fn pending(call: &Call) -> Pending {
-    let arguments_hash = call.arguments_hash();
-    Pending { name: call.name(), arguments_hash, at: START, accepted: false, bytes: None }
+    Pending::new(call, START)
 }
 
 /// Activates a step again and again, with the answers that `answer` gives, until the attempt ends. Returns

@@ -53,6 +53,7 @@ fn only_an_answer_opens_the_gate() {
             Verb::Pause => (RunStatus::Paused, Some("it is paused already")),
             Verb::Retry => (RunStatus::Paused, Some("no agent has failed")),
             Verb::PauseNow => (RunStatus::Paused, None),
+            Verb::Signal => (RunStatus::Paused, Some("name the signal")),
             Verb::GiveUp => {
                 (RunStatus::Paused, Some("agent node-0 is RUNNING and has no action out"))
             }

@@ -283,6 +283,7 @@ impl World {
             run: self.run.id(),
             verb,
             agent: agent.map(AgentId::from),
+            signal: None,
             actor: Some("ann".to_owned()),
             why: None,
             at: self.now(),
@@ -383,6 +384,8 @@ impl World {
                 });
                 None
             }
+            // No step of these runs waits for a signal.
+            Effect::Signal { .. } => None,
             Effect::AcceptAbsence(_) => {
                 self.accepted_absences += 1;
                 None

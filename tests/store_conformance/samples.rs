@@ -221,6 +221,7 @@ pub(crate) fn journal(run: RunId, key: AttemptKey) -> Journal {
             at: START,
             accepted: false,
             bytes: None,
+            asks_for: None,
         }),
         ..Journal::new(
             run,
@@ -262,6 +263,7 @@ pub(crate) fn command(n: u128, run: RunId, at: Timestamp) -> Command {
         verb: Verb::Pause,
         agent: None,
         again: false,
+        signal: None,
         actor: None,
         why: Some("lunch".to_owned()),
         at,

@@ -14,6 +14,7 @@ pub mod arena;
 pub mod arguments;
 pub mod batch;
 mod macros;
+pub mod outside;
 mod span;
 pub mod step;
 pub mod strategy;

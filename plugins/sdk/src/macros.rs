@@ -1,7 +1,8 @@
 //! The macros that make a component from a function.
 
 /// Makes the step of this crate from the function `run: fn(&Agent, Arguments) -> Result<R, StepError>`. Its
-/// version is the crate's; `arguments` is the JSON Schema of the arguments.
+/// version is the crate's; `arguments` is the JSON Schema of the arguments. With `outside: yes` at the end, the step
+/// may send HTTP requests and wait for signals, as far as its playbook grants that ([`outside`](crate::outside)).
 ///
 /// # Example
 /// ```
@@ -53,7 +54,10 @@
 /// ```
 #[macro_export]
 macro_rules! step {
-    (name: $name:expr, summary: $summary:expr, arguments: $arguments:expr, run: $run:expr $(,)?) => {
+    (
+        name: $name:expr, summary: $summary:expr, arguments: $arguments:expr, run: $run:expr
+        $(, outside: $outside:ident)? $(,)?
+    ) => {
         #[doc(hidden)]
         mod __bindings {
             $crate::__step_bindings!();
@@ -96,6 +100,8 @@ macro_rules! step {
                 }
             }
 
+            $crate::__outside!($($outside)?);
+
             fn agent_error(error: agent::AgentError) -> AgentError {
                 match error {
                     agent::AgentError::Failed(message) => AgentError::Failed(message),
@@ -128,7 +134,7 @@ macro_rules! step {
                     } = input;
                     let input =
                         Input { arguments, run, cluster, agent, stage, step, attempt, attributes };
-                    let agent = $crate::step::Agent::new(&input, &Plugin);
+                    let agent = $crate::__agent!(&input, &Plugin $(, $outside)?);
                     $crate::step::run(&agent, $run).map_err(|error| match error {
                         StepError::Retryable(message) => working::StepError::Retryable(message),
                         StepError::Permanent(message) => working::StepError::Permanent(message),
@@ -316,6 +322,54 @@ macro_rules! arena {
     () => {
         #[global_allocator]
         static ALLOCATOR: $crate::arena::Arena = $crate::arena::Arena::new();
+    };
+}
+
+/// What a step with `outside: yes` imports besides.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __outside {
+    () => {};
+    (yes) => {
+        use __bindings::replicante::playbook::{http, signal};
+        use $crate::outside::{HttpError, Outside, Request, Response, SignalError};
+
+        impl Outside for Plugin {
+            fn send(&self, request: &Request) -> Result<Response, HttpError> {
+                let request = http::Request {
+                    method: request.method.clone(),
+                    url: request.url.clone(),
+                    headers: request.headers.clone(),
+                    body: request.body.clone(),
+                    timeout: u32::try_from(request.timeout.as_millis()).unwrap_or(u32::MAX),
+                };
+                let http::Response { status, headers, body } =
+                    http::send(&request).map_err(|error| match error {
+                        http::HttpError::NotGranted(message) => HttpError::NotGranted(message),
+                        http::HttpError::TimedOut(message) => HttpError::TimedOut(message),
+                        http::HttpError::Failed(message) => HttpError::Failed(message),
+                        http::HttpError::Invalid(message) => HttpError::Invalid(message),
+                    })?;
+                Ok(Response { status, headers, body })
+            }
+            fn wait_signal(&self, name: &str, timeout: u32) -> Result<String, SignalError> {
+                signal::wait(name, timeout).map_err(|error| match error {
+                    signal::SignalError::NotGranted(message) => SignalError::NotGranted(message),
+                    signal::SignalError::TimedOut(message) => SignalError::TimedOut(message),
+                })
+            }
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __agent {
+    ($input:expr, $plugin:expr) => {
+        $crate::step::Agent::new($input, $plugin)
+    };
+    ($input:expr, $plugin:expr, yes) => {
+        $crate::step::Agent::reaching($input, $plugin, $plugin)
     };
 }
 

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde::de::{Deserialize, DeserializeOwned};
 
 use crate::Level;
+use crate::outside::{Nothing, Outside};
 
 /// What a step is activated with: the same at every activation of one attempt.
 #[derive(Clone, Debug, Default)]
@@ -163,12 +164,18 @@ pub struct Agent<'a> {
     /// What the step is activated with.
     pub input: &'a Input,
     calls: &'a dyn Calls,
+    pub(crate) outside: &'a dyn Outside,
 }
 
 impl<'a> Agent<'a> {
     /// The agent of `input`, whose calls are answered by `calls`.
     pub fn new(input: &'a Input, calls: &'a dyn Calls) -> Self {
-        Self { input, calls }
+        Self { input, calls, outside: &Nothing }
+    }
+
+    /// The agent of `input`, for a step that is made with `outside: yes`.
+    pub fn reaching(input: &'a Input, calls: &'a dyn Calls, outside: &'a dyn Outside) -> Self {
+        Self { input, calls, outside }
     }
 
     /// Identifier of the agent.
@@ -234,7 +241,7 @@ impl<'a> Agent<'a> {
     }
 }
 
-fn millis(length: Duration) -> u32 {
+pub(crate) fn millis(length: Duration) -> u32 {
     u32::try_from(length.as_millis()).unwrap_or(u32::MAX)
 }
 

@@ -12,6 +12,7 @@ use super::list::{List, list};
 use super::logs::{Logs, logs};
 use super::replay::{Replay, replay};
 use super::retry::{Retry, retry};
+use super::signal::{Signal, signal};
 use super::start::{Start, start};
 use super::steer::{Cancel, GiveUp, GoOn, Pause, Steer, cancel, give_up, go_on, pause, steer};
 use super::watch::{Watch, watch_command};
@@ -62,6 +63,11 @@ pub enum RunCommand {
     /// An agent can't be told to stop an action. This only ends the wait for it: the attempt counts as failed,
     /// and further actions are sent to the agent.
     GiveUp(GiveUp),
+    /// Send a signal to the steps of a run that wait for it, now or later
+    ///
+    /// A signal is kept until the run ends. It ends one wait of each attempt that waits for its name. `describe run`
+    /// says which signals a run waits for.
+    Signal(Signal),
     /// Give up a run that can't go on at all: it ends as FAILED, and its cluster is free
     ///
     /// This is for a run of which `describe run` says that it can't go on: what is stored of it is damaged, or
@@ -93,6 +99,7 @@ pub(crate) async fn run_command(
         RunCommand::Cancel(args) => cancel(client, args, console).await,
         RunCommand::Retry(args) => retry(client, args, console).await,
         RunCommand::GiveUp(args) => give_up(client, args, console).await,
+        RunCommand::Signal(args) => signal(client, args, console).await,
         RunCommand::Abandon(args) => abandon(client, args, console).await,
     }
 }

@@ -132,11 +132,10 @@ pub(crate) fn tell(what: &Happened) -> (Detail, String) {
             );
             (Detail::Agents, text)
         }
-        Happened::Command { id: _, command, agent, again, why, refused } => {
-            let command = match agent {
-                Some(agent) => format!("{command} {agent}"),
-                None => command.clone(),
-            };
+        Happened::Command { id: _, command, agent, again, signal, why, refused } => {
+            let of = [signal.as_deref(), agent.as_ref().map(AgentId::as_str)];
+            let command =
+                of.iter().flatten().fold(command.clone(), |all, of| format!("{all} {of}"));
             let command = if *again { format!("{command} --again") } else { command };
             let why = why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
             let refused = refused.as_ref().map(|refused| format!(", refused: {refused}"));
@@ -317,6 +316,7 @@ mod tests {
             command: "give-up".to_owned(),
             agent,
             again: false,
+            signal: None,
             why: Some("gone".to_owned()),
             refused: refused.map(str::to_owned),
         };

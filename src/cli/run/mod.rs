@@ -18,6 +18,7 @@ mod retry;
 #[cfg(test)]
 mod scripted;
 mod set_value;
+mod signal;
 mod start;
 mod steer;
 mod watch;

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::grants::HttpMethod;
 use super::model::{
     Approval, BudgetScope, Concurrency, Identity, OnAdded, OnError, OnExceeded, OnRemoved,
 };
@@ -143,9 +144,53 @@ pub(super) struct GrantsFile {
     /// Kinds of action; a `*` at the end stands for any rest.
     #[serde(default)]
     pub(super) actions: Vec<String>,
-    /// Origins (`https://host:port`) that HTTP requests may go to.
+    /// Where HTTP requests may go: origins (`https://host:port`), or origins with methods and paths.
     #[serde(default)]
-    pub(super) http: Vec<String>,
+    pub(super) http: Vec<HttpGrantFile>,
+    /// Names of signals that the plugin may wait for; a `*` at the end stands for any rest.
+    #[serde(default)]
+    pub(super) signals: Vec<String>,
+}
+
+/// Where HTTP requests may go.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum HttpGrantFile {
+    /// An origin, with all methods and paths.
+    Origin(String),
+    /// An origin with some methods or some paths.
+    Limited(LimitedHttpFile),
+}
+
+/// One schema for both forms: what is wrong with a mapping is then said at its place in it.
+impl JsonSchema for HttpGrantFile {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "HttpGrant".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let mut schema = LimitedHttpFile::json_schema(generator);
+        schema.insert("type".to_owned(), serde_json::json!(["string", "object"]));
+        let text =
+            "Where HTTP requests may go: an origin, or an origin with some methods or paths.";
+        schema.insert("description".to_owned(), text.into());
+        schema
+    }
+}
+
+/// An origin that HTTP requests may go to, with some methods or to some paths.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "LimitedHttp")]
+pub(super) struct LimitedHttpFile {
+    /// Origin (`https://host:port`).
+    pub(super) origin: String,
+    /// Methods; all when absent.
+    #[serde(default)]
+    pub(super) methods: Vec<HttpMethod>,
+    /// Paths; all when absent. A `*` at the end stands for any rest.
+    #[serde(default)]
+    pub(super) paths: Vec<String>,
 }
 
 /// One part of a playbook.

@@ -10,7 +10,8 @@ use serde_json::Value;
 
 use super::document::{PlaybookFile, StageFile};
 use super::expr::{Expr, ExprError};
-use super::model::{Approval, Concurrency, Grants, Playbook, PluginKind, Stage, Vcs};
+use super::grants::Grants;
+use super::model::{Approval, Concurrency, Playbook, PluginKind, Stage, Vcs};
 use super::params;
 use super::problem::{Problem, code, excerpt};
 use super::references::Names;
@@ -87,6 +88,7 @@ pub(super) fn draft(file: PlaybookFile, suspects: &Suspects, problems: &mut Vec<
     let mut drafter = Drafter {
         problems: Vec::new(),
         uses: Vec::new(),
+        declared: spec.plugins.keys().cloned().collect(),
         params: Arc::new(Value::Null),
         all_steps: spec.stages.iter().flat_map(steps_of).collect(),
         steps_before: 0,
@@ -125,6 +127,8 @@ pub(super) fn draft(file: PlaybookFile, suspects: &Suspects, problems: &mut Vec<
 pub(super) struct Drafter {
     pub(super) problems: Vec<Problem>,
     pub(super) uses: Vec<PluginUse>,
+    /// Names of the plugins that the document declares.
+    pub(super) declared: HashSet<String>,
     /// Schema of the parameters, against which names in expressions are checked. Null, which allows all names,
     /// when the document has no valid schema.
     pub(super) params: Arc<Value>,

@@ -1,8 +1,8 @@
 //! Reads the plugins that a playbook declares: their sources, digests and grants.
 
-use super::document::{GrantsFile, PluginFile};
+use super::document::{GrantsFile, HttpGrantFile, PluginFile};
 use super::draft::{ACTION, Declared, Drafter};
-use super::model::Grants;
+use super::grants::{Grants, HttpGrant, PATH_EXPECTED, is_path_pattern};
 use super::names;
 use super::problem::code;
 use super::source::{PluginSource, SOURCE_EXPECTED, Source};
@@ -42,18 +42,44 @@ impl Drafter {
                 self.bad(&format!("{path}/actions/{index}"), "grant", pattern, expected);
             }
         }
-        let mut http: Vec<String> = Vec::new();
-        for (index, text) in file.http.iter().enumerate() {
-            let path = format!("{path}/http/{index}");
-            match names::parse_origin(text) {
-                None => self.bad(&path, "origin", text, names::ORIGIN_EXPECTED),
-                Some(origin) if http.contains(&origin) => {
-                    let message = format!("there is another grant of {origin:?}");
-                    self.add(code::DUPLICATE, &path, &message);
-                }
-                Some(origin) => http.push(origin),
+        for (index, pattern) in file.signals.iter().enumerate() {
+            if !names::is_action_pattern(pattern) {
+                let expected = "the name of a signal, perhaps with a * at its end";
+                self.bad(&format!("{path}/signals/{index}"), "grant", pattern, expected);
             }
         }
-        Grants { actions: file.actions, http }
+        let mut http: Vec<HttpGrant> = Vec::new();
+        for (index, file) in file.http.into_iter().enumerate() {
+            let path = format!("{path}/http/{index}");
+            let Some(grant) = self.http_grant(&path, file) else { continue };
+            match http.contains(&grant) {
+                true => {
+                    let message = format!("there is another grant of \"{grant}\"");
+                    self.add(code::DUPLICATE, &path, &message);
+                }
+                false => http.push(grant),
+            }
+        }
+        Grants { actions: file.actions, http, signals: file.signals }
+    }
+
+    fn http_grant(&mut self, path: &str, file: HttpGrantFile) -> Option<HttpGrant> {
+        let (text, at, limits) = match file {
+            HttpGrantFile::Origin(origin) => (origin, path.to_owned(), None),
+            HttpGrantFile::Limited(limited) => {
+                (limited.origin, format!("{path}/origin"), Some((limited.methods, limited.paths)))
+            }
+        };
+        let Some(grant) = HttpGrant::to(&text) else {
+            self.bad(&at, "origin", &text, names::ORIGIN_EXPECTED);
+            return None;
+        };
+        let (methods, paths) = limits.unwrap_or_default();
+        for (index, pattern) in paths.iter().enumerate() {
+            if !is_path_pattern(pattern) {
+                self.bad(&format!("{path}/paths/{index}"), "path", pattern, PATH_EXPECTED);
+            }
+        }
+        Some(HttpGrant { methods, paths, ..grant })
     }
 }

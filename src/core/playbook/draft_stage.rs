@@ -6,11 +6,11 @@ use serde_json::{Map, Value, json};
 
 use super::document::{BudgetFile, RetryFile, StageFile, StepFile};
 use super::draft::{ACTION, Drafter, PluginUse};
+use super::grants::Grants;
 use super::model::{
-    Amount, Budget, BudgetScope, Grants, Membership, OnAdded, OnError, OnExceeded, OnRemoved,
-    PluginKind, Retry, Stage, Step, StrategyUse,
+    Amount, Budget, BudgetScope, Membership, OnAdded, OnError, OnExceeded, OnRemoved, PluginKind,
+    Retry, Stage, Step, StrategyUse,
 };
-use super::names;
 use super::problem::{Problem, code};
 use super::references::{IN_SELECT, IN_STEP, IN_STRATEGY, Names};
 use super::units;
@@ -92,11 +92,7 @@ impl Drafter {
         let name = plugin.clone();
         let step = Some(index);
         let used = PluginUse { name, kind: PluginKind::Step, stage, step, pointer, is_short };
-        let grants = if plugin == ACTION && is_clear {
-            self.action_grants(&used, &with)
-        } else {
-            Grants::default()
-        };
+        let grants = if is_clear { self.builtin_grants(&used, &with) } else { Grants::default() };
         let with = self.template(&used, Value::Object(with), scope);
         // When it is not clear what the step does, it is not clear what its arguments should be either.
         if is_clear {
@@ -135,22 +131,5 @@ impl Drafter {
             self.problems.push(problem.expected(format!("at most {most}")));
         }
         retry
-    }
-
-    /// What the playbook grants to `action`: the kind that is written down in its arguments. A kind that only an
-    /// expression gives could never be granted.
-    fn action_grants(&mut self, used: &PluginUse, with: &Map<String, Value>) -> Grants {
-        let Some(Value::String(kind)) = with.get("kind") else { return Grants::default() };
-        let path = used.argument_pointer("/kind");
-        if kind.contains("${{") {
-            let message = "the kind of the action has to be written down: an expression has no value \
-                           at import, so nothing could be granted";
-            self.add(code::NOT_GRANTED, &path, message);
-        } else if names::is_action_kind(kind) {
-            return Grants { actions: vec![kind.clone()], http: vec![] };
-        } else {
-            self.bad(&path, "kind of action", kind, names::IDENTIFIER_EXPECTED);
-        }
-        Grants::default()
     }
 }

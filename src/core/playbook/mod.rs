@@ -14,11 +14,13 @@ mod cluster;
 mod depth;
 mod document;
 mod draft;
+mod draft_grants;
 mod draft_plugin;
 mod draft_stage;
 mod explain;
 mod expr;
 mod fields;
+mod grants;
 mod integers;
 mod model;
 mod names;
@@ -58,11 +60,12 @@ pub use document::Kind;
 pub use explain::describe;
 pub use expr::{Expr, ExprError, MAX_EXPR_BYTES, MAX_WORK, Scope};
 pub use fields::{Allowed, Field, UnknownField, explain_field};
+pub use grants::{Grants, HttpGrant, HttpMethod};
 pub(crate) use integers::is_too_long;
 pub use model::{
-    Amount, Approval, Budget, BudgetScope, Cluster, ClusterAgent, Concurrency, Discovery, Grants,
-    Identity, Membership, OnAdded, OnError, OnExceeded, OnRemoved, Playbook, PluginKind, PluginPin,
-    Retry, Stage, Step, StrategyUse, Tls, Vcs,
+    Amount, Approval, Budget, BudgetScope, Cluster, ClusterAgent, Concurrency, Discovery, Identity,
+    Membership, OnAdded, OnError, OnExceeded, OnRemoved, Playbook, PluginKind, PluginPin, Retry,
+    Stage, Step, StrategyUse, Tls, Vcs,
 };
 pub use names::{ADDRESS_EXPECTED, IDENTIFIER_EXPECTED, is_identifier, parse_address};
 pub use params::{MAX_PARAMS_BYTES, check_params};

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::expr::Expr;
+use super::grants::Grants;
 use super::template::Template;
 use crate::ids::{AgentId, Digest};
 use crate::time::Millis;
@@ -104,37 +105,6 @@ pub struct PluginPin {
     pub version: String,
     /// What the playbook lets the plugin reach.
     pub grants: Grants,
-}
-
-/// Capabilities that a playbook gives to a plugin. The default grants nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct Grants {
-    /// Kinds of action; a `*` at the end stands for any rest.
-    #[serde(default)]
-    pub actions: Vec<String>,
-    /// Origins (`https://host:port`) that HTTP requests may go to.
-    #[serde(default)]
-    pub http: Vec<String>,
-}
-
-impl Grants {
-    /// Whether an action of `kind` may be run.
-    ///
-    /// # Example
-    /// ```
-    /// use replibook_core::playbook::Grants;
-    ///
-    /// let grants = Grants { actions: vec!["demo.example.com/*".to_owned()], http: vec![] };
-    /// assert!(grants.allows_action("demo.example.com/restart"));
-    /// assert!(!grants.allows_action("demo.example.org/restart"));
-    /// assert!(!Grants::default().allows_action("demo.example.com/restart"));
-    /// ```
-    pub fn allows_action(&self, kind: &str) -> bool {
-        self.actions.iter().any(|pattern| match pattern.strip_suffix('*') {
-            Some(prefix) => kind.starts_with(prefix),
-            None => pattern == kind,
-        })
-    }
 }
 
 /// One part of a playbook.
@@ -432,17 +402,6 @@ pub struct Tls {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn grants_match_whole_kinds_or_prefixes() {
-        let actions = vec!["a.example/x".to_owned(), "mongodb.replicante.io/*".to_owned()];
-        let grants = Grants { actions, http: vec![] };
-        assert!(grants.allows_action("a.example/x"));
-        assert!(!grants.allows_action("a.example/xy"));
-        assert!(grants.allows_action("mongodb.replicante.io/step-down"));
-        assert!(!grants.allows_action("mongodb.replicante.iox"));
-        assert!(!Grants::default().allows_action(""));
-    }
 
     #[test]
     fn a_share_is_of_the_selected_and_rounded_down() {

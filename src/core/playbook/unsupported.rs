@@ -2,7 +2,7 @@
 //! that supporting a feature means only to delete its lines here. Ignoring what an author wrote would be worse
 //! than refusing it.
 
-use super::draft::{Declared, Draft};
+use super::draft::Draft;
 use super::model::Cluster;
 use super::problem::{Problem, code};
 use super::source::Source;
@@ -19,19 +19,12 @@ pub(super) fn in_playbook(draft: &Draft) -> Vec<Problem> {
     for (name, declared) in &draft.plugins {
         let mut path = "/spec/plugins".to_owned();
         push_segment(&mut path, name);
-        in_plugin(&path, declared, &mut problems);
+        match &declared.source.source {
+            Source::Oci(_) => problems.push(not_yet(format!("{path}/source"), "oci:")),
+            Source::File(_) | Source::Store { .. } => {}
+        }
     }
     problems
-}
-
-fn in_plugin(path: &str, declared: &Declared, problems: &mut Vec<Problem>) {
-    match &declared.source.source {
-        Source::Oci(_) => problems.push(not_yet(format!("{path}/source"), "oci:")),
-        Source::File(_) | Source::Store { .. } => {}
-    }
-    if !declared.grants.http.is_empty() {
-        problems.push(not_yet(format!("{path}/grants/http"), "a grant of http"));
-    }
 }
 
 /// The parts of a cluster that can't be performed yet.

@@ -12,6 +12,7 @@ pub use super::failure::{Failure, FailureReason};
 use super::json_text::JsonText;
 use super::late::LateEnd;
 use super::notice::Notice;
+use super::signal::Signal;
 use super::status::AgentState;
 use crate::ids::{AgentId, AgentSeq, AttemptKey, RunId, SentAction};
 use crate::playbook::Identity;
@@ -93,6 +94,12 @@ pub struct AgentRecord {
     /// was noticed at its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notice: Option<Notice>,
+    /// Name of the signal that the attempt in flight waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for_signal: Option<String>,
+    /// The signals to this agent alone, in the order in which they came.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signals: Vec<Signal>,
     /// How an action ended whose attempt was over before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub late: Option<LateEnd>,
@@ -233,6 +240,8 @@ impl AgentRecord {
             outstanding: None,
             action: None,
             notice: None,
+            waits_for_signal: None,
+            signals: Vec::new(),
             late: None,
             again: false,
             past: Vec::new(),

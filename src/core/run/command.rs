@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::signal::SentSignal;
 use crate::ids::{AgentId, CommandId, RunId};
 use crate::time::Timestamp;
 
@@ -15,12 +16,16 @@ pub struct Command {
     pub run: RunId,
     /// What is asked of the run.
     pub verb: Verb,
-    /// The agent that the command is about: for [`Verb::GiveUp`], and for a [`Verb::Retry`] of one agent.
+    /// The agent that the command is about: for [`Verb::GiveUp`], and for a [`Verb::Retry`] or a [`Verb::Signal`] of
+    /// one agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<AgentId>,
     /// Whether a [`Verb::Retry`] does again what ended well but late, instead of taking its result.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub again: bool,
+    /// The signal of a [`Verb::Signal`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<SentSignal>,
     /// Who asks, as the person gave it.
     pub actor: Option<String>,
     /// Why, as the person gave it.
@@ -53,11 +58,13 @@ pub enum Verb {
     GiveUp,
     /// End the run once what is in flight has ended.
     Cancel,
+    /// Hand a signal to steps that wait for it, now or later.
+    Signal,
 }
 
 impl Verb {
     /// All verbs.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Approve,
         Self::Reject,
         Self::Pause,
@@ -66,6 +73,7 @@ impl Verb {
         Self::Retry,
         Self::GiveUp,
         Self::Cancel,
+        Self::Signal,
     ];
 
     /// The word that stands for the verb in the API, on the command line and in documents.
@@ -79,6 +87,7 @@ impl Verb {
             Self::Retry => "retry",
             Self::GiveUp => "give-up",
             Self::Cancel => "cancel",
+            Self::Signal => "signal",
         }
     }
 }

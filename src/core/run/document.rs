@@ -14,6 +14,7 @@ use super::log_kept::LogKept;
 use super::notice::{Silent, Unheard};
 use super::outcome::{Gone, PassedOver};
 use super::retry_of::RetryOf;
+use super::signal::Signal;
 use super::status::{AgentState, RunStatus};
 use crate::ids::{AgentId, AgentSeq, Digest, RunId};
 use crate::playbook::{Concurrency, Expr, ExprError, Playbook, Scope, Stage};
@@ -182,6 +183,12 @@ pub struct Progress {
     /// How much of the log is kept, and how much had to be dropped.
     #[serde(default, skip_serializing_if = "LogKept::is_empty")]
     pub log: LogKept,
+    /// How many signals were sent to the run and its agents: the number of the last one.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub signals_sent: u32,
+    /// The signals to the whole run, in the order in which they came. Those to one agent are in its record.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signals: Vec<Signal>,
     /// How a stage ended whose budget was exceeded and which a person let go on. The run then ends in FAILED.
     #[serde(default)]
     pub exceeded: Option<String>,
@@ -193,6 +200,11 @@ pub struct Progress {
     pub finishing_at: Option<Timestamp>,
     /// When the run finished. It is written last, when all records have theirs. Retention counts from this moment.
     pub finish_ts: Option<Timestamp>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl Progress {
@@ -218,6 +230,8 @@ impl Progress {
             gone: None,
             outcomes: BTreeMap::new(),
             log: LogKept::default(),
+            signals_sent: 0,
+            signals: Vec::new(),
             exceeded: None,
             started_at: None,
             outcome: None,

@@ -6,17 +6,32 @@
 //! Engines that don't know the format leave those runs alone.
 
 use super::document::Progress;
+use crate::playbook::{Grants, Playbook};
 
 /// The format of runs that don't state one.
 pub const FIRST_FORMAT: u32 = 1;
 
 /// The newest format that this version can go on with.
-pub const KNOWN_FORMAT: u32 = 2;
+pub const KNOWN_FORMAT: u32 = 3;
 
 /// The format of runs that count their log, or that have a memo which is in no event. An engine of the first
 /// format would drop both from the run: nothing would bound its log any more, and a replay would ask the strategy
 /// with another memo.
 const COUNTED: u32 = 2;
+
+/// The format of runs whose steps may send HTTP requests or wait for signals. An engine of an earlier format can't
+/// read such calls in a journal, and refuses them as not granted.
+const BEYOND_AGENTS: u32 = 3;
+
+/// The format that a run of this playbook needs from its beginning.
+pub(super) fn needed_by(playbook: &Playbook) -> u32 {
+    let pinned = playbook.plugins.values().map(|pin| &pin.grants);
+    let of_steps = playbook.stages.iter().flat_map(|stage| &stage.steps).map(|step| &step.grants);
+    match pinned.chain(of_steps).any(Grants::is_beyond_agents) {
+        true => BEYOND_AGENTS,
+        false => FIRST_FORMAT,
+    }
+}
 
 impl Progress {
     /// The format that an engine must know to lose nothing of the run. It never decreases: documents that needed

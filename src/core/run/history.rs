@@ -186,6 +186,9 @@ pub enum Happened {
         /// Whether agents that are put back do all of their step again.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         again: bool,
+        /// Name of the signal, if the command sends one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signal: Option<String>,
         /// Why, as the person gave it.
         why: Option<String>,
         /// Why the command was refused. `None` if it was applied.

@@ -7,6 +7,7 @@
 
 mod abandon;
 mod agent_record;
+mod call;
 mod command;
 mod datastore;
 mod decision;
@@ -15,6 +16,7 @@ mod failure;
 mod following;
 mod format;
 mod history;
+mod http;
 mod identity;
 mod journal;
 mod json_strict;
@@ -28,6 +30,7 @@ mod outcome;
 mod reading;
 mod retry_of;
 mod roster_at;
+mod signal;
 mod start;
 mod state;
 mod status;
@@ -42,6 +45,7 @@ pub use agent_record::{
     About, AgentRecord, Failure, FailureReason, Outstanding, PastStage, StepPhase, Was,
     declared_over,
 };
+pub use call::{Answer, Call, CallError, CallName, canonical};
 pub use command::{Command, CommandOutcome, Verb};
 pub use datastore::{Datastore, Wanted};
 pub use decision::{
@@ -54,8 +58,12 @@ pub use document::{
 };
 pub use format::{FIRST_FORMAT, KNOWN_FORMAT};
 pub use history::{Asked, Happened, LogLevel, LogLine, PluginLine, RunEvent};
+pub use http::{
+    Caller, HttpBody, HttpError, HttpRequest, HttpResponse, MAX_HTTP_BODY, MAX_HTTP_HEADER_BYTES,
+    MAX_HTTP_HEADERS, MAX_HTTP_TIMEOUT,
+};
 pub use identity::{Expected, WrongNode};
-pub use journal::{Answer, Answered, Call, CallError, CallName, Journal, Pending, canonical};
+pub use journal::{Answered, Journal, Pending};
 pub use json_strict::{Unambiguous, integer_beyond_64_bits};
 pub use json_text::{JsonText, escaped_bytes, json_text_depth};
 pub use late::{LateEnd, Taken};
@@ -73,6 +81,10 @@ pub use notice::{Notice, Silent, Unheard, UnheardAgent};
 pub use outcome::{Gone, MAX_NAMED, PassedOver, outcomes};
 pub use retry_of::RetryOf;
 pub use roster_at::{Before, HistoryError, InfoChange, RosterAt};
+pub use signal::{
+    MAX_PAYLOAD_BYTES, MAX_SIGNAL_BYTES, MAX_SIGNALS_OF_AGENT, MAX_SIGNALS_OF_RUN, Received,
+    SentSignal, Signal,
+};
 pub use start::{new_retry, new_run};
 pub use state::IllegalInput;
 pub use status::{AgentState, RunStatus, UnknownWord};

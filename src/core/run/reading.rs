@@ -97,12 +97,13 @@ impl RosterAt {
                 let (outcome, action_id) = (outcome.clone(), *action_id);
                 vec![(seq, OfCall::EndedLate { key, outcome, action_id, kept: None }).into()]
             }
-            Happened::Command { id, command, agent, again, why, refused } => {
+            Happened::Command { id, command, agent, again, signal, why, refused } => {
                 vec![What::Run(OfRun::Command {
                     id: *id,
                     verb: command.clone(),
                     agent: agent.clone(),
                     again: *again,
+                    signal: signal.clone(),
                     why: why.clone(),
                     refused: refused.clone(),
                 })]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::document::{Progress, ReasonCode, Run, Snapshot, StatusReason};
+use super::format;
 use super::history::{Happened, RunEvent};
 use super::retry_of::RetryOf;
 use super::status::RunStatus;
@@ -99,7 +100,12 @@ fn begin(snapshot: Snapshot, cause: Option<String>) -> (Run, Vec<RunEvent>) {
         what: Happened::Status { from: None, to: status, reason: told },
         finish_ts: None,
     };
-    let progress = Progress { reason, next_event: first.seq + 1, ..Progress::new(status, now) };
+    let progress = Progress {
+        needs: format::needed_by(&snapshot.playbook),
+        reason,
+        next_event: first.seq + 1,
+        ..Progress::new(status, now)
+    };
     (Run { snapshot: Arc::new(snapshot), progress }, vec![first])
 }
 

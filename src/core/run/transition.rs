@@ -6,19 +6,22 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::agent_record::{About, AgentRecord, FailureReason};
+use super::call::{Answer, Call, CallError};
 use super::command::Command;
 use super::datastore::{Datastore, Wanted};
 use super::decision::{Decision, PlanInput};
 use super::document::{Progress, Unanswered};
 use super::following::{MassAbsence, MembershipChange};
 use super::history::{LogLine, PluginLine, RunEvent};
+use super::http::Caller;
 use super::identity::Expected;
-use super::journal::{Answer, Call, CallError, Journal};
+use super::journal::Journal;
 use super::json_text::JsonText;
 use super::log_kept::OldLines;
 use super::node_info::NodeInfo;
 use super::notice::Notice;
 use super::outcome::Gone;
+use super::signal::Signal;
 use crate::ids::{AgentId, AgentSeq, AttemptKey, Digest, RunId};
 use crate::playbook::{Grants, Identity};
 use crate::time::Timestamp;
@@ -342,6 +345,13 @@ pub enum Effect {
     WakeAt(Timestamp),
     /// Stop performing the call of this attempt. It is not answered any more.
     Abandon(AttemptKey),
+    /// Answer the calls that wait for this signal: those of one agent, or of all.
+    Signal {
+        /// The signal.
+        signal: Signal,
+        /// The agent that it is for; `None` for all.
+        to: Option<AgentSeq>,
+    },
     /// Tell whoever follows the cluster that a person takes these members for gone. It does not count if other
     /// members are absent by then.
     AcceptAbsence(MassAbsence),
@@ -428,4 +438,8 @@ pub struct Perform {
     pub identity: Identity,
     /// Whether the identity must be compared before anything is sent.
     pub unidentified: bool,
+    /// If the call waits for a signal: one that came before.
+    pub signal: Option<Signal>,
+    /// If the call is an HTTP request: on whose behalf it is sent.
+    pub caller: Option<Box<Caller>>,
 }

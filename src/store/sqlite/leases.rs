@@ -206,6 +206,7 @@ mod tests {
             verb: Verb::Cancel,
             agent: None,
             again: false,
+            signal: None,
             actor: None,
             why: None,
             at: now,

@@ -9,8 +9,8 @@ use crate::mutants::mutant;
 use crate::run::state::{Agent, Attempt, Doing, IllegalInput, OfCall, State, size_of_answered};
 use crate::run::{
     Activate, Activation, ActivationEnd, AgentSeq, Answer, Answered, AttemptKey, Call, CallError,
-    CallName, Effect, FailureReason, Journal, NodeInfo, Outstanding, Pending, Perform, PluginLine,
-    RunStatus, SentAction, Wanted, declared_over,
+    CallName, Caller, Effect, FailureReason, Journal, NodeInfo, Outstanding, Pending, Perform,
+    PluginLine, RunStatus, SentAction, Wanted, declared_over,
 };
 
 /// The most bytes of answers in one journal. A journal is one document and must fit one commit.
@@ -62,6 +62,18 @@ impl State {
             }
             Err(error) => Err(Why::expression(&error)),
         })
+    }
+
+    /// On whose behalf the pending call is made, if it is an HTTP request.
+    fn caller(&self, key: AttemptKey, journal: &Journal) -> Legal<Option<Box<Caller>>> {
+        let is_http = |pending: &Pending| pending.name == CallName::HttpSend;
+        if !journal.pending.as_ref().is_some_and(is_http) {
+            return Ok(None);
+        }
+        let (playbook, name) = (&self.snapshot().playbook, &self.step(key.step)?.plugin);
+        let none = || IllegalInput::new("a plugin", name, "the playbook");
+        let plugin = playbook.plugins.get(name).ok_or_else(none)?.clone();
+        Ok(Some(Box::new(Caller { playbook: playbook.name.clone(), plugin })))
     }
 
     /// The action of the attempt in flight that may still be running: a pending one, in an attempt that failed
@@ -262,6 +274,8 @@ impl Turn<'_> {
                 noticed: record.notice.clone(),
                 identity: record.identity.clone(),
                 unidentified,
+                signal: self.came_before(seq, &attempt.journal),
+                caller: self.caller(key, &attempt.journal)?,
             };
             self.effect(Effect::Perform(Box::new(perform)));
         }
@@ -285,13 +299,7 @@ impl Turn<'_> {
 
     fn make_pending(&mut self, seq: AgentSeq, what: &Call, logs: Vec<PluginLine>) -> Legal {
         self.log_of(seq, logs)?;
-        let pending = Pending {
-            name: what.name(),
-            arguments_hash: what.arguments_hash(),
-            at: self.now,
-            accepted: false,
-            bytes: what.argument_bytes(),
-        };
+        let pending = Pending::new(what, self.now);
         let journal = &self.attempt(seq)?.journal;
         let (key, call) = (journal.key, journal.call());
         let action = (what.name() == CallName::RunAction)

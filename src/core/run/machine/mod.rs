@@ -25,6 +25,7 @@
 //! Noticed              ─▶ noticing         what people are told of calls in flight
 //! Command              ─▶ steering         pause, resume, cancel, retry, give up
 //!                         holding          agents on hold, agents that are put back
+//!                         signals          which signals are taken, and which of them ends a wait
 //! Forgotten            ─▶ forgetting       a full log: its oldest lines are gone
 //! Stamped              ─▶ finishing        FINISHING → DONE | FAILED | CANCELLED
 //! no input             ─▶ resting          whether the run needs an engine at the moment
@@ -46,6 +47,7 @@ mod refreshing;
 mod repeating;
 mod resting;
 mod settling;
+mod signals;
 mod standing;
 mod steering;
 mod steps;

@@ -123,6 +123,8 @@ impl Turn<'_> {
             noticed: record.notice.clone(),
             identity: record.identity.clone(),
             unidentified: record.is_unidentified(),
+            signal: None,
+            caller: None,
         };
         self.effect(Effect::Perform(Box::new(perform)));
         Ok(())
@@ -186,7 +188,11 @@ impl Turn<'_> {
                 format!("it never began, since no request reached the agent: {why}")
             }
             Answer::RunAction(Err(error)) => error.to_string(),
-            Answer::Info(_) | Answer::WaitStatus(_) | Answer::Sleep => {
+            Answer::Info(_)
+            | Answer::WaitStatus(_)
+            | Answer::HttpSend(_)
+            | Answer::WaitSignal(_)
+            | Answer::Sleep => {
                 let found = format!("{:?}", answer.name());
                 return Err(IllegalInput::new("an answer", found, "an action"));
             }

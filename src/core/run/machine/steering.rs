@@ -36,6 +36,8 @@ enum Act {
     Drop,
     /// End once what is in flight has ended.
     Stop,
+    /// Keep a signal for the steps that wait for it.
+    Signal,
 }
 
 /// What decides whether a command fits a run.
@@ -57,6 +59,8 @@ fn act(situation: Situation, verb: Verb) -> Result<Act, &'static str> {
             Verb::Reject | Verb::Cancel => Ok(Act::Drop),
             Verb::Pause | Verb::PauseNow | Verb::Resume => Err(ANSWER_FIRST),
             Verb::Retry | Verb::GiveUp => Err(NOT_STARTED),
+            // A step may wait for it later.
+            Verb::Signal => Ok(Act::Signal),
         },
         RunStatus::Pending | RunStatus::Starting => match verb {
             Verb::Cancel => Ok(Act::Drop),
@@ -66,12 +70,14 @@ fn act(situation: Situation, verb: Verb) -> Result<Act, &'static str> {
             Verb::Resume => Err("it is not paused"),
             Verb::Approve | Verb::Reject => Err("it does not wait for approval"),
             Verb::Retry | Verb::GiveUp => Err(NOT_STARTED),
+            Verb::Signal => Ok(Act::Signal),
         },
         RunStatus::Running => match verb {
             Verb::Pause => Ok(Act::Pause),
             Verb::PauseNow => Ok(Act::Hold),
             Verb::Cancel => Ok(Act::Stop),
             Verb::GiveUp => Ok(Act::GiveUp),
+            Verb::Signal => Ok(Act::Signal),
             Verb::Resume => Err("it is not paused"),
             Verb::Retry => Err("it is not paused: pause it first"),
             Verb::Approve | Verb::Reject => Err("it does not wait for approval"),
@@ -86,6 +92,7 @@ fn act(situation: Situation, verb: Verb) -> Result<Act, &'static str> {
             Verb::PauseNow if !on_hold => Ok(Act::Hold),
             Verb::Retry => Ok(Act::Retry),
             Verb::GiveUp => Ok(Act::GiveUp),
+            Verb::Signal => Ok(Act::Signal),
             Verb::Pause | Verb::PauseNow => Err("it is paused already"),
             Verb::Approve | Verb::Reject => Err("it does not wait for approval"),
         },
@@ -97,6 +104,7 @@ fn act(situation: Situation, verb: Verb) -> Result<Act, &'static str> {
             | Verb::PauseNow
             | Verb::Resume
             | Verb::Retry
+            | Verb::Signal
             | Verb::Cancel => Err("it is being cancelled"),
         },
         RunStatus::Finishing | RunStatus::Done | RunStatus::Failed | RunStatus::Cancelled => {
@@ -125,6 +133,12 @@ impl State {
         };
         if command.again && act != Act::Retry {
             return Err(format!("{} does nothing again: that is for retry", command.verb));
+        }
+        match (act, &command.signal) {
+            (Act::Signal, Some(sent)) => self.not_taken(sent, agent).map_or(Ok(()), Err)?,
+            (Act::Signal, None) => return Err("name the signal".to_owned()),
+            (_, Some(_)) => return Err(format!("{} sends no signal", command.verb)),
+            (_, None) => {}
         }
         match (act, agent) {
             (Act::GiveUp, None) => return Err("name the agent to give up".to_owned()),
@@ -159,6 +173,7 @@ impl State {
                 | Act::Retry,
                 None,
             ) => {}
+            (Act::Signal, _) => {}
         }
         Ok((act, agent))
     }
@@ -201,6 +216,7 @@ impl Turn<'_> {
             verb: command.verb.as_str().to_owned(),
             agent: command.agent.clone(),
             again: command.again,
+            signal: command.signal.as_ref().map(|sent| sent.name.clone()),
             why: command.why.clone(),
             refused: refused.clone(),
         })?;
@@ -209,8 +225,10 @@ impl Turn<'_> {
             None => CommandOutcome::Applied,
         });
         let reason = asked(&command);
-        if let Ok((act, agent)) = act {
-            self.act(act, (agent, command.again), reason)?;
+        match (act, &command.signal) {
+            (Ok((Act::Signal, to)), Some(sent)) => self.take_signal(sent.clone(), to)?,
+            (Ok((act, agent)), _) => self.act(act, (agent, command.again), reason)?,
+            (Err(_), _) => {}
         }
         command.finish_ts = self.progress().finishing_at;
         self.commanded(command);
@@ -240,6 +258,8 @@ impl Turn<'_> {
             Act::Resume => self.resume(reason),
             Act::Retry => self.retry(agent, again),
             Act::GiveUp => agent.map_or(Ok(()), |seq| self.give_up(seq, &reason.message)),
+            // It was taken with the command, which has it.
+            Act::Signal => Ok(()),
             Act::Drop => self.finish(RunStatus::Cancelled, reason),
             Act::Stop => {
                 self.become_status(RunStatus::Cancelling, Some(reason))?;

@@ -15,7 +15,8 @@ use crate::playbook::Identity;
 use crate::run::{
     About, AgentId, AgentSeq, AgentState, Answered, Asked, AttemptKey, CommandId, Failure, Gone,
     Journal, JsonText, LateEnd, LogLine, MassAbsence, Notice, OldLines, Outstanding, Pending,
-    PlannedNext, Refreshed, RunStatus, SentAction, StatusReason, Timestamp, Unanswered, Unheard,
+    PlannedNext, Refreshed, RunStatus, SentAction, Signal, StatusReason, Timestamp, Unanswered,
+    Unheard,
 };
 
 /// Something that happened at a moment.
@@ -96,9 +97,12 @@ pub(crate) enum OfRun {
         verb: String,
         agent: Option<AgentId>,
         again: bool,
+        signal: Option<String>,
         why: Option<String>,
         refused: Option<String>,
     },
+    /// A signal to the whole run came.
+    Signalled(Signal),
     /// A plugin wrote a line to the log.
     Logged(Box<LogLine>),
     /// Old lines are gone from the log.
@@ -296,6 +300,8 @@ pub(crate) enum OfAgent {
     Unlearned,
     /// Something was noticed about the agent's call. `None`: the call goes on as it should.
     Noticed(Option<Notice>),
+    /// A signal to the agent came.
+    Signalled(Signal),
 }
 
 /// What happens to the attempt of an agent, or to its action.

@@ -103,6 +103,10 @@ impl State {
             OfRun::Command { id, .. } => {
                 self.handled.insert(*id);
             }
+            OfRun::Signalled(signal) => {
+                self.count_signal(signal)?;
+                self.run.progress.signals.push(signal.clone());
+            }
             OfRun::Logged(line) => return self.logged(line),
             OfRun::Forgot(lines) => {
                 if !progress.status.is_settled() {

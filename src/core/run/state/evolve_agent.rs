@@ -114,6 +114,10 @@ impl State {
                 set_about(self.record_mut(seq)?, &written);
             }
             OfAgent::Noticed(notice) => self.noticed(seq, notice.as_ref())?,
+            OfAgent::Signalled(signal) => {
+                self.count_signal(signal)?;
+                self.record_mut(seq)?.signals.push(signal.clone());
+            }
         }
         Ok(())
     }

@@ -8,7 +8,8 @@ use super::index::set;
 use super::value::State;
 use super::weight::size_of_answered;
 use crate::run::{
-    AgentSeq, Answered, AttemptKey, Journal, Outstanding, Pending, SentAction, Timestamp,
+    AgentSeq, Answer, Answered, AttemptKey, Journal, Outstanding, Pending, Received, SentAction,
+    Signal, Timestamp,
 };
 
 impl State {
@@ -22,6 +23,8 @@ impl State {
                 }
                 let attempt = Box::new(Attempt::new(Journal::clone(journal)));
                 self.set_phase(seq, Phase::Trying(attempt))?;
+                self.record_mut(seq)?.waits_for_signal =
+                    journal.pending.as_ref().and_then(Pending::signal);
             }
             OfCall::Written => {
                 self.attempt(seq)?;
@@ -45,6 +48,7 @@ impl State {
                 }
                 // This is the only way out of an attempt.
                 self.put_phase(seq, Phase::Idle)?;
+                self.record_mut(seq)?.waits_for_signal = None;
             }
             OfCall::LeftOpen { action, journal } => {
                 self.left_open(seq, action, journal.as_deref())?;
@@ -161,6 +165,7 @@ impl State {
             return Err(IllegalInput::new("an action", agent, "another one that may still run"));
         }
         record.action = action.or(record.action);
+        record.waits_for_signal = pending.signal();
         let journal = &mut self.attempt_mut(seq)?.journal;
         if let Some(before) = &journal.pending {
             return Err(IllegalInput::new("a call", pending.name.as_str(), before.name.as_str()));
@@ -170,6 +175,9 @@ impl State {
     }
 
     fn answered(&mut self, seq: AgentSeq, answered: &Answered) -> Result<(), IllegalInput> {
+        if let Answer::WaitSignal(Ok(received)) = &answered.answer {
+            self.check_received(seq, received)?;
+        }
         let attempt = self.attempt_mut(seq)?;
         let asked = attempt.journal.pending.take().map(|pending| pending.name);
         if asked != Some(answered.name) {
@@ -178,6 +186,32 @@ impl State {
         }
         attempt.bytes += size_of_answered(answered);
         attempt.journal.answers.push(answered.clone());
+        self.record_mut(seq)?.waits_for_signal = None;
+        Ok(())
+    }
+
+    /// An attempt gets each signal once, and only one that came.
+    fn check_received(&self, seq: AgentSeq, received: &Received) -> Result<(), IllegalInput> {
+        let (number, last) = (received.number, self.run.progress.signals_sent);
+        let found = || format!("number {number}");
+        if number == 0 || number > last {
+            return Err(IllegalInput::new("a signal", found(), format!("{last} signals came")));
+        }
+        match self.attempt(seq)?.journal.received().any(|before| before == number) {
+            true => Err(IllegalInput::new("a signal", found(), "an attempt that had it before")),
+            false => Ok(()),
+        }
+    }
+
+    /// Counts a signal, which must have the next number.
+    pub(super) fn count_signal(&mut self, signal: &Signal) -> Result<(), IllegalInput> {
+        let progress = &mut self.run.progress;
+        let next = progress.signals_sent.saturating_add(1);
+        if signal.number != next {
+            let (found, next) = (format!("number {}", signal.number), format!("number {next}"));
+            return Err(IllegalInput::new("a signal", found, next));
+        }
+        progress.signals_sent = next;
         Ok(())
     }
 

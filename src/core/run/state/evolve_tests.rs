@@ -192,7 +192,7 @@ fn failure() -> Failure {
 
 fn call(name: CallName) -> Pending {
     let (arguments_hash, at) = (String::new(), Timestamp::from_millis(0));
-    Pending { name, arguments_hash, at, accepted: false, bytes: None }
+    Pending { name, arguments_hash, at, accepted: false, bytes: None, asks_for: None }
 }
 
 fn action(attempt: u32) -> OfCall {

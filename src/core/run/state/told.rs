@@ -38,11 +38,12 @@ impl State {
                 index: self.run.progress.stage.index,
                 selected: *selected,
             },
-            OfRun::Command { id, verb, agent, again, why, refused } => Happened::Command {
+            OfRun::Command { id, verb, agent, again, signal, why, refused } => Happened::Command {
                 id: *id,
                 command: verb.clone(),
                 agent: agent.clone(),
                 again: *again,
+                signal: signal.clone(),
                 why: why.clone(),
                 refused: refused.clone(),
             },
@@ -61,6 +62,7 @@ impl State {
             | OfRun::FailuresAccepted
             | OfRun::Stops { .. }
             | OfRun::Logged(_)
+            | OfRun::Signalled(_)
             | OfRun::Forgot(_) => return Ok(None),
         }))
     }
@@ -194,7 +196,8 @@ impl State {
             | OfAgent::Learned(_)
             | OfAgent::Unchanged
             | OfAgent::Unlearned
-            | OfAgent::Noticed(_) => return Ok(None),
+            | OfAgent::Noticed(_)
+            | OfAgent::Signalled(_) => return Ok(None),
         }))
     }
 

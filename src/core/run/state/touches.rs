@@ -2,6 +2,7 @@
 //! whoever decides can't forget to write what it changed.
 
 use super::event::{OfAgent, OfCall, OfMembership, OfRun, OfStrategy, What};
+use crate::run::{CallName, Pending};
 
 /// What is to be written because of an event.
 ///
@@ -54,6 +55,7 @@ const fn of_run(event: &OfRun) -> Touch {
         | OfRun::Retries { .. }
         | OfRun::FailuresAccepted
         | OfRun::Logged(_)
+        | OfRun::Signalled(_)
         | OfRun::Forgot(_) => PROGRESS,
         OfRun::Sent(_) | OfRun::Came(_) | OfRun::WakesAt(_) | OfRun::Woke | OfRun::Stops { .. } => {
             NOTHING
@@ -124,6 +126,7 @@ const fn of_agent(event: &OfAgent) -> Touch {
         | OfAgent::Settles { .. }
         | OfAgent::Leaving
         | OfAgent::Stays
+        | OfAgent::Signalled(_)
         | OfAgent::Noticed(_) => RECORD,
         OfAgent::TakenUp
         | OfAgent::Queued
@@ -144,7 +147,12 @@ const fn of_call(event: &OfCall) -> Touch {
     match event {
         OfCall::EndedLate { .. } => TOLD_OF,
         OfCall::LeftOpen { .. } | OfCall::Settled | OfCall::Kept { .. } => RECORD,
-        OfCall::Called { action: Some(_), .. } => Touch { journal: true, ..RECORD },
+        OfCall::Answered(answered) if matches!(answered.name, CallName::WaitSignal) => RECORD,
+        // The record says which action is in flight, and which signal is waited for.
+        OfCall::Called { action: Some(_), .. }
+        | OfCall::Called { pending: Pending { name: CallName::WaitSignal, .. }, .. } => {
+            Touch { journal: true, ..RECORD }
+        }
         OfCall::Called { action: None, .. }
         | OfCall::Accepted
         | OfCall::Written

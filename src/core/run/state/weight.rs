@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use crate::run::signal::signal_bytes;
 use crate::run::{AgentRecord, Answer, Answered, Datastore, Journal, JsonText};
 
 /// Bytes that a record takes in a commit, approximately.
@@ -15,6 +16,7 @@ pub(crate) fn record_bytes(record: &AgentRecord) -> usize {
     record.results.values().map(JsonText::bytes).chain(attributes).sum::<usize>()
         + json_bytes(&record.node)
         + datastore_bytes(&record.datastore)
+        + signal_bytes(&record.signals)
         + failures
 }
 
@@ -47,7 +49,11 @@ pub(crate) fn size_of_answered(answered: &Answered) -> usize {
         Answer::WaitStatus(Ok(text)) => text.len(),
         Answer::Info(Err(error))
         | Answer::RunAction(Err(error))
-        | Answer::WaitStatus(Err(error)) => error.to_string().len(),
+        | Answer::WaitStatus(Err(error))
+        | Answer::WaitSignal(Err(error)) => error.to_string().len(),
+        Answer::HttpSend(Ok(response)) => response.json_bytes(),
+        Answer::HttpSend(Err(error)) => error.bytes(),
+        Answer::WaitSignal(Ok(received)) => received.payload.bytes(),
         Answer::Sleep => 0,
     }
 }

@@ -48,6 +48,7 @@ fn identifiers_and_moments_survive_in_tagged_and_in_nested_values() {
         command: "give-up".to_owned(),
         agent: Some(AgentId::from("node-1")),
         again: true,
+        signal: None,
         why: Some("lunch".to_owned()),
         refused: None,
     };

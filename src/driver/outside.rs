@@ -1,0 +1,120 @@
+//! Performs what steps ask for that is no call to an agent: HTTP requests, and waits for signals.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::lease::LeaseGuard;
+use crate::clock::{Clock, sleep_until};
+use crate::outbound::{Outbound, Sending};
+use crate::run::{
+    AgentSeq, Answer, AttemptKey, CallError, HttpError, HttpRequest, Millis, Perform, Received,
+    Signal, Timestamp,
+};
+
+/// How long to wait before it is looked again whether the lease lets a request go out.
+const GUARD_WAIT: Duration = Duration::from_millis(500);
+
+/// What a request of a step is sent with.
+pub(super) struct Sender {
+    pub(super) outbound: Arc<dyn Outbound>,
+    pub(super) lease: LeaseGuard,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl Sender {
+    /// Sends a request under the lease of the run. If the lease ends first, nothing is answered: whoever takes the
+    /// run over sends the request again, with the same key.
+    pub(super) async fn send(&self, perform: &Perform, request: &HttpRequest) -> Answer {
+        let Some(caller) = perform.caller.as_deref() else {
+            // The machine names the caller of every request.
+            let message = "it is not known on whose behalf the request is sent".to_owned();
+            return Answer::HttpSend(Err(HttpError::NotGranted(message)));
+        };
+        let sending = Sending {
+            request: request.clone(),
+            key: perform.key.action_id(self.lease.run(), &perform.agent, perform.call),
+            caller: caller.clone(),
+        };
+        while !self.lease.may_act() {
+            self.clock.sleep(GUARD_WAIT).await;
+        }
+        tokio::select! {
+            biased;
+            // Looked at first: whoever stood still for a while must not send anything after it.
+            () = self.lease.ending() => std::future::pending().await,
+            answer = self.outbound.send(sending) => Answer::HttpSend(answer),
+        }
+    }
+}
+
+/// The calls that wait for signals, at most one for each agent.
+#[derive(Default)]
+pub(super) struct Waits(HashMap<AgentSeq, Waiting>);
+
+struct Waiting {
+    key: AttemptKey,
+    name: String,
+    tell: oneshot::Sender<Received>,
+}
+
+impl Waits {
+    /// Begins a wait for the signal `name`. The receiver is told of the signal.
+    pub(super) fn begin(&mut self, perform: &Perform, name: &str) -> oneshot::Receiver<Received> {
+        let (tell, told) = oneshot::channel();
+        match &perform.signal {
+            // Whoever waits has not looked yet, so the signal is kept for it.
+            Some(signal) => drop(tell.send(signal.received())),
+            None => {
+                let waiting = Waiting { key: perform.key, name: name.to_owned(), tell };
+                self.0.insert(perform.key.agent, waiting);
+            }
+        }
+        told
+    }
+
+    /// Ends the waits for this signal.
+    pub(super) fn signal(&mut self, signal: &Signal, to: Option<AgentSeq>) {
+        let is_for = |agent: &AgentSeq, waiting: &Waiting| {
+            waiting.name == signal.name && to.is_none_or(|to| to == *agent)
+        };
+        let ended: Vec<_> = self.0.extract_if(|agent, waiting| is_for(agent, waiting)).collect();
+        for (_, waiting) in ended {
+            // A wait that was given up meanwhile is told nothing.
+            let _ = waiting.tell.send(signal.received());
+        }
+    }
+
+    /// Forgets the wait of an attempt that is given up.
+    pub(super) fn forget(&mut self, key: AttemptKey) {
+        if self.0.get(&key.agent).is_some_and(|waiting| waiting.key == key) {
+            self.0.remove(&key.agent);
+        }
+    }
+}
+
+/// Waits until the signal comes, or for `timeout` from `since` on.
+pub(super) async fn wait_signal(
+    clock: &dyn Clock,
+    told: oneshot::Receiver<Received>,
+    name: &str,
+    (since, timeout): (Timestamp, Millis),
+) -> Answer {
+    let signal = async {
+        match told.await {
+            Ok(received) => received,
+            // The wait was given up, and so will this be.
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        received = signal => Answer::WaitSignal(Ok(received)),
+        () = sleep_until(clock, since.plus(timeout)) => {
+            let message = format!("no signal {name} came within {timeout}");
+            Answer::WaitSignal(Err(CallError::TimedOut(message)))
+        }
+    }
+}
