@@ -134,6 +134,8 @@ pub mod chosen {
         FreshKept,
         /// An engine whose clock is far off counts as an engine that takes runs.
         ClockOffTakesRuns,
+        /// An attempt gets a signal again that it has had.
+        SignalTwice,
         /// The state of a run ignores some events of its history.
         EventIgnored,
         /// The state of a run applies some events of its history twice.
@@ -193,6 +195,7 @@ pub mod chosen {
             Self::RepeatsWritten,
             Self::FreshKept,
             Self::ClockOffTakesRuns,
+            Self::SignalTwice,
             Self::EventIgnored,
             Self::EventTwice,
             Self::EventOutOfOrder,

@@ -17,6 +17,12 @@ pub(crate) const CLUSTER: &str = "simulated";
 /// What agents call the cluster that their store is in.
 pub(crate) const STORE: &str = "store";
 
+/// Where requests of steps go; the agent and the number of the step follow.
+pub(crate) const SERVER: &str = "https://sim.example.com/";
+
+/// The signal that steps wait for.
+pub(crate) const SIGNAL: &str = "go";
+
 /// Whether the Cluster object says which cluster the stores of these agents are in.
 pub(crate) fn compares_stores(agents: &[AgentPlan]) -> bool {
     agents.len().is_multiple_of(2)
@@ -162,6 +168,14 @@ fn step(index: usize, plan: StepPlan) -> Value {
         Work::WaitHealthy(seconds) => json!({
             "name": name, "use": "wait-healthy", "with": {"timeout_seconds": seconds},
             "on_error": on_error,
+        }),
+        Work::Http => json!({
+            "name": name, "use": "http", "on_error": on_error,
+            "with": {"url": format!("{SERVER}${{{{ agent.id }}}}/{index}"), "timeout_seconds": 30},
+        }),
+        Work::WaitSignal(seconds) => json!({
+            "name": name, "use": "wait-signal", "on_error": on_error,
+            "with": {"name": SIGNAL, "timeout_seconds": seconds},
         }),
     };
     if plan.large {

@@ -18,6 +18,7 @@ use crate::ledger::SharedLedger;
 use crate::plan::{CALM, EnginePlan, Outage};
 use crate::platform::{EnginePlatform, Platforms};
 use crate::store::{EngineStore, Faults};
+use crate::web::{EngineWeb, Web};
 
 /// What all engines of a history share.
 #[derive(Clone)]
@@ -25,6 +26,7 @@ pub(crate) struct Surroundings {
     pub(crate) memory: Arc<MemoryStore>,
     pub(crate) agents: Arc<Agents>,
     pub(crate) platforms: Arc<Platforms>,
+    pub(crate) web: Arc<Web>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) start: Timestamp,
     pub(crate) plugins: PluginHost,
@@ -138,6 +140,11 @@ fn engine(
         followers: Followers::new(Arc::new(platforms), store.clone(), clock.clone()),
         store,
         agents: Arc::new(agents),
+        outbound: Arc::new(EngineWeb {
+            web: Arc::clone(&around.web),
+            gate: Arc::clone(gate),
+            ledger: around.ledger.clone(),
+        }),
         plugins: around.plugins.clone(),
         clock,
         signals: Signals::new(),

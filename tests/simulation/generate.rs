@@ -9,8 +9,8 @@ use replibook::run::Verb;
 use crate::crowd::CROWDED;
 use crate::plan::{
     ActionPlan, AgentPlan, CALM, CommandPlan, End, EnginePlan, IllPlan, Illness, Interruption,
-    Outage, PATIENCE, Part, Plan, Point, PostFault, RunPlan, STAGES, STEPS, Selects, Side, Size,
-    StagePlan, StepPlan, StoreFault, Trouble, Window, Work,
+    Outage, PATIENCE, Part, Plan, Point, PostFault, RunPlan, STAGES, STEPS, Selects, Side,
+    SignalPlan, Size, StagePlan, StepPlan, StoreFault, Trouble, Window, Work,
 };
 
 /// The most agents that a history has.
@@ -59,6 +59,7 @@ impl Plan {
             drains: Vec::new(),
             outages: if kinds.outages { dice.outages() } else { Vec::new() },
             commands: if kinds.commands { dice.commands(runs) } else { Vec::new() },
+            signals: Vec::new(),
             ill: None,
             patience: dice.one_of([1_000, 5_000, 30_000]),
             agent_patience: dice.one_of([5_000, 30_000, 45_000]),
@@ -88,6 +89,9 @@ impl Plan {
         }
         if plan.ill.is_none() && !plan.timeless && dice.chance(CROWDED) {
             dice.crowd(&mut plan, |dice| dice.run(1, &kinds));
+        }
+        if !plan.timeless && dice.chance(30) {
+            dice.outside(&mut plan);
         }
         plan
     }
@@ -126,6 +130,29 @@ impl Dice {
             if self.chance(30) {
                 action.posts.push(PostFault::Late(self.up_to(LONGEST_HELD.0 - 500)));
             }
+        }
+    }
+
+    /// Lets some steps reach more than their agent, and has signals sent: before their waits, in them and after them.
+    fn outside(&mut self, plan: &mut Plan) {
+        for run in &mut plan.runs {
+            for step in run.stages.iter_mut().flat_map(|stage| &mut stage.steps) {
+                if step.large || self.chance(50) {
+                    continue;
+                }
+                step.work = match self.chance(50) {
+                    true => Work::Http,
+                    false => Work::WaitSignal(self.one_of([5, 20, 60])),
+                };
+            }
+        }
+        for _ in 0..self.up_to(8) {
+            let agents = plan.agents.len() as u64 - 1;
+            plan.signals.push(SignalPlan {
+                at: self.up_to(2 * LIVELY),
+                run: self.0.random_range(0..plan.runs.len()),
+                agent: self.chance(40).then(|| self.up_to(agents) as u32),
+            });
         }
     }
 

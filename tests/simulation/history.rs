@@ -7,11 +7,11 @@ use replibook::clock::{Clock, TokioClock};
 use replibook::playbook::PluginInfo;
 use replibook::plugin::PluginHost;
 use replibook::run::{
-    AgentId, Command, CommandId, Digest, EngineId, Millis, ReasonCode, RunId, RunStatus, Timestamp,
-    Verb, new_run,
+    AgentId, Command, CommandId, Digest, EngineId, Millis, ReasonCode, RunId, RunStatus,
+    SentSignal, Timestamp, Verb, new_run,
 };
 use replibook::store::{Cluster, MemoryStore, NewRun, Plugin, Store as _, StoreOptions};
-use serde_json::Map;
+use serde_json::{Map, json};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -23,8 +23,9 @@ use crate::engines::{self, Surroundings};
 use crate::illness::Patient;
 use crate::ledger::{SharedLedger, Violation};
 use crate::outcome::Outcome;
-use crate::plan::{CALM, Plan};
+use crate::plan::{CALM, Plan, SignalPlan};
 use crate::platform::Platforms;
+use crate::web::Web;
 
 /// How often the history is looked at from outside.
 const LOOK: Millis = Millis(500);
@@ -89,6 +90,7 @@ impl<'a> History<'a> {
             memory,
             agents: Agents::new(&plan.agents, clock.clone(), start, ledger.clone()),
             platforms: Platforms::new(shared, clock.clone(), start),
+            web: Web::new(&plan.agents, clock.clone(), start, ledger.clone()),
             clock,
             start,
             plugins: plugins.clone(),
@@ -139,6 +141,9 @@ impl<'a> History<'a> {
         let mut commands = self.plan.commands.clone();
         commands.sort_by_key(|command| command.at);
         let mut commands = commands.into_iter().peekable();
+        let mut signals = self.plan.signals.clone();
+        signals.sort_by_key(|signal| signal.at);
+        let mut signals = signals.into_iter().peekable();
         let mut turns = self.plan.turns().into_iter().peekable();
         let mut drains = self.plan.drain_turns().into_iter().peekable();
         let ledger = self.around.ledger.clone();
@@ -156,6 +161,9 @@ impl<'a> History<'a> {
             while let Some(command) = commands.next_if(|command| command.at <= at) {
                 let agent = command.agent.map(|agent| AgentId(format!("node-{agent}")));
                 self.command(run_id(command.run), command.verb, agent).await;
+            }
+            while let Some(signal) = signals.next_if(|signal| signal.at <= at) {
+                self.signal(signal).await;
             }
             if ledger.is_over() || runs.peek().is_none() && ledger.read(|l| l.all_ended()) {
                 return;
@@ -175,6 +183,7 @@ impl<'a> History<'a> {
             let due = runs.peek().map(|run| self.plan.runs[*run].at);
             let due = due.into_iter().chain(turns.peek().copied());
             let due = due.chain(drains.peek().map(|(turn, ..)| *turn));
+            let due = due.chain(signals.peek().map(|signal| signal.at));
             let next = due.chain(commands.peek().map(|command| command.at)).min();
             let wait = next.map_or(LOOK.0, |next| LOOK.0.min(next.saturating_sub(at)));
             self.around.clock.sleep(Millis(wait).to_std()).await;
@@ -255,6 +264,28 @@ impl<'a> History<'a> {
     }
 
     async fn command(&mut self, run: RunId, verb: Verb, agent: Option<AgentId>) {
+        self.submit(run, verb, agent, None).await;
+    }
+
+    /// Sends a signal, unless its run does not exist yet.
+    async fn signal(&mut self, plan: SignalPlan) {
+        let run = run_id(plan.run);
+        if !self.around.ledger.read(|ledger| ledger.runs.contains_key(&run)) {
+            return;
+        }
+        let payload = json!(self.commands).into();
+        let signal = SentSignal { name: documents::SIGNAL.to_owned(), payload };
+        let agent = plan.agent.map(|agent| AgentId(format!("node-{agent}")));
+        self.submit(run, Verb::Signal, agent, Some(signal)).await;
+    }
+
+    async fn submit(
+        &mut self,
+        run: RunId,
+        verb: Verb,
+        agent: Option<AgentId>,
+        signal: Option<SentSignal>,
+    ) {
         self.commands += 1;
         let command = Command {
             // Some operators want actions that ended well late to be done again.
@@ -262,6 +293,7 @@ impl<'a> History<'a> {
             id: CommandId(Uuid::from_u128(COMMANDS + self.commands)),
             run,
             verb,
+            signal,
             actor: Some("ann".to_owned()),
             agent,
             why: None,

@@ -97,7 +97,8 @@ pub(crate) fn ended_well(model: &RunModel, events: &[RunEvent]) -> Check {
         let result = record.results.get(step);
         let fits = match last {
             Some(Answer::RunAction(Ok(value))) => result == Some(value),
-            Some(Answer::WaitStatus(Ok(_))) => result.is_some(),
+            Some(Answer::WaitStatus(Ok(_)) | Answer::HttpSend(Ok(_))) => result.is_some(),
+            Some(Answer::WaitSignal(Ok(received))) => result == Some(&received.payload),
             _ => false,
         };
         expect(fits, rule, || format!("{step} on {agent}: {result:?}, and {journal:?}"))?;

@@ -27,6 +27,7 @@ use crate::platform::stranger;
 use crate::post_model::Posts;
 use crate::run_model::{Node, RunModel};
 use crate::sharing_model::{Held, Sharing};
+use crate::web_model::Requests;
 
 /// Something happened that must not happen.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,6 +70,7 @@ pub(crate) struct Holder {
 pub(crate) struct Ledger {
     pub(crate) runs: BTreeMap<RunId, RunModel>,
     pub(crate) posts: Posts,
+    pub(crate) requests: Requests,
     hearing: Hearing,
     pub(crate) holders: BTreeMap<RunId, Holder>,
     /// When each run was last committed to.
@@ -89,7 +91,7 @@ pub(crate) struct Ledger {
 #[derive(Clone)]
 pub(crate) struct SharedLedger {
     ledger: Arc<Mutex<Ledger>>,
-    clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
     start: Timestamp,
 }
 
@@ -100,6 +102,7 @@ impl SharedLedger {
         let ledger = Ledger {
             runs: BTreeMap::new(),
             posts: Posts::default(),
+            requests: Requests::default(),
             hearing: Hearing::new(all, plan.is_quiet()),
             holders: BTreeMap::new(),
             touched: BTreeMap::new(),
@@ -120,7 +123,11 @@ impl SharedLedger {
     }
 
     /// Changes or checks the ledger. A check that fails ends the history.
-    fn with(&self, say: impl FnOnce() -> String, check: impl FnOnce(&mut Ledger) -> Check) {
+    pub(crate) fn with(
+        &self,
+        say: impl FnOnce() -> String,
+        check: impl FnOnce(&mut Ledger) -> Check,
+    ) {
         let at = self.at();
         let mut ledger = lock(&self.ledger);
         if let Some(trace) = &mut ledger.trace {
@@ -181,7 +188,7 @@ impl SharedLedger {
         let now = self.clock.now();
         self.with(say, |ledger| {
             ledger.touched.insert(run, now);
-            let Ledger { runs, posts, hearing, .. } = ledger;
+            let Ledger { runs, posts, requests, hearing, .. } = ledger;
             let model = runs.get_mut(&run).ok_or(("runs are created first", run.to_string()))?;
             let (known, leaving) = (model.events.len(), model.leaving.clone());
             model.commit(epoch, writes, now)?;
@@ -190,6 +197,7 @@ impl SharedLedger {
                 hearing.forgets(gate.whose());
             }
             posts.committed(model, &writes.journals);
+            requests.committed(model, &writes.journals);
             ledger.one_holder()
         });
     }

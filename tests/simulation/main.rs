@@ -46,8 +46,11 @@ mod repeats_model;
 mod run_model;
 mod sharing_model;
 mod shrink;
+mod signal_model;
 mod store;
 mod strategy_model;
+mod web;
+mod web_model;
 
 use std::time::Instant;
 

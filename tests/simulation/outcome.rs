@@ -14,6 +14,7 @@ use crate::agents::{number, payload, place};
 use crate::ledger::{Check, Ledger, expect};
 use crate::plan::{End, Interruption, Plan, PostFault, Trouble, Window};
 use crate::post_model::Post;
+use crate::signal_model;
 
 /// Everything that came of a history, without times.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -131,7 +132,9 @@ pub(crate) fn check_end(ledger: &Ledger, plan: &Plan) -> Check {
     for (id, post) in &ledger.posts.by_id {
         check_action(ledger, plan, *id, post)?;
     }
+    ledger.requests.check_end(&ledger.runs)?;
     for run in ledger.runs.values().filter(|run| !run.abandoned) {
+        signal_model::check_end(run)?;
         for record in run.records.values() {
             let rule = "a run that ended has no agent in flight";
             let going = record.state == AgentState::Running;
@@ -219,6 +222,8 @@ fn check_action(ledger: &Ledger, plan: &Plan, id: Uuid, post: &Post) -> Check {
         Answer::RunAction(Err(CallError::Unreachable(_) | CallError::TimedOut(_)))
         | Answer::Info(_)
         | Answer::WaitStatus(_)
+        | Answer::HttpSend(_)
+        | Answer::WaitSignal(_)
         | Answer::Sleep => (true, ""),
     };
     expect(right, rule, say)

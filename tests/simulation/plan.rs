@@ -18,6 +18,7 @@ pub(crate) struct Plan {
     pub(crate) drains: Vec<DrainPlan>,
     pub(crate) outages: Vec<Outage>,
     pub(crate) commands: Vec<CommandPlan>,
+    pub(crate) signals: Vec<SignalPlan>,
     /// A run that is made unable to go on.
     pub(crate) ill: Option<IllPlan>,
     /// How long a run waits for a person before the operator lets it go on.
@@ -269,6 +270,19 @@ pub(crate) enum Work {
     Action,
     /// Waits up to this many seconds for a healthy node.
     WaitHealthy(u32),
+    /// Sends a request to a server, which deals with it as an agent would with an action.
+    Http,
+    /// Waits up to this many seconds for a signal.
+    WaitSignal(u32),
+}
+
+/// A signal that somebody sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SignalPlan {
+    pub(crate) at: u64,
+    pub(crate) run: usize,
+    /// The agent that it is for; none for all.
+    pub(crate) agent: Option<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -62,6 +62,9 @@ fn simpler(plan: &Plan) -> Vec<Plan> {
     for command in (0..plan.commands.len()).rev() {
         add(&|plan| remove(&mut plan.commands, command));
     }
+    for signal in (0..plan.signals.len()).rev() {
+        add(&|plan| remove(&mut plan.signals, signal));
+    }
     add(&|plan| plan.ill = None);
     add(&|plan| plan.ill.iter_mut().for_each(|ill| ill.patience = 0));
     simpler_engines(plan, &mut add);
@@ -86,6 +89,10 @@ fn remove_run(plan: &mut Plan, run: usize) {
     plan.commands.retain(|command| command.run != run);
     for command in plan.commands.iter_mut().filter(|command| command.run > run) {
         command.run -= 1;
+    }
+    plan.signals.retain(|signal| signal.run != run);
+    for signal in plan.signals.iter_mut().filter(|signal| signal.run > run) {
+        signal.run -= 1;
     }
 }
 
