@@ -2,8 +2,9 @@
 //! one place to look at.
 
 use super::limits;
-use replibook_core::playbook::Grants;
+use replibook_core::playbook::{Grants, is_identifier};
 use replibook_core::run::HttpRequest;
+use replibook_core::shown::clean;
 
 /// Checks a call of `run-action` against the grants. The error is a message for the plugin.
 pub(super) fn action(grants: &Grants, kind: &str) -> Result<(), String> {
@@ -28,9 +29,10 @@ pub(super) fn http(grants: &Grants, request: &HttpRequest) -> Result<(), String>
 
 /// Checks a wait for a signal against the grants. The error is a message for the plugin.
 pub(super) fn signal(grants: &Grants, name: &str) -> Result<(), String> {
-    if grants.allows_signal(name) {
+    if grants.allows_signal(name) && is_identifier(name) {
         return Ok(());
     }
+    let name = clean(name);
     let granted = listed(grants.signals.iter().cloned());
     Err(format!(
         "the playbook does not grant the signal {name} to this plugin; it grants {granted}"

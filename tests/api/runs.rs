@@ -406,3 +406,44 @@ async fn a_run_that_is_not_there_is_said_to_be_so_everywhere() {
     }
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_signal_is_kept_as_a_command_and_bounded() {
+    let server = server("").await;
+    let id = start(&server, restart()).await.ok(201)["id"].as_str().unwrap().to_owned();
+    let path = format!("/api/v1/runs/{id}/signals");
+    let command = "00000000-0000-4000-8000-000000000001";
+    let signal = json!({ "id": command, "name": "go", "payload": {"ticket": 1}, "actor": "ada" });
+    // No engine drives the run here.
+    let kept = server.post(&path, signal.clone()).await.ok(202);
+    assert_eq!((&kept["id"], &kept["command"]), (&json!(command), &json!("signal")));
+    server.post(&path, signal).await.ok(202);
+    let other = json!({ "id": command, "name": "go", "payload": {"ticket": 2} });
+    server.post(&path, other).await.problem(409, "command-id-reused");
+    let nested = (0..65).fold(json!(1), |inner, _| json!([inner]));
+    for (body, expected) in [
+        (
+            json!({ "name": "go", "payload": "x".repeat(17_000) }),
+            "found 17002 bytes, expected at most 16384",
+        ),
+        (
+            json!({ "name": "go", "payload": nested }),
+            "found JSON nested 65 deep, expected at most 64",
+        ),
+        (json!({ "name": "" }), "`name`: found \"\", expected 1 to 256 visible characters"),
+        (json!({ "name": "g o" }), "`name`: found \"g o\""),
+        (json!({ "name": "x".repeat(2_000) }), "found 2000 bytes"),
+        (json!({ "payload": 1 }), "name"),
+        (json!({ "name": "go", "to": "node-1" }), "to"),
+    ] {
+        let problem = server.post(&path, body).await.problem(400, "bad-body");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains(expected), "{detail}");
+    }
+    let large = json!({ "name": "go", "payload": "x".repeat(10 << 20) });
+    server.post(&path, large).await.problem(413, "body-too-large");
+    let command = json!({ "command": "signal" });
+    let commands = format!("/api/v1/runs/{id}/commands");
+    let problem = server.post(&commands, command).await.problem(400, "bad-body");
+    assert!(problem["detail"].as_str().unwrap().contains("/signals"), "{problem}");
+}

@@ -70,6 +70,41 @@ async fn each_command_is_sent_with_its_reason_and_actor() {
     }
 }
 
+#[tokio::test]
+async fn a_signal_is_sent_with_its_payload() {
+    let server = Server::start(|seen| match seen.method.as_str() {
+        "POST" => {
+            let sent = seen.json();
+            let view = json!({"id": sent["id"], "run": run_id(), "command": "signal", "agent": sent["agent"],
+                "outcome": {"outcome": "applied"}});
+            (StatusCode::OK, axum::Json(view)).into_response()
+        }
+        _ => axum::Json(run(RunStatus::Running, &[])).into_response(),
+    });
+    let id = run_id();
+    for (options, agent, payload) in [
+        (vec![], Value::Null, Value::Null),
+        (vec!["--payload", r#"{"ticket": 7}"#], Value::Null, json!({"ticket": 7})),
+        (vec!["-a", "node-1", "-p", "3"], json!("node-1"), json!(3)),
+    ] {
+        let args = [&["run", "signal", &id, "go", "--reason", "lunch"], &options[..]].concat();
+        let (code, out, err) = replictl(&server.url, &args).await;
+        assert_eq!(code, 0, "{args:?}: {err}");
+        assert!(out.contains("signal") && out.contains("applied"), "{out}");
+        let seen = server.seen().into_iter().rfind(|seen| seen.method == "POST").unwrap();
+        assert_eq!(seen.path, format!("/api/v1/runs/{id}/signals"));
+        let sent = seen.json();
+        assert_eq!(
+            (&sent["name"], &sent["agent"], &sent["payload"]),
+            (&json!("go"), &agent, &payload)
+        );
+        assert!(sent["reason"] == "lunch" && is_ada(&sent["actor"]), "{sent}");
+    }
+    let args = ["run", "signal", &id, "go", "--payload", "yes"];
+    let (code, _, err) = replictl(&server.url, &args).await;
+    assert!(code == 2 && err.contains("text needs quotes of its own"), "{code} {err}");
+}
+
 /// Takes half a minute: `replictl` waits that long.
 #[tokio::test]
 async fn what_was_not_applied_in_time_is_exit_13() {

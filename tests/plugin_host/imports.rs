@@ -18,7 +18,18 @@ async fn refused(bytes: Bytes) -> (&'static str, String) {
 async fn the_builtins_describe_themselves() {
     let mut names: Vec<_> = host().builtins().iter().map(|it| it.info.name.as_str()).collect();
     names.sort_unstable();
-    assert_eq!(names, ["action", "all-at-once", "canary", "grouped", "rolling", "wait-healthy"]);
+    let expected = [
+        "action",
+        "all-at-once",
+        "canary",
+        "grouped",
+        "http",
+        "metric",
+        "rolling",
+        "wait-healthy",
+        "wait-signal",
+    ];
+    assert_eq!(names, expected);
     for plugin in host().builtins() {
         assert_eq!(plugin.info.digest, Digest::of(&plugin.bytes));
         assert_eq!(plugin.info.size, plugin.bytes.len() as u64);

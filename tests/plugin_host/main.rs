@@ -16,6 +16,7 @@ mod grouped;
 mod hostile;
 mod imports;
 mod limits;
+mod outside;
 #[path = "../support/plugins.rs"]
 mod plugins;
 mod stage;
