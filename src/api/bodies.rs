@@ -24,8 +24,8 @@ use super::params;
 use super::state::ApiState;
 use super::weigh::client_of;
 use super::wire::{
-    AbandonRun, ApplyCluster, ApplyDocuments, ApplyPlaybook, DrainEngine, RetryRun, StartRun,
-    SubmitCommand,
+    AbandonRun, ApplyCluster, ApplyDocuments, ApplyPlaybook, DrainEngine, RetryRun, StartImport,
+    StartRun, SubmitCommand,
 };
 use crate::run::integer_beyond_64_bits;
 use crate::web::{Client, Memory, Share, is_json};
@@ -110,6 +110,10 @@ impl RequestBody for AbandonRun {
 }
 
 impl RequestBody for DrainEngine {
+    const LIMIT: usize = MAX_JSON_BODY;
+}
+
+impl RequestBody for StartImport {
     const LIMIT: usize = MAX_JSON_BODY;
 }
 

@@ -32,6 +32,7 @@ mod follow;
 mod guard;
 mod gzip;
 mod health;
+mod imports;
 mod journals;
 mod limits;
 mod listed;
@@ -58,6 +59,7 @@ mod weigh;
 pub mod wire;
 mod wire_engines;
 mod wire_found;
+mod wire_plugins;
 
 pub use builtins::install_builtins;
 pub use error::{ApiError, Code};

@@ -187,6 +187,8 @@ impl<'a> Resolver<'a> {
             name: info.name.clone(),
             version: info.version.clone(),
             grants,
+            // The store knows it.
+            provenance: None,
         })
     }
 

@@ -5,7 +5,6 @@
 use super::draft::{Declared, Draft};
 use super::model::Cluster;
 use super::problem::{Problem, code};
-use super::source::Source;
 use super::spans::push_segment;
 
 fn not_yet(path: impl Into<String>, what: &str) -> Problem {
@@ -25,10 +24,6 @@ pub(super) fn in_playbook(draft: &Draft) -> Vec<Problem> {
 }
 
 fn in_plugin(path: &str, declared: &Declared, problems: &mut Vec<Problem>) {
-    match &declared.source.source {
-        Source::Oci(_) => problems.push(not_yet(format!("{path}/source"), "oci:")),
-        Source::File(_) | Source::Store { .. } => {}
-    }
     if !declared.grants.http.is_empty() {
         problems.push(not_yet(format!("{path}/grants/http"), "a grant of http"));
     }
