@@ -24,6 +24,9 @@ pub(super) const MAX_REDIRECTS: usize = 4;
 /// How often a request is sent when the registry asks to come again later, the first time included.
 pub(super) const MAX_TRIES: u32 = 4;
 
+/// The largest body that is sent at once, in bytes: a larger one takes its time before an answer can begin.
+pub(super) const SMALL_BODY: usize = 64 * 1024;
+
 /// The longest text of a registry that an error shows, in characters.
 pub(super) const SHOWN_CHARS: usize = 120;
 

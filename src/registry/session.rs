@@ -8,7 +8,7 @@ use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::body::{self, Expected};
-use super::bounds::{Bounds, MAX_REDIRECTS, MAX_TOKEN, MAX_TOKEN_ANSWER, MAX_TRIES};
+use super::bounds::{Bounds, MAX_REDIRECTS, MAX_TOKEN, MAX_TOKEN_ANSWER, MAX_TRIES, SMALL_BODY};
 use super::challenge::{self, Challenge};
 use super::error::RegistryError;
 use super::login::{Login, Secret, basic, bearer};
@@ -172,18 +172,19 @@ impl Session {
         if let Some(body) = ask.body.clone() {
             request = request.body(body);
         }
-        let response = self.answer(request, &origin, ask.body.is_some()).await?;
+        let is_large = ask.body.as_ref().is_some_and(|body| body.len() > SMALL_BODY);
+        let response = self.answer(request, &origin, is_large).await?;
         Ok((response, origin))
     }
 
-    /// Waits until the answer to a request begins. With a body that is sent first, only the time in all counts.
+    /// Waits until the answer to a request begins. With a large body that is sent first, only the time in all counts.
     async fn answer(
         &self,
         request: reqwest::RequestBuilder,
         origin: &Origin,
-        has_body: bool,
+        is_large: bool,
     ) -> Result<Response, RegistryError> {
-        let silence = if has_body { self.bounds.in_all } else { self.bounds.silence };
+        let silence = if is_large { self.bounds.in_all } else { self.bounds.silence };
         let Ok(sent) = timeout(silence, request.send()).await else {
             let message = format!("found no answer for {} s", silence.as_secs_f32());
             return Err(RegistryError::Slow {

@@ -159,15 +159,19 @@ async fn what_failed_is_not_tried_again_at_once() {
 }
 
 #[tokio::test]
-async fn bytes_that_were_refused_are_refused_at_once_the_next_time() {
+async fn bytes_that_were_refused_once_are_not_even_read_the_next_time() {
     let server = Server::start().await;
-    // What a compiler takes its time for, or would take if it were asked.
     let bytes = [b"\0asm\x0d\0\x01\0".as_slice(), &[0, 6, 5], b"again"].concat();
-    let before = PLUGINS.counts();
-    let first = server.put("/api/v1/plugins", bytes.clone()).await.problem(422, "invalid-plugin");
-    let second = server.put("/api/v1/plugins", bytes).await.problem(422, "invalid-plugin");
-    assert_eq!(first, second);
-    assert!(PLUGINS.counts().compiled >= before.compiled);
+    let refused = server.put("/api/v1/plugins", bytes.clone()).await;
+    let refused = refused.problem(422, "invalid-plugin");
+    let again = server.put("/api/v1/plugins", bytes.clone()).await;
+    assert_eq!(again.problem(422, "invalid-plugin"), refused);
+    // What an upload brought is known to imports too.
+    let registry = registry(bytes, opened()).await;
+    let source = format!("oci://{}/own:1", registry.host);
+    let failed = ended(&server, &start(&server, &source).await).await;
+    assert_eq!(failed["problem"]["code"], refused["problems"][0]["code"], "{failed}");
+    assert!(!registry.asked().iter().any(|asked| asked.is_for("/blobs/")));
     server.stop().await;
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use replibook::cli::Client;
 use replibook::cli::demo::Process;
 use replibook::run::Digest;
 use serde_json::Value;
@@ -156,9 +157,9 @@ async fn a_plugin_goes_from_a_file_through_a_registry_into_a_run() {
     scene.ok(&["apply", "-f", "eu.yaml"]).await;
     scene.replictl(&["run", "start", "zones@1.0.0", "--cluster", "eu"]).await;
     let run = scene.json(&["run", "list"]).await[0]["id"].as_str().unwrap().to_owned();
-    let url = format!("{}/api/v1/runs/{run}/snapshot", scene.server.address());
-    let snapshot: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
-    assert_eq!(snapshot["playbook"]["plugins"]["zones"], *pin);
+    let client = Client::new(scene.server.address()).unwrap();
+    let snapshot = client.snapshot(run.parse().unwrap()).await.unwrap();
+    assert_eq!(serde_json::to_value(&snapshot.playbook.plugins["zones"]).unwrap(), *pin);
 }
 
 #[tokio::test]
@@ -194,7 +195,7 @@ async fn a_moved_tag_is_seen_and_a_pinned_one_is_not_followed() {
     }
     let (code, _, err) = scene.replictl(&["apply", "-f", &document]).await;
     assert_eq!(code, 3, "{err}");
-    assert!(err.contains("digest-mismatch") && err.contains("zones.yaml:9:15"), "{err}");
+    assert!(err.contains("has the plugin sha256:") && err.contains("zones.yaml:9:15"), "{err}");
     let (code, _, err) = scene.replictl(&["pin", "-f", &document]).await;
     assert_eq!(code, 3, "{err}");
     assert_eq!(std::fs::read_to_string(&document).unwrap(), pinned);
@@ -210,7 +211,7 @@ async fn what_can_not_be_imported_is_shown_at_its_place_and_nothing_is_applied()
     put(&scene.path("eu.yaml"), CLUSTER);
     let (code, _, err) = scene.replictl(&["apply", "-f", &document, "eu.yaml"]).await;
     assert_eq!(code, 3, "{err}");
-    assert!(err.contains("zones.yaml:9:15") && err.contains("registry-not-found"), "{err}");
+    assert!(err.contains("zones.yaml:9:15") && err.contains("MANIFEST_UNKNOWN"), "{err}");
     let (code, ..) = scene.replictl(&["get", "cluster", "eu"]).await;
     assert_eq!(code, 4);
     let (code, _, err) =

@@ -3,8 +3,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::task::AbortOnDropHandle;
 
 /// A request as it came: its first line and headers, in lower case but for the first line.
@@ -58,6 +59,14 @@ pub(crate) struct Liar {
 
 impl Liar {
     pub(crate) async fn start(answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
+        Self::secured(None, answer).await
+    }
+
+    /// With TLS, if there is an acceptor.
+    pub(crate) async fn secured(
+        acceptor: Option<TlsAcceptor>,
+        answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let host = listener.local_addr().unwrap().to_string();
         let asked = Arc::<Mutex<Vec<Asked>>>::default();
@@ -66,9 +75,15 @@ impl Liar {
             let mut connections = tokio::task::JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                let (kept, answer) = (kept.clone(), answer.clone());
+                let (kept, answer, acceptor) = (kept.clone(), answer.clone(), acceptor.clone());
                 connections.spawn(async move {
-                    let _ = serve(stream, &kept, answer.as_ref()).await;
+                    let _ = match acceptor {
+                        None => serve(stream, &kept, answer.as_ref()).await,
+                        Some(acceptor) => match acceptor.accept(stream).await {
+                            Ok(stream) => serve(stream, &kept, answer.as_ref()).await,
+                            Err(error) => Err(error),
+                        },
+                    };
                 });
             }
         });
@@ -80,8 +95,8 @@ impl Liar {
     }
 }
 
-async fn serve(
-    mut stream: TcpStream,
+async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: S,
     kept: &Mutex<Vec<Asked>>,
     answer: &(dyn Fn(&Asked) -> Reply + Send + Sync),
 ) -> std::io::Result<()> {

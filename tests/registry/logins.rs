@@ -1,7 +1,14 @@
 //! Who is told a password, and who is not.
 
+use std::sync::Arc;
+
 use replibook::registry::{Registries, RegistryConfig};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use serde_json::json;
+use tokio_rustls::TlsAcceptor;
 
 use super::artefact::{COMPONENT, manifest};
 use super::liar::{Asked, Liar, Reply};
@@ -131,4 +138,51 @@ async fn the_file_of_docker_is_read_where_there_are_no_credentials() {
     let config = RegistryConfig { docker, bounds: short(), ..RegistryConfig::default() };
     pull(&Registries::new(config), &reference(&format!("{}/a:1", registry.host))).await.unwrap();
     assert_eq!(registry.asked()[1].header("authorization"), Some(BASIC));
+}
+
+/// Keys that were made for tests and are used nowhere else.
+fn key(name: &str) -> String {
+    format!("{}/tests/agent/tls/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Asks for a certificate of the test's authority.
+fn acceptor() -> TlsAcceptor {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(key("ca.pem")).unwrap()).unwrap();
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(verifier.build().unwrap())
+        .with_single_cert(
+            vec![CertificateDer::from_pem_file(key("agent.pem")).unwrap()],
+            PrivateKeyDer::from_pem_file(key("agent.key")).unwrap(),
+        )
+        .unwrap();
+    TlsAcceptor::from(Arc::new(config))
+}
+
+#[tokio::test]
+async fn authorities_and_certificates_are_those_of_the_credentials() {
+    let registry = Liar::secured(Some(acceptor()), honest).await;
+    let folder = tempfile::tempdir().unwrap();
+    let origin = format!("https://{}", registry.host);
+    let of = reference(&format!("{}/a:1", registry.host));
+    let registries = registries(folder.path(), "t0ken", &[&origin]);
+    let copy = |from: &str, to: &str| {
+        std::fs::copy(key(from), folder.path().join("house").join(to)).unwrap();
+    };
+    // The authority is not one of the system's.
+    let error = pull(&registries, &of).await.unwrap_err();
+    assert_eq!(error.code(), "registry-unreachable", "{error}");
+    copy("ca.pem", "ca.pem");
+    // The registry wants a certificate.
+    assert_eq!(pull(&registries, &of).await.unwrap_err().code(), "registry-unreachable");
+    assert!(registry.asked().is_empty());
+    copy("engine.pem", "cert.pem");
+    copy("engine.key", "key.pem");
+    let (_, bytes) = pull(&registries, &of).await.unwrap();
+    assert_eq!(bytes, COMPONENT);
+    assert_eq!(registry.asked()[0].header("authorization"), Some("Bearer t0ken"));
 }

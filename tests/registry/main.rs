@@ -5,3 +5,4 @@ pub(crate) mod liar;
 mod lies;
 mod logins;
 mod others;
+mod table;
