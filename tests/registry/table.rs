@@ -17,6 +17,14 @@ pub(super) struct Lie {
     pub(super) answer: Answer,
     pub(super) code: &'static str,
     pub(super) says: &'static str,
+    /// Whether the lie is to take longer than one waits for.
+    pub(super) is_slow: bool,
+}
+
+impl Lie {
+    fn slow(self) -> Self {
+        Self { is_slow: true, ..self }
+    }
 }
 
 fn lie(
@@ -25,7 +33,7 @@ fn lie(
     says: &'static str,
     answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
 ) -> Lie {
-    Lie { name, answer: Box::new(answer), code, says }
+    Lie { name, answer: Box::new(answer), code, says, is_slow: false }
 }
 
 /// A lie about the manifest; the answer to the rest would be true.
@@ -253,11 +261,13 @@ fn blobs() -> Vec<Lie> {
                 }
                 false => Reply::Endless(b"x".to_vec(), Duration::from_millis(20)),
             },
-        ),
-        of_blob("silence", "registry-slow", "no answer", || Reply::Silence),
+        )
+        .slow(),
+        of_blob("silence", "registry-slow", "no answer", || Reply::Silence).slow(),
         of_blob("silence in the middle", "registry-slow", "found nothing for", || {
             Reply::Endless(COMPONENT[..8].to_vec(), Duration::from_secs(60))
-        }),
+        })
+        .slow(),
     ]
 }
 
