@@ -171,8 +171,8 @@ fn how_far(count: usize, ended: usize, going: &[(Wanted, ImportView)]) -> String
 /// A number of bytes, as people read it.
 pub(super) fn size(bytes: u64) -> String {
     match bytes {
-        ..1_024 => plural(bytes, "byte"),
-        ..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1_024.0),
+        0..1_024 => plural(bytes, "byte"),
+        1_024..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1_024.0),
         _ => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
     }
 }

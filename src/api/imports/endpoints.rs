@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use uuid::Uuid;
 
+use super::table::REFERENCE_FAILS;
 use super::work::{self, Wanted};
 use crate::api::bodies::{InJson, check_length};
 use crate::api::endpoint::Endpoint;
@@ -66,7 +67,9 @@ async fn start(
     let wanted = Wanted { reference, source, digest, actor, client };
     match imports.failed.find(&work::key(&wanted)) {
         Some(mut problem) => {
-            problem.message.push_str(" (as a moment ago; it was not tried again)");
+            let seconds = REFERENCE_FAILS.as_secs();
+            let again = format!(" (as a moment ago; not tried again within {seconds} s)");
+            problem.message.push_str(&again);
             imports.failed(id, problem, created_at);
         }
         None => {

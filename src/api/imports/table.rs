@@ -28,7 +28,7 @@ const MAX_OF_CLIENT: usize = 64;
 const KEPT: Duration = Duration::from_secs(600);
 
 /// How long the failure of a reference is remembered: somebody mends it by pushing, and tries again.
-const REFERENCE_FAILS: Duration = Duration::from_secs(20);
+pub(super) const REFERENCE_FAILS: Duration = Duration::from_secs(20);
 
 /// How long the failure of bytes is remembered: they will never be a plugin.
 const BYTES_FAIL: Duration = Duration::from_secs(600);
