@@ -88,7 +88,7 @@ demo-ha: rust-plugins test-server ## show three engines on one MongoDB: one is k
 	tests/support/with-mongodb.sh $(TEST_SERVER) $(OUT)/debug/replibook demo --scene ha --agents $(AGENTS)
 
 .PHONY: test
-test: example-plugins test-server ## build everything and run all tests
+test: example-plugins test-server test-registry ## build everything and run all tests
 	$(CARGO) test --locked --manifest-path $(WASM_BUILTIN)/Cargo.toml -p replibook-plugin-sdk --target-dir $(WASM_BUILTIN)/target
 	$(CARGO) test --locked --workspace --exclude replibook-simulation
 	$(MAKE) --no-print-directory mutants
@@ -197,6 +197,22 @@ $(TOOLS)/cmake-$(CMAKE_VERSION)/bin/cmake:
 
 TEST_SERVER_HINT := expected a C++ compiler, and cmake or python3 with venv (on Debian: apt install g++ \
 	python3-venv)
+
+# What the tests of registries use: a registry, and a client of others. Both are programs of Debian.
+REGISTRY_PROGRAMS := docker-registry skopeo
+
+.PHONY: test-registry
+test-registry: ## install the registry that tests use, where it is missing
+	@missing=""; for program in $(REGISTRY_PROGRAMS); do \
+		command -v "$$program" >/dev/null || missing="$$missing $$program"; \
+	done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if ! command -v apt-get >/dev/null; then \
+		echo "found no$$missing, which the tests of registries need; install them with your distribution's tools" >&2; \
+		exit 1; \
+	fi; \
+	root=""; [ "$$(id -u)" = 0 ] || root=sudo; \
+	$$root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing >&2
 
 .PHONY: wasm-targets
 wasm-targets: ## add the compiler's WebAssembly targets where they are missing

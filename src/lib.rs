@@ -18,6 +18,8 @@
 //! The result of an effect is the next input. When nothing is left to do, everything that belongs to the run
 //! gets one `finish_ts`, the run last.
 //!
+//! [`registry`] brings plugins from OCI registries, with the [`credentials`] that the operator gave for them.
+//!
 //! [`replay`] repeats all decisions and activations of a finished run from what was kept of it.
 //!
 //! [`api`] is the way in from outside, and [`cli`] has the two programs: `replibook`, which serves all of this,
@@ -27,9 +29,11 @@
 pub mod agent;
 pub mod api;
 pub mod cli;
+pub mod credentials;
 pub mod descriptors;
 pub mod driver;
 pub mod outbound;
+pub mod registry;
 pub mod replay;
 pub mod web;
 pub mod why;

@@ -12,6 +12,8 @@ mod agent;
 mod api;
 #[path = "driver/main.rs"]
 mod driver;
+#[path = "registry/main.rs"]
+mod registry;
 #[path = "replay/main.rs"]
 mod replay;
 
@@ -25,6 +27,9 @@ mod exports;
 #[allow(dead_code, reason = "each test binary uses a part of it")]
 #[path = "support/plugins.rs"]
 mod plugins;
+#[allow(dead_code, reason = "each test binary uses a part of it")]
+#[path = "support/registry.rs"]
+mod registry_server;
 #[path = "driver/scene.rs"]
 mod scene;
 #[path = "support/wait.rs"]

@@ -18,6 +18,8 @@ mod crash;
 mod demo;
 #[path = "on_mongodb/main.rs"]
 mod on_mongodb;
+#[path = "registries/main.rs"]
+mod registries;
 
 // Modules that these tests share.
 #[allow(dead_code, reason = "shared with the tests of the host, which use the rest")]
@@ -40,5 +42,8 @@ mod noise;
 mod plugins;
 #[path = "support/proxy.rs"]
 mod proxy;
+#[allow(dead_code, reason = "each test binary uses a part of it")]
+#[path = "support/registry.rs"]
+mod registry_server;
 #[path = "support/wait.rs"]
 mod wait;

@@ -16,8 +16,8 @@ use super::playbooks::view;
 use super::state::ApiState;
 use super::wire::{ApplyPlaybook, PlaybookView};
 use crate::playbook::{
-    Playbook, PlaybookDocument, PluginInfo, PluginSource, Problem, Problems, Source,
-    parse_playbook, resolve, warnings,
+    Playbook, PlaybookDocument, PluginInfo, PluginPin, PluginSource, Problem, Problems, Provenance,
+    Source, parse_playbook, resolve, warnings,
 };
 use crate::run::{Digest, canonical};
 use crate::store::{MAX_PAGE, Page, Plugin, Put, StoreError, StoredPlaybook};
@@ -36,7 +36,15 @@ pub(super) async fn playbook(
     if dry_run {
         return check(&state, stored, warnings).await;
     }
-    let (status, change) = match state.store.put_playbook(&stored).await? {
+    let put = match state.store.put_playbook(&stored).await {
+        Err(error @ StoreError::Conflict { .. }) => {
+            let mut refused = ApiError::from(error);
+            refused.detail.push_str(&moved_since(&state, &stored).await);
+            return Err(refused);
+        }
+        put => put?,
+    };
+    let (status, change) = match put {
         Put::Created => (StatusCode::CREATED, "created"),
         // It existed, but could not be read any more.
         Put::Updated => (StatusCode::OK, "updated"),
@@ -83,12 +91,45 @@ pub(super) async fn check_content(
         Ok(Some(known)) if known.content != stored.content => {
             let detail =
                 format!("playbook {name} version {version} already exists with different content");
-            Err(ApiError::new(Code::Conflict, detail))
+            Err(ApiError::new(Code::Conflict, detail + &moved(&known.playbook, &stored.playbook)))
         }
         // Applying a playbook repairs one that can't be read.
         Ok(Some(_) | None) | Err(StoreError::Damaged(_)) => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Which plugins are others than when this version was applied first, for the refusal of a conflict: a document says
+/// nothing of that if a tag was moved.
+pub(super) async fn moved_since(state: &ApiState, new: &StoredPlaybook) -> String {
+    let (name, version) = (&new.playbook.name, &new.playbook.version);
+    match state.store.playbook(name, Some(version)).await {
+        Ok(Some(known)) => moved(&known.playbook, &new.playbook),
+        Ok(None) | Err(_) => String::new(),
+    }
+}
+
+/// The plugins that have the same source in both playbooks and another digest, for people.
+fn moved(known: &Playbook, new: &Playbook) -> String {
+    let both = known.plugins.iter().filter_map(|(name, known)| {
+        let new = new.plugins.get(name).filter(|new| new.source == known.source)?;
+        (new.digest != known.digest && !known.source.starts_with("builtin:"))
+            .then_some((name, known, new))
+    });
+    let said = both.map(|(name, known, new)| {
+        let what =
+            if known.source.starts_with("oci:") { "the tag was moved" } else { "other bytes" };
+        let manifest = |pin: &PluginPin| {
+            let manifest = pin.provenance.as_ref().and_then(|came| came.manifest.as_ref());
+            manifest.map(|digest| format!(" (manifest {digest})")).unwrap_or_default()
+        };
+        let (then, now) = (manifest(known), manifest(new));
+        format!(
+            "; plugin {name}, {}, was {}{then} and is {}{now} now: {what}",
+            known.source, known.digest, new.digest
+        )
+    });
+    said.collect()
 }
 
 /// Reads, pins and resolves the document, and reports all its problems at once. Also returns the warnings.
@@ -102,7 +143,8 @@ pub(super) async fn read(
         document.map(|document| (text, document)).map_err(ApiError::invalid_document)
     })
     .await??;
-    let Found { plugins, problems } = find_plugins(state, &document, &uploads).await?;
+    let Found { plugins, mut provenance, problems } =
+        find_plugins(state, &document, &uploads).await?;
     let builtins: Vec<_> = state.plugins.builtins().iter().map(|one| one.info.clone()).collect();
     let (document, resolved, warned) = off_loop(move || {
         let resolved = resolve(&document, &plugins, &builtins);
@@ -110,7 +152,10 @@ pub(super) async fn read(
         (document, resolved, warned)
     })
     .await?;
-    let playbook = merge(resolved, problems).map_err(ApiError::invalid_document)?;
+    let mut playbook = merge(resolved, problems).map_err(ApiError::invalid_document)?;
+    for (name, pin) in &mut playbook.plugins {
+        pin.provenance = provenance.remove(name);
+    }
     let content = content_digest(&document, &playbook);
     let applied_at = state.clock.now();
     Ok((StoredPlaybook { text, playbook, content, applied_at }, warned))
@@ -131,6 +176,8 @@ fn content_digest(document: &PlaybookDocument, playbook: &Playbook) -> Digest {
 #[derive(Default)]
 struct Found {
     plugins: BTreeMap<String, PluginInfo>,
+    /// Where each came from.
+    provenance: BTreeMap<String, Provenance>,
     problems: Vec<Problem>,
 }
 
@@ -147,7 +194,9 @@ async fn find_plugins(
     }
     for source in sources {
         match find_plugin(state, &source, uploads).await? {
-            Ok(info) => {
+            Ok(Plugin { info, provenance, .. }) => {
+                let came = came_from(&source.source, provenance);
+                found.provenance.extend(came.map(|came| (source.name.clone(), came)));
                 found.plugins.insert(source.name, info);
             }
             Err((code, message)) => {
@@ -166,7 +215,7 @@ async fn find_plugin(
     state: &ApiState,
     source: &PluginSource,
     uploads: &BTreeMap<String, Digest>,
-) -> Result<Result<PluginInfo, Missing>, ApiError> {
+) -> Result<Result<Plugin, Missing>, ApiError> {
     let found = match &source.source {
         Source::File(path) => {
             // The server never opens the path. A digest in the document is as good as an upload
@@ -192,24 +241,65 @@ async fn find_plugin(
                 None => only_one(all_named(state, name, version).await?, name, version),
             }
         }
-        Source::Oci(reference) => {
-            let message = format!("{reference}: plugins from registries are not supported yet");
-            Err(("not-supported", message))
+        Source::Oci(_) => {
+            let digest = uploads.get(&source.name).or(source.digest.as_ref());
+            imported(state, &source.source.to_string(), digest).await?
         }
     };
-    Ok(found.map(|plugin| plugin.info))
+    Ok(found)
+}
+
+/// The plugin that was imported for a source: the one with this digest, or else the last one.
+async fn imported(
+    state: &ApiState,
+    source: &str,
+    digest: Option<&Digest>,
+) -> Result<Result<Plugin, Missing>, ApiError> {
+    let when = |plugin: &Plugin| {
+        plugin.provenance.iter().find(|came| came.source == source).map(|came| came.at)
+    };
+    let found = match digest {
+        Some(digest) => state.store.plugin(digest).await?.filter(|plugin| when(plugin).is_some()),
+        None => {
+            all_where(state, |plugin| when(plugin).is_some()).await?.into_iter().max_by_key(when)
+        }
+    };
+    Ok(found.ok_or_else(|| {
+        let digest = digest.map(|digest| format!(" with digest {digest}")).unwrap_or_default();
+        let message = format!(
+            "no plugin{digest} was imported for {source}; `replictl apply` and `POST /api/v1/imports` do that"
+        );
+        ("plugin-not-imported", message)
+    }))
+}
+
+/// Where a plugin came from that a playbook names by this source. One that was in the store came from where it came
+/// from first.
+fn came_from(source: &Source, known: Vec<Provenance>) -> Option<Provenance> {
+    let written = source.to_string();
+    let mut known = known.into_iter();
+    match source {
+        Source::File(_) | Source::Oci(_) => known.find(|came| came.source == written),
+        Source::Store { .. } => known.next(),
+    }
 }
 
 /// All plugins that declare this name and version.
 async fn all_named(state: &ApiState, name: &str, version: &str) -> Result<Vec<Plugin>, ApiError> {
+    all_where(state, |one| one.info.name == name && one.info.version == version).await
+}
+
+async fn all_where(
+    state: &ApiState,
+    fits: impl Fn(&Plugin) -> bool,
+) -> Result<Vec<Plugin>, ApiError> {
     let mut named = Vec::new();
     let mut after = None;
     loop {
         let found = state.store.read_plugins(&Page { after, limit: MAX_PAGE }).await?;
         // A plugin that can't be read may have this name; the others are found all the same.
         let page = listing(found, MAX_PAGE, |one| one.info.digest.to_string(), |one| one);
-        let is_named = |one: &Plugin| one.info.name == name && one.info.version == version;
-        named.extend(page.items.into_iter().filter(is_named));
+        named.extend(page.items.into_iter().filter(&fits));
         if page.next.is_none() {
             return Ok(named);
         }

@@ -136,7 +136,22 @@ async fn put_all(
     state: &ApiState,
     mut objects: Vec<Object>,
 ) -> Result<Vec<AppliedDocument>, ApiError> {
-    let put = state.store.put_all(&objects).await.map_err(refused)?;
+    let put = state.store.put_all(&objects).await;
+    let put = match put {
+        Err(error @ StoreError::Conflict { .. }) => {
+            let mut moved = String::new();
+            for object in &objects {
+                match object {
+                    Object::Playbook(new) => moved.push_str(&apply::moved_since(state, new).await),
+                    Object::Cluster(_) => {}
+                }
+            }
+            let mut refused = refused(error);
+            refused.detail.push_str(&moved);
+            return Err(refused);
+        }
+        put => put.map_err(refused)?,
+    };
     let mut applied = Vec::with_capacity(objects.len());
     for (object, put) in objects.iter_mut().zip(put) {
         match object {

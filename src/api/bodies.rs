@@ -26,7 +26,7 @@ use super::state::ApiState;
 use super::weigh::client_of;
 use super::wire::{
     AbandonRun, ApplyCluster, ApplyDocuments, ApplyPlaybook, DrainEngine, RetryRun, SendSignal,
-    StartRun, SubmitCommand,
+    StartImport, StartRun, SubmitCommand,
 };
 use crate::run::integer_beyond_64_bits;
 use crate::web::{Client, Memory, Share, is_json};
@@ -111,6 +111,10 @@ impl RequestBody for AbandonRun {
 }
 
 impl RequestBody for DrainEngine {
+    const LIMIT: usize = MAX_JSON_BODY;
+}
+
+impl RequestBody for StartImport {
     const LIMIT: usize = MAX_JSON_BODY;
 }
 

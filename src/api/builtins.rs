@@ -19,7 +19,8 @@ pub async fn install_builtins(
         if is_kept(store, builtin).await {
             continue;
         }
-        let plugin = Plugin { info: builtin.info.clone(), added_at: clock.now() };
+        let plugin =
+            Plugin { info: builtin.info.clone(), added_at: clock.now(), provenance: Vec::new() };
         store.put_plugin(&plugin, builtin.bytes.clone()).await?;
     }
     Ok(())

@@ -30,6 +30,7 @@ pub enum Code {
     AgentNotFound,
     EngineNotFound,
     CommandNotFound,
+    ImportNotFound,
     MethodNotAllowed,
     Conflict,
     IdempotencyKeyReused,
@@ -61,7 +62,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, once.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 41] = [
         Self::BadParameter,
         Self::BadHeader,
         Self::BadBody,
@@ -75,6 +76,7 @@ impl Code {
         Self::AgentNotFound,
         Self::EngineNotFound,
         Self::CommandNotFound,
+        Self::ImportNotFound,
         Self::MethodNotAllowed,
         Self::Conflict,
         Self::IdempotencyKeyReused,
@@ -125,6 +127,7 @@ impl Code {
             Self::AgentNotFound => ("agent-not-found", 404, "the run has no such agent"),
             Self::EngineNotFound => ("engine-not-found", 404, "there is no such engine"),
             Self::CommandNotFound => ("command-not-found", 404, "the run has no such command"),
+            Self::ImportNotFound => ("import-not-found", 404, "there is no such import"),
             Self::MethodNotAllowed => {
                 ("method-not-allowed", 405, "the path is known, the method is not")
             }

@@ -32,6 +32,7 @@ mod follow;
 mod guard;
 mod gzip;
 mod health;
+mod imports;
 mod journals;
 mod limits;
 mod listed;
@@ -58,6 +59,7 @@ mod weigh;
 pub mod wire;
 mod wire_engines;
 mod wire_found;
+mod wire_plugins;
 mod wire_signals;
 
 pub use builtins::install_builtins;

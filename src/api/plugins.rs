@@ -5,18 +5,21 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 
-use super::bodies::{self, off_loop};
+use super::bodies::{self, check_length, off_loop};
 use super::endpoint::Endpoint;
 use super::error::{ApiError, Code};
-use super::limits::{MAX_PLUGIN_BODY, PLUGIN_BYTES, UPLOAD_TIMEOUT};
+use super::limits::{MAX_ACTOR, MAX_PLUGIN_BODY, MAX_REASON, PLUGIN_BYTES, UPLOAD_TIMEOUT};
 use super::pages::{Key, List, Paged, page};
 use super::params::{InPath, InQuery};
 use super::state::ApiState;
-use super::weigh::{Reads, Weighed};
+use super::weigh::{Reads, Weighed, client_of};
 use super::wire::{Listing, PluginView};
+use crate::playbook::{PluginInfo, Provenance, Source};
 use crate::run::Digest;
 use crate::store::{Page, Plugin, Put, StoreError};
+use crate::web::Client;
 
 const ALL: &str = "/api/v1/plugins";
 const ONE: &str = "/api/v1/plugins/{digest}";
@@ -29,6 +32,11 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::put(ALL, "uploadPlugin", "Uploads a plugin.", put)
             .query::<Digest>("digest", "The digest that the bytes must have.")
+            .query::<String>(
+                "source",
+                "Where they come from, for those who look later: `file:PATH`.",
+            )
+            .query::<String>("actor", "Who uploads them.")
             .takes_bytes(WASM)
             .fails(&[Code::DigestMismatch, Code::InvalidPlugin, Code::PluginsUnavailable])
             .within(UPLOAD_TIMEOUT)
@@ -59,7 +67,9 @@ async fn put(
 ) -> Result<Response, ApiError> {
     let expected: Option<Digest> =
         query.take("digest", "\"sha256:\" and 64 lowercase hex digits")?;
+    let said = said(&mut query)?;
     query.finish()?;
+    let client = client_of(request.extensions());
     let received = bodies::read(request, MAX_PLUGIN_BODY, &state.bodies).await?;
     let bytes = received.bytes.clone();
     let hashed = bytes.clone();
@@ -70,19 +80,82 @@ async fn put(
     }
     // Compiling takes long, and the plugin of a digest never changes.
     match state.store.plugin(&digest).await {
-        Ok(Some(known)) => return Ok(answer(StatusCode::OK, "unchanged", known)),
+        Ok(Some(known)) => return learn(&state, known, said, bytes).await,
         // Putting a plugin repairs one that can't be read.
         Ok(None) | Err(StoreError::Damaged(_)) => {}
         Err(error) => return Err(error.into()),
     }
-    let info = state.plugins.import(bytes.clone()).await?;
-    let plugin = Plugin { info, added_at: state.clock.now() };
+    let info = import(&state, client, &digest, bytes.clone()).await?;
+    let plugin = Plugin { info, added_at: state.clock.now(), provenance: provenance(&state, said) };
     let put = state.store.put_plugin(&plugin, bytes).await?;
     Ok(match put {
         Put::Created => answer(StatusCode::CREATED, "created", plugin),
         Put::Updated => answer(StatusCode::OK, "updated", plugin),
         Put::Unchanged => answer(StatusCode::OK, "unchanged", plugin),
     })
+}
+
+/// What an upload says of itself.
+struct Said {
+    source: Option<String>,
+    actor: Option<String>,
+}
+
+fn said(query: &mut InQuery) -> Result<Said, ApiError> {
+    let source: Option<String> = query.take("source", FILE_EXPECTED)?;
+    let actor: Option<String> = query.take("actor", "a name")?;
+    check_length("actor", actor.as_deref(), MAX_ACTOR)?;
+    check_length("source", source.as_deref(), MAX_REASON)?;
+    match source.as_deref().map(|text| (text, Source::parse(text))) {
+        // The server took the bytes from nowhere else, so an upload can't say so.
+        Some((text, None | Some(Source::Store { .. } | Source::Oci(_)))) => {
+            Err(ApiError::bad_parameter("query parameter `source`", text, FILE_EXPECTED))
+        }
+        Some((_, Some(Source::File(_)))) | None => Ok(Said { source, actor }),
+    }
+}
+
+const FILE_EXPECTED: &str = "file:PATH";
+
+fn provenance(state: &ApiState, said: Said) -> Vec<Provenance> {
+    let (at, by) = (state.clock.now(), said.actor);
+    let entry = said.source.map(|source| Provenance { source, manifest: None, at, by });
+    entry.into_iter().collect()
+}
+
+/// Adds where a plugin that is known came from this time.
+async fn learn(
+    state: &ApiState,
+    known: Plugin,
+    said: Said,
+    bytes: Bytes,
+) -> Result<Response, ApiError> {
+    let mut learnt = known.clone();
+    if learnt.learn(&provenance(state, said)) {
+        state.store.put_plugin(&learnt, bytes).await?;
+    }
+    Ok(answer(StatusCode::OK, "unchanged", learnt))
+}
+
+/// Has a plugin checked when it is its client's turn. Bytes that were refused a while ago are refused at once.
+async fn import(
+    state: &ApiState,
+    client: Client,
+    digest: &Digest,
+    bytes: Bytes,
+) -> Result<PluginInfo, ApiError> {
+    let refused = &state.imports.refused;
+    let _turn = state.imports.turns.take(client).await;
+    if let Some(error) = refused.find(digest.as_str()) {
+        return Err(error.into());
+    }
+    let imported = state.plugins.import(bytes).await;
+    if let Err(error) = imported.as_ref().map_err(Clone::clone)
+        && !error.retryable()
+    {
+        refused.remember(digest.as_str(), error);
+    }
+    Ok(imported?)
 }
 
 fn answer(status: StatusCode, change: &str, plugin: Plugin) -> Response {
@@ -157,6 +230,7 @@ fn not_found(digest: &Digest) -> ApiError {
     ApiError::new(Code::PluginNotFound, format!("there is no plugin {digest}"))
 }
 
-fn view(plugin: Plugin) -> PluginView {
-    PluginView { info: plugin.info, added_at: plugin.added_at, change: None }
+pub(super) fn view(plugin: Plugin) -> PluginView {
+    let Plugin { info, added_at, provenance } = plugin;
+    PluginView { info, added_at, provenance, change: None }
 }

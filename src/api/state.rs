@@ -7,6 +7,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::bodies::Budget;
+use super::imports::Imports;
 use super::limits::{MAX_ASKED, MAX_CONNECTIONS, MAX_READS};
 use super::metrics::Metrics;
 use super::shares::Shares;
@@ -16,6 +17,7 @@ use crate::agent::{AgentClient, Shortage};
 use crate::clock::Clock;
 use crate::driver::{Activity, Followers, Signals};
 use crate::plugin::PluginHost;
+use crate::registry::Registries;
 use crate::store::{Skew, Store, StoreClock};
 use crate::web::{Closed, Memory, OwnNames};
 
@@ -33,6 +35,8 @@ pub struct ApiState {
     pub(super) metrics: Arc<Metrics>,
     pub(super) bodies: Budget,
     pub(super) shares: Arc<Shares>,
+    /// What is brought from registries.
+    pub(super) imports: Imports,
     /// The runs that clients follow.
     pub(super) watched: Watched,
     pub(super) shortage: Shortage,
@@ -74,6 +78,7 @@ impl ApiState {
             bodies: Budget::new(&stopping),
             reads: Memory::new(MAX_READS),
             shares,
+            imports: Imports::new(Registries::default()),
             closed: Closed::default(),
             watched: Watched::default(),
             shortage: Shortage::default(),
@@ -114,6 +119,13 @@ impl ApiState {
     #[must_use]
     pub fn with_store_calls(self, calls: &StoreCalls) -> Self {
         Self { metrics: Arc::new(Metrics::with_store_calls(calls)), ..self }
+    }
+
+    /// Brings plugins from these registries. Without this there are no credentials, and plain HTTP goes to this
+    /// machine only.
+    #[must_use]
+    pub fn with_registries(self, registries: Registries) -> Self {
+        Self { imports: Imports::new(registries), ..self }
     }
 
     /// Includes what this process's engine did in the metrics and in the list of engines.

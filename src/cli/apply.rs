@@ -11,12 +11,14 @@ use super::conflict::show_differences;
 use super::error::{CliError, ClientError};
 use super::exit::Exit;
 use super::files::MAX_DOCUMENTS;
+use super::imports::{Outcome, Wanted, import_all, wanted};
 use super::output::{Console, Row};
 use super::prepare::{PluginFile, Prepared, What, Wrong, plugin_problem, prepare};
 use super::problems;
 use super::table::Narrower;
 use super::text::Paint;
 use super::validate::check_all;
+use super::who::who;
 use crate::api::wire::{
     AppliedDocument, AppliedDocuments, ApplyDocument, ApplyDocuments, DocumentProblems,
 };
@@ -30,7 +32,7 @@ pub struct Apply {
     /// files are applied, or none
     #[arg(short = 'f', long = "file", required = true, num_args = 1.., value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// Validate everything, but change nothing (plugins are uploaded all the same)
+    /// Validate everything, but change nothing (plugins are uploaded and imported all the same)
     #[arg(long)]
     pub dry_run: bool,
 }
@@ -48,7 +50,7 @@ pub struct Applied {
     pub source: Option<String>,
     /// The digest that a plugin is pinned to; `None` for others.
     pub digest: Option<Digest>,
-    /// What was done: `created`, `updated`, `unchanged`, `uploaded`, `pinned` or `valid`.
+    /// What was done: `created`, `updated`, `unchanged`, `uploaded`, `imported`, `pinned` or `valid`.
     pub change: String,
 }
 
@@ -140,9 +142,12 @@ async fn apply_files(
         check_all(&prepared, &mut wrong).await?;
         return wrong.none_or_error().map(|()| Vec::new());
     }
+    let imported = import_all(client, wanted(&prepared), console).await?;
     let mut sent = Vec::with_capacity(prepared.len());
     for one in &prepared {
-        sent.push(upload(client, one).await?);
+        let mut uploaded = upload(client, one).await?;
+        uploaded.add_imported(one, &imported);
+        sent.push(uploaded);
     }
     // If an upload was refused, this is a dry run, to report what is wrong with the rest too.
     let refused = sent.iter().any(|one| !one.refused.is_empty());
@@ -174,13 +179,34 @@ async fn apply_files(
 /// The code of the refusal when the version exists with different content.
 const CONFLICT: &str = "conflict";
 
-/// A document after the upload of its plugin files, some of which the server may have refused.
+/// A document after the upload and import of its plugins, some of which the server may have refused.
 struct Sent {
     request: ApplyDocument,
-    /// What was done with its plugin files, by the names that the document gives them.
+    /// What was done with its plugins, by the names that the document gives them.
     uploaded: BTreeMap<String, &'static str>,
-    /// What the server found wrong with these files.
+    /// What the server found wrong with them.
     refused: Vec<Problem>,
+}
+
+impl Sent {
+    /// Adds what became of the plugins that the document has from registries.
+    fn add_imported(&mut self, prepared: &Prepared, imported: &BTreeMap<Wanted, Outcome>) {
+        let What::Playbook { playbook, .. } = &prepared.what else { return };
+        for plugin in playbook.plugins() {
+            match imported.get(&(plugin.source.to_string(), plugin.digest)) {
+                Some(Ok((digest, change))) => {
+                    self.request.uploads.insert(plugin.name.clone(), digest.clone());
+                    self.uploaded.insert(plugin.name, change);
+                }
+                Some(Err(problem)) => {
+                    let message = problem.message.clone();
+                    let problem = plugin_problem(playbook, &plugin.name, &problem.code, message);
+                    self.refused.push(problem);
+                }
+                None => {}
+            }
+        }
+    }
 }
 
 /// Uploads the plugin files of a document.
@@ -212,7 +238,9 @@ async fn upload_one(
         Err(ClientError::Refused(problem)) if problem.status == 404 => {}
         Err(error) => return Err(error.into()),
     }
-    match client.upload_plugin(&file.digest, file.bytes.clone()).await {
+    let mut said = vec![("source", file.source.to_string())];
+    said.extend(who().map(|who| ("actor", who)));
+    match client.upload_plugin_of(&file.digest, file.bytes.clone(), &said).await {
         Ok(_) => Ok(Ok("uploaded")),
         Err(ClientError::Refused(refusal)) if matches!(refusal.status, 400 | 413 | 422) => {
             Ok(Err(plugin_problem(playbook, &file.name, &refusal.code, refusal.detail)))

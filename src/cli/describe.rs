@@ -8,7 +8,9 @@ use clap::Subcommand;
 
 use super::agent_rows::Plan;
 use super::client::Client;
-use super::describe_more::{describe_agent, describe_cluster, describe_plugin};
+use super::describe_more::{
+    describe_agent, describe_cluster, describe_plugin, origin as provenance,
+};
 use super::error::CliError;
 use super::exit::Exit;
 use super::get::split_version;
@@ -153,6 +155,9 @@ impl Lines {
         for (name, pin) in plugins {
             let digest = self.digest(&pin.digest);
             self.line("Plugin", &format!("{name} {} {} {digest}", pin.version, pin.source));
+            if let Some(came) = &pin.provenance {
+                self.line("  from", &provenance(came));
+            }
         }
     }
 }

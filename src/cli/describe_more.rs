@@ -16,6 +16,7 @@ use super::text::{clean, moment, plural, shorten};
 use crate::api::wire::{
     ClusterAgentView, ClusterAgents, ClusterView, Listing, PlaybookView, PluginView, RunView,
 };
+use crate::playbook::Provenance;
 use crate::run::{AgentId, RunStatus};
 
 /// Agents that are shown with a cluster; `get agents` shows all.
@@ -146,6 +147,9 @@ fn plugin_text(
     lines.line("Digest", &lines.digest(&info.digest));
     lines.line("Size", &format!("{} KiB", info.size.div_ceil(1024)));
     lines.line("Added", &moment(plugin.added_at));
+    for came in &plugin.provenance {
+        lines.line("From", &origin(came));
+    }
     let pins =
         |playbook: &&PlaybookView| playbook.plugins.values().any(|pin| pin.digest == info.digest);
     let users: Vec<_> = playbooks.iter().filter(pins).collect();
@@ -161,6 +165,14 @@ fn plugin_text(
         let _ = writeln!(lines.text, "  {}", clean(line));
     }
     Ok(lines.text)
+}
+
+/// Where a plugin came from, when, and who had it brought.
+pub(super) fn origin(came: &Provenance) -> String {
+    let manifest = came.manifest.as_ref().map(|digest| format!(" (manifest {digest})"));
+    let by = came.by.as_ref().map(|by| format!(" by {by}"));
+    let at = moment(came.at);
+    format!("{}{}, {at}{}", came.source, manifest.unwrap_or_default(), by.unwrap_or_default())
 }
 
 /// Shows everything about an agent of a cluster.

@@ -4,13 +4,14 @@
 use bytes::Bytes;
 use reqwest::{Method, RequestBuilder};
 use serde::de::DeserializeOwned;
+use uuid::Uuid;
 
 use super::client::{Client, Repeat, UPLOAD_TIMEOUT};
 use super::error::ClientError;
 use crate::api::wire::{
     AbandonRun, AppliedDocuments, ApplyCluster, ApplyDocuments, ApplyPlaybook, ClusterAgents,
-    ClusterView, CommandView, DrainEngine, EngineView, FoundRuns, Listing, PlaybookView,
-    PluginView, RetryRun, RunView, SendSignal, StartRun, SubmitCommand,
+    ClusterView, CommandView, DrainEngine, EngineView, FoundRuns, ImportView, Listing,
+    PlaybookView, PluginView, RetryRun, RunView, SendSignal, StartImport, StartRun, SubmitCommand,
 };
 use crate::run::{AgentId, AgentRecord, Digest, EngineId, RunId, Snapshot};
 use crate::why::Explanation;
@@ -119,10 +120,35 @@ impl Client {
     /// # Errors
     /// [`ClientError::Refused`] also when the bytes are not a plugin.
     pub async fn upload_plugin(&self, digest: &Digest, bytes: Bytes) -> Result<PluginView> {
+        self.upload_plugin_of(digest, bytes, &[]).await
+    }
+
+    /// The same, with what is kept of where the plugin came from: `source`, as the playbook names it, and `actor`.
+    pub(crate) async fn upload_plugin_of(
+        &self,
+        digest: &Digest,
+        bytes: Bytes,
+        said: &[(&'static str, String)],
+    ) -> Result<PluginView> {
         let request = self.request(Method::PUT, &["plugins"]);
-        let request = request.query(&[("digest", digest.as_str())]);
+        let request = request.query(&[("digest", digest.as_str())]).query(said);
         let request = request.header("content-type", "application/wasm").body(bytes);
         self.json_within(request, Repeat::Always, UPLOAD_TIMEOUT).await
+    }
+
+    /// Has the server bring a plugin from a registry. A second request is a second import, so it is not repeated.
+    pub async fn start_import(&self, import: &StartImport) -> Result<ImportView> {
+        self.json(self.request(Method::POST, &["imports"]).json(import), Repeat::Unsent).await
+    }
+
+    /// How far an import is.
+    pub async fn import(&self, id: Uuid) -> Result<ImportView> {
+        self.json(self.get(&["imports", &id.to_string()]), Repeat::Always).await
+    }
+
+    /// Cancels an import, which leaves nothing.
+    pub async fn cancel_import(&self, id: Uuid) -> Result<()> {
+        self.delete(self.request(Method::DELETE, &["imports", &id.to_string()])).await
     }
 
     /// What is known about a plugin; 404 if the server does not have it.

@@ -6,7 +6,9 @@ use std::io;
 use super::exit::Exit;
 use crate::api::Code;
 use crate::api::wire::ProblemDetails;
+use crate::credentials::CredentialsError;
 use crate::plugin::PluginError;
+use crate::registry::RegistryError;
 use crate::replay::ReplayError;
 
 /// Why a command failed.
@@ -46,6 +48,24 @@ pub enum CliError {
     /// Plugins can't be checked on this machine.
     #[error("failed to start the plugin host")]
     PluginHost(#[source] PluginError),
+    /// The bytes are no plugin that a server would take.
+    #[error("failed to use {of} as a plugin")]
+    Plugin {
+        /// Where the bytes are.
+        of: String,
+        /// Why they are refused.
+        #[source]
+        source: PluginError,
+    },
+    /// A registry did not give or take a plugin.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// Credentials can't be read.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    /// A person stopped it; the text says what became of it.
+    #[error("interrupted: {0}")]
+    Interrupted(&'static str),
     /// A run could not be exported or replayed.
     #[error(transparent)]
     Replay(#[from] ReplayError),
@@ -158,12 +178,41 @@ const fn exit_of_replay(error: &ReplayError) -> Exit {
     }
 }
 
+fn exit_of_registry(error: &RegistryError) -> Exit {
+    match error {
+        RegistryError::NotFound { .. } => Exit::NotFound,
+        RegistryError::Reference(_) | RegistryError::Credentials(_) => Exit::Usage,
+        RegistryError::TooLarge { .. }
+        | RegistryError::Length { .. }
+        | RegistryError::Digest { .. }
+        | RegistryError::NotPlugin { .. } => Exit::Invalid,
+        RegistryError::Unreachable { .. }
+        | RegistryError::Address(_)
+        | RegistryError::PlainHttp { .. }
+        | RegistryError::Redirect { .. }
+        | RegistryError::TokenServer { .. }
+        | RegistryError::Challenge { .. }
+        | RegistryError::Denied { .. }
+        | RegistryError::Busy { .. }
+        | RegistryError::Status { .. }
+        | RegistryError::Slow { .. }
+        | RegistryError::OutOfTime { .. }
+        | RegistryError::Malformed { .. }
+        | RegistryError::Client(_) => Exit::Unreachable,
+    }
+}
+
 impl CliError {
     /// The exit code of a command that ends with this error.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Usage(_) | Self::Setup(_) => Exit::Usage,
-            Self::Read { .. } | Self::Invalid { .. } | Self::PluginHost(_) => Exit::Invalid,
+            Self::Usage(_) | Self::Setup(_) | Self::Credentials(_) => Exit::Usage,
+            Self::Read { .. }
+            | Self::Invalid { .. }
+            | Self::PluginHost(_)
+            | Self::Plugin { .. } => Exit::Invalid,
+            Self::Registry(error) => exit_of_registry(error),
+            Self::Interrupted(_) => Exit::Interrupted,
             Self::Replay(error) => exit_of_replay(error),
             Self::Client(error) => error.exit(),
             Self::NotFound(_) | Self::Unfit(_) => Exit::NotFound,
@@ -191,6 +240,10 @@ impl CliError {
             | Self::NotFound(_)
             | Self::Unfit(_)
             | Self::PluginHost(_)
+            | Self::Plugin { .. }
+            | Self::Registry(_)
+            | Self::Credentials(_)
+            | Self::Interrupted(_)
             | Self::Replay(_)
             | Self::Output(_)
             | Self::Encode { .. }

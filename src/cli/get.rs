@@ -131,12 +131,7 @@ async fn get_all(
             say_damaged(console, &list.damaged);
             list.next
         }
-        Things::Plugins => {
-            let list: Listing<PluginView> = client.plugins().read_to_show(after, limit).await?;
-            console.list(&list.items)?;
-            say_damaged(console, &list.damaged);
-            list.next
-        }
+        Things::Plugins => return list_plugins(client, page, console).await,
         Things::Runs => {
             let list: Listing<RunView> = client.runs().read_to_show(after, limit).await?;
             console.list(&list.items)?;
@@ -152,6 +147,20 @@ async fn get_all(
         Things::Agents => get_agents(client, cluster, after, limit, console).await?,
     };
     say_if_more(console, next.as_deref());
+    Ok(())
+}
+
+/// Lists the plugins of the server.
+pub(crate) async fn list_plugins(
+    client: &Client,
+    page: &PageArgs,
+    console: &Console,
+) -> Result<(), CliError> {
+    let (after, limit) = (page.after.clone(), page.limit());
+    let list: Listing<PluginView> = client.plugins().read_to_show(after, limit).await?;
+    console.list(&list.items)?;
+    say_damaged(console, &list.damaged);
+    say_if_more(console, list.next.as_deref());
     Ok(())
 }
 

@@ -46,6 +46,8 @@ pub(crate) enum What {
 pub(crate) struct PluginFile {
     /// The name that the document gives it.
     pub name: String,
+    /// Where the document says that it is.
+    pub source: Source,
     /// Digest of the bytes.
     pub digest: Digest,
     /// The whole file.
@@ -106,7 +108,8 @@ fn read_files(playbook: &PlaybookDocument, base: &Path) -> (Vec<PluginFile>, Vec
         match read_plugin(base, path) {
             Ok(bytes) => {
                 let (digest, bytes) = (Digest::of(&bytes), Bytes::from(bytes));
-                files.push(PluginFile { name: plugin.name.clone(), digest, bytes });
+                let (name, source) = (plugin.name.clone(), plugin.source.clone());
+                files.push(PluginFile { name, source, digest, bytes });
             }
             Err(error) => {
                 let message = format!("failed to read the plugin: {error}");

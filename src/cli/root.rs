@@ -18,6 +18,8 @@ use super::exit::Exit;
 use super::explain::{Explain, explain};
 use super::get::{Get, get};
 use super::output::{Console, Format, Output, OutputParser};
+use super::pin::{Pin, pin};
+use super::plugin::{PluginCommand, plugin_command};
 use super::problems;
 use super::run::{RunCommand, run_command};
 use super::text::{Paint, clean};
@@ -35,7 +37,7 @@ pub struct Cli {
     #[arg(long, global = true, env = SERVER_VARIABLE, hide_env_values = true,
           default_value = DEFAULT_SERVER, value_name = "URL")]
     pub server: String,
-    /// How to write data; for `run export`, the file to write
+    /// How to write data; for `run export` and `plugin pull`, the file to write
     #[arg(short, long, global = true, value_parser = OutputParser, default_value = "table",
           value_name = "FORMAT")]
     pub output: Output,
@@ -65,10 +67,12 @@ fn after_help() -> String {
 /// The commands, in the order of the help.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Apply playbooks and clusters, and upload the plugins beside them
+    /// Apply playbooks and clusters; upload the plugins beside them, and have those in registries imported
     Apply(Apply),
     /// Check playbooks, clusters and the plugins beside them, without a server
     Validate(Validate),
+    /// Write the digests of plugins into playbooks, and change nothing else in them
+    Pin(Pin),
     /// Explain the fields of documents, without a server
     Explain(Explain),
     /// Show playbooks, clusters, plugins, runs, engines, or the agents of a cluster
@@ -79,6 +83,9 @@ pub enum Command {
     /// Remove a playbook, a cluster or a plugin
     #[command(subcommand)]
     Delete(Delete),
+    /// Push, pull, inspect and list plugins
+    #[command(subcommand)]
+    Plugin(PluginCommand),
     /// Make an engine hand over its runs, or take runs again
     #[command(subcommand)]
     Engine(EngineCommand),
@@ -128,7 +135,10 @@ async fn perform(cli: &Cli, console: &Console) -> Result<Exit, CliError> {
     let client = || Client::new(&cli.server);
     let to = match (&cli.output, &cli.command) {
         (Output::As(_), _) => None,
-        (Output::To(file), Command::Run(RunCommand::Export(_))) => Some(file.as_path()),
+        (
+            Output::To(file),
+            Command::Run(RunCommand::Export(_)) | Command::Plugin(PluginCommand::Pull(_)),
+        ) => Some(file.as_path()),
         (Output::To(file), _) => {
             let expected = "expected table, wide, json, yaml or name";
             return Err(CliError::Usage(format!("--output: found {file:?}, {expected}")));
@@ -137,6 +147,8 @@ async fn perform(cli: &Cli, console: &Console) -> Result<Exit, CliError> {
     match &cli.command {
         Command::Apply(args) => apply(&client()?, args, console).await,
         Command::Validate(args) => validate(args, console).await,
+        Command::Pin(args) => pin(client, args, console).await,
+        Command::Plugin(command) => plugin_command(client, command, to, console).await,
         Command::Explain(args) => explain(args, console),
         Command::Get(args) => get(&client()?, args, console).await,
         Command::Describe(what) => describe(&client()?, what, console).await,
@@ -166,6 +178,10 @@ pub fn report(error: &CliError, console: &Console) {
         | CliError::Unfit(_)
         | CliError::Read { .. }
         | CliError::PluginHost(_)
+        | CliError::Plugin { .. }
+        | CliError::Registry(_)
+        | CliError::Credentials(_)
+        | CliError::Interrupted(_)
         | CliError::Replay(_)
         | CliError::Output(_)
         | CliError::Encode { .. }

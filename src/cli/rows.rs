@@ -91,7 +91,7 @@ impl Row for PluginView {
     fn headings(wide: bool) -> Vec<&'static str> {
         let mut headings = vec!["DIGEST", "NAME", "VERSION", "KIND", "SIZE", "ADDED"];
         if wide {
-            headings.push("SUMMARY");
+            headings.extend(["FROM", "SUMMARY"]);
         }
         headings
     }
@@ -107,6 +107,8 @@ impl Row for PluginView {
             moment(self.added_at),
         ];
         if wide {
+            let from = self.provenance.last().map_or("-", |came| came.source.as_str());
+            cells.push(shorten(from, MAX_WIDE_CELL));
             cells.push(shorten(&self.info.summary, MAX_WIDE_CELL));
         }
         cells

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::logging::LogArgs;
+use super::registry_args::RegistryArgs;
 use super::store::{Place, StoreArgs};
 use super::waiting;
 use crate::agent::platform::{HttpPlatforms, PlatformHttpConfig};
@@ -55,6 +56,10 @@ pub struct ServeArgs {
     #[arg(long, value_name = "NAME", value_parser = parse_name)]
     pub engine_name: Option<String>,
 
+    /// How registries of plugins are reached
+    #[command(flatten)]
+    pub registries: RegistryArgs,
+
     /// Listen on an address that is not loopback, where anybody who reaches it may do anything
     #[arg(long)]
     pub insecure: bool,
@@ -79,6 +84,7 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     // Signals are caught before the address is printed, so that one that follows at once is not missed.
     let mut asked = StopAsked::listen(args.until_stdin_closes)?;
     check_listen(args.listen, args.insecure)?;
+    let registries = args.registries.registries()?;
     let descriptors = Descriptors::raise()?;
     let listener = TcpListener::bind(args.listen).await.and_then(TcpListener::into_std);
     let listener = listener.with_context(|| format!("failed to listen on {}", args.listen))?;
@@ -118,6 +124,7 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let state = state(&world, args.insecure)
         .with_connections(descriptors.clients())
         .with_shortage(shortage)
+        .with_registries(registries)
         .with_store_calls(&calls)
         .with_activity(activity);
     let stopping = stop.clone();

@@ -92,7 +92,7 @@ struct Threads {
     slow: Workers,
     /// Loads plugins whose compiled code is kept. These must not wait for a plugin that is being compiled.
     loader: Workers,
-    /// Compiles plugins, one at a time: a large one takes seconds.
+    /// Compiles plugins, a few at a time: a large one takes seconds, and a hostile one as long as it may.
     importer: Workers,
 }
 
@@ -116,9 +116,9 @@ impl PluginHost {
         // Slow plugins get threads of their own, half as many, and more of the processors when nobody else needs
         // them.
         let slow = (threads / 2).max(1);
-        // One guest for each thread, one each for loader and importer, and one for a caller that blocks; but at
+        // One guest for each thread, also of loader and importers, and one for a caller that blocks; but at
         // least one for each built-in plugin, since these are all imported at once.
-        let guests = (threads + slow + 3).max(builtin::COMPONENTS.len());
+        let guests = (threads + slow + 2 + limits::IMPORTERS).max(builtin::COMPONENTS.len());
         let runtime = Runtime::new(u32::try_from(guests).unwrap_or(u32::MAX))
             .map_err(|error| unavailable(format!("failed to start the runtime: {error:#}")))?;
         let no_thread = |error| unavailable(format!("failed to start a thread: {error}"));
@@ -145,7 +145,7 @@ impl PluginHost {
                 )
                 .map_err(no_thread)?,
                 loader: start("plugin-load", 1, limits::QUEUED_IMPORTS)?,
-                importer: start("plugin-import", 1, limits::QUEUED_IMPORTS)?,
+                importer: start("plugin-import", limits::IMPORTERS, limits::QUEUED_IMPORTS)?,
             }),
         };
         Ok(Self { inner: Arc::new(Inner { shared, threads, builtins }) })

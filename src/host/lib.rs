@@ -8,7 +8,7 @@
 //! `engine` is wasmtime with its settings, and `workers` are the threads on which guests run. `guest` is what the
 //! host keeps for a guest while it lives, `limits` has every limit on it, `pace` knows which plugins take long,
 //! and `wasi` is all that a guest sees of a machine. `log` takes what a guest writes, `json` reads the JSON that
-//! it sends, and `error` says why it failed. The types of the WIT come from `bindings` and end at `convert`.
+//! it sends, and `error` says why it failed. `interfaces` reads what a component imports without compiling it. The types of the WIT come from `bindings` and end at `convert`.
 
 mod activate;
 mod bindings;
@@ -22,6 +22,7 @@ mod grants;
 mod guest;
 mod host;
 mod import;
+mod interfaces;
 mod json;
 mod limits;
 mod log;
@@ -36,3 +37,4 @@ mod workers;
 pub use code::{Compile, CompileApart, CompileLimits, compile_if_asked};
 pub use error::PluginError;
 pub use host::{Builtin, HostConfig, PlanOutcome, PluginCounts, PluginHost};
+pub use interfaces::Interfaces;

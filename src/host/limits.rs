@@ -171,5 +171,9 @@ pub(super) const SLOW_NICE: i32 = 19;
 /// component.
 pub(super) const QUEUED_IMPORTS: usize = 4;
 
+/// Plugins that are compiled at once: each may take [`COMPILE_MEMORY_BYTES`], and with two of them that of one client never
+/// holds up that of another for long.
+pub(super) const IMPORTERS: usize = 2;
+
 /// The most threads that run plugins: each takes [`MEMORIES`] slots of 4 GiB of address space.
 pub(super) const THREADS: usize = 256;

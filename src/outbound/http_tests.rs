@@ -52,6 +52,7 @@ fn sending(method: &str, url: &str, timeout: u32) -> Sending {
         name: "http".to_owned(),
         version: "1.0.0".to_owned(),
         grants: Grants::default(),
+        provenance: None,
     };
     Sending {
         request: HttpRequest::new(method, url, Vec::new(), b"", timeout).unwrap(),

@@ -166,8 +166,9 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::TooLarge`] for more than [`MAX_PUT`].
     async fn put_all(&self, objects: &[Object]) -> Result<Vec<Put>>;
 
-    /// Keeps a plugin and its bytes under its digest. A known digest is [`Put::Unchanged`], or [`Put::Updated`] if
-    /// the stored information about the plugin could no longer be read and is mended by this.
+    /// Keeps a plugin and its bytes under its digest. Of a known digest only the provenance is added
+    /// ([`Plugin::learn`]): that is [`Put::Unchanged`], or [`Put::Updated`] if some of it is new, or if the stored
+    /// information about the plugin could no longer be read and is mended by this.
     async fn put_plugin(&self, plugin: &Plugin, bytes: Bytes) -> Result<Put>;
 
     /// The stored information about a plugin, without its bytes.

@@ -4,7 +4,7 @@ use semver::Version;
 use serde::{Deserialize, Serialize};
 
 use super::contract::MAX_QUEUED;
-use replibook_core::playbook::{Playbook, PluginInfo};
+use replibook_core::playbook::{Playbook, PluginInfo, Provenance};
 use replibook_core::run::{
     Digest, EngineId, LogLine, Run, RunEvent, RunId, RunStatus, Timestamp, Trouble, TroubleCode,
 };
@@ -50,6 +50,40 @@ pub struct Plugin {
     pub info: PluginInfo,
     /// When the plugin was first put.
     pub added_at: Timestamp,
+    /// Where its bytes came from: one entry for each source. Empty if that is not known, as for those that early
+    /// versions put.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub provenance: Vec<Provenance>,
+}
+
+/// The most sources that are kept of a plugin: the first, and those that were used last.
+pub const MAX_PROVENANCE: usize = 16;
+
+impl Plugin {
+    /// Adds what is not known yet about where the plugin came from. A source that is known is kept as it was said
+    /// last. Returns whether anything changed.
+    pub fn learn(&mut self, said: &[Provenance]) -> bool {
+        let mut changed = false;
+        for new in said {
+            match self.provenance.iter_mut().find(|known| known.source == new.source) {
+                Some(known) if known.at >= new.at => {}
+                Some(known) => {
+                    known.clone_from(new);
+                    changed = true;
+                }
+                None => {
+                    self.provenance.push(new.clone());
+                    changed = true;
+                }
+            }
+        }
+        while self.provenance.len() > MAX_PROVENANCE {
+            let later = self.provenance.iter().enumerate().skip(1);
+            let oldest = later.min_by_key(|(_, known)| known.at).map_or(1, |(at, _)| at);
+            self.provenance.remove(oldest);
+        }
+        changed
+    }
 }
 
 /// A run to create.

@@ -9,6 +9,7 @@ mod engine;
 mod engines;
 mod errors;
 mod events;
+mod imports;
 mod plugins;
 mod pressure;
 mod retry;

@@ -170,7 +170,11 @@ async fn apply_uploads_the_plugins_beside_the_playbook_and_shows_their_digests()
         assert_eq!(put.len(), usize::from(!known));
         if let Some(put) = put.first() {
             assert_eq!(put.body.as_ref(), COMPONENT.as_bytes());
-            assert_eq!(put.query, format!("digest={}", digest.as_str().replace(':', "%3A")));
+            let expected = digest.as_str().replace(':', "%3A");
+            assert_eq!(put.parameter("digest"), Some(expected.as_str()));
+            // Where the bytes come from, and who brings them, is kept with them.
+            assert_eq!(put.parameter("source"), Some("file%3Aplugins%2Fzones.wasm"));
+            assert!(put.parameter("actor").unwrap().ends_with("%2C+as+ada"), "{}", put.query);
         }
         let apply: Vec<&Seen> = seen.iter().filter(|seen| seen.method == "POST").collect();
         assert!(apply.len() == 1 && apply[0].path == "/api/v1/apply", "all in one request");

@@ -110,6 +110,7 @@ pub(crate) fn playbook(setup: &Setup) -> Playbook {
         name: name.to_owned(),
         version: "0.1.0".to_owned(),
         grants: Grants::default(),
+        provenance: None,
     };
     let first = |index: usize, what| index == 0 && setup.first == what;
     let kind =

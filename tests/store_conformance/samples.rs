@@ -38,7 +38,7 @@ pub(crate) fn plugin(n: u8) -> (Plugin, Bytes) {
         size: 100,
         calls: vec![format!("call-{n}")],
     };
-    (Plugin { info, added_at: START }, bytes)
+    (Plugin { info, added_at: START, provenance: Vec::new() }, bytes)
 }
 
 /// A playbook that pins these plugins.
@@ -52,6 +52,7 @@ pub(crate) fn playbook(name: &str, version: &str, plugins: &[&Plugin]) -> Stored
             name: info.name.clone(),
             version: info.version.clone(),
             grants: Grants::default(),
+            provenance: None,
         };
         (info.name.clone(), pin)
     };

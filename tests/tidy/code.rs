@@ -16,7 +16,7 @@ const HOMES: [(&str, &[&str]); 9] = [
             "src/cli/serve",
         ],
     ),
-    ("reqwest", &["src/agent/", "src/cli/"]),
+    ("reqwest", &["src/agent/", "src/cli/", "src/registry/"]),
     ("rusqlite", &["src/store/sqlite/", "src/agent/server/"]),
     ("mongodb", &["src/store/mongodb/"]),
     ("tar", &["src/replay/archive.rs"]),
@@ -27,16 +27,18 @@ const HOMES: [(&str, &[&str]); 9] = [
 
 /// Files that may sleep, and why. All other files wait for a condition, or ask the clock that they were
 /// given.
-const SLEEPERS: [(&str, &str); 18] = [
+const SLEEPERS: [(&str, &str); 20] = [
     ("src/agent/server/command.rs", "its test looks for a process until a deadline"),
     ("src/api/serve.rs", "requests get a deadline when the process stops"),
     ("src/cli/client.rs", "a client waits before it tries again"),
     ("src/cli/feed.rs", "a client waits before it connects again"),
+    ("src/cli/imports.rs", "a client asks again and again how far an import is"),
     ("src/cli/run/abandon.rs", "a client asks again and again until a deadline"),
     ("src/cli/run/list.rs", "a client that watches asks again and again"),
     ("src/cli/run/steer.rs", "a client asks again and again until a deadline"),
     ("src/base/clock.rs", "it is the clock"),
     ("src/host/engine.rs", "its thread makes the epochs of the plugins' engine"),
+    ("src/registry/waiting.rs", "a registry that is busy says how long to wait"),
     ("src/store/mongodb/transaction.rs", "two transactions that met wait before they try again"),
     ("src/web/serve.rs", "a server tries again when it can accept no connection"),
     ("tests/agent/process.rs", "it looks for processes until a deadline, and kills at odd moments"),

@@ -9,8 +9,15 @@ const MAX_LINES: usize = 500;
 const COUNTED: [&str; 6] = [".rs", ".wit", ".py", ".js", ".c", ".wat"];
 
 /// What a statement of a `mod.rs` may begin with.
-const MOD_STATEMENTS: [&str; 6] =
-    ["mod ", "pub mod ", "pub(crate) mod ", "use ", "pub use ", "pub(crate) use "];
+const MOD_STATEMENTS: [&str; 7] = [
+    "mod ",
+    "pub mod ",
+    "pub(crate) mod ",
+    "use ",
+    "pub use ",
+    "pub(crate) use ",
+    "pub(super) use ",
+];
 
 /// No file is longer than [`MAX_LINES`].
 pub(crate) fn lengths(sources: &[Source]) -> Vec<Finding> {

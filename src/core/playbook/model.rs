@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::expr::Expr;
 use super::grants::Grants;
+use super::plugin_info::Provenance;
 use super::template::Template;
 use crate::ids::{AgentId, Digest};
 use crate::time::Millis;
@@ -93,7 +94,8 @@ impl PluginKind {
 /// One plugin as the playbook pins it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct PluginPin {
-    /// Where the bytes came from: `file:…`, `store:NAME@VERSION` or `builtin:NAME`.
+    /// Where the bytes came from: `file:…`, `store:NAME@VERSION`, `oci://…` or
+    /// `builtin:NAME`.
     pub source: String,
     /// Digest of the plugin's bytes.
     pub digest: Digest,
@@ -105,6 +107,10 @@ pub struct PluginPin {
     pub version: String,
     /// What the playbook lets the plugin reach.
     pub grants: Grants,
+    /// Where the bytes came from, as far as that was known when the playbook was applied; null for those that came
+    /// with an early version, and for built-in plugins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<Provenance>,
 }
 
 /// One part of a playbook.

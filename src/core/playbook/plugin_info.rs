@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::model::PluginKind;
 use crate::ids::Digest;
+use crate::time::Timestamp;
 
 /// What a plugin says about itself, together with the digest of its bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -28,6 +29,21 @@ pub struct PluginInfo {
     /// also for a plugin that was uploaded to an early version, which did not look for them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub calls: Vec<String>,
+}
+
+/// Where the bytes of a plugin came from, as it was said when they came.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Provenance {
+    /// The source as it was written: `file:…` or `oci://…`.
+    pub source: String,
+    /// Digest of the manifest in the registry; null if the bytes came from elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<Digest>,
+    /// When they came, the last time.
+    pub at: Timestamp,
+    /// Who had them brought; null if nobody said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
 }
 
 /// The function of the host with which a step has an agent run an action.

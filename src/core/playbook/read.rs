@@ -61,7 +61,6 @@ pub fn parse_playbook(text: &[u8]) -> Result<PlaybookDocument, Problems> {
     let Read { file, mut problems, suspects } = read_as::<PlaybookFile>(&text, Kind::Playbook)?;
     let mut rules = Vec::new();
     let draft = draft::draft(file, &suspects, &mut rules);
-    rules.extend(unsupported::in_playbook(&draft));
     problems.extend(rules.into_iter().filter(|problem| !suspects.explain(problem)));
     text.locate(&mut problems);
     Ok(PlaybookDocument { text, draft, problems, suspects })

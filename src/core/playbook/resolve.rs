@@ -188,6 +188,8 @@ impl<'a> Resolver<'a> {
             name: info.name.clone(),
             version: info.version.clone(),
             grants,
+            // The store knows it.
+            provenance: None,
         })
     }
 

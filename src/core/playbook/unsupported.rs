@@ -2,29 +2,12 @@
 //! that supporting a feature means only to delete its lines here. Ignoring what an author wrote would be worse
 //! than refusing it.
 
-use super::draft::Draft;
 use super::model::Cluster;
 use super::problem::{Problem, code};
-use super::source::Source;
-use super::spans::push_segment;
 
 fn not_yet(path: impl Into<String>, what: &str) -> Problem {
     let message = format!("{what} is not supported by this version yet");
     Problem::new(code::NOT_SUPPORTED, path, message)
-}
-
-/// The parts of a playbook that can't be performed yet.
-pub(super) fn in_playbook(draft: &Draft) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    for (name, declared) in &draft.plugins {
-        let mut path = "/spec/plugins".to_owned();
-        push_segment(&mut path, name);
-        match &declared.source.source {
-            Source::Oci(_) => problems.push(not_yet(format!("{path}/source"), "oci:")),
-            Source::File(_) | Source::Store { .. } => {}
-        }
-    }
-    problems
 }
 
 /// The parts of a cluster that can't be performed yet.

@@ -151,7 +151,8 @@ impl State {
             | self.damaged.remove(&Damaged::PluginBytes(digest.clone()));
         if let Some((known, _)) = self.plugins.get_mut(digest) {
             if !is_damaged {
-                return Put::Unchanged;
+                let learnt = known.learn(&plugin.provenance);
+                return if learnt { Put::Updated } else { Put::Unchanged };
             }
             known.clone_from(plugin);
             return Put::Updated;

@@ -9,7 +9,7 @@ use mongodb::bson::{Document, doc};
 use super::base::{Base, call};
 use super::bodies;
 use super::codec::from_document;
-use super::failure::{failed, is_duplicate};
+use super::failure::{corrupt, failed, is_duplicate};
 use super::files;
 use super::pins::pinned_by;
 use super::rows::Question;
@@ -40,7 +40,7 @@ pub(super) async fn put_plugin(base: &Base, new: &Plugin, bytes: Bytes) -> Resul
     };
     match known {
         Ok(None) => {}
-        Ok(Some(_)) => return Ok(Put::Unchanged),
+        Ok(Some(_)) => return learn(base, new).await,
         // A plugin that can't be read is mended by putting it anew.
         Err(StoreError::Damaged(_)) => {
             return mend(base, new, bytes).await;
@@ -60,10 +60,47 @@ pub(super) async fn put_plugin(base: &Base, new: &Plugin, bytes: Bytes) -> Resul
                 return Ok(Put::Created);
             }
             files::remove(base, file).await?;
-            Ok(Put::Unchanged)
+            learn(base, new).await
         }
         Ok(Err(error)) => Err(failed("keep a plugin", error)),
         Err(_) => Err(super::failure::unavailable("failed to keep a plugin in time")),
+    }
+}
+
+/// Adds what is new about where a plugin came from. `Unchanged` also if the plugin is gone by now.
+async fn learn(base: &Base, new: &Plugin) -> Result<Put> {
+    if new.provenance.is_empty() {
+        return Ok(Put::Unchanged);
+    }
+    transaction::make(base, &Learn { new }).await
+}
+
+struct Learn<'a> {
+    new: &'a Plugin,
+}
+
+#[async_trait]
+impl Transaction for Learn<'_> {
+    type Output = Put;
+
+    const DOING: &'static str = "keep where a plugin came from";
+
+    async fn attempt(
+        &self,
+        base: &Base,
+        session: &mut ClientSession,
+    ) -> std::result::Result<Put, Failure> {
+        let filter = by_digest(&self.new.info.digest);
+        let found = base.plugins.find_one(filter.clone()).session(&mut *session).await?;
+        let Some(found) = found else { return Ok(Put::Unchanged) };
+        let known: std::result::Result<Plugin, _> = from_document(found);
+        let mut known = known.map_err(|error| corrupt(PLUGIN, error))?;
+        if !known.learn(&self.new.provenance) {
+            return Ok(Put::Unchanged);
+        }
+        let set = doc! { "$set": bodies::body(PLUGIN, &known)? };
+        base.plugins.update_one(filter, set).session(&mut *session).await?;
+        Ok(Put::Updated)
     }
 }
 

@@ -25,7 +25,7 @@ pub(super) fn put_plugin(connection: &Connection, new: &Plugin, bytes: &[u8]) ->
     let known = plugin(connection, &info.digest)
         .and_then(|known| Ok(plugin_bytes(connection, &info.digest)?.and(known)));
     let put = match known {
-        Ok(Some(_)) => return Ok(Put::Unchanged),
+        Ok(Some(known)) => return learn(connection, known, new),
         Ok(None) => Put::Created,
         Err(StoreError::Damaged(_)) => Put::Updated,
         Err(error) => return Err(error),
@@ -39,6 +39,17 @@ pub(super) fn put_plugin(connection: &Connection, new: &Plugin, bytes: &[u8]) ->
     let sql = "INSERT OR REPLACE INTO plugin_bytes (digest, bytes) VALUES (?1, ?2)";
     change(connection, PLUGIN, sql, params![digest, bytes])?;
     Ok(put)
+}
+
+/// Adds what is new about where a plugin came from.
+fn learn(connection: &Connection, mut known: Plugin, new: &Plugin) -> Result<Put> {
+    if !known.learn(&new.provenance) {
+        return Ok(Put::Unchanged);
+    }
+    let (digest, body) = (known.info.digest.as_str(), encode(PLUGIN, &known)?);
+    let sql = "UPDATE plugins SET body = ?2 WHERE digest = ?1";
+    change(connection, PLUGIN, sql, params![digest, body])?;
+    Ok(Put::Updated)
 }
 
 fn is_there(connection: &Connection, digest: &str) -> Result<bool> {

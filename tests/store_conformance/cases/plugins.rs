@@ -1,8 +1,9 @@
 //! Plugins and their bytes, and the playbooks and runs that pin them.
 
 use bytes::Bytes;
+use replibook_core::playbook::Provenance;
 use replibook_core::run::{Digest, Millis};
-use replibook_store::{Created, Put, StoreError};
+use replibook_store::{Created, MAX_PROVENANCE, Put, StoreError};
 
 use crate::backends::{Fixture, RETENTION};
 use crate::samples::{asking_for, finished, only, page, playbook, plugin, run, run_id};
@@ -47,6 +48,49 @@ pub(crate) async fn a_plugin_is_found_by_the_name_that_it_gives_itself(on: Fixtu
     assert_eq!(found, Some(first), "the one that was added last");
     assert_eq!(store.plugin_by_name("plugin-1", "1.0.1").await.unwrap(), None);
     assert_eq!(store.plugin_by_name("plugin-2", "1.0.0").await.unwrap(), None);
+}
+
+pub(crate) async fn where_a_plugin_came_from_is_added_to_what_is_known(on: Fixture) {
+    let store = &on.store;
+    let (first, bytes) = plugin(1);
+    let digest = &first.info.digest;
+    store.put_plugin(&first, bytes.clone()).await.unwrap();
+    let from = |source: &str, after: u64| Provenance {
+        source: source.to_owned(),
+        manifest: Some(Digest::of(source.as_bytes())),
+        at: first.added_at.plus(Millis(after)),
+        by: Some("ada@build".to_owned()),
+    };
+    let put = async |said: Vec<Provenance>| {
+        let mut new = first.clone();
+        new.added_at = first.added_at.plus(Millis(1_000));
+        new.provenance = said;
+        store.put_plugin(&new, bytes.clone()).await.unwrap()
+    };
+    let known = async || store.plugin(digest).await.unwrap().unwrap();
+    let (oci, file) = (from("oci://a.example/b:1", 1), from("file:b.wasm", 2));
+    assert_eq!(put(vec![oci.clone()]).await, Put::Updated);
+    assert_eq!(put(vec![oci.clone()]).await, Put::Unchanged);
+    assert_eq!(put(vec![file.clone()]).await, Put::Updated);
+    assert_eq!(put(Vec::new()).await, Put::Unchanged);
+    let found = known().await;
+    assert_eq!(found.provenance, [oci, file.clone()]);
+    assert_eq!((found.added_at, &found.info), (first.added_at, &first.info));
+
+    // What is said of a known source later counts instead.
+    let again = from("oci://a.example/b:1", 9);
+    assert_eq!(put(vec![again.clone()]).await, Put::Updated);
+    assert_eq!(known().await.provenance, [again.clone(), file]);
+
+    // Of very many, the first and the latest are kept.
+    for n in 0..MAX_PROVENANCE as u64 {
+        put(vec![from(&format!("file:{n}"), 100 + n)]).await;
+    }
+    let kept = known().await.provenance;
+    assert_eq!((kept.len(), &kept[0]), (MAX_PROVENANCE, &again));
+    assert!(kept.iter().any(|one| one.source == "file:15"));
+    assert!(kept.iter().all(|one| one.source != "file:b.wasm"));
+    assert_eq!(store.plugins(&page(None, 9)).await.unwrap()[0].provenance, kept);
 }
 
 pub(crate) async fn a_plugin_is_not_removed_while_a_playbook_pins_it(on: Fixture) {

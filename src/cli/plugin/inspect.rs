@@ -1,0 +1,130 @@
+//! `plugin inspect`: what a plugin is, from its bytes alone.
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::command::parse_reference;
+use crate::cli::error::CliError;
+use crate::cli::exit::Exit;
+use crate::cli::files::read_plugin;
+use crate::cli::imports::size;
+use crate::cli::output::{Console, Format, Row, to_yaml};
+use crate::cli::registry_args::RegistryArgs;
+use crate::cli::validate::start_host;
+use crate::cli::work::Work;
+use crate::playbook::{OciReference, PluginInfo};
+use crate::plugin::Interfaces;
+use crate::registry::{Progress, Resolved};
+use crate::run::Digest;
+
+/// Arguments of `plugin inspect`.
+#[derive(Debug, clap::Args)]
+pub struct Inspect {
+    /// File of the plugin, or `oci://HOST/REPOSITORY:TAG`
+    #[arg(value_name = "FILE|REFERENCE")]
+    pub plugin: String,
+    /// How registries are reached
+    #[command(flatten)]
+    pub registries: RegistryArgs,
+}
+
+/// What is known about a plugin without a server.
+#[derive(Debug, Serialize)]
+pub(super) struct Plugin {
+    /// Where its bytes are.
+    pub(super) source: String,
+    /// Digest of its manifest, if it is in a registry.
+    pub(super) manifest: Option<Digest>,
+    #[serde(flatten)]
+    pub(super) info: PluginInfo,
+    /// What it imports, in the order of its bytes.
+    pub(super) imports: Vec<String>,
+}
+
+impl Plugin {
+    /// Has a plugin checked and asks it to describe itself, in a process of its own, as a server does.
+    pub(super) async fn of(bytes: Vec<u8>, source: &str) -> Result<Self, CliError> {
+        let imports = Interfaces::of(&bytes).imports;
+        let host = start_host().map_err(CliError::PluginHost)?;
+        let info = host.import(Bytes::from(bytes)).await;
+        let info =
+            info.map_err(|error| CliError::Plugin { source: error, of: source.to_owned() })?;
+        Ok(Self { source: source.to_owned(), manifest: None, info, imports })
+    }
+}
+
+impl Row for Plugin {
+    fn headings(_: bool) -> Vec<&'static str> {
+        vec!["NAME", "VERSION", "KIND", "SIZE", "DIGEST"]
+    }
+
+    fn cells(&self, _: bool) -> Vec<String> {
+        let PluginInfo { name, version, kind, size: bytes, digest, .. } = &self.info;
+        let (kind, digest) = (kind.as_str().to_owned(), digest.to_string());
+        vec![name.clone(), version.clone(), kind, size(*bytes), digest]
+    }
+
+    fn name(&self) -> String {
+        format!("plugin/{}", self.info.digest)
+    }
+}
+
+pub(super) async fn inspect(args: &Inspect, console: &Console) -> Result<Exit, CliError> {
+    let plugin = if args.plugin.starts_with("oci://") {
+        let reference = parse_reference(&args.plugin).map_err(CliError::Usage)?;
+        let (found, bytes) = fetch(&args.registries, &reference, console).await?;
+        let plugin = Plugin::of(bytes.to_vec(), &args.plugin).await?;
+        Plugin { manifest: Some(found.manifest), ..plugin }
+    } else {
+        let path = PathBuf::from(&args.plugin);
+        Plugin::of(read_file(&path)?, &path.display().to_string()).await?
+    };
+    match console.format {
+        Format::Table | Format::Wide => console.data(&text(&plugin)?)?,
+        Format::Json | Format::Yaml | Format::Name => console.one(&plugin)?,
+    }
+    Ok(Exit::Ok)
+}
+
+fn text(plugin: &Plugin) -> Result<String, CliError> {
+    let info = &plugin.info;
+    let mut lines = vec![
+        format!("Plugin:   {}@{}", info.name, info.version),
+        format!("Kind:     {}", info.kind.as_str()),
+        format!("Summary:  {}", info.summary),
+        format!("Digest:   {}", info.digest),
+        format!("Size:     {}", size(info.size)),
+        format!("Source:   {}", plugin.source),
+    ];
+    lines.extend(plugin.manifest.as_ref().map(|digest| format!("Manifest: {digest}")));
+    lines.extend(plugin.imports.iter().map(|name| format!("Imports:  {name}")));
+    lines.push(String::new());
+    lines.push("Arguments, as a JSON Schema:".to_owned());
+    lines.extend(to_yaml(&info.arguments)?.lines().map(|line| format!("  {line}")));
+    Ok(lines.join("\n") + "\n")
+}
+
+/// Reads a plugin of a registry, and shows how far that is.
+pub(super) async fn fetch(
+    registries: &RegistryArgs,
+    reference: &OciReference,
+    console: &Console,
+) -> Result<(Resolved, Bytes), CliError> {
+    let work = Work::new(console);
+    work.at(|| format!("pulling {reference}"));
+    let artefact = registries.of_person()?.open(reference).await?;
+    let found = artefact.found().clone();
+    work.at(|| format!("pulling {reference}: {}", size(found.size)));
+    let bytes = artefact.bytes(&Progress::default()).await?;
+    Ok((found, bytes))
+}
+
+/// The bytes of a file that is a component.
+pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, CliError> {
+    let failed = |source| CliError::Read { path: path.display().to_string(), source };
+    let name =
+        path.to_str().ok_or_else(|| failed(std::io::Error::other("expected a path in UTF-8")))?;
+    read_plugin(Path::new(""), name).map_err(failed)
+}

@@ -1,0 +1,8 @@
+//! `replictl plugin`: plugins in files, in registries and on a server.
+
+mod command;
+mod inspect;
+mod pull;
+mod push;
+
+pub(crate) use command::{PluginCommand, plugin_command};
