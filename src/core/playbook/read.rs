@@ -13,7 +13,6 @@ use super::schema;
 use super::source::PluginSource;
 use super::suspects::Suspects;
 use super::text::{Limits, Text};
-use super::unsupported;
 
 /// The document of a playbook, parsed and checked as far as that is possible without its plugins.
 #[derive(Clone, Debug)]
