@@ -16,7 +16,7 @@ const HOMES: [(&str, &[&str]); 9] = [
             "src/cli/serve",
         ],
     ),
-    ("reqwest", &["src/agent/", "src/cli/", "src/registry/"]),
+    ("reqwest", &["src/agent/", "src/cli/", "src/outbound/", "src/registry/"]),
     ("rusqlite", &["src/store/sqlite/", "src/agent/server/"]),
     ("mongodb", &["src/store/mongodb/"]),
     ("tar", &["src/replay/archive.rs"]),

@@ -81,9 +81,12 @@ fn fits(pattern: &str, text: &str) -> bool {
     }
 }
 
-/// The origin in the form in which grants have it.
+/// The origin in the form in which grants have it. Other schemes than these may contain a URL, and so its origin.
 fn origin_of(url: &Url) -> Option<String> {
     let origin = url.origin();
+    if !matches!(url.scheme(), "http" | "https") {
+        return None;
+    }
     origin.is_tuple().then(|| names::parse_origin(&origin.ascii_serialization())).flatten()
 }
 
