@@ -96,6 +96,9 @@ async fn write(base: &Base, change: Document) -> Result<Millis> {
         Err(error) if is_duplicate(&error) => change().await?,
         kept => kept,
     };
-    let kept = kept.map_err(|error| failed(DOING, error))?;
-    read(&kept.unwrap_or_default())
+    match kept.map_err(|error| failed(DOING, error))? {
+        Some(kept) => read(&kept),
+        // Some servers return nothing when another engine creates the document at the same moment.
+        None => stored(base).await?.map_or_else(|| read(&Document::new()), Ok),
+    }
 }
