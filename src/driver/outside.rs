@@ -1,6 +1,6 @@
 //! Performs what steps ask for that is no call to an agent: HTTP requests, and waits for signals.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,9 +51,10 @@ impl Sender {
     }
 }
 
-/// The calls that wait for signals, at most one for each agent.
+/// The calls that wait for signals, at most one for each agent. They are in order, since agents that one signal wakes
+/// go on in a history as they are woken here.
 #[derive(Default)]
-pub(super) struct Waits(HashMap<AgentSeq, Waiting>);
+pub(super) struct Waits(BTreeMap<AgentSeq, Waiting>);
 
 struct Waiting {
     key: AttemptKey,
@@ -82,7 +83,7 @@ impl Waits {
             waiting.name == signal.name
                 && (to.is_none_or(|to| to == *agent) || mutant!(SignalToAll))
         };
-        let ended: Vec<_> = self.0.extract_if(|agent, waiting| is_for(agent, waiting)).collect();
+        let ended: Vec<_> = self.0.extract_if(.., |agent, waiting| is_for(agent, waiting)).collect();
         for (_, waiting) in ended {
             // A wait that was given up meanwhile is told nothing.
             let _ = waiting.tell.send(signal.received());
