@@ -13,6 +13,7 @@ use super::bodies::{InJson, off_loop};
 use super::error::{ApiError, Code};
 use super::params::{InQuery, listing};
 use super::playbooks::view;
+use super::policy;
 use super::state::ApiState;
 use super::wire::{ApplyPlaybook, PlaybookView};
 use crate::playbook::{
@@ -102,7 +103,9 @@ pub(super) async fn read(
         document.map(|document| (text, document)).map_err(ApiError::invalid_document)
     })
     .await??;
-    let Found { plugins, problems } = find_plugins(state, &document, &uploads).await?;
+    let Found { plugins, mut problems } = find_plugins(state, &document, &uploads).await?;
+    problems.extend(policy::problems_of(state, &document, &plugins).await?);
+    let plugins = plugins.into_iter().map(|(name, plugin)| (name, plugin.info)).collect();
     let builtins: Vec<_> = state.plugins.builtins().iter().map(|one| one.info.clone()).collect();
     let (document, resolved, warned) = off_loop(move || {
         let resolved = resolve(&document, &plugins, &builtins);
@@ -130,7 +133,7 @@ fn content_digest(document: &PlaybookDocument, playbook: &Playbook) -> Digest {
 /// The plugins of a document that were found, and what is wrong with the others.
 #[derive(Default)]
 struct Found {
-    plugins: BTreeMap<String, PluginInfo>,
+    plugins: BTreeMap<String, Plugin>,
     problems: Vec<Problem>,
 }
 
@@ -147,8 +150,8 @@ async fn find_plugins(
     }
     for source in sources {
         match find_plugin(state, &source, uploads).await? {
-            Ok(info) => {
-                found.plugins.insert(source.name, info);
+            Ok(plugin) => {
+                found.plugins.insert(source.name, plugin);
             }
             Err((code, message)) => {
                 let pointer = format!("{}/source", pointer(&source.name));
@@ -166,7 +169,7 @@ async fn find_plugin(
     state: &ApiState,
     source: &PluginSource,
     uploads: &BTreeMap<String, Digest>,
-) -> Result<Result<PluginInfo, Missing>, ApiError> {
+) -> Result<Result<Plugin, Missing>, ApiError> {
     let found = match &source.source {
         Source::File(path) => {
             // The server never opens the path. A digest in the document is as good as an upload
@@ -197,7 +200,7 @@ async fn find_plugin(
             Err(("not-supported", message))
         }
     };
-    Ok(found.map(|plugin| plugin.info))
+    Ok(found)
 }
 
 /// All plugins that declare this name and version.

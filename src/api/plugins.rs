@@ -12,6 +12,8 @@ use super::error::{ApiError, Code};
 use super::limits::{MAX_PLUGIN_BODY, PLUGIN_BYTES, UPLOAD_TIMEOUT};
 use super::pages::{Key, List, Paged, page};
 use super::params::{InPath, InQuery};
+use super::policy;
+use super::signatures::{self, SIGNATURES};
 use super::state::ApiState;
 use super::weigh::{Reads, Weighed};
 use super::wire::{Listing, PluginView};
@@ -29,8 +31,10 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::put(ALL, "uploadPlugin", "Uploads a plugin.", put)
             .query::<Digest>("digest", "The digest that the bytes must have.")
+            .header::<String>(SIGNATURES, signatures::HEADER_MEANS)
             .takes_bytes(WASM)
             .fails(&[Code::DigestMismatch, Code::InvalidPlugin, Code::PluginsUnavailable])
+            .fails(&[Code::BadSignature, Code::PluginRefused])
             .within(UPLOAD_TIMEOUT)
             .answers::<PluginView>(201, "It is new.")
             .answers::<PluginView>(200, "The server already had this plugin."),
@@ -57,6 +61,7 @@ async fn put(
     mut query: InQuery,
     request: Request,
 ) -> Result<Response, ApiError> {
+    let signatures = signatures::of_header(request.headers())?;
     let expected: Option<Digest> =
         query.take("digest", "\"sha256:\" and 64 lowercase hex digits")?;
     query.finish()?;
@@ -68,26 +73,40 @@ async fn put(
         let detail = format!("the bytes have digest {digest}, expected {expected}");
         return Err(ApiError::new(Code::DigestMismatch, detail));
     }
+    let signatures = signatures::check(&state, bytes.clone(), signatures).await?;
     // Compiling takes long, and the plugin of a digest never changes.
     match state.store.plugin(&digest).await {
-        Ok(Some(known)) => return Ok(answer(StatusCode::OK, "unchanged", known)),
+        Ok(Some(known)) => {
+            let known = signatures::keep(&state, known, &signatures).await?;
+            return Ok(answer(&state, StatusCode::OK, "unchanged", known));
+        }
         // Putting a plugin repairs one that can't be read.
         Ok(None) | Err(StoreError::Damaged(_)) => {}
         Err(error) => return Err(error.into()),
     }
+    // Nothing of the plugin runs before this, and it runs when it is asked to describe itself.
+    policy::admit_upload(&state, &digest, &signatures)?;
     let info = state.plugins.import(bytes.clone()).await?;
-    let plugin = Plugin { info, added_at: state.clock.now() };
+    let plugin = Plugin { signatures: signatures.clone(), ..Plugin::new(info, state.clock.now()) };
     let put = state.store.put_plugin(&plugin, bytes).await?;
     Ok(match put {
-        Put::Created => answer(StatusCode::CREATED, "created", plugin),
-        Put::Updated => answer(StatusCode::OK, "updated", plugin),
-        Put::Unchanged => answer(StatusCode::OK, "unchanged", plugin),
+        Put::Created => answer(&state, StatusCode::CREATED, "created", plugin),
+        Put::Updated => answer(&state, StatusCode::OK, "updated", plugin),
+        Put::Unchanged => {
+            let plugin = signatures::keep(&state, plugin, &signatures).await?;
+            answer(&state, StatusCode::OK, "unchanged", plugin)
+        }
     })
 }
 
-fn answer(status: StatusCode, change: &str, plugin: Plugin) -> Response {
+pub(super) fn answer(
+    state: &ApiState,
+    status: StatusCode,
+    change: &str,
+    plugin: Plugin,
+) -> Response {
     let location = format!("{ALL}/{}", plugin.info.digest);
-    let body = PluginView { change: Some(change.to_owned()), ..view(plugin) };
+    let body = PluginView { change: Some(change.to_owned()), ..view(state, plugin) };
     (status, [(header::LOCATION, location)], Json(body)).into_response()
 }
 
@@ -105,7 +124,7 @@ async fn list(
             Ok(store.read_plugins(&Page { after, limit }).await?)
         },
         key: |one: &Plugin| one.info.digest.to_string(),
-        view: |one| (view(one), 0),
+        view: |one| (view(&state, one), 0),
         heaviest: PLUGIN_BYTES,
     };
     page(&reads.0, after.map(Key), limit, list).await
@@ -118,7 +137,7 @@ async fn get(
 ) -> Result<Json<PluginView>, ApiError> {
     query.finish()?;
     match state.store.plugin(&digest).await? {
-        Some(plugin) => Ok(Json(view(plugin))),
+        Some(plugin) => Ok(Json(view(&state, plugin))),
         None => Err(not_found(&digest)),
     }
 }
@@ -153,10 +172,11 @@ async fn delete(
     }
 }
 
-fn not_found(digest: &Digest) -> ApiError {
+pub(super) fn not_found(digest: &Digest) -> ApiError {
     ApiError::new(Code::PluginNotFound, format!("there is no plugin {digest}"))
 }
 
-fn view(plugin: Plugin) -> PluginView {
-    PluginView { info: plugin.info, added_at: plugin.added_at, change: None }
+fn view(state: &ApiState, plugin: Plugin) -> PluginView {
+    let signatures = signatures::views(state, &plugin.signatures);
+    PluginView { info: plugin.info, added_at: plugin.added_at, signatures, change: None }
 }

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::error::Code;
 use super::limits::{MAX_ACTOR, MAX_REASON};
 use super::listed::{at_most, unambiguous};
-use crate::playbook::{PluginInfo, PluginPin, Problem, Vcs};
+use crate::playbook::{PluginPin, Problem, Vcs};
 use crate::run::{
     Abandoned, AgentId, AgentState, CommandId, CommandOutcome, Digest, Gone, Journal, LastAnswer,
     LogLevel, MassAbsence, Millis, PassedOver, RetryOf, RunId, RunStatus, SentAction, Silent,
@@ -22,6 +22,7 @@ use crate::store::MAX_PUT;
 
 pub use super::wire_engines::{DrainEngine, EngineRef, EngineState, EngineView};
 pub use super::wire_found::{FoundRuns, PART_OF_LIST};
+pub use super::wire_plugins::{PluginView, SignatureView};
 
 /// A page of a list.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -214,19 +215,6 @@ pub struct PlatformView {
     pub interval: Millis,
     /// The result of the last question; null before the first one has ended.
     pub last_answer: Option<LastAnswer>,
-}
-
-/// A plugin in answers.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct PluginView {
-    /// What the plugin says about itself.
-    #[serde(flatten)]
-    pub info: PluginInfo,
-    /// When it was first uploaded.
-    pub added_at: Timestamp,
-    /// What the request did: `created`, `updated` or `unchanged`; null in a read.
-    #[schemars(extend("enum" = ["created", "updated", "unchanged", null]))]
-    pub change: Option<String>,
 }
 
 /// Starts a run: `POST /api/v1/runs`, with an `Idempotency-Key` header if it may be repeated.

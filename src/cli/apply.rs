@@ -19,7 +19,9 @@ use super::text::Paint;
 use super::validate::check_all;
 use crate::api::wire::{
     AppliedDocument, AppliedDocuments, ApplyDocument, ApplyDocuments, DocumentProblems,
+    SignatureView,
 };
+use crate::playbook::policy::{Signature, not_applied, read_signatures};
 use crate::playbook::{PlaybookDocument, PluginPin, Problem, Problems};
 use crate::run::Digest;
 
@@ -48,7 +50,7 @@ pub struct Applied {
     pub source: Option<String>,
     /// The digest that a plugin is pinned to; `None` for others.
     pub digest: Option<Digest>,
-    /// What was done: `created`, `updated`, `unchanged`, `uploaded`, `pinned` or `valid`.
+    /// What was done: `created`, `updated`, `unchanged`, `uploaded`, `signed`, `pinned` or `valid`.
     pub change: String,
 }
 
@@ -130,7 +132,8 @@ async fn apply_files(
     console: &Console,
 ) -> Result<Vec<Applied>, CliError> {
     let mut wrong = Wrong::new(console.look());
-    let prepared = prepare(files, &mut wrong);
+    let mut prepared = prepare(files, &mut wrong);
+    refuse_policies(&mut prepared, &mut wrong);
     if prepared.len() > MAX_DOCUMENTS {
         let found = prepared.len();
         let most = format!("found {found} documents, expected at most {MAX_DOCUMENTS} at once");
@@ -171,6 +174,17 @@ async fn apply_files(
     wrong.none_or_error().map(|()| Vec::new())
 }
 
+/// Takes policies out of what is to be applied: they are files of the server.
+fn refuse_policies(prepared: &mut Vec<Prepared>, wrong: &mut Wrong) {
+    prepared.retain(|one| match &one.what {
+        What::Policy(_) => {
+            wrong.add(&one.document, &not_applied(one.document.text.as_bytes()));
+            false
+        }
+        What::Playbook { .. } | What::Cluster(_) => true,
+    });
+}
+
 /// The code of the refusal when the version exists with different content.
 const CONFLICT: &str = "conflict";
 
@@ -207,18 +221,37 @@ async fn upload_one(
     playbook: &PlaybookDocument,
     file: &PluginFile,
 ) -> Result<Result<&'static str, Problem>, CliError> {
-    match client.plugin(&file.digest).await {
-        Ok(_) => return Ok(Ok("unchanged")),
-        Err(ClientError::Refused(problem)) if problem.status == 404 => {}
+    let signatures = file.signatures.as_deref();
+    let (sent, change) = match client.plugin(&file.digest).await {
+        Ok(known) => match signatures.filter(|text| !knows_all(&known.signatures, text)) {
+            Some(text) => (client.sign_plugin(&file.digest, text).await, "signed"),
+            None => return Ok(Ok("unchanged")),
+        },
+        Err(ClientError::Refused(problem)) if problem.status == 404 => {
+            (client.upload_plugin(&file.digest, file.bytes.clone(), signatures).await, "uploaded")
+        }
         Err(error) => return Err(error.into()),
-    }
-    match client.upload_plugin(&file.digest, file.bytes.clone()).await {
-        Ok(_) => Ok(Ok("uploaded")),
-        Err(ClientError::Refused(refusal)) if matches!(refusal.status, 400 | 413 | 422) => {
+    };
+    match sent {
+        Ok(answer) if answer.change.as_deref() == Some("unchanged") => Ok(Ok("unchanged")),
+        Ok(_) => Ok(Ok(change)),
+        Err(ClientError::Refused(refusal)) if matches!(refusal.status, 400 | 403 | 413 | 422) => {
             Ok(Err(plugin_problem(playbook, &file.name, &refusal.code, refusal.detail)))
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whether the server has checked all signatures of a text.
+fn knows_all(known: &[SignatureView], text: &str) -> bool {
+    let is_known = |new: &Signature| {
+        known.iter().any(|one| {
+            one.signer.is_some()
+                && one.key_id == new.key_id()
+                && one.trusted_comment == new.trusted_comment()
+        })
+    };
+    read_signatures(text).is_ok_and(|new| new.iter().all(is_known))
 }
 
 /// Adds the problems that the server found, after those of refused uploads, at their places in the documents.

@@ -3,7 +3,7 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -23,6 +23,7 @@ use crate::driver::{Engine, EngineConfig, Followers, Signals, World};
 use crate::listen::check_listen;
 use crate::playbook::LENGTH_EXPECTED;
 use crate::plugin::{Compile, CompileApart, HostConfig, PluginHost};
+use crate::policy::{self, PolicyFile};
 use crate::run::{EngineId, Millis};
 use crate::shown::clean;
 use crate::stop::StopAsked;
@@ -54,6 +55,11 @@ pub struct ServeArgs {
     #[arg(long, value_name = "NAME", value_parser = parse_name)]
     pub engine_name: Option<String>,
 
+    /// File of a policy, which says what plugins this server takes and what they may be granted; it is read again
+    /// when it changes, and on SIGHUP. Without it everything that a playbook grants counts
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+
     /// Listen on an address that is not loopback, where anybody who reaches it may do anything
     #[arg(long)]
     pub insecure: bool,
@@ -78,6 +84,14 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     // Signals are caught before the address is printed, so that one that follows at once is not missed.
     let mut asked = StopAsked::listen(args.until_stdin_closes)?;
     check_listen(args.listen, args.insecure)?;
+    let policy = args.policy.as_deref().map(PolicyFile::open).transpose()?;
+    if policy.is_none() && check_listen(args.listen, false).is_err() {
+        tracing::warn!(
+            "others can reach {}, and there is no policy: whatever a playbook grants to a plugin counts; --policy FILE \
+             sets bounds",
+            args.listen
+        );
+    }
     let descriptors = Descriptors::raise()?;
     let listener = TcpListener::bind(args.listen).await.and_then(TcpListener::into_std);
     let listener = listener.with_context(|| format!("failed to listen on {}", args.listen))?;
@@ -114,7 +128,10 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     };
     let activity = config.activity.clone();
     let engine = tokio::spawn(Engine::new(world.clone(), config).run(stop.clone()));
+    let counts = policy.as_ref().map(PolicyFile::current).unwrap_or_default();
+    let following = policy.map(|file| tokio::spawn(follow(file, &world, stop.clone())));
     let state = state(&world, args.insecure)
+        .with_policy(counts)
         .with_connections(descriptors.clients())
         .with_shortage(shortage)
         .with_store_calls(&calls)
@@ -129,6 +146,9 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     .await;
     stop.cancel();
     engine.await.context("the engine ended abnormally")?;
+    if let Some(following) = following {
+        following.await.context("the watch over the policy ended abnormally")?;
+    }
     world.store.close().await;
     served.context("failed to serve the API")
 }
@@ -221,6 +241,16 @@ fn world(
         },
     };
     Ok((world, shortage))
+}
+
+/// Follows the file of the policy until `stop`.
+fn follow(
+    file: PolicyFile,
+    world: &World,
+    stop: CancellationToken,
+) -> impl Future<Output = ()> + use<> {
+    let World { store, plugins, clock, .. } = world.clone();
+    policy::follow(file, store, plugins, clock, stop)
 }
 
 /// Strangers send plugins to a server, so plugins are compiled in a process of their own.

@@ -10,6 +10,7 @@ mod engines;
 mod errors;
 mod events;
 mod plugins;
+mod policy;
 mod pressure;
 mod retry;
 mod runs;

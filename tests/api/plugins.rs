@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::api::server::{PLUGINS, Server, playbook};
 
 /// A plugin with a digest of its own: a built-in strategy with a custom section behind it.
-fn strategy(tag: &str) -> Vec<u8> {
+pub(crate) fn strategy(tag: &str) -> Vec<u8> {
     let rolling = PLUGINS.builtins().iter().find(|one| one.info.name == "rolling").unwrap();
     let mut bytes = rolling.bytes.to_vec();
     let length = u8::try_from(tag.len()).unwrap();
@@ -15,7 +15,7 @@ fn strategy(tag: &str) -> Vec<u8> {
     bytes
 }
 
-fn using(source: &str) -> String {
+pub(crate) fn using(source: &str) -> String {
     let spec = format!("plugins: {{ own: {{ source: '{source}' }} }}");
     playbook("restart", "1.0.0", &spec).replace("use: rolling", "use: own")
 }

@@ -54,6 +54,8 @@ macro_rules! all_cases_on {
             of_what_is_applied_at_once_and_conflicts_one_is_kept_whole,
             a_plugin_is_kept_under_its_digest,
             a_plugin_is_found_by_the_name_that_it_gives_itself,
+            a_plugin_keeps_its_signatures,
+            of_signatures_that_come_at_once_each_is_kept,
             a_plugin_is_not_removed_while_a_playbook_pins_it,
             a_plugin_is_not_removed_while_an_unexpired_run_pins_it,
             keys_that_are_none_are_refused,

@@ -10,7 +10,7 @@ use super::rows::{
 };
 use crate::contract::Result;
 use crate::damage::{Found, no_bytes, whole_bytes};
-use crate::documents::{Plugin, Put};
+use crate::documents::{Plugin, PluginSignature, Put};
 use crate::error::StoreError;
 use crate::keys::page_limit;
 use crate::options::Moment;
@@ -39,6 +39,19 @@ pub(super) fn put_plugin(connection: &Connection, new: &Plugin, bytes: &[u8]) ->
     let sql = "INSERT OR REPLACE INTO plugin_bytes (digest, bytes) VALUES (?1, ?2)";
     change(connection, PLUGIN, sql, params![digest, bytes])?;
     Ok(put)
+}
+
+pub(super) fn sign_plugin(
+    connection: &Connection,
+    digest: &Digest,
+    signatures: &[PluginSignature],
+) -> Result<Option<Plugin>> {
+    let Some(mut signed) = plugin(connection, digest)? else { return Ok(None) };
+    if signed.sign(signatures)? {
+        let sql = "UPDATE plugins SET body = ?2 WHERE digest = ?1";
+        change(connection, PLUGIN, sql, params![digest.as_str(), encode(PLUGIN, &signed)?])?;
+    }
+    Ok(Some(signed))
 }
 
 fn is_there(connection: &Connection, digest: &str) -> Result<bool> {
