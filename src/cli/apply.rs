@@ -11,6 +11,7 @@ use super::conflict::show_differences;
 use super::error::{CliError, ClientError};
 use super::exit::Exit;
 use super::files::MAX_DOCUMENTS;
+use super::grants::{self, Consent};
 use super::output::{Console, Row};
 use super::prepare::{PluginFile, Prepared, What, Wrong, plugin_problem, prepare};
 use super::problems;
@@ -35,6 +36,9 @@ pub struct Apply {
     /// Validate everything, but change nothing (plugins are uploaded all the same)
     #[arg(long)]
     pub dry_run: bool,
+    /// Apply without asking, also if a playbook grants its plugins more than its last version does
+    #[arg(short = 'y', long)]
+    pub yes: bool,
 }
 
 /// Something that was applied: one row of the output.
@@ -105,8 +109,11 @@ pub(crate) async fn apply(
     args: &Apply,
     console: &Console,
 ) -> Result<Exit, CliError> {
-    let applied = apply_files(client, &args.files, args.dry_run, console).await?;
-    console.list(&applied)?;
+    let how = How { dry_run: args.dry_run, yes: args.yes };
+    match apply_files(client, &args.files, how, console).await? {
+        Some(applied) => console.list(&applied)?,
+        None => console.say("nothing was applied"),
+    }
     Ok(Exit::Ok)
 }
 
@@ -120,17 +127,27 @@ pub async fn apply_file(
     path: &Path,
     console: &Console,
 ) -> Result<Vec<Applied>, CliError> {
-    apply_files(client, &[path.to_owned()], false, console).await
+    let how = How { dry_run: false, yes: true };
+    Ok(apply_files(client, &[path.to_owned()], how, console).await?.unwrap_or_default())
+}
+
+/// How documents are applied.
+#[derive(Clone, Copy, Debug)]
+struct How {
+    /// Everything is checked, and nothing is changed.
+    dry_run: bool,
+    /// Nobody is asked.
+    yes: bool,
 }
 
 /// Applies the documents in one request: all or none of them are kept. Plugins are uploaded before that; if
-/// their documents are not kept, the plugins stay in the store and do no harm.
+/// their documents are not kept, the plugins stay in the store and do no harm. `None` if a person did not want it.
 async fn apply_files(
     client: &Client,
     files: &[PathBuf],
-    dry_run: bool,
+    how: How,
     console: &Console,
-) -> Result<Vec<Applied>, CliError> {
+) -> Result<Option<Vec<Applied>>, CliError> {
     let mut wrong = Wrong::new(console.look());
     let mut prepared = prepare(files, &mut wrong);
     refuse_policies(&mut prepared, &mut wrong);
@@ -141,7 +158,7 @@ async fn apply_files(
     }
     if !wrong.is_empty() || prepared.iter().any(Prepared::has_problems) {
         check_all(&prepared, &mut wrong).await?;
-        return wrong.none_or_error().map(|()| Vec::new());
+        return wrong.none_or_error().map(|()| None);
     }
     let mut sent = Vec::with_capacity(prepared.len());
     for one in &prepared {
@@ -151,10 +168,12 @@ async fn apply_files(
     let refused = sent.iter().any(|one| !one.refused.is_empty());
     let request =
         ApplyDocuments { documents: sent.iter().map(|one| one.request.clone()).collect() };
-    match client.apply_all(&request, dry_run || refused).await {
-        Ok(answer) if !refused => {
+    let asked = Asked { request: &request, how: How { dry_run: how.dry_run || refused, ..how } };
+    match send(client, &prepared, asked, console).await? {
+        Ok(None) => return Ok(None),
+        Ok(Some(answer)) if !refused => {
             say_warnings(&prepared, &answer, console);
-            return rows(client, &sent, answer);
+            return rows(client, &sent, answer).map(Some);
         }
         Ok(_) => tell_problems(&prepared, &sent, Vec::new(), &mut wrong),
         Err(ClientError::Refused(refusal)) if !refusal.documents.is_empty() => {
@@ -171,7 +190,43 @@ async fn apply_files(
         Err(error) => return Err(error.into()),
     }
     console.say("nothing was applied");
-    wrong.none_or_error().map(|()| Vec::new())
+    wrong.none_or_error().map(|()| None)
+}
+
+/// What is sent to be applied.
+struct Asked<'a> {
+    request: &'a ApplyDocuments,
+    how: How,
+}
+
+/// Shows what changes in grants, asks about it where they grow, and applies the documents. `None` if a person did not want
+/// it.
+async fn send(
+    client: &Client,
+    prepared: &[Prepared],
+    asked: Asked<'_>,
+    console: &Console,
+) -> Result<Result<Option<AppliedDocuments>, ClientError>, CliError> {
+    let Asked { request, how } = asked;
+    let before = match grants::versions_before(client, prepared).await {
+        Ok(before) => before,
+        Err(error) => return Ok(Err(error)),
+    };
+    if !grants::may_change(prepared, &before) {
+        return Ok(client.apply_all(request, how.dry_run).await.map(Some));
+    }
+    let valid = match client.apply_all(request, true).await {
+        Ok(valid) => valid,
+        Err(error) => return Ok(Err(error)),
+    };
+    let grown = grants::show_changes(&valid, &before, console);
+    if how.dry_run {
+        return Ok(Ok(Some(valid)));
+    }
+    if !grown.is_empty() && !how.yes && grants::consent(&grown, console)? == Consent::Denied {
+        return Ok(Ok(None));
+    }
+    Ok(client.apply_all(request, false).await.map(Some))
 }
 
 /// Takes policies out of what is to be applied: they are files of the server.

@@ -136,7 +136,7 @@ async fn a_server_holds_plugins_to_its_policy() {
 
     // A grant that the policy does not give has its place.
     let wide = scene.write("wide.yaml", playbook("1.1.0", ", grants: { actions: ['*'] }"));
-    let (code, _, err) = scene.ctl(&["apply", "-f", &wide]).await;
+    let (code, _, err) = scene.ctl(&["apply", "--yes", "-f", &wide]).await;
     assert_eq!(code, 3, "{err}");
     assert!(
         err.contains("wide.yaml:7:") && err.contains("/spec/plugins/own/grants/actions/0"),
@@ -147,6 +147,34 @@ async fn a_server_holds_plugins_to_its_policy() {
         "{err}"
     );
 
+    // Grants that grow are shown, and want a yes.
+    let more = scene.write(
+        "more.yaml",
+        playbook("1.1.0", ", grants: { actions: [agent.replicante.io/test.success] }"),
+    );
+    let (code, out, err) = scene.ctl(&["apply", "-f", &more]).await;
+    assert_eq!((code, out.as_str()), (2, ""), "{err}");
+    assert!(
+        err.contains("grants of playbook restart version 1.1.0, since version 1.0.0:\n"),
+        "{err}"
+    );
+    assert!(err.contains("  + own: actions agent.replicante.io/test.success\n"), "{err}");
+    assert!(
+        err.contains("there is no terminal to ask at; nothing was applied, expected --yes"),
+        "{err}"
+    );
+    let (code, _, err) = scene.ctl(&["apply", "--dry-run", "-f", &more]).await;
+    assert!(code == 0 && err.contains("+ own: actions"), "{err}");
+    let (code, _, err) = scene.ctl(&["apply", "--yes", "-f", &more]).await;
+    assert_eq!(code, 0, "{err}");
+    let (code, _, err) = scene.ctl(&["apply", "-f", &more]).await;
+    assert!(code == 0 && !err.contains("grants of"), "nothing changes: {err}");
+    let less = scene.write("less.yaml", playbook("1.2.0", ""));
+    let (code, _, err) = scene.ctl(&["apply", "-f", &less]).await;
+    assert!(
+        code == 0 && err.contains("  - own: actions agent.replicante.io/test.success\n"),
+        "{err}"
+    );
     scene.server.stop().await;
 }
 
