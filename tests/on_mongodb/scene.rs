@@ -9,6 +9,7 @@ use replibook::agent::{AgentLimits, FakeAgents, KnownId, Script, When};
 use replibook::api::install_builtins;
 use replibook::clock::{Clock, SystemClock};
 use replibook::driver::{Followers, Signals, World};
+use replibook::outbound::NoOutbound;
 use replibook::playbook::{parse_cluster, parse_playbook, resolve};
 use replibook::plugin::{HostConfig, PluginHost};
 use replibook::run::{
@@ -98,6 +99,7 @@ impl Scene {
             store: self.store.clone(),
             followers: Followers::new(platforms, self.store.clone(), self.clock.clone()),
             agents: Arc::new(self.agents.clone()),
+            outbound: Arc::new(NoOutbound),
             plugins: self.plugins.clone(),
             clock: self.clock.clone(),
             signals: Signals::new(),

@@ -55,6 +55,7 @@ pub(crate) fn one_day(agents: u32) -> Plan {
         drains: Vec::new(),
         outages: Vec::new(),
         commands: Vec::new(),
+        signals: Vec::new(),
         ill: None,
         patience: 1_000,
         agent_patience: 120_000,
