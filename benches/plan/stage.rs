@@ -84,6 +84,7 @@ fn snapshot_of(rolling: &PluginInfo, action: &PluginInfo) -> Snapshot {
         name: info.name.clone(),
         version: info.version.clone(),
         grants: Grants::default(),
+        provenance: None,
     };
     let plugins = [rolling, action].map(|info| (info.name.clone(), pin(info)));
     let playbook = Playbook {
