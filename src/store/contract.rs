@@ -171,9 +171,8 @@ pub trait Store: Send + Sync + 'static {
     /// information about the plugin could no longer be read and is mended by this.
     async fn put_plugin(&self, plugin: &Plugin, bytes: Bytes) -> Result<Put>;
 
-    /// Keeps signatures beside a plugin, and returns it as it is then; `None` if it is not there. A signature with the
-    /// same text is the same one, and stays checked. Past [`MAX_SIGNATURES`](replibook_core::playbook::policy::MAX_SIGNATURES)
-    /// one that was checked takes the place of one that was not; otherwise [`StoreError::TooLarge`].
+    /// Keeps signatures beside a plugin ([`Plugin::sign`]), and returns it as it is then; `None` if it is not there. Past
+    /// their limit, [`StoreError::TooLarge`].
     async fn sign_plugin(&self, digest: &Digest, new: &[PluginSignature])
     -> Result<Option<Plugin>>;
 

@@ -122,12 +122,12 @@ impl Plugin {
         changed
     }
 
-    /// Adds signatures, or what is known of them by now. Where there is no room, one that was checked takes the place of
+    /// Adds signatures, or what is known of them by now. One with the same text is the same one, and stays checked. Where there is no room, one that was checked takes the place of
     /// one that was not. Returns whether anything changed.
     ///
     /// # Errors
     /// [`StoreError::TooLarge`] past [`MAX_SIGNATURES`].
-    pub(super) fn sign(&mut self, signatures: &[PluginSignature]) -> Result<bool, StoreError> {
+    pub fn sign(&mut self, signatures: &[PluginSignature]) -> Result<bool, StoreError> {
         let mut signed = self.signatures.clone();
         for new in signatures {
             let same = signed.iter().position(|kept| kept.text == new.text);
