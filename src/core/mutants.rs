@@ -134,8 +134,10 @@ pub mod chosen {
         FreshKept,
         /// An engine whose clock is far off counts as an engine that takes runs.
         ClockOffTakesRuns,
-        /// An attempt gets a signal again that it has had.
-        SignalTwice,
+        /// A signal that came before its wait does not end it.
+        SignalForgotten,
+        /// A signal to one agent ends the waits of all.
+        SignalToAll,
         /// The state of a run ignores some events of its history.
         EventIgnored,
         /// The state of a run applies some events of its history twice.
@@ -195,7 +197,8 @@ pub mod chosen {
             Self::RepeatsWritten,
             Self::FreshKept,
             Self::ClockOffTakesRuns,
-            Self::SignalTwice,
+            Self::SignalForgotten,
+            Self::SignalToAll,
             Self::EventIgnored,
             Self::EventTwice,
             Self::EventOutOfOrder,

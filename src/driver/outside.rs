@@ -13,6 +13,7 @@ use crate::run::{
     AgentSeq, Answer, AttemptKey, CallError, HttpError, HttpRequest, Millis, Perform, Received,
     Signal, Timestamp,
 };
+use replibook_core::mutant;
 
 /// How long to wait before it is looked again whether the lease lets a request go out.
 const GUARD_WAIT: Duration = Duration::from_millis(500);
@@ -78,7 +79,8 @@ impl Waits {
     /// Ends the waits for this signal.
     pub(super) fn signal(&mut self, signal: &Signal, to: Option<AgentSeq>) {
         let is_for = |agent: &AgentSeq, waiting: &Waiting| {
-            waiting.name == signal.name && to.is_none_or(|to| to == *agent)
+            waiting.name == signal.name
+                && (to.is_none_or(|to| to == *agent) || mutant!(SignalToAll))
         };
         let ended: Vec<_> = self.0.extract_if(|agent, waiting| is_for(agent, waiting)).collect();
         for (_, waiting) in ended {

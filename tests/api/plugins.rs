@@ -151,7 +151,9 @@ async fn a_step_without_grants_is_warned_of_and_applied() {
     let server = Server::start().await;
     let action = PLUGINS.builtins().iter().find(|one| one.info.name == "action").unwrap();
     assert_eq!(action.info.calls, ["agent.run-action"]);
-    let others = PLUGINS.builtins().iter().filter(|one| one.info.name != "action");
+    // In larger steps the compiler leaves what they never call.
+    let larger = ["action", "http", "metric", "wait-signal"];
+    let others = PLUGINS.builtins().iter().filter(|one| !larger.contains(&one.info.name.as_str()));
     assert!(others.into_iter().all(|one| one.info.calls.is_empty()), "they have nobody act");
     let source = format!("store:action@{}", action.info.version);
     let document = |version: &str, grants: &str| {

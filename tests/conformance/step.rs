@@ -228,7 +228,7 @@ async fn every_language_writes_the_same_lines() {
             Call::RunAction { .. } => restarted(Value::Null),
             Call::Sleep { .. } => Answer::Sleep,
             Call::WaitStatus { .. } => found("HEALTHY"),
-            Call::HttpSend { .. } | Call::WaitSignal { .. } => panic!("found {call:?}"),
+            Call::HttpSend { .. } | Call::WaitSignal { .. } => panic!("{language} made {call:?}"),
         })
         .await;
         let expected = ["node-1 is HEALTHY; restarting it", "node-1 is HEALTHY after 4000 ms"];

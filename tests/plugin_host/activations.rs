@@ -57,9 +57,9 @@ async fn calls_that_differ_from_the_journal_are_not_deterministic() {
             Call::Info => Answer::Info(Err(CallError::TimedOut(String::new()))),
             Call::RunAction { .. }
             | Call::WaitStatus { .. }
-            | Call::Sleep { .. }
             | Call::HttpSend { .. }
-            | Call::WaitSignal { .. } => Answer::Sleep,
+            | Call::WaitSignal { .. }
+            | Call::Sleep { .. } => Answer::Sleep,
         };
         start.journal.answers.push(answered(0, &known, answer));
         let (reason, message) = failure(start).await;

@@ -27,7 +27,7 @@ async fn the_step_restarts_a_healthy_node_and_waits() {
             Answer::Sleep
         }
         Call::WaitStatus { .. } => Answer::WaitStatus(Ok("HEALTHY".to_owned())),
-        Call::HttpSend { .. } | Call::WaitSignal { .. } => panic!("found {call:?}"),
+        Call::HttpSend { .. } | Call::WaitSignal { .. } => panic!("it made {call:?}"),
     })
     .await;
     assert_eq!(calls.len(), 4);

@@ -42,7 +42,7 @@ impl State {
         let all = self.progress().signals.iter().chain(&agent.record().signals);
         let new = all.filter(|signal| {
             let had = journal.received().any(|number| number == signal.number);
-            signal.name == name && (!had || mutant!(SignalTwice))
+            signal.name == name && !had
         });
         new.min_by_key(|signal| signal.number)
     }
@@ -52,6 +52,9 @@ impl Turn<'_> {
     /// The signal that ends the wait of a call at once, if it waits for one.
     pub(super) fn came_before(&self, seq: AgentSeq, journal: &Journal) -> Option<Signal> {
         let name = journal.pending.as_ref().and_then(Pending::signal)?;
+        if mutant!(SignalForgotten) {
+            return None;
+        }
         self.signal_for(seq, &name).cloned()
     }
 

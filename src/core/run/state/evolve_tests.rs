@@ -14,9 +14,9 @@ use crate::playbook::{
     OnError, OnExceeded, OnRemoved, Playbook, Retry, Stage, Step, StrategyUse, Template,
 };
 use crate::run::{
-    About, AgentId, AgentRecord, AgentSeq, AgentState, Answer, Asked, AttemptKey, CallName,
-    Failure, FailureReason, Journal, LateEnd, Outstanding, Pending, Progress, Run, RunId,
-    RunStatus, SentAction, Snapshot, Timestamp,
+    About, AgentId, AgentRecord, AgentSeq, AgentState, Answer, Answered, Asked, AttemptKey,
+    CallName, Failure, FailureReason, Journal, LateEnd, Outstanding, Pending, Progress, Run, RunId,
+    RunStatus, SentAction, Signal, Snapshot, Timestamp,
 };
 
 const AGENT: AgentSeq = AgentSeq(0);
@@ -452,4 +452,32 @@ fn what_is_refused_says_where_that_was() {
     let illegal = IllegalInput::new("this", "that", "it").with(|| "first".to_owned());
     let twice = illegal.with(|| "second".to_owned()).to_string();
     assert_eq!(twice, "failed to apply this: found that, which does not go with it (first)");
+}
+
+#[test]
+fn an_attempt_gets_a_signal_once_and_only_one_that_came() {
+    let signal = |number| Signal {
+        number,
+        name: "go".to_owned(),
+        payload: json!(number).into(),
+        at: Timestamp::from_millis(0),
+    };
+    let waits = || OfCall::Called { pending: call(CallName::WaitSignal), action: None };
+    let gets = |number| {
+        let answer = Answer::WaitSignal(Ok(signal(number).received()));
+        let at = Timestamp::from_millis(0);
+        let (name, arguments_hash) = (CallName::WaitSignal, String::new());
+        OfCall::Answered(Box::new(Answered { name, arguments_hash, at, answer, bytes: None }))
+    };
+    let mut folded = Folded::trying();
+    folded.takes((AGENT, waits()));
+    folded.refuses((AGENT, gets(1)), "found number 1");
+    let mut folded = Folded::trying();
+    folded.takes(OfRun::Signalled(signal(1)));
+    folded.refuses(OfRun::Signalled(signal(3)), "which does not go with number 2");
+    folded.takes((AGENT, OfAgent::Signalled(signal(2))));
+    folded.takes((AGENT, waits()));
+    folded.takes((AGENT, gets(1)));
+    folded.takes((AGENT, waits()));
+    folded.refuses((AGENT, gets(1)), "an attempt that had it before");
 }
