@@ -281,7 +281,8 @@ mod tests {
         let timeout = explain_field("playbook.spec.stages.steps.timeout", false).unwrap();
         assert_eq!(timeout.rules, [DURATION_EXPECTED]);
         let grants = explain_field("playbook.spec.plugins.grants", false).unwrap();
-        assert_eq!(grants.fields[1].type_name, "a list, of each: a text");
+        assert_eq!(grants.fields[0].type_name, "a list, of each: a text");
+        assert_eq!(grants.fields[1].type_name, "a list, of each: a text or a mapping");
         assert!(explain_field("playbook.spec", false).unwrap().fields[5].fields.is_empty());
     }
 
