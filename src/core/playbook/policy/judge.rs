@@ -67,7 +67,7 @@ impl Policy {
     ///
     /// # Errors
     /// [`Refusal`] if no rule matches the plugin, or if the first that does is not met.
-    pub fn admit(&self, facts: &Facts) -> Result<(), Refusal> {
+    pub fn admit(&self, facts: &Facts) -> Result<(), Box<Refusal>> {
         self.rule_of(facts).map(drop)
     }
 
@@ -83,7 +83,7 @@ impl Policy {
         grants: &Grants,
     ) -> Result<Allowed, Vec<Refusal>> {
         // A plugin that came with the program is a part of it, and needs no rule.
-        let Some((index, rule)) = self.rule_of(facts).map_err(|refusal| vec![refusal])? else {
+        let Some((index, rule)) = self.rule_of(facts).map_err(|refusal| vec![*refusal])? else {
             return Ok(Allowed { grants: grants.clone(), networks: Vec::new() });
         };
         let refusals = self.refused_by(index, rule, playbook, grants);
@@ -139,18 +139,18 @@ impl Policy {
 
     /// The rule that counts for a plugin, and is met. `None` for a plugin that came with the program and
     /// has no rule.
-    fn rule_of(&self, facts: &Facts) -> Result<Option<(usize, &Rule)>, Refusal> {
+    fn rule_of(&self, facts: &Facts) -> Result<Option<(usize, &Rule)>, Box<Refusal>> {
         let fits = |(_, rule): &(usize, &Rule)| rule.matches.fits(&facts.source, &facts.digest);
         let found = self.plugins.iter().enumerate().find(fits);
         let Some((index, rule)) = found else {
             return match is_builtin(&facts.source) {
                 true => Ok(None),
-                false => Err(self.no_rule(facts)),
+                false => Err(Box::new(self.no_rule(facts))),
             };
         };
         let refused = |found, expected| {
             let message = format!("{} is not met", self.named(index, rule));
-            Refusal { message, found, expected, ask: None }
+            Box::new(Refusal { message, found, expected, ask: None })
         };
         if !rule.signed_by.is_empty()
             && !rule.signed_by.iter().any(|name| facts.signers.contains(name))
