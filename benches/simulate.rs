@@ -75,10 +75,16 @@ mod run_model;
 mod sharing_model;
 #[path = "../tests/simulation/shrink.rs"]
 mod shrink;
+#[path = "../tests/simulation/signal_model.rs"]
+mod signal_model;
 #[path = "../tests/simulation/store.rs"]
 mod store;
 #[path = "../tests/simulation/strategy_model.rs"]
 mod strategy_model;
+#[path = "../tests/simulation/web.rs"]
+mod web;
+#[path = "../tests/simulation/web_model.rs"]
+mod web_model;
 
 use std::time::Instant;
 

@@ -119,7 +119,14 @@ fn journal(run: RunId, agent: u32, attempt: u32, ends: bool, at: Timestamp) -> J
         answer: Answer::RunAction(Ok(json!({ "moved": 3 }).into())),
         bytes: None,
     };
-    let pending = Pending { name: name_of_call, arguments_hash, at, accepted: false, bytes: None };
+    let pending = Pending {
+        name: name_of_call,
+        arguments_hash,
+        at,
+        accepted: false,
+        bytes: None,
+        asks_for: None,
+    };
     Journal {
         answers: if ends { vec![answered] } else { Vec::new() },
         pending: (!ends).then_some(pending),

@@ -27,7 +27,7 @@ const HOMES: [(&str, &[&str]); 9] = [
 
 /// Files that may sleep, and why. All other files wait for a condition, or ask the clock that they were
 /// given.
-const SLEEPERS: [(&str, &str); 21] = [
+const SLEEPERS: [(&str, &str); 20] = [
     ("src/agent/server/command.rs", "its test looks for a process until a deadline"),
     ("src/api/serve.rs", "requests get a deadline when the process stops"),
     ("src/cli/client.rs", "a client waits before it tries again"),
@@ -35,7 +35,6 @@ const SLEEPERS: [(&str, &str); 21] = [
     ("src/cli/imports.rs", "a client asks again and again how far an import is"),
     ("src/cli/run/abandon.rs", "a client asks again and again until a deadline"),
     ("src/cli/run/list.rs", "a client that watches asks again and again"),
-    ("src/cli/run/signal.rs", "a client asks again and again until a deadline"),
     ("src/cli/run/steer.rs", "a client asks again and again until a deadline"),
     ("src/base/clock.rs", "it is the clock"),
     ("src/host/engine.rs", "its thread makes the epochs of the plugins' engine"),

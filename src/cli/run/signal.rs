@@ -1,10 +1,9 @@
 //! `run signal`: sends a signal to the steps of a run that wait for it.
 
-use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::find::find_run;
-use super::steer::{ASK_EVERY, MAX_WAIT, tell};
+use super::steer::{MAX_WAIT, tell, until_outcome};
 use crate::api::wire::SendSignal;
 use crate::cli::client::Client;
 use crate::cli::error::CliError;
@@ -51,14 +50,8 @@ pub(crate) async fn signal(
         actor: who(),
         reason: args.reason.clone(),
     };
-    let give_up = Instant::now() + MAX_WAIT;
-    loop {
-        let view = client.signal(run, &request).await?;
-        if view.outcome.is_some() || Instant::now() >= give_up {
-            return tell(view, console);
-        }
-        sleep(ASK_EVERY).await;
-    }
+    let view = until_outcome(MAX_WAIT, async || client.signal(run, &request).await).await?;
+    tell(view, console)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::find::find_run;
 use super::watch::Follow;
 use crate::api::wire::{CommandView, SubmitCommand};
 use crate::cli::client::Client;
-use crate::cli::error::CliError;
+use crate::cli::error::{CliError, ClientError};
 use crate::cli::exit::Exit;
 use crate::cli::output::{Console, Row};
 use crate::cli::table::Narrower;
@@ -271,9 +271,17 @@ pub(crate) async fn submit(
     let id = Some(CommandId(Uuid::new_v4()));
     let Asked { verb, agent, again, reason } = asked;
     let command = SubmitCommand { id, command: verb, agent, again, actor: who(), reason };
+    until_outcome(max_wait, async || client.submit(run, &command).await).await
+}
+
+/// Asks for a command until it has its outcome, for at most `max_wait`.
+pub(super) async fn until_outcome(
+    max_wait: Duration,
+    ask: impl AsyncFn() -> Result<CommandView, ClientError>,
+) -> Result<CommandView, CliError> {
     let give_up = Instant::now() + max_wait;
     loop {
-        let view = client.submit(run, &command).await?;
+        let view = ask().await?;
         if view.outcome.is_some() || Instant::now() >= give_up {
             return Ok(view);
         }

@@ -81,10 +81,13 @@ fn fits(pattern: &str, text: &str) -> bool {
     }
 }
 
-/// The origin in the form in which grants have it. A `blob:` URL has the origin of what it wraps, and is no request to it.
+/// The origin in the form in which grants have it. Other schemes than these may contain a URL, and so its origin.
 fn origin_of(url: &Url) -> Option<String> {
-    let is_http = ["http", "https"].contains(&url.scheme());
-    is_http.then(|| names::parse_origin(&url.origin().ascii_serialization())).flatten()
+    let origin = url.origin();
+    if !matches!(url.scheme(), "http" | "https") {
+        return None;
+    }
+    origin.is_tuple().then(|| names::parse_origin(&origin.ascii_serialization())).flatten()
 }
 
 /// An origin that HTTP requests may go to, and perhaps with which methods and to which paths.
