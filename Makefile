@@ -88,7 +88,7 @@ demo-ha: rust-plugins test-server ## show three engines on one MongoDB: one is k
 	tests/support/with-mongodb.sh $(TEST_SERVER) $(OUT)/debug/replibook demo --scene ha --agents $(AGENTS)
 
 .PHONY: test
-test: example-plugins test-server test-registry ## build everything and run all tests
+test: example-plugins test-server test-registry minisign ## build everything and run all tests
 	$(CARGO) test --locked --manifest-path $(WASM_BUILTIN)/Cargo.toml -p replibook-plugin-sdk --target-dir $(WASM_BUILTIN)/target
 	$(CARGO) test --locked --workspace --exclude replibook-simulation
 	$(MAKE) --no-print-directory mutants
@@ -213,6 +213,24 @@ test-registry: ## install the registry that tests use, where it is missing
 	fi; \
 	root=""; [ "$$(id -u)" = 0 ] || root=sudo; \
 	$$root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing >&2
+
+# Signs plugins in tests. It is put into the user's cache folder, with the library that it needs, so that nobody has to be
+# root. Its licence (ISC) is that of the library.
+MINISIGN := $(TOOLS)/minisign
+
+.PHONY: minisign
+minisign: $(if $(call program,minisign),,$(MINISIGN)) ## get minisign from Debian, once for this machine, where it is missing
+
+$(MINISIGN):
+	@command -v apt-get dpkg >/dev/null || { echo "found neither minisign nor apt-get to get it with; expected minisign 0.11 or later in PATH" >&2; exit 1; }
+	@rm -rf $(TOOLS)/minisign-debian && mkdir -p $(TOOLS)/minisign-debian
+	@cd $(TOOLS)/minisign-debian && apt-get download --quiet minisign libsodium23 \
+		&& for package in *.deb; do dpkg -x "$$package" .; done \
+		|| { echo "failed to get minisign from Debian (apt-get download minisign libsodium23)" >&2; exit 1; }
+	@libraries="$$(dirname "$$(find $(TOOLS)/minisign-debian -name 'libsodium.so.*' | head -n 1)")"; \
+		printf '#!/bin/sh\nLD_LIBRARY_PATH=%s exec %s "$$@"\n' "$$libraries" \
+		$(TOOLS)/minisign-debian/usr/bin/minisign > $@
+	@chmod +x $@
 
 .PHONY: wasm-targets
 wasm-targets: ## add the compiler's WebAssembly targets where they are missing

@@ -25,6 +25,9 @@
 //! [`api`] is the way in from outside, and [`cli`] has the two programs: `replibook`, which serves all of this,
 //! and `replictl`, which knows only the API. [`why`] tells people why a run is as it is. [`web`] is what all
 //! HTTP servers here share, and [`descriptors`] counts the files and connections that a process may have.
+//!
+//! Which plugins a server takes, and what they may ever be granted, is said by a [`policy`]: a file of the server, which it
+//! reads again when it changes ([`watched_file`]).
 
 pub mod agent;
 pub mod api;
@@ -33,8 +36,10 @@ pub mod credentials;
 pub mod descriptors;
 pub mod driver;
 pub mod outbound;
+pub mod policy;
 pub mod registry;
 pub mod replay;
+pub mod watched_file;
 pub mod web;
 pub mod why;
 

@@ -11,6 +11,8 @@ mod documents;
 mod exports;
 #[path = "cli/looking.rs"]
 mod looking;
+#[path = "cli/policy.rs"]
+mod policy;
 #[path = "cli/runs.rs"]
 mod runs;
 #[path = "cli/shown.rs"]

@@ -24,6 +24,8 @@ mod engine;
 mod examples;
 #[path = "support/exports.rs"]
 mod exports;
+#[path = "support/minisign.rs"]
+mod minisign;
 #[allow(dead_code, reason = "each test binary uses a part of it")]
 #[path = "support/plugins.rs"]
 mod plugins;

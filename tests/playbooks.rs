@@ -14,6 +14,7 @@ use std::path::PathBuf;
 
 use expect_test::expect_file;
 use proptest::prelude::*;
+use replibook_core::playbook::policy::parse_policy;
 use replibook_core::playbook::{
     Kind, Playbook, PlaybookDocument, PluginInfo, PluginKind, Problems, check_params, json_schema,
     kind_of, parse_cluster, parse_playbook, resolve, warnings,
@@ -88,6 +89,7 @@ fn answer(text: &[u8]) -> Result<String, Problems> {
     let value = match kind_of(text)? {
         Kind::Playbook => serde_json::to_value(resolved(text)?),
         Kind::Cluster => serde_json::to_value(parse_cluster(text)?),
+        Kind::Policy => serde_json::to_value(parse_policy(text)?),
     };
     Ok(format!("{:#}\n", value.expect("a model is JSON")))
 }
@@ -342,5 +344,6 @@ proptest! {
     fn no_text_makes_the_reader_panic(text in "([-a-z:{}\\[\\],&*!|>'\"#%@` \n0-9<?]|apiVersion|stages){0,60}") {
         let _ = parse_playbook(text.as_bytes());
         let _ = parse_cluster(text.as_bytes());
+        let _ = parse_policy(text.as_bytes());
     }
 }

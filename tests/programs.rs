@@ -34,6 +34,8 @@ mod exports;
 #[allow(dead_code, reason = "shared with the tests of the host, which use the rest")]
 #[path = "plugin_host/fixtures.rs"]
 mod fixtures;
+#[path = "support/minisign.rs"]
+mod minisign;
 #[path = "support/mongodb.rs"]
 mod mongodb;
 #[path = "support/noise.rs"]

@@ -13,6 +13,7 @@ use super::bodies::{InJson, off_loop};
 use super::error::{ApiError, Code};
 use super::params::{InQuery, listing};
 use super::playbooks::view;
+use super::policy;
 use super::state::ApiState;
 use super::wire::{ApplyPlaybook, PlaybookView};
 use crate::playbook::{
@@ -143,8 +144,10 @@ pub(super) async fn read(
         document.map(|document| (text, document)).map_err(ApiError::invalid_document)
     })
     .await??;
-    let Found { plugins, mut provenance, problems } =
-        find_plugins(state, &document, &uploads).await?;
+    let Found { plugins, mut problems } = find_plugins(state, &document, &uploads).await?;
+    problems.extend(policy::problems_of(state, &document, &plugins).await?);
+    let mut provenance = provenance_of(&document, &plugins);
+    let plugins = plugins.into_iter().map(|(name, plugin)| (name, plugin.info)).collect();
     let builtins: Vec<_> = state.plugins.builtins().iter().map(|one| one.info.clone()).collect();
     let (document, resolved, warned) = off_loop(move || {
         let resolved = resolve(&document, &plugins, &builtins);
@@ -175,9 +178,7 @@ fn content_digest(document: &PlaybookDocument, playbook: &Playbook) -> Digest {
 /// The plugins of a document that were found, and what is wrong with the others.
 #[derive(Default)]
 struct Found {
-    plugins: BTreeMap<String, PluginInfo>,
-    /// Where each came from.
-    provenance: BTreeMap<String, Provenance>,
+    plugins: BTreeMap<String, Plugin>,
     problems: Vec<Problem>,
 }
 
@@ -194,10 +195,8 @@ async fn find_plugins(
     }
     for source in sources {
         match find_plugin(state, &source, uploads).await? {
-            Ok(Plugin { info, provenance, .. }) => {
-                let came = came_from(&source.source, provenance);
-                found.provenance.extend(came.map(|came| (source.name.clone(), came)));
-                found.plugins.insert(source.name, info);
+            Ok(plugin) => {
+                found.plugins.insert(source.name, plugin);
             }
             Err((code, message)) => {
                 let pointer = format!("{}/source", pointer(&source.name));
@@ -273,15 +272,16 @@ async fn imported(
     }))
 }
 
-/// Where a plugin came from that a playbook names by this source. One that was in the store came from where it came
-/// from first.
-fn came_from(source: &Source, known: Vec<Provenance>) -> Option<Provenance> {
-    let written = source.to_string();
-    let mut known = known.into_iter();
-    match source {
-        Source::File(_) | Source::Oci(_) => known.find(|came| came.source == written),
-        Source::Store { .. } => known.next(),
-    }
+/// Where each plugin of a document came from, as far as that is known, by the name that it has there.
+fn provenance_of(
+    document: &PlaybookDocument,
+    plugins: &BTreeMap<String, Plugin>,
+) -> BTreeMap<String, Provenance> {
+    let each = document.plugins().into_iter().filter_map(|declared| {
+        let came = plugins.get(&declared.name)?.came_from(&declared.source)?.clone();
+        Some((declared.name, came))
+    });
+    each.collect()
 }
 
 /// All plugins that declare this name and version.

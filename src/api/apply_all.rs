@@ -16,6 +16,7 @@ use super::wire::{
     DocumentProblems, PlaybookView,
 };
 use super::{apply, clusters, playbooks};
+use crate::playbook::policy::not_applied;
 use crate::playbook::{Kind, Problem, kind_of};
 use crate::run::Digest;
 use crate::store::{Object, Put, StoreError};
@@ -97,6 +98,7 @@ async fn read(
             let read = clusters::read(state, document).await;
             read.map(|cluster| (Object::Cluster(cluster), Vec::new()))
         }
+        Kind::Policy => Err(ApiError::invalid_document(not_applied(document.as_bytes()))),
     }
 }
 

@@ -19,8 +19,7 @@ pub async fn install_builtins(
         if is_kept(store, builtin).await {
             continue;
         }
-        let plugin =
-            Plugin { info: builtin.info.clone(), added_at: clock.now(), provenance: Vec::new() };
+        let plugin = Plugin::new(builtin.info.clone(), clock.now());
         store.put_plugin(&plugin, builtin.bytes.clone()).await?;
     }
     Ok(())

@@ -22,6 +22,7 @@ pub enum Code {
     BadBody,
     DigestMismatch,
     HostRefused,
+    PluginRefused,
     RouteNotFound,
     PlaybookNotFound,
     ClusterNotFound,
@@ -50,6 +51,7 @@ pub enum Code {
     InvalidDocument,
     InvalidParams,
     InvalidPlugin,
+    BadSignature,
     Internal,
     StoreDamaged,
     StoreUnavailable,
@@ -62,12 +64,13 @@ pub enum Code {
 
 impl Code {
     /// Every code, once.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 43] = [
         Self::BadParameter,
         Self::BadHeader,
         Self::BadBody,
         Self::DigestMismatch,
         Self::HostRefused,
+        Self::PluginRefused,
         Self::RouteNotFound,
         Self::PlaybookNotFound,
         Self::ClusterNotFound,
@@ -96,6 +99,7 @@ impl Code {
         Self::InvalidDocument,
         Self::InvalidParams,
         Self::InvalidPlugin,
+        Self::BadSignature,
         Self::Internal,
         Self::StoreDamaged,
         Self::StoreUnavailable,
@@ -119,6 +123,11 @@ impl Code {
             Self::BadBody => ("bad-body", 400, "the body is not the JSON that is expected"),
             Self::DigestMismatch => ("digest-mismatch", 400, "the bytes have another digest"),
             Self::HostRefused => ("host-refused", 403, "the server is not known by this name"),
+            Self::PluginRefused => (
+                "plugin-refused",
+                403,
+                "the policy of the server refuses a plugin, or a grant of it",
+            ),
             Self::RouteNotFound => ("route-not-found", 404, "there is nothing at this path"),
             Self::PlaybookNotFound => ("playbook-not-found", 404, "there is no such playbook"),
             Self::ClusterNotFound => ("cluster-not-found", 404, "there is no such cluster"),
@@ -169,6 +178,9 @@ impl Code {
                 ("invalid-params", 422, "the parameters do not fit the playbook")
             }
             Self::InvalidPlugin => ("invalid-plugin", 422, "the bytes are no usable plugin"),
+            Self::BadSignature => {
+                ("bad-signature", 422, "a signature is none of these bytes, or can't be read")
+            }
             Self::Internal => ("internal", 500, "the server failed; its log says more"),
             Self::StoreDamaged => (
                 "store-damaged",

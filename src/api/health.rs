@@ -12,7 +12,8 @@ use super::limits::READY_TIMEOUT;
 use super::shares::Class;
 use super::state::ApiState;
 use crate::agent::Short;
-use crate::run::RunId;
+use crate::policy::{Outside, Standing};
+use crate::run::{Digest, RunId};
 use crate::store::{MAX_PAGE, Skew};
 
 /// The state of the server.
@@ -35,6 +36,43 @@ pub(super) struct Health {
     /// the store's, so they don't suffer from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) clock: Option<ClockOff>,
+    /// Which policy counts; only from `/readyz`, and missing if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) policy: Option<PolicyNow>,
+}
+
+/// The policy that counts.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub(super) struct PolicyNow {
+    /// Name of the policy.
+    pub(super) name: String,
+    /// Digest of the content of its file.
+    pub(super) content: Digest,
+    /// Why the present content of the file does not count, as text for people; missing if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) problem: Option<String>,
+    /// Unfinished runs that the policy would not let start any more; missing if there are none. They go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) outside: Option<OutsidePolicy>,
+}
+
+/// Unfinished runs that the policy would not let start any more.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub(super) struct OutsidePolicy {
+    /// Their number.
+    pub(super) runs: u32,
+    /// The newest of them, at most ten.
+    pub(super) first: Vec<RunId>,
+    /// Why the first of them would be refused, as text for people.
+    pub(super) why: String,
+}
+
+impl PolicyNow {
+    fn of(standing: Standing) -> Self {
+        let Standing { policy, content, problem, outside: Outside { runs, first, why } } = standing;
+        let outside = why.map(|why| OutsidePolicy { runs, first, why });
+        Self { name: policy.name.clone(), content, problem, outside }
+    }
 }
 
 /// How far the machine's clock is off.
@@ -111,7 +149,9 @@ async fn readyz(State(state): State<ApiState>) -> Result<Json<Health>, ApiError>
                 .now()
                 .map(|Short { message, since }| TooLittle { message, seconds: since.as_secs() });
             let clock = ClockOff::of(state.skew());
-            Ok(Json(Health { troubled: troubled(&state).await?, short, clock, ..ready }))
+            let policy = state.policy.standing().map(PolicyNow::of);
+            let troubled = troubled(&state).await?;
+            Ok(Json(Health { troubled, short, clock, policy, ..ready }))
         }
         Ok(Err(error)) => Err(not_ready(error.to_string()).caused_by(error)),
         Err(_) => {
@@ -138,5 +178,6 @@ fn health(status: &str, store: Option<&str>) -> Health {
         troubled: None,
         short: None,
         clock: None,
+        policy: None,
     }
 }

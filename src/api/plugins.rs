@@ -13,6 +13,8 @@ use super::error::{ApiError, Code};
 use super::limits::{MAX_ACTOR, MAX_PLUGIN_BODY, MAX_REASON, PLUGIN_BYTES, UPLOAD_TIMEOUT};
 use super::pages::{Key, List, Paged, page};
 use super::params::{InPath, InQuery};
+use super::policy;
+use super::signatures::{self, SIGNATURES};
 use super::state::ApiState;
 use super::weigh::{Reads, Weighed, client_of};
 use super::wire::{Listing, PluginView};
@@ -37,8 +39,10 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
                 "Where they come from, for those who look later: `file:PATH`.",
             )
             .query::<String>("actor", "Who uploads them.")
+            .header::<String>(SIGNATURES, signatures::HEADER_MEANS)
             .takes_bytes(WASM)
             .fails(&[Code::DigestMismatch, Code::InvalidPlugin, Code::PluginsUnavailable])
+            .fails(&[Code::BadSignature, Code::PluginRefused])
             .within(UPLOAD_TIMEOUT)
             .answers::<PluginView>(201, "It is new.")
             .answers::<PluginView>(200, "The server already had this plugin."),
@@ -65,6 +69,7 @@ async fn put(
     mut query: InQuery,
     request: Request,
 ) -> Result<Response, ApiError> {
+    let signatures = signatures::of_header(request.headers())?;
     let expected: Option<Digest> =
         query.take("digest", "\"sha256:\" and 64 lowercase hex digits")?;
     let said = said(&mut query)?;
@@ -78,20 +83,33 @@ async fn put(
         let detail = format!("the bytes have digest {digest}, expected {expected}");
         return Err(ApiError::new(Code::DigestMismatch, detail));
     }
+    let signatures = signatures::check(&state, bytes.clone(), signatures).await?;
     // Compiling takes long, and the plugin of a digest never changes.
     match state.store.plugin(&digest).await {
-        Ok(Some(known)) => return learn(&state, known, said, bytes).await,
+        Ok(Some(known)) => {
+            let known = signatures::keep(&state, known, &signatures).await?;
+            return learn(&state, known, said, bytes).await;
+        }
         // Putting a plugin repairs one that can't be read.
         Ok(None) | Err(StoreError::Damaged(_)) => {}
         Err(error) => return Err(error.into()),
     }
+    // Nothing of the plugin runs before this, and it runs when it is asked to describe itself.
+    policy::admit_upload(&state, &digest, &signatures)?;
     let info = import(&state, client, &digest, bytes.clone()).await?;
-    let plugin = Plugin { info, added_at: state.clock.now(), provenance: provenance(&state, said) };
+    let plugin = Plugin {
+        provenance: provenance(&state, said),
+        signatures: signatures.clone(),
+        ..Plugin::new(info, state.clock.now())
+    };
     let put = state.store.put_plugin(&plugin, bytes).await?;
     Ok(match put {
-        Put::Created => answer(StatusCode::CREATED, "created", plugin),
-        Put::Updated => answer(StatusCode::OK, "updated", plugin),
-        Put::Unchanged => answer(StatusCode::OK, "unchanged", plugin),
+        Put::Created => answer(&state, StatusCode::CREATED, "created", plugin),
+        Put::Updated => answer(&state, StatusCode::OK, "updated", plugin),
+        Put::Unchanged => {
+            let plugin = signatures::keep(&state, plugin, &signatures).await?;
+            answer(&state, StatusCode::OK, "unchanged", plugin)
+        }
     })
 }
 
@@ -134,7 +152,7 @@ async fn learn(
     if learnt.learn(&provenance(state, said)) {
         state.store.put_plugin(&learnt, bytes).await?;
     }
-    Ok(answer(StatusCode::OK, "unchanged", learnt))
+    Ok(answer(state, StatusCode::OK, "unchanged", learnt))
 }
 
 /// Has a plugin checked when it is its client's turn. Bytes that were refused a while ago are refused at once.
@@ -158,9 +176,14 @@ async fn import(
     Ok(imported?)
 }
 
-fn answer(status: StatusCode, change: &str, plugin: Plugin) -> Response {
+pub(super) fn answer(
+    state: &ApiState,
+    status: StatusCode,
+    change: &str,
+    plugin: Plugin,
+) -> Response {
     let location = format!("{ALL}/{}", plugin.info.digest);
-    let body = PluginView { change: Some(change.to_owned()), ..view(plugin) };
+    let body = PluginView { change: Some(change.to_owned()), ..view(state, plugin) };
     (status, [(header::LOCATION, location)], Json(body)).into_response()
 }
 
@@ -178,7 +201,7 @@ async fn list(
             Ok(store.read_plugins(&Page { after, limit }).await?)
         },
         key: |one: &Plugin| one.info.digest.to_string(),
-        view: |one| (view(one), 0),
+        view: |one| (view(&state, one), 0),
         heaviest: PLUGIN_BYTES,
     };
     page(&reads.0, after.map(Key), limit, list).await
@@ -191,7 +214,7 @@ async fn get(
 ) -> Result<Json<PluginView>, ApiError> {
     query.finish()?;
     match state.store.plugin(&digest).await? {
-        Some(plugin) => Ok(Json(view(plugin))),
+        Some(plugin) => Ok(Json(view(&state, plugin))),
         None => Err(not_found(&digest)),
     }
 }
@@ -226,11 +249,12 @@ async fn delete(
     }
 }
 
-fn not_found(digest: &Digest) -> ApiError {
+pub(super) fn not_found(digest: &Digest) -> ApiError {
     ApiError::new(Code::PluginNotFound, format!("there is no plugin {digest}"))
 }
 
-pub(super) fn view(plugin: Plugin) -> PluginView {
-    let Plugin { info, added_at, provenance } = plugin;
-    PluginView { info, added_at, provenance, change: None }
+pub(super) fn view(state: &ApiState, plugin: Plugin) -> PluginView {
+    let Plugin { info, added_at, provenance, signatures } = plugin;
+    let signatures = signatures::views(state, &signatures);
+    PluginView { info, added_at, provenance, signatures, change: None }
 }

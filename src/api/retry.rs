@@ -15,7 +15,7 @@ use super::params::{InPath, InQuery};
 use super::shapes::IdempotencyKey;
 use super::state::ApiState;
 use super::wire::{RetryRun, RunView};
-use super::{playbooks, runs, start};
+use super::{playbooks, policy, runs, start};
 use crate::playbook::{Playbook, check_params};
 use crate::run::{AgentState, Digest, RetryOf, Run, RunId, Snapshot, canonical, new_retry};
 use crate::store::{NewRun, StoredPlaybook};
@@ -76,6 +76,7 @@ async fn retry(
         None => reason,
     };
     let snapshot = mended.as_ref().unwrap_or(&finished.snapshot);
+    policy::admit_run(&state, &snapshot.playbook).await?;
     let (run, events) = new_retry(id, snapshot, retry, started_by, reason.as_deref(), now);
     let new = NewRun { run, events, idempotency_key: key, request: asked };
     match start::create(&state, new).await {

@@ -15,7 +15,7 @@ use super::state::ApiState;
 use super::{
     abandon, agents, apply_all, cluster_agents, clusters, commands, engines, events, explanation,
     find_run, gzip, health, imports, journals, logs, metrics, openapi, playbooks, plugins, retry,
-    runs, start, weigh,
+    runs, signatures, start, weigh,
 };
 
 /// Every endpoint of the API.
@@ -23,6 +23,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     [
         playbooks::endpoints(),
         plugins::endpoints(),
+        signatures::endpoints(),
         imports::endpoints(),
         clusters::endpoints(),
         cluster_agents::endpoints(),

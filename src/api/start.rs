@@ -19,7 +19,7 @@ use super::params::{self, InQuery};
 use super::shapes::IdempotencyKey;
 use super::state::ApiState;
 use super::wire::{RunView, StartRun};
-use super::{clusters, playbooks, runs};
+use super::{clusters, playbooks, policy, runs};
 use crate::playbook::check_params;
 use crate::run::{Digest, Run, RunId, RunStatus, Timestamp, canonical, new_run};
 use crate::store::{Created, NewRun, StoreError, StoredPlaybook};
@@ -32,7 +32,8 @@ pub(super) const KEY_MEANS: &str = "Names the request: repeating it returns the 
      the cluster since. With another request it is refused.";
 
 /// The errors that starting a run can have, whichever way it is started.
-pub(super) const FAILS: [Code; 6] = [
+pub(super) const FAILS: [Code; 7] = [
+    Code::PluginRefused,
     Code::PlaybookNotFound,
     Code::InvalidParams,
     Code::IdempotencyKeyReused,
@@ -79,6 +80,7 @@ async fn start(
         params.map(|params| (playbook, params)).map_err(ApiError::invalid_params)
     })
     .await??;
+    policy::admit_run(&state, &playbook).await?;
     let now = state.clock.now();
     let id = new_id(now);
     let (run, events) = new_run(id, &playbook, params, &cluster, started_by, now);

@@ -17,6 +17,7 @@ use crate::agent::{AgentClient, Shortage};
 use crate::clock::Clock;
 use crate::driver::{Activity, Followers, Signals};
 use crate::plugin::PluginHost;
+use crate::policy::CurrentPolicy;
 use crate::registry::Registries;
 use crate::store::{Skew, Store, StoreClock};
 use crate::web::{Closed, Memory, OwnNames};
@@ -51,6 +52,8 @@ pub struct ApiState {
     pub(super) names: OwnNames,
     /// Asks agents how they are, for people; `None` if nobody can be asked.
     pub(super) agents: Option<Arc<dyn AgentClient>>,
+    /// Which plugins are taken, and what they may be granted.
+    pub(super) policy: CurrentPolicy,
     /// Limits how many agents are asked at a time.
     pub(super) asking: Arc<Semaphore>,
 }
@@ -86,6 +89,7 @@ impl ApiState {
             stopping,
             names: OwnNames::default(),
             agents: None,
+            policy: CurrentPolicy::default(),
             asking: Arc::new(Semaphore::new(MAX_ASKED)),
         }
     }
@@ -106,6 +110,12 @@ impl ApiState {
     #[must_use]
     pub fn with_agents(self, agents: Arc<dyn AgentClient>) -> Self {
         Self { agents: Some(agents), ..self }
+    }
+
+    /// Takes only plugins that this policy lets in, and grants only what it gives.
+    #[must_use]
+    pub fn with_policy(self, policy: CurrentPolicy) -> Self {
+        Self { policy, ..self }
     }
 
     /// Reports what the client of the agents is short of.

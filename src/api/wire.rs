@@ -22,7 +22,9 @@ use crate::store::MAX_PUT;
 
 pub use super::wire_engines::{DrainEngine, EngineRef, EngineState, EngineView};
 pub use super::wire_found::{FoundRuns, PART_OF_LIST};
-pub use super::wire_plugins::{ImportProblem, ImportState, ImportView, PluginView, StartImport};
+pub use super::wire_plugins::{
+    ImportProblem, ImportState, ImportView, PluginView, SignatureView, StartImport,
+};
 pub use super::wire_signals::SendSignal;
 
 /// A page of a list.

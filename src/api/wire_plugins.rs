@@ -1,4 +1,4 @@
-//! The types of plugins and of their imports from registries.
+//! The types of plugins, of what is known of them, and of their imports from registries.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,9 @@ pub struct PluginView {
     /// Where it came from, as far as that is known: one entry for each source.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub provenance: Vec<Provenance>,
+    /// Its signatures.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signatures: Vec<SignatureView>,
     /// What the request did: `created`, `updated` or `unchanged`; null in a read.
     #[schemars(extend("enum" = ["created", "updated", "unchanged", null]))]
     pub change: Option<String>,
@@ -100,4 +103,16 @@ pub struct ImportProblem {
     pub message: String,
     /// Whether the same may succeed in a moment.
     pub retryable: bool,
+}
+
+/// A signature of a plugin in answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SignatureView {
+    /// Identifier of the key that made it, as the signature says itself.
+    pub key_id: String,
+    /// The name that the server's policy gives that key, if the signature was checked with it over the plugin's bytes;
+    /// null if it was not, or if there is no policy.
+    pub signer: Option<String>,
+    /// The comment that is signed too.
+    pub trusted_comment: String,
 }

@@ -11,6 +11,7 @@ use super::conflict::show_differences;
 use super::error::{CliError, ClientError};
 use super::exit::Exit;
 use super::files::MAX_DOCUMENTS;
+use super::grants::{self, Consent};
 use super::imports::{Outcome, Wanted, import_all, wanted};
 use super::output::{Console, Row};
 use super::prepare::{PluginFile, Prepared, What, Wrong, plugin_problem, prepare};
@@ -21,7 +22,9 @@ use super::validate::check_all;
 use super::who::who;
 use crate::api::wire::{
     AppliedDocument, AppliedDocuments, ApplyDocument, ApplyDocuments, DocumentProblems,
+    SignatureView,
 };
+use crate::playbook::policy::{Signature, not_applied, read_signatures};
 use crate::playbook::{PlaybookDocument, PluginPin, Problem, Problems};
 use crate::run::Digest;
 
@@ -35,6 +38,9 @@ pub struct Apply {
     /// Validate everything, but change nothing (plugins are uploaded and imported all the same)
     #[arg(long)]
     pub dry_run: bool,
+    /// Apply without asking, also if a playbook grants its plugins more than its last version does
+    #[arg(short = 'y', long)]
+    pub yes: bool,
 }
 
 /// Something that was applied: one row of the output.
@@ -50,7 +56,7 @@ pub struct Applied {
     pub source: Option<String>,
     /// The digest that a plugin is pinned to; `None` for others.
     pub digest: Option<Digest>,
-    /// What was done: `created`, `updated`, `unchanged`, `uploaded`, `imported`, `pinned` or `valid`.
+    /// What was done: `created`, `updated`, `unchanged`, `uploaded`, `imported`, `signed`, `pinned` or `valid`.
     pub change: String,
 }
 
@@ -105,8 +111,11 @@ pub(crate) async fn apply(
     args: &Apply,
     console: &Console,
 ) -> Result<Exit, CliError> {
-    let applied = apply_files(client, &args.files, args.dry_run, console).await?;
-    console.list(&applied)?;
+    let how = How { dry_run: args.dry_run, yes: args.yes };
+    match apply_files(client, &args.files, how, console).await? {
+        Some(applied) => console.list(&applied)?,
+        None => console.say("nothing was applied"),
+    }
     Ok(Exit::Ok)
 }
 
@@ -120,19 +129,30 @@ pub async fn apply_file(
     path: &Path,
     console: &Console,
 ) -> Result<Vec<Applied>, CliError> {
-    apply_files(client, &[path.to_owned()], false, console).await
+    let how = How { dry_run: false, yes: true };
+    Ok(apply_files(client, &[path.to_owned()], how, console).await?.unwrap_or_default())
+}
+
+/// How documents are applied.
+#[derive(Clone, Copy, Debug)]
+struct How {
+    /// Everything is checked, and nothing is changed.
+    dry_run: bool,
+    /// Nobody is asked.
+    yes: bool,
 }
 
 /// Applies the documents in one request: all or none of them are kept. Plugins are uploaded before that; if
-/// their documents are not kept, the plugins stay in the store and do no harm.
+/// their documents are not kept, the plugins stay in the store and do no harm. `None` if a person did not want it.
 async fn apply_files(
     client: &Client,
     files: &[PathBuf],
-    dry_run: bool,
+    how: How,
     console: &Console,
-) -> Result<Vec<Applied>, CliError> {
+) -> Result<Option<Vec<Applied>>, CliError> {
     let mut wrong = Wrong::new(console.look());
-    let prepared = prepare(files, &mut wrong);
+    let mut prepared = prepare(files, &mut wrong);
+    refuse_policies(&mut prepared, &mut wrong);
     if prepared.len() > MAX_DOCUMENTS {
         let found = prepared.len();
         let most = format!("found {found} documents, expected at most {MAX_DOCUMENTS} at once");
@@ -140,7 +160,7 @@ async fn apply_files(
     }
     if !wrong.is_empty() || prepared.iter().any(Prepared::has_problems) {
         check_all(&prepared, &mut wrong).await?;
-        return wrong.none_or_error().map(|()| Vec::new());
+        return wrong.none_or_error().map(|()| None);
     }
     let imported = import_all(client, wanted(&prepared), console).await?;
     let mut sent = Vec::with_capacity(prepared.len());
@@ -153,10 +173,12 @@ async fn apply_files(
     let refused = sent.iter().any(|one| !one.refused.is_empty());
     let request =
         ApplyDocuments { documents: sent.iter().map(|one| one.request.clone()).collect() };
-    match client.apply_all(&request, dry_run || refused).await {
-        Ok(answer) if !refused => {
+    let asked = Asked { request: &request, how: How { dry_run: how.dry_run || refused, ..how } };
+    match send(client, &prepared, asked, console).await? {
+        Ok(None) => return Ok(None),
+        Ok(Some(answer)) if !refused => {
             say_warnings(&prepared, &answer, console);
-            return rows(client, &sent, answer);
+            return rows(client, &sent, answer).map(Some);
         }
         Ok(_) => tell_problems(&prepared, &sent, Vec::new(), &mut wrong),
         Err(ClientError::Refused(refusal)) if !refusal.documents.is_empty() => {
@@ -173,7 +195,54 @@ async fn apply_files(
         Err(error) => return Err(error.into()),
     }
     console.say("nothing was applied");
-    wrong.none_or_error().map(|()| Vec::new())
+    wrong.none_or_error().map(|()| None)
+}
+
+/// What is sent to be applied.
+struct Asked<'a> {
+    request: &'a ApplyDocuments,
+    how: How,
+}
+
+/// Shows what changes in grants, asks about it where they grow, and applies the documents. `None` if a person did not want
+/// it.
+async fn send(
+    client: &Client,
+    prepared: &[Prepared],
+    asked: Asked<'_>,
+    console: &Console,
+) -> Result<Result<Option<AppliedDocuments>, ClientError>, CliError> {
+    let Asked { request, how } = asked;
+    let before = match grants::versions_before(client, prepared).await {
+        Ok(before) => before,
+        Err(error) => return Ok(Err(error)),
+    };
+    if !grants::may_change(prepared, &before) {
+        return Ok(client.apply_all(request, how.dry_run).await.map(Some));
+    }
+    let valid = match client.apply_all(request, true).await {
+        Ok(valid) => valid,
+        Err(error) => return Ok(Err(error)),
+    };
+    let grown = grants::show_changes(&valid, &before, console);
+    if how.dry_run {
+        return Ok(Ok(Some(valid)));
+    }
+    if !grown.is_empty() && !how.yes && grants::consent(&grown, console)? == Consent::Denied {
+        return Ok(Ok(None));
+    }
+    Ok(client.apply_all(request, false).await.map(Some))
+}
+
+/// Takes policies out of what is to be applied: they are files of the server.
+fn refuse_policies(prepared: &mut Vec<Prepared>, wrong: &mut Wrong) {
+    prepared.retain(|one| match &one.what {
+        What::Policy(_) => {
+            wrong.add(&one.document, &not_applied(one.document.text.as_bytes()));
+            false
+        }
+        What::Playbook { .. } | What::Cluster(_) => true,
+    });
 }
 
 /// The code of the refusal when the version exists with different content.
@@ -233,20 +302,40 @@ async fn upload_one(
     playbook: &PlaybookDocument,
     file: &PluginFile,
 ) -> Result<Result<&'static str, Problem>, CliError> {
-    match client.plugin(&file.digest).await {
-        Ok(_) => return Ok(Ok("unchanged")),
-        Err(ClientError::Refused(problem)) if problem.status == 404 => {}
+    let signatures = file.signatures.as_deref();
+    let (sent, change) = match client.plugin(&file.digest).await {
+        Ok(known) => match signatures.filter(|text| !knows_all(&known.signatures, text)) {
+            Some(text) => (client.sign_plugin(&file.digest, text).await, "signed"),
+            None => return Ok(Ok("unchanged")),
+        },
+        Err(ClientError::Refused(problem)) if problem.status == 404 => {
+            let mut said = vec![("source", file.source.to_string())];
+            said.extend(who().map(|who| ("actor", who)));
+            let bytes = file.bytes.clone();
+            (client.upload_plugin_of(&file.digest, bytes, signatures, &said).await, "uploaded")
+        }
         Err(error) => return Err(error.into()),
-    }
-    let mut said = vec![("source", file.source.to_string())];
-    said.extend(who().map(|who| ("actor", who)));
-    match client.upload_plugin_of(&file.digest, file.bytes.clone(), &said).await {
-        Ok(_) => Ok(Ok("uploaded")),
-        Err(ClientError::Refused(refusal)) if matches!(refusal.status, 400 | 413 | 422) => {
+    };
+    match sent {
+        Ok(answer) if answer.change.as_deref() == Some("unchanged") => Ok(Ok("unchanged")),
+        Ok(_) => Ok(Ok(change)),
+        Err(ClientError::Refused(refusal)) if matches!(refusal.status, 400 | 403 | 413 | 422) => {
             Ok(Err(plugin_problem(playbook, &file.name, &refusal.code, refusal.detail)))
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whether the server has checked all signatures of a text.
+fn knows_all(known: &[SignatureView], text: &str) -> bool {
+    let is_known = |new: &Signature| {
+        known.iter().any(|one| {
+            one.signer.is_some()
+                && one.key_id == new.key_id()
+                && one.trusted_comment == new.trusted_comment()
+        })
+    };
+    read_signatures(text).is_ok_and(|new| new.iter().all(is_known))
 }
 
 /// Adds the problems that the server found, after those of refused uploads, at their places in the documents.

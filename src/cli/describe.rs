@@ -11,7 +11,7 @@ use super::client::Client;
 use super::describe_more::{
     describe_agent, describe_cluster, describe_plugin, origin as provenance,
 };
-use super::error::CliError;
+use super::error::{CliError, ClientError};
 use super::exit::Exit;
 use super::get::split_version;
 use super::output::{Console, Format, Room};
@@ -19,7 +19,8 @@ use super::page::say_damaged;
 use super::rows::{agents_of, stage_of};
 use super::run::{explain, find_run, paragraph};
 use super::text::{clean, moment, wrap_line};
-use crate::api::wire::{EngineRef, Listing, PlaybookView, RunView, TroubleView};
+use crate::api::wire::{EngineRef, Listing, PlaybookView, RunView, SignatureView, TroubleView};
+use crate::playbook::policy::asks;
 use crate::playbook::{PluginPin, Vcs};
 use crate::run::{AgentRecord, AgentState, Digest, dropped_in_words};
 use crate::shown::clean_lines;
@@ -89,7 +90,8 @@ pub(crate) async fn describe(
             let (name, version) = split_version(name);
             let playbook = client.playbook(name, version).await?;
             if for_people(console) {
-                console.data(&describe_playbook(&playbook, console.data_room()))?;
+                let signed = signatures_of(client, &playbook.plugins).await?;
+                console.data(&describe_playbook(&playbook, &signed, console.data_room()))?;
             } else {
                 console.one(&playbook)?;
             }
@@ -151,14 +153,49 @@ impl Lines {
         }
     }
 
-    fn plugins(&mut self, plugins: &BTreeMap<String, PluginPin>) {
+    /// Adds the plugins, each with what is granted to it, and with its signatures where they are known.
+    fn plugins(&mut self, plugins: &BTreeMap<String, PluginPin>, signed: &Signed) {
         for (name, pin) in plugins {
             let digest = self.digest(&pin.digest);
             self.line("Plugin", &format!("{name} {} {} {digest}", pin.version, pin.source));
             if let Some(came) = &pin.provenance {
-                self.line("  from", &provenance(came));
+                self.line("  From", &provenance(came));
+            }
+            for ask in asks(&pin.grants) {
+                self.line("  Granted", &ask.to_string());
+            }
+            for signature in signed.get(&pin.digest).into_iter().flatten() {
+                self.line("  Signed", &signed_by(signature));
             }
         }
+    }
+}
+
+/// Signatures of plugins, by digest.
+type Signed = BTreeMap<Digest, Vec<SignatureView>>;
+
+/// The signatures of plugins. A plugin that the server can't show has none here: the playbook is shown nevertheless.
+async fn signatures_of(
+    client: &Client,
+    plugins: &BTreeMap<String, PluginPin>,
+) -> Result<Signed, ClientError> {
+    let mut signed = Signed::new();
+    for pin in plugins.values().filter(|pin| !pin.source.starts_with("builtin:")) {
+        match client.plugin(&pin.digest).await {
+            Ok(plugin) => drop(signed.insert(pin.digest.clone(), plugin.signatures)),
+            Err(ClientError::Refused(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(signed)
+}
+
+/// Who made a signature, as human-readable text.
+pub(super) fn signed_by(signature: &SignatureView) -> String {
+    let SignatureView { key_id, signer, trusted_comment } = signature;
+    match signer {
+        Some(name) => format!("by {name} (key {key_id}): {trusted_comment}"),
+        None => format!("not checked, says it is by key {key_id}: {trusted_comment}"),
     }
 }
 
@@ -190,7 +227,7 @@ fn describe_run(run: &RunView, why: &str, failed: &str, room: Room) -> String {
     for (name, value) in &run.params {
         lines.line("Parameter", &format!("{name} = {value}"));
     }
-    lines.plugins(&run.plugins);
+    lines.plugins(&run.plugins, &Signed::new());
     let mut text = lines.text;
     for part in [why, failed].into_iter().filter(|part| !part.is_empty()) {
         let _ = write!(text, "\n{part}");
@@ -213,14 +250,14 @@ fn trouble(trouble: &TroubleView) -> String {
     format!("{}{since}: {}", trouble.code.as_str(), trouble.message)
 }
 
-fn describe_playbook(playbook: &PlaybookView, room: Room) -> String {
+fn describe_playbook(playbook: &PlaybookView, signed: &Signed, room: Room) -> String {
     let mut lines = Lines::within(room);
     lines.line("Playbook", &format!("{}@{}", playbook.name, playbook.version));
     lines.line_if("Summary", playbook.summary.clone());
     lines.line_if("From", playbook.vcs.as_ref().map(origin));
     lines.line("Applied", &moment(playbook.applied_at));
     lines.line("Stages", &playbook.stages.join(", "));
-    lines.plugins(&playbook.plugins);
+    lines.plugins(&playbook.plugins, signed);
     lines.document(playbook.document.as_deref());
     lines.text
 }
@@ -257,6 +294,33 @@ mod tests {
             "Log:        older lines are gone (6250 debug): a run keeps 100000 lines or 32 MiB",
             "Parameter:  grace = 30\n\nIt waits.\n\n",
             "node-4",
+        ] {
+            assert!(shown.contains(part), "{part:?} in\n{shown}");
+        }
+    }
+
+    #[test]
+    fn a_playbook_is_described_with_what_its_plugins_may_and_who_signed_them() {
+        let digest = Digest::of(b"drain");
+        let playbook: PlaybookView = serde_json::from_value(serde_json::json!({
+            "name": "ops/drain", "version": "1.0.0", "summary": null, "vcs": null, "stages": ["all"],
+            "plugins": { "drain": { "source": "file:drain.wasm", "digest": digest, "kind": "step",
+                "name": "drain", "version": "1.4.0",
+                "grants": { "actions": ["a.example/*"], "http": [] } } },
+            "applied_at": "2025-11-22T09:00:00Z", "change": null, "document": null,
+        }))
+        .unwrap();
+        let signature = |signer: Option<&str>| SignatureView {
+            key_id: "E7620F1842B4E81F".to_owned(),
+            signer: signer.map(str::to_owned),
+            trusted_comment: "file:drain.wasm".to_owned(),
+        };
+        let signed = [(digest, vec![signature(Some("ops")), signature(None)])].into();
+        let shown = describe_playbook(&playbook, &signed, ANY);
+        for part in [
+            "  Granted:  actions a.example/*\n",
+            "  Signed:   by ops (key E7620F1842B4E81F): file:drain.wasm\n",
+            "  Signed:   not checked, says it is by key E7620F1842B4E81F: file:drain.wasm\n",
         ] {
             assert!(shown.contains(part), "{part:?} in\n{shown}");
         }

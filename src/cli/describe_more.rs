@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use super::agent_rows::Plan;
 use super::client::Client;
 use super::cluster_agents::{MAX_ATTRIBUTES_SHOWN, about_platform, find_agent};
-use super::describe::{Lines, for_people};
+use super::describe::{Lines, for_people, signed_by};
 use super::endpoints::MAX_PAGE;
 use super::error::{CliError, ClientError};
 use super::get::find_plugins;
@@ -149,6 +149,9 @@ fn plugin_text(
     lines.line("Added", &moment(plugin.added_at));
     for came in &plugin.provenance {
         lines.line("From", &origin(came));
+    }
+    for signature in &plugin.signatures {
+        lines.line("Signed", &signed_by(signature));
     }
     let pins =
         |playbook: &&PlaybookView| playbook.plugins.values().any(|pin| pin.digest == info.digest);

@@ -1,6 +1,8 @@
 //! The requests to the server: a method for each endpoint, which decides whether the request is safe to repeat.
 //! How it is repeated is in `client.rs`.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use reqwest::{Method, RequestBuilder};
 use serde::de::DeserializeOwned;
@@ -115,12 +117,18 @@ impl Client {
         self.bytes(request, Repeat::Unsent).await.map(|_| ())
     }
 
-    /// Uploads a plugin. The server checks the digest, and that the bytes are a plugin.
+    /// Uploads a plugin, with the text of its signatures. The server checks the digest, the signatures, and that the
+    /// bytes are a plugin.
     ///
     /// # Errors
-    /// [`ClientError::Refused`] also when the bytes are not a plugin.
-    pub async fn upload_plugin(&self, digest: &Digest, bytes: Bytes) -> Result<PluginView> {
-        self.upload_plugin_of(digest, bytes, &[]).await
+    /// [`ClientError::Refused`] also when the bytes are not a plugin, or when the policy of the server refuses it.
+    pub async fn upload_plugin(
+        &self,
+        digest: &Digest,
+        bytes: Bytes,
+        signatures: Option<&str>,
+    ) -> Result<PluginView> {
+        self.upload_plugin_of(digest, bytes, signatures, &[]).await
     }
 
     /// The same, with what is kept of where the plugin came from: `source`, as the playbook names it, and `actor`.
@@ -128,10 +136,14 @@ impl Client {
         &self,
         digest: &Digest,
         bytes: Bytes,
+        signatures: Option<&str>,
         said: &[(&'static str, String)],
     ) -> Result<PluginView> {
         let request = self.request(Method::PUT, &["plugins"]);
-        let request = request.query(&[("digest", digest.as_str())]).query(said);
+        let mut request = request.query(&[("digest", digest.as_str())]).query(said);
+        if let Some(signatures) = signatures {
+            request = request.header("plugin-signatures", STANDARD.encode(signatures));
+        }
         let request = request.header("content-type", "application/wasm").body(bytes);
         self.json_within(request, Repeat::Always, UPLOAD_TIMEOUT).await
     }
@@ -149,6 +161,16 @@ impl Client {
     /// Cancels an import, which leaves nothing.
     pub async fn cancel_import(&self, id: Uuid) -> Result<()> {
         self.delete(self.request(Method::DELETE, &["imports", &id.to_string()])).await
+    }
+
+    /// Adds signatures to a plugin that the server has.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] also when a signature is not over its bytes.
+    pub async fn sign_plugin(&self, digest: &Digest, signatures: &str) -> Result<PluginView> {
+        let request = self.request(Method::PUT, &["plugins", digest.as_str(), "signatures"]);
+        let request = request.header("content-type", "text/plain").body(signatures.to_owned());
+        self.json(request, Repeat::Always).await
     }
 
     /// What is known about a plugin; 404 if the server does not have it.

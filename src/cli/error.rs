@@ -147,6 +147,9 @@ impl ClientError {
                 Exit::Unreachable
             }
             Self::Refused(problem) if problem.code == Code::StoreDamaged.as_str() => Exit::Damaged,
+            Self::Refused(problem) if problem.code == Code::PluginRefused.as_str() => {
+                Exit::NotAllowed
+            }
             Self::Refused(problem) => exit_of_status(problem.status, !problem.problems.is_empty()),
         }
     }
@@ -283,6 +286,7 @@ mod tests {
         let damaged = refused(Code::StoreDamaged);
         assert_eq!((damaged.exit().code(), damaged.retryable()), (14, false));
         assert_eq!(refused(Code::Internal).exit(), Exit::Unreachable);
+        assert_eq!(refused(Code::PluginRefused).exit().code(), 11);
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub enum Exit {
     Paused = 9,
     /// The run is done, but no stage of it selected any agent.
     Nobody = 10,
+    /// The policy of the server does not allow it.
+    NotAllowed = 11,
     /// The output could not be written, most often because of a full disk.
     Output = 12,
     /// The command is stored, but was not applied while the program waited for that.
@@ -44,7 +46,7 @@ pub enum Exit {
 
 impl Exit {
     /// All codes in order, each with a short meaning.
-    pub const MEANINGS: [(Self, &'static str); 15] = [
+    pub const MEANINGS: [(Self, &'static str); 16] = [
         (Self::Ok, "all went well"),
         (Self::RunFailed, "the run failed, or a replay differs"),
         (Self::Usage, "wrong usage, or the server refused the request as such"),
@@ -59,6 +61,7 @@ impl Exit {
         (Self::Unreachable, "the server can't be reached"),
         (Self::Paused, "the run is paused, or can't go on"),
         (Self::Nobody, "done, but nobody was selected"),
+        (Self::NotAllowed, "the policy of the server does not allow it"),
         (Self::Output, "the output could not be written"),
         (Self::NotApplied, "what was asked of a run is accepted, not yet applied"),
         (Self::Damaged, "what was asked for, or the whole database, is damaged"),

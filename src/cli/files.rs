@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::error::CliError;
 use super::problems::{self, Look};
 use super::text::clean;
+use crate::playbook::policy::{MAX_SIGNATURE_BYTES, read_signatures};
 use crate::playbook::{MAX_CLUSTER_BYTES, Problems, kind_of};
 
 /// The largest file of documents in bytes: the largest document, a cluster of 100,000 listed agents.
@@ -91,6 +92,24 @@ pub(crate) fn read_plugin(base: &Path, path: &str) -> io::Result<Vec<u8>> {
     check_component(&begins)?;
     // The file may grow in the meantime.
     read_within(&mut begins.chain(file), MAX_PLUGIN_BYTES)
+}
+
+/// Reads the signatures beside a plugin; `None` if there is no such file.
+pub(crate) fn read_signatures_file(base: &Path, path: &str) -> io::Result<Option<String>> {
+    let path = base.join(path);
+    let metadata = match std::fs::metadata(&path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "expected an ordinary file"));
+    }
+    let bytes = read_within(&mut std::fs::File::open(path)?, MAX_SIGNATURE_BYTES as u64)?;
+    let invalid = |message: String| io::Error::new(io::ErrorKind::InvalidData, message);
+    let text = String::from_utf8(bytes).map_err(|_| invalid("found no UTF-8".to_owned()))?;
+    read_signatures(&text).map_err(|error| invalid(error.to_string()))?;
+    Ok(Some(text))
 }
 
 /// Checks the first bytes of a plugin. A document may come from anybody, and may name any file of the person

@@ -28,6 +28,7 @@ mod explain;
 mod feed;
 mod files;
 mod get;
+mod grants;
 mod imports;
 mod log_lines;
 mod logging;

@@ -2,14 +2,16 @@
 //! sent. `apply` and `validate` share this, so they agree about what is wrong.
 
 use std::error::Error;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
 use super::error::CliError;
-use super::files::{Document, base_of, read_documents, read_plugin};
+use super::files::{Document, base_of, read_documents, read_plugin, read_signatures_file};
 use super::problems::{self, Look};
 use super::text::clean;
+use crate::playbook::policy::{Policy, parse_policy};
 use crate::playbook::{
     Cluster, Kind, PlaybookDocument, Problem, Problems, Source, kind_of, parse_cluster,
     parse_playbook,
@@ -39,6 +41,8 @@ pub(crate) enum What {
     },
     /// A valid cluster.
     Cluster(Box<Cluster>),
+    /// A valid policy.
+    Policy(Box<Policy>),
 }
 
 /// A plugin in a file beside its playbook.
@@ -52,6 +56,8 @@ pub(crate) struct PluginFile {
     pub digest: Digest,
     /// The whole file.
     pub bytes: Bytes,
+    /// The signatures in the file beside it, whose name ends with `.minisig`.
+    pub signatures: Option<String>,
 }
 
 impl Prepared {
@@ -61,7 +67,7 @@ impl Prepared {
             What::Playbook { playbook, problems, .. } => {
                 !problems.is_empty() || playbook.check().is_err()
             }
-            What::Cluster(_) => false,
+            What::Cluster(_) | What::Policy(_) => false,
         }
     }
 }
@@ -92,6 +98,7 @@ fn understand(document: &Document, base: &Path) -> Result<What, Problems> {
     let bytes = document.text.as_bytes();
     match kind_of(bytes)? {
         Kind::Cluster => Ok(What::Cluster(Box::new(parse_cluster(bytes)?))),
+        Kind::Policy => Ok(What::Policy(Box::new(parse_policy(bytes)?))),
         Kind::Playbook => {
             let playbook = Box::new(parse_playbook(bytes)?);
             let (files, problems) = read_files(&playbook, base);
@@ -105,19 +112,21 @@ fn read_files(playbook: &PlaybookDocument, base: &Path) -> (Vec<PluginFile>, Vec
     let mut problems = Vec::new();
     for plugin in playbook.plugins() {
         let Source::File(path) = &plugin.source else { continue };
-        match read_plugin(base, path) {
-            Ok(bytes) => {
+        let mut wrong = |what: &str, path: &str, error: io::Error| {
+            let message = format!("failed to read the {what}: {error}");
+            let mut problem = plugin_problem(playbook, &plugin.name, "plugin-unreadable", message);
+            problem.found = Some(base.join(path).display().to_string());
+            problems.push(problem);
+        };
+        let beside = format!("{path}.minisig");
+        match (read_plugin(base, path), read_signatures_file(base, &beside)) {
+            (Ok(bytes), Ok(signatures)) => {
                 let (digest, bytes) = (Digest::of(&bytes), Bytes::from(bytes));
                 let (name, source) = (plugin.name.clone(), plugin.source.clone());
-                files.push(PluginFile { name, source, digest, bytes });
+                files.push(PluginFile { name, source, digest, bytes, signatures });
             }
-            Err(error) => {
-                let message = format!("failed to read the plugin: {error}");
-                let mut problem =
-                    plugin_problem(playbook, &plugin.name, "plugin-unreadable", message);
-                problem.found = Some(base.join(path).display().to_string());
-                problems.push(problem);
-            }
+            (Err(error), _) => wrong("plugin", path, error),
+            (Ok(_), Err(error)) => wrong("signature", &beside, error),
         }
     }
     (files, problems)

@@ -3,7 +3,7 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -22,9 +22,10 @@ use crate::clock::{Clock, SystemClock};
 use crate::descriptors::Descriptors;
 use crate::driver::{Engine, EngineConfig, Followers, Signals, World};
 use crate::listen::check_listen;
-use crate::outbound::{HttpOutbound, Networks};
+use crate::outbound::HttpOutbound;
 use crate::playbook::LENGTH_EXPECTED;
 use crate::plugin::{Compile, CompileApart, HostConfig, PluginHost};
+use crate::policy::{self, CurrentPolicy, PolicyFile, PolicyNetworks};
 use crate::run::{EngineId, Millis};
 use crate::shown::clean;
 use crate::stop::StopAsked;
@@ -60,6 +61,11 @@ pub struct ServeArgs {
     #[command(flatten)]
     pub registries: RegistryArgs,
 
+    /// File of a policy, which says what plugins this server takes and what they may be granted; it is read again
+    /// when it changes, and on SIGHUP. Without it everything that a playbook grants counts
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+
     /// Listen on an address that is not loopback, where anybody who reaches it may do anything
     #[arg(long)]
     pub insecure: bool,
@@ -85,6 +91,14 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let mut asked = StopAsked::listen(args.until_stdin_closes)?;
     check_listen(args.listen, args.insecure)?;
     let registries = args.registries.registries()?;
+    let policy = args.policy.as_deref().map(PolicyFile::open).transpose()?;
+    if policy.is_none() && check_listen(args.listen, false).is_err() {
+        tracing::warn!(
+            "others can reach {}, and there is no policy: whatever a playbook grants to a plugin counts; --policy FILE \
+             sets bounds",
+            args.listen
+        );
+    }
     let descriptors = Descriptors::raise()?;
     let listener = TcpListener::bind(args.listen).await.and_then(TcpListener::into_std);
     let listener = listener.with_context(|| format!("failed to listen on {}", args.listen))?;
@@ -94,7 +108,8 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let Some(store) = patiently(&args, &listener, &mut asked, open).await? else { return Ok(()) };
     let calls = StoreCalls::default();
     let store = Arc::new(HeardStore::new(store, Arc::new(calls.clone())));
-    let (world, shortage) = world(&args, descriptors, store, clock.clone())?;
+    let counts = policy.as_ref().map(PolicyFile::current).unwrap_or_default();
+    let (world, shortage) = world(&args, descriptors, store, &counts, clock.clone())?;
     let kept_at = StoreClock::new(world.store.clone(), clock);
     let install = || async {
         let installed = api::install_builtins(world.store.as_ref(), &world.plugins, &kept_at);
@@ -121,7 +136,9 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     };
     let activity = config.activity.clone();
     let engine = tokio::spawn(Engine::new(world.clone(), config).run(stop.clone()));
+    let following = policy.map(|file| tokio::spawn(follow(file, &world, stop.clone())));
     let state = state(&world, args.insecure)
+        .with_policy(counts)
         .with_connections(descriptors.clients())
         .with_shortage(shortage)
         .with_registries(registries)
@@ -137,6 +154,9 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     .await;
     stop.cancel();
     engine.await.context("the engine ended abnormally")?;
+    if let Some(following) = following {
+        following.await.context("the watch over the policy ended abnormally")?;
+    }
     world.store.close().await;
     served.context("failed to serve the API")
 }
@@ -207,6 +227,7 @@ fn world(
     args: &ServeArgs,
     descriptors: Descriptors,
     store: Arc<dyn Store>,
+    policy: &CurrentPolicy,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<(World, Shortage)> {
     let config =
@@ -215,13 +236,15 @@ fn world(
     let shortage = agents.shortage();
     let platforms = HttpPlatforms::new(PlatformHttpConfig::default())?.sharing_connections(&agents);
     let followers = Followers::new(Arc::new(platforms), store.clone(), clock.clone());
+    let plugins = PluginHost::start(host_config(&args.store.data)?)
+        .context("failed to start the plugin host")?;
+    let reached = PolicyNetworks::new(policy.clone(), store.clone(), plugins.clone());
     let world = World {
         store,
         followers,
         agents: Arc::new(agents),
-        outbound: Arc::new(HttpOutbound::new(Arc::new(Networks::default()))?),
-        plugins: PluginHost::start(host_config(&args.store.data)?)
-            .context("failed to start the plugin host")?,
+        outbound: Arc::new(HttpOutbound::new(Arc::new(reached))?),
+        plugins,
         clock,
         signals: Signals::new(),
         agent_limits: AgentLimits {
@@ -230,6 +253,16 @@ fn world(
         },
     };
     Ok((world, shortage))
+}
+
+/// Follows the file of the policy until `stop`.
+fn follow(
+    file: PolicyFile,
+    world: &World,
+    stop: CancellationToken,
+) -> impl Future<Output = ()> + use<> {
+    let World { store, plugins, clock, .. } = world.clone();
+    policy::follow(file, store, plugins, clock, stop)
 }
 
 /// Strangers send plugins to a server, so plugins are compiled in a process of their own.

@@ -22,7 +22,7 @@ use crate::plugin::{Compile, CompileApart, HostConfig, PluginError, PluginHost};
 /// Arguments of `validate`.
 #[derive(Debug, clap::Args)]
 pub struct Validate {
-    /// File of playbooks and clusters, in YAML or JSON; `-` is standard input
+    /// File of playbooks, clusters and policies, in YAML or JSON; `-` is standard input
     #[arg(short = 'f', long = "file", required = true, num_args = 1.., value_name = "FILE")]
     pub files: Vec<PathBuf>,
 }
@@ -126,18 +126,8 @@ async fn check(
     let file = prepared.document.file.clone();
     let (playbook, files, unreadable) = match &prepared.what {
         What::Playbook { playbook, files, problems } => (playbook, files, problems),
-        What::Cluster(cluster) => {
-            return Ok(Ok(Valid {
-                file,
-                kind: "cluster",
-                name: cluster.name.clone(),
-                version: None,
-                valid: true,
-                unchecked: Vec::new(),
-                warnings: Vec::new(),
-                document: prepared.document.clone(),
-            }));
-        }
+        What::Cluster(cluster) => return Ok(Ok(whole(prepared, "cluster", &cluster.name))),
+        What::Policy(policy) => return Ok(Ok(whole(prepared, "policy", &policy.name))),
     };
     let host = match host {
         Some(host) => host,
@@ -172,6 +162,20 @@ async fn check(
         warnings: warnings(playbook, &plugins),
         document: prepared.document.clone(),
     }))
+}
+
+/// A valid document of a kind that needs nothing beside it.
+fn whole(prepared: &Prepared, kind: &'static str, name: &str) -> Valid {
+    Valid {
+        file: prepared.document.file.clone(),
+        kind,
+        name: name.to_owned(),
+        version: None,
+        valid: true,
+        unchecked: Vec::new(),
+        warnings: Vec::new(),
+        document: prepared.document.clone(),
+    }
 }
 
 /// A plugin in a file that somebody was sent may be hostile, so it is compiled in a process of its own, as a

@@ -39,15 +39,20 @@ const KEPT_CONNECTIONS: usize = MAX_SENDING;
 const CLIENTS: usize = 64;
 
 /// Says which networks a plugin may reach.
+#[async_trait]
 pub trait Reachable: Send + Sync {
     /// The networks beside the public Internet that requests on behalf of `caller` may go to.
-    fn networks(&self, caller: &Caller) -> Networks;
+    ///
+    /// # Errors
+    /// [`HttpError::Failed`] if that can't be found out now.
+    async fn networks(&self, caller: &Caller) -> Result<Networks, HttpError>;
 }
 
 /// The same networks for everybody.
+#[async_trait]
 impl Reachable for Networks {
-    fn networks(&self, _: &Caller) -> Networks {
-        self.clone()
+    async fn networks(&self, _: &Caller) -> Result<Networks, HttpError> {
+        Ok(self.clone())
     }
 }
 
@@ -147,7 +152,7 @@ impl Outbound for HttpOutbound {
     async fn send(&self, sending: Sending) -> Result<HttpResponse, HttpError> {
         // The semaphore is never closed.
         let _place = self.places.acquire().await.map_err(|error| failed(&error))?;
-        let networks = self.reachable.networks(&sending.caller);
+        let networks = self.reachable.networks(&sending.caller).await?;
         check_literal(sending.request.url(), &networks)?;
         let client = self.client(&networks).map_err(|error| failed(&error))?;
         let limit = Duration::from_millis(sending.request.timeout().0);

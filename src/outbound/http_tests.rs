@@ -180,9 +180,11 @@ async fn a_server_that_says_nothing_is_given_up() {
 async fn a_connection_is_not_lent_to_whoever_may_not_make_it() {
     let (port, mut told) = server("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", b"").await;
     struct ByPlaybook;
+    #[async_trait]
     impl Reachable for ByPlaybook {
-        fn networks(&self, caller: &Caller) -> Networks {
-            if caller.playbook == "p" { Networks::loopback() } else { Networks::default() }
+        async fn networks(&self, caller: &Caller) -> Result<Networks, HttpError> {
+            let is_p = caller.playbook == "p";
+            Ok(if is_p { Networks::loopback() } else { Networks::default() })
         }
     }
     let outbound = HttpOutbound::new(Arc::new(ByPlaybook)).unwrap();

@@ -8,7 +8,7 @@ use semver::Version;
 use super::damage::{Found, KeptRun, RunPage, whole};
 use super::documents::{
     Abandon, Abandonment, Claim, Cluster, Created, Ending, Failed, Head, Holder, Locked, LogCursor,
-    NewRun, Object, Page, Plugin, Put, Queue, RunFilter, StoredPlaybook,
+    NewRun, Object, Page, Plugin, PluginSignature, Put, Queue, RunFilter, StoredPlaybook,
 };
 use super::engines::{Engine, EngineReport};
 use super::error::StoreError;
@@ -170,6 +170,11 @@ pub trait Store: Send + Sync + 'static {
     /// ([`Plugin::learn`]): that is [`Put::Unchanged`], or [`Put::Updated`] if some of it is new, or if the stored
     /// information about the plugin could no longer be read and is mended by this.
     async fn put_plugin(&self, plugin: &Plugin, bytes: Bytes) -> Result<Put>;
+
+    /// Keeps signatures beside a plugin ([`Plugin::sign`]), and returns it as it is then; `None` if it is not there. Past
+    /// their limit, [`StoreError::TooLarge`].
+    async fn sign_plugin(&self, digest: &Digest, new: &[PluginSignature])
+    -> Result<Option<Plugin>>;
 
     /// The stored information about a plugin, without its bytes.
     async fn plugin(&self, digest: &Digest) -> Result<Option<Plugin>>;

@@ -4,7 +4,9 @@ use semver::Version;
 use serde::{Deserialize, Serialize};
 
 use super::contract::MAX_QUEUED;
-use replibook_core::playbook::{Playbook, PluginInfo, Provenance};
+use super::error::StoreError;
+use replibook_core::playbook::policy::MAX_SIGNATURES;
+use replibook_core::playbook::{Playbook, PluginInfo, Provenance, Source};
 use replibook_core::run::{
     Digest, EngineId, LogLine, Run, RunEvent, RunId, RunStatus, Timestamp, Trouble, TroubleCode,
 };
@@ -54,12 +56,47 @@ pub struct Plugin {
     /// versions put.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub provenance: Vec<Provenance>,
+    /// Its signatures, at most [`MAX_SIGNATURES`], in the order in which they were put.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signatures: Vec<PluginSignature>,
+}
+
+/// A signature of a plugin, as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginSignature {
+    /// The text of the signature, in the form of minisign.
+    pub text: String,
+    /// Identifier of the key that made it, as the signature says itself.
+    pub key_id: String,
+    /// The comment that is signed too.
+    pub trusted_comment: String,
+    /// The public key with which the signature was checked, over the plugin's bytes. `None` as long as nobody had that
+    /// key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checked: Option<String>,
 }
 
 /// The most sources that are kept of a plugin: the first, and those that were used last.
 pub const MAX_PROVENANCE: usize = 16;
 
 impl Plugin {
+    /// A plugin without signatures, of which nobody said where it came from.
+    pub fn new(info: PluginInfo, added_at: Timestamp) -> Self {
+        Self { info, added_at, provenance: Vec::new(), signatures: Vec::new() }
+    }
+
+    /// Where the plugin came from for a playbook that names it by this source, as far as that is known. What was in the
+    /// store came from where it came from first.
+    pub fn came_from(&self, source: &Source) -> Option<&Provenance> {
+        let written = source.to_string();
+        match source {
+            Source::File(_) | Source::Oci(_) => {
+                self.provenance.iter().find(|came| came.source == written)
+            }
+            Source::Store { .. } => self.provenance.first(),
+        }
+    }
+
     /// Adds what is not known yet about where the plugin came from. A source that is known is kept as it was said
     /// last. Returns whether anything changed.
     pub fn learn(&mut self, said: &[Provenance]) -> bool {
@@ -83,6 +120,32 @@ impl Plugin {
             self.provenance.remove(oldest);
         }
         changed
+    }
+
+    /// Adds signatures, or what is known of them by now. One with the same text is the same one, and stays checked. Where there is no room, one that was checked takes the place of
+    /// one that was not. Returns whether anything changed.
+    ///
+    /// # Errors
+    /// [`StoreError::TooLarge`] past [`MAX_SIGNATURES`].
+    pub fn sign(&mut self, signatures: &[PluginSignature]) -> Result<bool, StoreError> {
+        let mut signed = self.signatures.clone();
+        for new in signatures {
+            let same = signed.iter().position(|kept| kept.text == new.text);
+            let unchecked = signed.iter().position(|kept| kept.checked.is_none());
+            match (same, unchecked) {
+                (Some(at), _) if new.checked.is_some() => signed[at].clone_from(new),
+                (Some(_), _) => {}
+                (None, _) if signed.len() < MAX_SIGNATURES => signed.push(new.clone()),
+                (None, Some(at)) if new.checked.is_some() => signed[at].clone_from(new),
+                (None, _) => {
+                    let (found, limit) = (signed.len() + 1, MAX_SIGNATURES);
+                    return Err(StoreError::TooLarge { found, unit: "signatures", limit });
+                }
+            }
+        }
+        let changed = signed != self.signatures;
+        self.signatures = signed;
+        Ok(changed)
     }
 }
 

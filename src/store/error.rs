@@ -91,7 +91,7 @@ pub enum StoreError {
     TooLarge {
         /// How many there are, as far as they were counted.
         found: usize,
-        /// What is counted: `documents` or `bytes`.
+        /// What is counted: `documents`, `bytes` or `signatures`.
         unit: &'static str,
         /// The most that are allowed.
         limit: usize,

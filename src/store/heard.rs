@@ -13,7 +13,7 @@ use super::contract::{Lease, Result, Store};
 use super::damage::{Found, KeptRun, RunPage};
 use super::documents::{
     Abandon, Abandonment, Claim, Cluster, Created, Ending, Failed, Head, Holder, Locked, LogCursor,
-    NewRun, Object, Page, Plugin, Put, Queue, RunFilter, StoredPlaybook,
+    NewRun, Object, Page, Plugin, PluginSignature, Put, Queue, RunFilter, StoredPlaybook,
 };
 use super::engines::{Engine, EngineReport};
 use replibook_core::run::{
@@ -115,6 +115,7 @@ heard! {
     delete_cluster(name: &str) -> bool;
     put_all(objects: &[Object]) -> Vec<Put>;
     put_plugin(plugin: &Plugin, bytes: Bytes) -> Put;
+    sign_plugin(digest: &Digest, signatures: &[PluginSignature]) -> Option<Plugin>;
     plugin(digest: &Digest) -> Option<Plugin>;
     plugin_by_name(name: &str, version: &str) -> Option<Plugin>;
     plugin_bytes(digest: &Digest) -> Option<Bytes>;

@@ -30,7 +30,8 @@ pub use contract::{
 pub use damage::{Damage, DamagedRun, Found, Glance, KeptRun, MAX_WHY, RunPage};
 pub use documents::{
     Abandon, Abandonment, Claim, Cluster, Created, Ending, Failed, Head, Holder, Locked, LogCursor,
-    MAX_PROVENANCE, NewRun, Object, Page, Plugin, Put, Queue, RunFilter, StoredPlaybook,
+    MAX_PROVENANCE, NewRun, Object, Page, Plugin, PluginSignature, Put, Queue, RunFilter,
+    StoredPlaybook,
 };
 pub use engines::{Draining, ENGINE_KEPT, Engine, EngineReport};
 pub use error::StoreError;

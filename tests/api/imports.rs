@@ -16,7 +16,7 @@ use crate::wait::until;
 const ACTOR: &str = "ada@build-7";
 
 /// A registry that has a plugin under every tag, as long as it is `open`.
-async fn registry(bytes: Vec<u8>, open: Arc<AtomicBool>) -> Liar {
+pub(crate) async fn registry(bytes: Vec<u8>, open: Arc<AtomicBool>) -> Liar {
     Liar::start(move |asked: &Asked| {
         if asked.is_for("/manifests/") {
             return Said::json(&manifest(&bytes));
@@ -29,11 +29,11 @@ async fn registry(bytes: Vec<u8>, open: Arc<AtomicBool>) -> Liar {
     .await
 }
 
-fn opened() -> Arc<AtomicBool> {
+pub(crate) fn opened() -> Arc<AtomicBool> {
     Arc::new(AtomicBool::new(true))
 }
 
-async fn start(server: &Server, source: &str) -> Value {
+pub(crate) async fn start(server: &Server, source: &str) -> Value {
     let request = json!({ "source": source, "actor": ACTOR });
     let reply = server.post("/api/v1/imports", request).await;
     let location = reply.header("location").to_owned();
@@ -56,7 +56,7 @@ async fn reach(server: &Server, view: &Value, states: &[&str]) -> Value {
     .await
 }
 
-async fn ended(server: &Server, view: &Value) -> Value {
+pub(crate) async fn ended(server: &Server, view: &Value) -> Value {
     reach(server, view, &["done", "failed"]).await
 }
 

@@ -15,7 +15,7 @@ pub(crate) fn strategy(tag: &str) -> Vec<u8> {
     bytes
 }
 
-fn using(source: &str) -> String {
+pub(crate) fn using(source: &str) -> String {
     let spec = format!("plugins: {{ own: {{ source: '{source}' }} }}");
     playbook("restart", "1.0.0", &spec).replace("use: rolling", "use: own")
 }

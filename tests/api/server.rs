@@ -12,6 +12,7 @@ use replibook::api::{ApiState, install_builtins, serve};
 use replibook::clock::{Clock, SystemClock};
 use replibook::driver::{Followers, Signals};
 use replibook::plugin::{HostConfig, PluginHost};
+use replibook::policy::CurrentPolicy;
 use replibook::run::Timestamp;
 use replibook::store::{MemoryStore, StoreOptions};
 use reqwest::RequestBuilder;
@@ -38,6 +39,7 @@ pub(crate) struct Server {
     client: reqwest::Client,
     stop: oneshot::Sender<()>,
     served: JoinHandle<std::io::Result<()>>,
+    clock: Arc<dyn Clock>,
 }
 
 /// An answer with a body in JSON, or without one.
@@ -48,36 +50,61 @@ pub(crate) struct Reply {
     pub(crate) body: Value,
 }
 
+/// A store with the built-in plugins.
+async fn new_store(clock: &Arc<dyn Clock>) -> Arc<MemoryStore> {
+    let store = Arc::new(MemoryStore::new(StoreOptions::default(), Arc::clone(clock)));
+    install_builtins(&*store, &PLUGINS, &**clock).await.unwrap();
+    store
+}
+
 impl Server {
     pub(crate) async fn start() -> Self {
         Self::with_clock(Arc::new(SystemClock)).await
     }
 
     pub(crate) async fn with_clock(clock: Arc<dyn Clock>) -> Self {
-        Self::of(clock, None).await
+        let store = new_store(&clock).await;
+        Self::of(clock, store, |state| state).await
+    }
+
+    /// A server with a policy.
+    pub(crate) async fn with_policy(policy: CurrentPolicy) -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let store = new_store(&clock).await;
+        Self::of(clock, store, |state| state.with_policy(policy)).await
+    }
+
+    /// Stops the server, and starts another one with this policy over the same store.
+    pub(crate) async fn restarted(self, policy: CurrentPolicy) -> Self {
+        let (clock, store) = (self.clock.clone(), self.store.clone());
+        self.stop().await;
+        Self::of(clock, store, |state| state.with_policy(policy)).await
     }
 
     /// A server with at most `connections` connections, and a clock that nobody waits for.
     pub(crate) async fn with_connections(connections: usize) -> Self {
-        Self::of(Arc::new(JumpingClock::default()), Some(connections)).await
+        let clock: Arc<dyn Clock> = Arc::new(JumpingClock::default());
+        let store = new_store(&clock).await;
+        Self::of(clock, store, |state| state.with_connections(connections)).await
     }
 
-    async fn of(clock: Arc<dyn Clock>, connections: Option<usize>) -> Self {
+    async fn of(
+        clock: Arc<dyn Clock>,
+        store: Arc<MemoryStore>,
+        set: impl FnOnce(ApiState) -> ApiState,
+    ) -> Self {
         // Fails if another test has done it before.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let store = Arc::new(MemoryStore::new(StoreOptions::default(), Arc::clone(&clock)));
-        install_builtins(&*store, &PLUGINS, &*clock).await.unwrap();
+        let kept_clock = clock.clone();
         let signals = Signals::new();
         let platforms = FakePlatforms::new(clock.clone());
         let client = Arc::new(platforms.clone());
         let followers = Followers::new(client, store.clone(), clock.clone());
         let (plugins, signals_too) = (PLUGINS.clone(), signals.clone());
         let agents = FakeAgents::new(clock.clone());
-        let mut state = ApiState::new(store.clone(), plugins, signals_too, followers, clock)
+        let state = ApiState::new(store.clone(), plugins, signals_too, followers, clock)
             .with_agents(Arc::new(agents.clone()));
-        if let Some(connections) = connections {
-            state = state.with_connections(connections);
-        }
+        let state = set(state);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -85,7 +112,8 @@ impl Server {
             let _ = stopped.await;
         }));
         let client = reqwest::Client::builder().no_proxy().timeout(DEADLINE).build().unwrap();
-        Self { address, store, signals, platforms, agents, client, stop, served }
+        let clock = kept_clock;
+        Self { address, store, signals, platforms, agents, client, stop, served, clock }
     }
 
     /// Tells the server to stop, and waits until it has.

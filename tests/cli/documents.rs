@@ -130,6 +130,9 @@ fn applied(seen: &Seen, digest: &Digest, known: bool) -> Response {
         ("GET" | "PUT", path) if path.starts_with("/api/v1/plugins") => {
             axum::Json(info).into_response()
         }
+        ("GET", "/api/v1/playbooks/rolling-restart") => {
+            problem(404, "not-found", "no such playbook")
+        }
         ("POST", "/api/v1/apply") => axum::Json(json!({"items": [
             {"kind": "playbook", "name": "rolling-restart", "version": "1.4.0", "summary": null,
             "vcs": null, "stages": ["restart"], "plugins": {"zones": pin},

@@ -294,3 +294,57 @@ async fn ctrl_c_at_a_pause_says_how_the_run_goes_on() {
         assert!(!end.contains(&format!("run {not} ")), "{shown}");
     }
 }
+
+/// A server that knows version 1.0.0 of a playbook, whose plugin may do nothing.
+fn answer_growth(seen: &Seen) -> axum::response::Response {
+    let playbook = |version: &str, actions: serde_json::Value| {
+        let digest = format!("sha256:{}", "0".repeat(64));
+        json!({"kind": "playbook", "name": "drain", "version": version, "summary": null, "vcs": null,
+            "stages": ["all"], "plugins": {"own": {"source": "store:own@1.0.0", "digest": digest,
+            "kind": "step", "name": "own", "version": "1.0.0", "grants": {"actions": actions, "http": []}}},
+            "applied_at": "2026-11-22T09:00:00Z", "change": "created", "document": null})
+    };
+    match (seen.method.as_str(), seen.path.as_str()) {
+        ("GET", "/api/v1/playbooks/drain") => {
+            axum::Json(playbook("1.0.0", json!([]))).into_response()
+        }
+        ("POST", "/api/v1/apply") => {
+            axum::Json(json!({"items": [playbook("1.1.0", json!(["a/*"]))]})).into_response()
+        }
+        _ => problem(404, "not-found", "nothing"),
+    }
+}
+
+#[tokio::test]
+async fn a_person_is_asked_before_grants_grow() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("p.yaml");
+    let document = "apiVersion: replicante.io/v1\nkind: Playbook\nmetadata: { name: drain, version: 1.1.0 }\nspec:\n  \
+        plugins: { own: { source: 'store:own@1.0.0', grants: { actions: ['a/*'] } } }\n  stages:\n    \
+        - name: all\n      strategy: { use: rolling }\n      steps: [{ name: own, use: own }]\n";
+    std::fs::write(&file, document).unwrap();
+    let file = file.to_str().unwrap();
+    // y, n, and an empty answer, each with a line end.
+    for (typed, args, applied) in [
+        ("790a", &["apply", "-f", file][..], true),
+        ("6e0a", &["apply", "-f", file], false),
+        ("0a", &["apply", "-f", file], false),
+        ("", &["apply", "--yes", "-f", file], true),
+        ("", &["apply", "--dry-run", "-f", file], false),
+    ] {
+        let server = Server::start(answer_growth);
+        let wait = if typed.is_empty() { "" } else { "apply? [y/N] " };
+        let on = OnTerminal { server: &server.url, typed: (wait, typed), ..OnTerminal::default() };
+        let (code, shown) = on.run(args).await;
+        assert_eq!(code, 0, "{args:?}: {shown}");
+        let shown = plain(&shown);
+        assert!(
+            shown.contains("grants of playbook drain version 1.1.0, since version 1.0.0:"),
+            "{shown}"
+        );
+        assert!(shown.contains("  + own: actions a/*"), "{shown}");
+        let is_real = |seen: &&Seen| seen.method == "POST" && seen.query != "dry_run=true";
+        assert_eq!(server.seen().iter().filter(is_real).count(), usize::from(applied), "{args:?}");
+        assert_eq!(shown.contains("nothing was applied"), !typed.is_empty() && !applied, "{shown}");
+    }
+}

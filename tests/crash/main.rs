@@ -20,7 +20,7 @@ mod moments;
 mod outage;
 mod pages;
 mod read_only;
-mod server;
+pub(crate) mod server;
 mod stages;
 mod stopping;
 mod store_comes_late;

@@ -83,7 +83,7 @@ impl<'a> History<'a> {
         let shared = Arc::new(plan.clone());
         let builtins = plugins.builtins().iter().map(|builtin| builtin.info.clone());
         let (info, bytes) = CHATTY.clone();
-        let chatty = Plugin { info: info.clone(), added_at: start, provenance: Vec::new() };
+        let chatty = Plugin::new(info.clone(), start);
         memory.put_plugin(&chatty, bytes).await.unwrap();
         let builtins = builtins.chain([info]).collect();
         let around = Surroundings {

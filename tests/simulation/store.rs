@@ -16,7 +16,7 @@ use replibook::run::{
 use replibook::store::{
     Abandon, Abandonment, Claim, Cluster, Created, Ending, Engine, EngineReport, Failed, Found,
     Head, Holder, KeptRun, Lease, Locked, LogCursor, MemoryStore, NewRun, Object, Page, Plugin,
-    Put, Queue, Result, RunFilter, RunPage, Store, StoreError, StoredPlaybook,
+    PluginSignature, Put, Queue, Result, RunFilter, RunPage, Store, StoreError, StoredPlaybook,
 };
 use semver::Version;
 
@@ -245,6 +245,7 @@ through! {
     Other delete_cluster(name: &str) -> bool;
     Other put_all(objects: &[Object]) -> Vec<Put>;
     Other put_plugin(plugin: &Plugin, bytes: Bytes) -> Put;
+    Other sign_plugin(digest: &Digest, signatures: &[PluginSignature]) -> Option<Plugin>;
     Other plugin(digest: &Digest) -> Option<Plugin>;
     Other plugin_by_name(name: &str, version: &str) -> Option<Plugin>;
     Other plugin_bytes(digest: &Digest) -> Option<Bytes>;

@@ -15,7 +15,7 @@ use replibook_store::{Claim, LogCursor, Object, Page, Result, RunFilter};
 use crate::backends::{Fixture, LEASE, RETENTION, memory, mongodb, sqlite};
 use crate::samples::{
     asking_for, cluster, command, event, finished, finishing, journal, key, line, page, playbook,
-    plugin, progress, record, run, run_id,
+    plugin, progress, record, run, run_id, signature,
 };
 
 /// The variable with the seed of an earlier test run, to repeat it.
@@ -133,7 +133,7 @@ impl Pair {
         let pins = if self.chance() { vec![&plugin] } else { vec![] };
         let sample = playbook(name, version, &pins);
         let version = sample.playbook.version.clone();
-        match self.pick(12) {
+        match self.pick(13) {
             0 | 1 => both!(self, put_plugin(&plugin, bytes.clone())),
             2 => both!(self, delete_plugin(&digest)),
             3 => both!(self, plugin_bytes(&digest)),
@@ -151,6 +151,11 @@ impl Pair {
             10 => {
                 let page = self.page(&["a@1.0.0", "a/b@9.0.0-x", "b@8.0.0", "?"]);
                 both!(self, playbooks(&page))
+            }
+            11 => {
+                let checked = self.chance().then_some("RWQ");
+                let new = [signature(["a", "b", "c"][self.pick(3) as usize], checked)];
+                both!(self, sign_plugin(&digest, &new))
             }
             _ => {
                 let name = *["a", "b", "mongo-eu"].choose(&mut self.random).unwrap();

@@ -14,7 +14,7 @@ use replibook_core::run::{
     Happened, Journal, LogLevel, LogLine, Pending, Progress, Run, RunEvent, RunId, RunStatus,
     Snapshot, Timestamp, Verb, Writes,
 };
-use replibook_store::{Cluster, NewRun, Page, Plugin, Store, StoredPlaybook};
+use replibook_store::{Cluster, NewRun, Page, Plugin, PluginSignature, Store, StoredPlaybook};
 use serde_json::{Map, json};
 use uuid::Uuid;
 
@@ -38,7 +38,17 @@ pub(crate) fn plugin(n: u8) -> (Plugin, Bytes) {
         size: 100,
         calls: vec![format!("call-{n}")],
     };
-    (Plugin { info, added_at: START, provenance: Vec::new() }, bytes)
+    (Plugin::new(info, START), bytes)
+}
+
+/// A signature with this text, checked with a key or not.
+pub(crate) fn signature(text: &str, checked: Option<&str>) -> PluginSignature {
+    PluginSignature {
+        text: text.to_owned(),
+        key_id: "E7620F1842B4E81F".to_owned(),
+        trusted_comment: "file: x\u{e9}".to_owned(),
+        checked: checked.map(str::to_owned),
+    }
 }
 
 /// A playbook that pins these plugins.

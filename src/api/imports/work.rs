@@ -6,11 +6,13 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::table::{Imports, Started};
+use crate::api::Code;
 use crate::api::plugins::view;
 use crate::api::state::ApiState;
 use crate::api::wire::{ImportProblem, PluginView};
 use crate::playbook::{OciReference, PluginInfo, Provenance};
 use crate::plugin::PluginError;
+use crate::policy::imported;
 use crate::registry::{MAX_LAYER, RegistryError, Resolved};
 use crate::run::Digest;
 use crate::store::{Plugin, Put, StoreError};
@@ -60,14 +62,15 @@ pub(super) async fn import(state: ApiState, wanted: Wanted, started: Started) {
                 Put::Updated => "updated",
                 Put::Unchanged => "unchanged",
             };
-            let seen = PluginView { change: Some(change.to_owned()), ..view(plugin) };
+            let seen = PluginView { change: Some(change.to_owned()), ..view(&state, plugin) };
             let is_known = imports.done(started.id, seen, brought, state.clock.now());
             if !is_known && brought {
                 take_back(&state, &digest).await;
             }
         }
         Err(problem) => {
-            if !problem.retryable {
+            // What a policy refuses is judged again, since the policy may be another one by then.
+            if !problem.retryable && problem.code != Code::PluginRefused.as_str() {
                 imports.failed.remember(&key(&wanted), problem.clone());
             }
             imports.failed(started.id, problem, state.clock.now());
@@ -109,6 +112,7 @@ async fn check(
     imports.knows(started.id, manifest.clone());
     share.shrink_to(usize::try_from(*size).unwrap_or(MAX_LAYER));
     expected(wanted, &found)?;
+    admitted(state, wanted, digest).await?;
     if let Some(error) = imports.refused.find(digest.as_str()) {
         return Err(of_plugin(&error));
     }
@@ -143,6 +147,17 @@ fn expected(wanted: &Wanted, found: &Resolved) -> Result<(), ImportProblem> {
     }
 }
 
+/// Whether the policy lets the plugin in, before it is even pulled.
+async fn admitted(state: &ApiState, wanted: &Wanted, digest: &Digest) -> Result<(), ImportProblem> {
+    let Some(policy) = state.policy.now() else { return Ok(()) };
+    let facts = imported(&wanted.source, digest, &policy, state.store.as_ref());
+    let facts = facts.await.map_err(|error| of_store(&error))?;
+    policy.admit(&facts).map_err(|refusal| {
+        let code = Code::PluginRefused.as_str().to_owned();
+        ImportProblem { code, message: refusal.to_string(), retryable: false }
+    })
+}
+
 /// A plugin with its bytes, if the store has both whole.
 async fn in_store(state: &ApiState, digest: &Digest) -> Option<(PluginInfo, Bytes)> {
     let plugin = state.store.plugin(digest).await.ok().flatten()?;
@@ -162,7 +177,7 @@ async fn keep(
         at: now,
         by: wanted.actor.clone(),
     };
-    let new = Plugin { info: checked.info, added_at: now, provenance: vec![provenance] };
+    let new = Plugin { provenance: vec![provenance], ..Plugin::new(checked.info, now) };
     let put =
         state.store.put_plugin(&new, checked.bytes).await.map_err(|error| of_store(&error))?;
     let kept = state.store.plugin(&new.info.digest).await.map_err(|error| of_store(&error))?;

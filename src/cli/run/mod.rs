@@ -30,5 +30,6 @@ pub(crate) use find::find_run;
 pub(crate) use lines::batch_name;
 pub(crate) use lines::{Detail, TIME_COLUMNS, line_of};
 pub use start::start_run;
+pub(crate) use steer::ask;
 pub use watch::{Watched, watch};
 pub(crate) use why::{explain, paragraph};

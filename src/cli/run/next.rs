@@ -26,6 +26,7 @@ pub(super) fn say_interrupted(client: &Client, run: &RunView, console: &Console)
             | Exit::SomeFailed
             | Exit::Cancelled
             | Exit::Unreachable
+            | Exit::NotAllowed
             | Exit::Output
             | Exit::NotApplied
             | Exit::Damaged
@@ -51,6 +52,7 @@ pub(super) async fn say_why(client: &Client, run: &RunView, exit: Exit, console:
         | Exit::Invalid
         | Exit::NotFound
         | Exit::Unreachable
+        | Exit::NotAllowed
         | Exit::Output
         | Exit::NotApplied
         | Exit::Damaged
@@ -102,6 +104,7 @@ pub(super) fn say_how_it_is(client: &Client, run: &RunView, exit: Exit, console:
         | Exit::Invalid
         | Exit::NotFound
         | Exit::Unreachable
+        | Exit::NotAllowed
         | Exit::Output
         | Exit::NotApplied
         | Exit::Damaged

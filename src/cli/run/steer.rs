@@ -249,7 +249,7 @@ pub(crate) async fn give_up(
 }
 
 /// Asks a question; any answer but yes means no.
-fn ask(question: &str) -> Result<bool, CliError> {
+pub(crate) fn ask(question: &str) -> Result<bool, CliError> {
     use std::io::Write;
     let mut out = std::io::stderr().lock();
     let _ = write!(out, "{}", clean(question)).and_then(|()| out.flush());

@@ -23,17 +23,20 @@ pub enum Kind {
     Playbook,
     /// A cluster: a named set of agents.
     Cluster,
+    /// A policy: which plugins a server takes. It is a file of the server, and is not applied.
+    Policy,
 }
 
 impl Kind {
     /// All kinds, in the order in which messages list them.
-    pub const ALL: [Self; 2] = [Self::Playbook, Self::Cluster];
+    pub const ALL: [Self; 3] = [Self::Playbook, Self::Cluster, Self::Policy];
 
     /// The word that names the kind in a document.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Playbook => "Playbook",
             Self::Cluster => "Cluster",
+            Self::Policy => "Policy",
         }
     }
 }

@@ -92,7 +92,11 @@ pub fn explain_field(path: &str, recursive: bool) -> Result<Field, UnknownField>
 fn kind_named(name: &str) -> Result<Kind, UnknownField> {
     let word = name.to_lowercase();
     let names = Kind::ALL.map(|kind| kind.as_str().to_lowercase());
-    let found = names.iter().position(|known| *known == word.trim_end_matches('s'));
+    let singular = match word.strip_suffix("ies") {
+        Some(stem) => format!("{stem}y"),
+        None => word.trim_end_matches('s').to_owned(),
+    };
+    let found = names.iter().position(|known| *known == singular);
     match found {
         Some(index) => Ok(Kind::ALL[index]),
         None => Err(unknown("kind of document".to_owned(), name, names.iter().map(String::as_str))),
@@ -248,7 +252,7 @@ mod tests {
 
     #[test]
     fn every_field_and_every_value_is_described() {
-        for (kind, at_least) in [("playbook", 40), ("cluster", 15)] {
+        for (kind, at_least) in [("playbook", 40), ("cluster", 15), ("policies", 16)] {
             let whole = explain_field(kind, true).unwrap();
             let fields = all(&whole);
             assert!(fields.len() >= at_least, "{}", fields.len());
@@ -291,6 +295,6 @@ mod tests {
         assert!(message("playbok").contains("did you mean \"playbook\"?"));
         assert!(message("playbook.metadata.xyz").contains("expected one of name, version, vcs"));
         assert!(message("playbook.kind.x").ends_with(": it has no fields"));
-        assert!(message("").contains("expected one of playbook, cluster"));
+        assert!(message("").contains("expected one of playbook, cluster, policy"));
     }
 }

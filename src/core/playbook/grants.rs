@@ -112,6 +112,17 @@ impl HttpGrant {
         Some(Self { origin, methods: Vec::new(), paths: Vec::new() })
     }
 
+    /// Whether this grants all that the other one grants.
+    pub(super) fn includes(&self, other: &Self) -> bool {
+        let includes_path = |path: &String| self.paths.iter().any(|pattern| fits(pattern, path));
+        self.origin == other.origin
+            && (self.methods.is_empty()
+                || !other.methods.is_empty()
+                    && other.methods.iter().all(|method| self.methods.contains(method)))
+            && (self.paths.is_empty()
+                || !other.paths.is_empty() && other.paths.iter().all(includes_path))
+    }
+
     fn allows(&self, origin: &str, method: HttpMethod, path: &str) -> bool {
         let any_path = self.paths.is_empty();
         self.origin == origin
@@ -312,6 +323,28 @@ mod tests {
             let text = serde_json::to_string(&grant).unwrap();
             assert_eq!(serde_json::from_str::<HttpGrant>(&text).unwrap(), grant);
         }
+    }
+
+    #[test]
+    fn a_wider_grant_includes_a_narrower_one() {
+        use HttpMethod::{Get, Post};
+        let of = |methods: &[HttpMethod], paths: &[&str]| grants(methods, paths).http.remove(0);
+        let all = [
+            of(&[], &[]),
+            of(&[Get, Post], &[]),
+            of(&[Post, Get], &["/v1/*", "/health"]),
+            of(&[Post], &["/v1/*"]),
+            of(&[Post], &["/v1/a*"]),
+            of(&[Post], &["/v1/a"]),
+        ];
+        for (index, wide) in all.iter().enumerate() {
+            for (other, narrow) in all.iter().enumerate() {
+                assert_eq!(wide.includes(narrow), index <= other, "{wide} {narrow}");
+            }
+        }
+        assert!(!of(&[Get], &[]).includes(&of(&[], &["/"])), "any method is more than one");
+        let elsewhere = HttpGrant::to("https://other.example").unwrap();
+        assert!(!elsewhere.includes(&all[5]));
     }
 
     #[test]

@@ -7,6 +7,8 @@
 //!
 //! [`parse_playbook`] goes as far as a draft, which needs no plugin; [`resolve`] does the rest. All problems of a
 //! document are reported at once, each with its path, line and column.
+//!
+//! Clusters are read in [`parse_cluster`], and policies, by which a server judges plugins, in [`policy`].
 
 mod arguments;
 mod bind;
@@ -28,6 +30,7 @@ mod params;
 mod partly;
 mod pin;
 mod plugin_info;
+pub mod policy;
 mod problem;
 mod read;
 mod references;

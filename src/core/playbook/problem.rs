@@ -49,6 +49,8 @@ pub mod code {
     pub const DIGEST_DIFFERS: &str = "digest-differs";
     /// Something could never be granted as it is written.
     pub const NOT_GRANTED: &str = "not-granted";
+    /// The policy of the server refuses a plugin, or what is granted to it.
+    pub const POLICY: &str = "policy";
     /// The document uses a part of the format that this version does not perform yet.
     pub const NOT_SUPPORTED: &str = "not-supported";
     /// There are more problems than are reported. The message says how many.

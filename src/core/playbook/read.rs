@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::document::{API_VERSION, Kind, PlaybookFile};
 use super::draft::{self, Draft};
 use super::explain::describe;
+use super::grants::Grants;
 use super::problem::{Problem, Problems, code, did_you_mean};
 use super::repair::Repair;
 use super::schema;
@@ -76,7 +77,7 @@ pub fn parse_playbook(text: &[u8]) -> Result<PlaybookDocument, Problems> {
 /// let problems = kind_of(b"apiVersion: replicante.io/v1\nkind: Secret").unwrap_err();
 /// assert_eq!(
 ///     problems.to_string(),
-///     "2:7: /kind: unknown kind of document; found \"Secret\"; expected one of Playbook, Cluster",
+///     "2:7: /kind: unknown kind of document; found \"Secret\"; expected one of Playbook, Cluster, Policy",
 /// );
 /// # Ok::<(), replibook_core::playbook::Problems>(())
 /// ```
@@ -99,6 +100,11 @@ impl PlaybookDocument {
     /// The plugins that the document declares, without the built-in ones.
     pub fn plugins(&self) -> Vec<PluginSource> {
         self.draft.plugins.values().map(|declared| declared.source.clone()).collect()
+    }
+
+    /// Whether the document grants anything to any of the plugins that it declares.
+    pub fn grants_anything(&self) -> bool {
+        self.draft.plugins.values().any(|declared| declared.grants != Grants::default())
     }
 
     /// The document as a value, without comments and layout.
@@ -178,7 +184,7 @@ fn read_head(text: &Text) -> Result<(Kind, Vec<Problem>), Problems> {
         }
         Err(problem) => problems.push(*problem),
     }
-    let kinds = "one of Playbook, Cluster";
+    let kinds = "one of Playbook, Cluster, Policy";
     let found = match word(text, "kind", kinds) {
         Ok(found) => found,
         Err(problem) => {

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::depth::{MAX_JSON_DEPTH, json_depth_ok};
 use super::document::{ClusterFile, Kind, PlaybookFile};
 use super::explain::explain;
+use super::policy::PolicyFile;
 use super::problem::{Problem, Problems, code, cut};
 use super::schema_limits;
 use super::schema_work;
@@ -65,6 +66,7 @@ pub fn json_schema(kind: Kind) -> Value {
     let schema = match kind {
         Kind::Playbook => generator.into_root_schema_for::<PlaybookFile>(),
         Kind::Cluster => generator.into_root_schema_for::<ClusterFile>(),
+        Kind::Policy => generator.into_root_schema_for::<PolicyFile>(),
     };
     let mut schema = Value::from(schema);
     refuse_null(&mut schema);
@@ -202,15 +204,18 @@ impl Schema {
 
 static PLAYBOOK: LazyLock<Value> = LazyLock::new(|| json_schema(Kind::Playbook));
 static CLUSTER: LazyLock<Value> = LazyLock::new(|| json_schema(Kind::Cluster));
+static POLICY: LazyLock<Value> = LazyLock::new(|| json_schema(Kind::Policy));
 static PLAYBOOKS: LazyLock<Result<Schema, Vec<Problem>>> =
     LazyLock::new(|| Schema::build(&PLAYBOOK));
 static CLUSTERS: LazyLock<Result<Schema, Vec<Problem>>> = LazyLock::new(|| Schema::build(&CLUSTER));
+static POLICIES: LazyLock<Result<Schema, Vec<Problem>>> = LazyLock::new(|| Schema::build(&POLICY));
 
 /// The JSON Schema of a kind of document, made once.
 pub(super) fn of(kind: Kind) -> &'static Value {
     match kind {
         Kind::Playbook => &PLAYBOOK,
         Kind::Cluster => &CLUSTER,
+        Kind::Policy => &POLICY,
     }
 }
 
@@ -219,6 +224,7 @@ pub(super) fn check_document(kind: Kind, document: &Value) -> Vec<Problem> {
     let schema = match kind {
         Kind::Playbook => &PLAYBOOKS,
         Kind::Cluster => &CLUSTERS,
+        Kind::Policy => &POLICIES,
     };
     match &**schema {
         Ok(schema) => schema.check(document),

@@ -46,7 +46,25 @@ pub enum OciVersion {
 
 /// The longest tag and the longest name of a repository that registries accept, in bytes.
 const MAX_TAG: usize = 128;
-const MAX_REPOSITORY: usize = 255;
+pub(super) const MAX_REPOSITORY: usize = 255;
+
+/// Whether `text` can be a tag.
+pub(super) fn is_tag(text: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    let starts = text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+    starts && text.len() <= MAX_TAG && text.chars().all(fits)
+}
+
+/// Whether `text` can be the path of a repository.
+pub(super) fn is_repository(text: &str) -> bool {
+    let is_part = |part: &str| {
+        let ends = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        part.starts_with(ends)
+            && part.ends_with(ends)
+            && part.chars().all(|c| ends(c) || "_.-".contains(c))
+    };
+    text.len() <= MAX_REPOSITORY && text.split('/').all(is_part)
+}
 
 impl OciReference {
     fn parse(text: &str) -> Option<Self> {
@@ -56,22 +74,11 @@ impl OciReference {
             Some((repository, digest)) => (repository, OciVersion::Digest(digest.parse().ok()?)),
             None => {
                 let (repository, tag) = rest.rsplit_once(':')?;
-                let fits = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
-                let is_tag = tag.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
-                    && tag.len() <= MAX_TAG
-                    && tag.chars().all(fits);
-                (repository, is_tag.then(|| OciVersion::Tag(tag.to_owned()))?)
+                (repository, is_tag(tag).then(|| OciVersion::Tag(tag.to_owned()))?)
             }
         };
-        let is_part = |part: &str| {
-            let ends = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-            part.starts_with(ends)
-                && part.ends_with(ends)
-                && part.chars().all(|c| ends(c) || "_.-".contains(c))
-        };
-        let fits = repository.len() <= MAX_REPOSITORY && repository.split('/').all(is_part);
         let (registry, repository) = (registry.to_owned(), repository.to_owned());
-        fits.then_some(Self { registry, repository, version })
+        is_repository(&repository).then_some(Self { registry, repository, version })
     }
 }
 

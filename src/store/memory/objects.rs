@@ -9,7 +9,7 @@ use super::damaged::Damaged;
 use super::state::{RunEntry, State};
 use crate::contract::Result;
 use crate::damage::{Damage, Found, PLUGIN_BYTES};
-use crate::documents::{Cluster, Object, Page, Plugin, Put, StoredPlaybook};
+use crate::documents::{Cluster, Object, Page, Plugin, PluginSignature, Put, StoredPlaybook};
 use crate::error::StoreError;
 use crate::keys::{page_limit, playbook_cursor, plugin_cursor};
 use crate::options::Moment;
@@ -159,6 +159,19 @@ impl State {
         }
         self.plugins.insert(digest.clone(), (plugin.clone(), bytes));
         Put::Created
+    }
+
+    pub(super) fn sign_plugin(
+        &mut self,
+        digest: &Digest,
+        signatures: &[PluginSignature],
+    ) -> Result<Option<Plugin>> {
+        let Some(mut plugin) = self.plugin(digest)? else { return Ok(None) };
+        plugin.sign(signatures)?;
+        if let Some((known, _)) = self.plugins.get_mut(digest) {
+            known.clone_from(&plugin);
+        }
+        Ok(Some(plugin))
     }
 
     pub(super) fn plugin(&self, digest: &Digest) -> Result<Option<Plugin>> {

@@ -15,7 +15,7 @@ use crate::contract::{Lease, Result, Store};
 use crate::damage::{Found, KeptRun, RunPage};
 use crate::documents::{
     Abandon, Abandonment, Claim, Cluster, Created, Ending, Failed, Head, Holder, Locked, LogCursor,
-    NewRun, Object, Page, Plugin, Put, Queue, RunFilter, StoredPlaybook,
+    NewRun, Object, Page, Plugin, PluginSignature, Put, Queue, RunFilter, StoredPlaybook,
 };
 use crate::engines::{Engine, EngineReport};
 use crate::options::{Moment, StoreOptions};
@@ -173,6 +173,14 @@ impl Store for MemoryStore {
 
     async fn put_plugin(&self, plugin: &Plugin, bytes: Bytes) -> Result<Put> {
         self.call(|state, _| Ok(state.put_plugin(plugin, bytes)))
+    }
+
+    async fn sign_plugin(
+        &self,
+        digest: &Digest,
+        new: &[PluginSignature],
+    ) -> Result<Option<Plugin>> {
+        self.call(|state, _| state.sign_plugin(digest, new))
     }
 
     async fn plugin(&self, digest: &Digest) -> Result<Option<Plugin>> {

@@ -43,6 +43,7 @@ mod rows;
 mod runs;
 mod schema;
 mod sessions;
+mod signing;
 mod store;
 mod survey;
 mod time;

@@ -13,13 +13,13 @@ use super::options::MongoOptions;
 use super::time::ServerTime;
 use super::{
     check, commands, commit, connect, engines, files, finishing, history, leases, locks, objects,
-    parking, plugins, probe, retention, runs, schema, transaction, troubled,
+    parking, plugins, probe, retention, runs, schema, signing, transaction, troubled,
 };
 use crate::contract::{Lease, Result, Store};
 use crate::damage::{Found, KeptRun, RunPage};
 use crate::documents::{
     Abandon, Abandonment, Claim, Cluster, Created, Ending, Failed, Head, Holder, Locked, LogCursor,
-    NewRun, Object, Page, Plugin, Put, Queue, RunFilter, StoredPlaybook,
+    NewRun, Object, Page, Plugin, PluginSignature, Put, Queue, RunFilter, StoredPlaybook,
 };
 use crate::engines::{Engine, EngineReport};
 use crate::keys::{playbook_cursor, plugin_cursor, run_cursor};
@@ -204,6 +204,14 @@ impl Store for MongoStore {
 
     async fn put_plugin(&self, plugin: &Plugin, bytes: Bytes) -> Result<Put> {
         plugins::put_plugin(&self.base, plugin, bytes).await
+    }
+
+    async fn sign_plugin(
+        &self,
+        digest: &Digest,
+        new: &[PluginSignature],
+    ) -> Result<Option<Plugin>> {
+        signing::sign_plugin(&self.base, digest, new).await
     }
 
     async fn plugin(&self, digest: &Digest) -> Result<Option<Plugin>> {

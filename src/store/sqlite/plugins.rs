@@ -10,7 +10,7 @@ use super::rows::{
 };
 use crate::contract::Result;
 use crate::damage::{Found, no_bytes, whole_bytes};
-use crate::documents::{Plugin, Put};
+use crate::documents::{Plugin, PluginSignature, Put};
 use crate::error::StoreError;
 use crate::keys::page_limit;
 use crate::options::Moment;
@@ -50,6 +50,19 @@ fn learn(connection: &Connection, mut known: Plugin, new: &Plugin) -> Result<Put
     let sql = "UPDATE plugins SET body = ?2 WHERE digest = ?1";
     change(connection, PLUGIN, sql, params![digest, body])?;
     Ok(Put::Updated)
+}
+
+pub(super) fn sign_plugin(
+    connection: &Connection,
+    digest: &Digest,
+    signatures: &[PluginSignature],
+) -> Result<Option<Plugin>> {
+    let Some(mut signed) = plugin(connection, digest)? else { return Ok(None) };
+    if signed.sign(signatures)? {
+        let sql = "UPDATE plugins SET body = ?2 WHERE digest = ?1";
+        change(connection, PLUGIN, sql, params![digest.as_str(), encode(PLUGIN, &signed)?])?;
+    }
+    Ok(Some(signed))
 }
 
 fn is_there(connection: &Connection, digest: &str) -> Result<bool> {

@@ -25,7 +25,7 @@ use crate::contract::{Lease, MAX_COMMIT_DOCUMENTS, Result, Store};
 use crate::damage::{Found, KeptRun, RunPage};
 use crate::documents::{
     Abandon, Abandonment, Claim, Cluster, Created, Ending, Failed, Head, Holder, Locked, LogCursor,
-    NewRun, Object, Page, Plugin, Put, Queue, RunFilter, StoredPlaybook,
+    NewRun, Object, Page, Plugin, PluginSignature, Put, Queue, RunFilter, StoredPlaybook,
 };
 use crate::engines::{Draining, Engine, EngineReport};
 use crate::keys::{playbook_cursor, plugin_cursor, run_cursor};
@@ -198,6 +198,15 @@ impl Store for SqliteStore {
     async fn put_plugin(&self, plugin: &Plugin, bytes: Bytes) -> Result<Put> {
         let plugin = plugin.clone();
         self.write_bytes(bytes.len(), move |c| plugins::put_plugin(c, &plugin, &bytes)).await
+    }
+
+    async fn sign_plugin(
+        &self,
+        digest: &Digest,
+        new: &[PluginSignature],
+    ) -> Result<Option<Plugin>> {
+        let (digest, new) = (digest.clone(), new.to_vec());
+        self.write(move |c| plugins::sign_plugin(c, &digest, &new)).await
     }
 
     async fn plugin(&self, digest: &Digest) -> Result<Option<Plugin>> {

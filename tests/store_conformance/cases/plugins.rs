@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 use replibook_core::playbook::Provenance;
+use replibook_core::playbook::policy::MAX_SIGNATURES;
 use replibook_core::run::{Digest, Millis};
 use replibook_store::{Created, MAX_PROVENANCE, Put, StoreError};
 
 use crate::backends::{Fixture, RETENTION};
-use crate::samples::{asking_for, finished, only, page, playbook, plugin, run, run_id};
+use crate::samples::{asking_for, finished, only, page, playbook, plugin, run, run_id, signature};
 
 pub(crate) async fn a_plugin_is_kept_under_its_digest(on: Fixture) {
     let store = &on.store;
@@ -91,6 +92,53 @@ pub(crate) async fn where_a_plugin_came_from_is_added_to_what_is_known(on: Fixtu
     assert!(kept.iter().any(|one| one.source == "file:15"));
     assert!(kept.iter().all(|one| one.source != "file:b.wasm"));
     assert_eq!(store.plugins(&page(None, 9)).await.unwrap()[0].provenance, kept);
+}
+
+pub(crate) async fn a_plugin_keeps_its_signatures(on: Fixture) {
+    let store = &on.store;
+    let (plugin, bytes) = plugin(1);
+    let digest = &plugin.info.digest;
+    let (first, second) = (signature("first", None), signature("second", Some("RWQ")));
+    assert_eq!(store.sign_plugin(digest, std::slice::from_ref(&first)).await.unwrap(), None);
+    store.put_plugin(&plugin, bytes.clone()).await.unwrap();
+
+    let both = [first.clone(), second.clone()];
+    let signed = store.sign_plugin(digest, &both).await.unwrap().unwrap();
+    assert_eq!((signed.signatures.as_slice(), &signed.info), (&both[..], &plugin.info));
+    assert_eq!(store.plugin(digest).await.unwrap().as_ref(), Some(&signed));
+    assert_eq!(store.plugins(&page(None, 9)).await.unwrap(), std::slice::from_ref(&signed));
+    assert_eq!(store.plugin_bytes(digest).await.unwrap(), Some(bytes.clone()));
+
+    // Neither another upload nor a look without the key makes anything forgotten.
+    assert_eq!(store.put_plugin(&plugin, bytes).await.unwrap(), Put::Unchanged);
+    let again = [signature("first", Some("RWQ")), signature("second", None)];
+    let signed = store.sign_plugin(digest, &again).await.unwrap().unwrap();
+    assert_eq!(signed.signatures, [again[0].clone(), second]);
+
+    let unchecked: Vec<_> = (2..MAX_SIGNATURES).map(|n| signature(&n.to_string(), None)).collect();
+    store.sign_plugin(digest, &unchecked).await.unwrap();
+    let error = store.sign_plugin(digest, &[signature("more", None)]).await.unwrap_err();
+    assert!(matches!(error, StoreError::TooLarge { .. }), "{error}");
+    let checked = signature("more", Some("RWQ"));
+    let signed = store.sign_plugin(digest, std::slice::from_ref(&checked)).await.unwrap().unwrap();
+    assert_eq!((signed.signatures.len(), &signed.signatures[2]), (MAX_SIGNATURES, &checked));
+    assert_eq!(store.plugin(digest).await.unwrap(), Some(signed));
+}
+
+pub(crate) async fn of_signatures_that_come_at_once_each_is_kept(on: Fixture) {
+    let store = &on.store;
+    let (plugin, bytes) = plugin(1);
+    let digest = &plugin.info.digest;
+    store.put_plugin(&plugin, bytes).await.unwrap();
+    let all = ["a", "b", "c", "d"].map(|text| [signature(text, None)]);
+    let [a, b, c, d] = all.each_ref().map(|one| store.sign_plugin(digest, one));
+    let (a, b, c, d) = tokio::join!(a, b, c, d);
+    for signed in [a, b, c, d] {
+        signed.unwrap();
+    }
+    let mut kept = store.plugin(digest).await.unwrap().unwrap().signatures;
+    kept.sort_by(|one, other| one.text.cmp(&other.text));
+    assert_eq!(kept, all.concat());
 }
 
 pub(crate) async fn a_plugin_is_not_removed_while_a_playbook_pins_it(on: Fixture) {

@@ -8,6 +8,6 @@ mod file;
 mod serve;
 mod watch;
 
+pub use crate::watched_file::FileError;
 pub use args::PlatformArgs;
 pub use serve::{PlatformServeError, RunningPlatform, serve, start};
-pub use watch::FileError;

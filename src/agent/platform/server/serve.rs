@@ -20,10 +20,11 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::args::PlatformArgs;
 use super::file::Nodes;
-use super::watch::{FileError, Watcher};
+use super::watch::Watcher;
 use crate::clock::{Clock, SystemClock};
 use crate::listen::{NotLoopback, check_listen};
 use crate::stop::StopAsked;
+use crate::watched_file::FileError;
 use crate::web::{self, Limits, OwnNames, Times, check_origin};
 
 /// How long requests in progress may take after the stop was requested: every answer is in memory.

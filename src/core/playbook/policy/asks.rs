@@ -1,0 +1,171 @@
+//! What a playbook asks for its plugins, one grant at a time. It is the one place that takes [`Grants`] apart, so that a
+//! new kind of grant can be forgotten nowhere.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::model::{May, covers};
+use crate::playbook::grants::{Grants, HttpGrant};
+use crate::playbook::model::PluginPin;
+
+/// What is granted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// To have agents run actions of these kinds: a pattern.
+    Actions(String),
+    /// To send HTTP requests.
+    Http(HttpGrant),
+    /// To wait for signals of these names: a pattern.
+    Signals(String),
+}
+
+impl Asked {
+    /// The key of documents.
+    pub const fn key(&self) -> &'static str {
+        match self {
+            Self::Actions(_) => "actions",
+            Self::Http(_) => "http",
+            Self::Signals(_) => "signals",
+        }
+    }
+
+    /// Whether this gives all that the other one gives.
+    fn includes(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Actions(one), Self::Actions(other))
+            | (Self::Signals(one), Self::Signals(other)) => covers(one, other),
+            (Self::Http(one), Self::Http(other)) => one.includes(other),
+            (Self::Actions(_) | Self::Http(_) | Self::Signals(_), _) => false,
+        }
+    }
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", self.key())?;
+        match self {
+            Self::Actions(pattern) | Self::Signals(pattern) => f.write_str(pattern),
+            Self::Http(grant) => grant.fmt(f),
+        }
+    }
+}
+
+/// One grant that a playbook gives to a plugin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// What is granted.
+    pub asked: Asked,
+    /// Its index in the list of its kind.
+    pub index: usize,
+}
+
+impl fmt::Display for Ask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.asked.fmt(f)
+    }
+}
+
+/// Takes grants apart, kind by kind.
+pub fn asks(grants: &Grants) -> Vec<Ask> {
+    let Grants { actions, http, signals } = grants;
+    let actions = actions.iter().cloned().map(Asked::Actions).enumerate();
+    let http = http.iter().cloned().map(Asked::Http).enumerate();
+    let signals = signals.iter().cloned().map(Asked::Signals).enumerate();
+    let all = actions.chain(http).chain(signals);
+    all.map(|(index, asked)| Ask { asked, index }).collect()
+}
+
+impl May {
+    /// Whether the policy gives what is asked for. Of HTTP requests it says to which origins they may go.
+    pub(super) fn gives(&self, ask: &Ask) -> bool {
+        let any = |patterns: &[String], text: &str| patterns.iter().any(|one| covers(one, text));
+        match &ask.asked {
+            Asked::Actions(pattern) => any(&self.actions, pattern),
+            Asked::Http(grant) => self.http.iter().any(|pattern| pattern.fits(&grant.origin)),
+            Asked::Signals(pattern) => any(&self.signals, pattern),
+        }
+    }
+
+    /// What the policy gives of this kind, as human-readable text.
+    pub(super) fn given(&self, asked: &Asked) -> String {
+        let given: Vec<String> = match asked {
+            Asked::Actions(_) => self.actions.clone(),
+            Asked::Http(_) => self.http.iter().map(ToString::to_string).collect(),
+            Asked::Signals(_) => self.signals.clone(),
+        };
+        if given.is_empty() { "nothing of that kind".to_owned() } else { given.join(", ") }
+    }
+}
+
+/// A grant that one version of a playbook gives and the other does not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrantChange {
+    /// The name by which the playbook uses the plugin.
+    pub plugin: String,
+    /// The grant.
+    pub ask: Ask,
+    /// Whether the new version has it, rather than the old one.
+    pub is_new: bool,
+    /// Whether the plugin may do more because of it: it is new, and no grant of the old version includes it.
+    pub grows: bool,
+}
+
+impl fmt::Display for GrantChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.is_new { '+' } else { '-' };
+        write!(f, "{sign} {}: {}", self.plugin, self.ask)
+    }
+}
+
+/// What changed in the grants from the plugins of one version of a playbook to those of another, by plugin.
+///
+/// # Example
+/// ```
+/// use std::collections::BTreeMap;
+/// # use replibook_core::ids::Digest;
+/// # use replibook_core::playbook::{Grants, PluginKind, PluginPin};
+/// use replibook_core::playbook::policy::grants_changed;
+///
+/// let plugins = |actions: &[&str]| {
+///     let grants = Grants::of_actions(actions.iter().map(|&kind| kind.to_owned()).collect());
+///     # let (name, version) = ("drain".to_owned(), "1.0.0".to_owned());
+///     # let (source, digest) = ("file:drain.wasm".to_owned(), Digest::of(b"drain"));
+///     let (kind, provenance) = (PluginKind::Step, None);
+///     let pin = PluginPin { grants, kind, source, digest, name, version, provenance };
+///     BTreeMap::from([("drain".to_owned(), pin)])
+/// };
+/// let changes = grants_changed(&plugins(&["a/*"]), &plugins(&["a/x", "b/y"]));
+/// let shown: Vec<String> = changes.iter().map(ToString::to_string).collect();
+/// assert_eq!(shown, ["- drain: actions a/*", "+ drain: actions a/x", "+ drain: actions b/y"]);
+/// let grows: Vec<bool> = changes.iter().map(|change| change.grows).collect();
+/// assert_eq!(grows, [false, false, true], "a/x was granted before, as a part of a/*");
+/// ```
+pub fn grants_changed(
+    old: &BTreeMap<String, PluginPin>,
+    new: &BTreeMap<String, PluginPin>,
+) -> Vec<GrantChange> {
+    let of = |plugins: &BTreeMap<String, PluginPin>, name: &str| {
+        plugins.get(name).map(|pin| asks(&pin.grants)).unwrap_or_default()
+    };
+    let mut names: Vec<&String> = old.keys().chain(new.keys()).collect();
+    names.sort();
+    names.dedup();
+    let mut changes = Vec::new();
+    for plugin in names {
+        let (before, after) = (of(old, plugin), of(new, plugin));
+        let is_in = |all: &[Ask], one: &Ask| all.iter().any(|it| it.asked == one.asked);
+        let change = |ask: &Ask, is_new, grows| GrantChange {
+            plugin: plugin.clone(),
+            ask: ask.clone(),
+            is_new,
+            grows,
+        };
+        let gone = before.iter().filter(|ask| !is_in(&after, ask));
+        changes.extend(gone.map(|ask| change(ask, false, false)));
+        for ask in after.iter().filter(|ask| !is_in(&before, ask)) {
+            let included = before.iter().any(|it| it.asked.includes(&ask.asked));
+            changes.push(change(ask, true, !included));
+        }
+    }
+    changes
+}

@@ -1,0 +1,97 @@
+//! A policy that was read. It is valid by construction: only [`parse_policy`](super::parse_policy) makes one.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::keys::PublicKey;
+use super::networks::Network;
+use super::origin::Match;
+use super::web::OriginPattern;
+
+/// Which plugins a server takes, and what they may ever be granted.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Policy {
+    /// What the policy is called. Refusals say it.
+    pub name: String,
+    /// Public keys by the names that the rules use. No key has two names.
+    pub keys: BTreeMap<String, PublicKey>,
+    /// The rules. The first that matches a plugin counts.
+    pub plugins: Vec<Rule>,
+}
+
+/// A rule about plugins.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Rule {
+    /// Where the plugins came from.
+    #[serde(rename = "match")]
+    pub matches: Match,
+    /// Names of keys, one of which must have signed the plugin. Empty: nobody needs to.
+    pub signed_by: Vec<String>,
+    /// What may be granted to the plugins.
+    pub may: May,
+    /// Patterns for the names of the playbooks that may use the plugins. `None`: all.
+    pub playbooks: Option<Vec<String>>,
+    /// How well a strategy must have been proved. As long as there are no proofs, this is never met.
+    pub proved: Option<Proved>,
+}
+
+/// What may be granted to plugins. The default is nothing.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct May {
+    /// Patterns of kinds of action.
+    pub actions: Vec<String>,
+    /// Patterns of origins.
+    pub http: Vec<OriginPattern>,
+    /// Patterns of names of secrets.
+    pub secrets: Vec<String>,
+    /// Patterns of names of signals.
+    pub signals: Vec<String>,
+    /// Networks that are not public but may be reached.
+    pub networks: Vec<Network>,
+}
+
+/// How well a strategy must have been proved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Proved {
+    /// The number of simulated histories that must have ended well.
+    pub seeds: u32,
+}
+
+impl Policy {
+    /// The name of a public key, given as text; `None` if the policy does not know the key.
+    pub fn name_of_key(&self, key: &str) -> Option<&str> {
+        self.keys.iter().find(|(_, known)| known.as_str() == key).map(|(name, _)| name.as_str())
+    }
+
+    /// Whether a signature of the key with this identifier could be checked.
+    pub fn knows_key_id(&self, id: &str) -> bool {
+        self.keys.values().any(|key| key.id() == id)
+    }
+}
+
+/// Whether `pattern` stands for everything that `text` stands for. A `*` at the end stands for any rest.
+pub(super) fn covers(pattern: &str, text: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(prefix) => text.starts_with(prefix),
+        None => pattern == text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_covers_what_it_stands_for_and_nothing_more() {
+        for (pattern, text) in
+            [("*", ""), ("*", "*"), ("a/*", "a/b"), ("a/*", "a/b*"), ("a/*", "a/*"), ("a", "a")]
+        {
+            assert!(covers(pattern, text), "{pattern} {text}");
+        }
+        for (pattern, text) in [("a", "a*"), ("a/b", "a/*"), ("a/*", "*"), ("a/*", "a"), ("a", "A")]
+        {
+            assert!(!covers(pattern, text), "{pattern} {text}");
+        }
+    }
+}

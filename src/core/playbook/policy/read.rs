@@ -1,0 +1,258 @@
+//! Makes a valid [`Policy`] from YAML or JSON.
+
+use std::collections::BTreeMap;
+
+use super::document::{MayFile, PolicyFile, ProvedFile, RuleFile};
+use super::keys::{KEY_EXPECTED, PublicKey};
+use super::model::{May, Policy, Proved, Rule};
+use super::networks::{NETWORK_EXPECTED, Network};
+use super::origin::Match;
+use super::web::{OriginPattern, PATTERN_EXPECTED};
+use crate::playbook::document::Kind;
+use crate::playbook::names;
+use crate::playbook::problem::{Problem, Problems, code, did_you_mean};
+use crate::playbook::read::{Read, read_as};
+use crate::playbook::spans::push_segment;
+use crate::playbook::text::{Limits, Text};
+
+/// What a pattern of names of playbooks may be, as human-readable text.
+const PLAYBOOKS_EXPECTED: &str =
+    "the name of a playbook, or the beginning of one with a * at its end: lab/*";
+
+/// What a pattern of secrets or signals may be, as human-readable text.
+const NAME_EXPECTED: &str = "a name without white space, perhaps with a * at its end";
+
+/// Reads a policy and reports everything that is wrong with it at once.
+///
+/// # Errors
+/// [`Problems`], each with path, line and column.
+///
+/// # Example
+/// ```
+/// use replibook_core::playbook::policy::parse_policy;
+///
+/// let text = "
+/// apiVersion: replicante.io/v1
+/// kind: Policy
+/// metadata: { name: house-rules }
+/// spec:
+///   keys: { ops: RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3 }
+///   plugins:
+///     - match: oci://registry.example.com/ops/*
+///       signed_by: [ops]
+///       may: { actions: ['mongodb.replicante.io/*'], networks: [10.1.0.0/16] }
+/// ";
+/// let policy = parse_policy(text.as_bytes())?;
+/// assert_eq!(policy.plugins[0].may.networks[0].to_string(), "10.1.0.0/16");
+///
+/// let problems = parse_policy(text.replace("[ops]", "[obs]").as_bytes()).unwrap_err();
+/// assert!(problems.to_string().starts_with("9:19: /spec/plugins/0/signed_by/0: there is no key \"obs\""));
+/// # Ok::<(), replibook_core::playbook::Problems>(())
+/// ```
+pub fn parse_policy(text: &[u8]) -> Result<Policy, Problems> {
+    let text = Text::read(text, Limits::PLAYBOOK)?;
+    let Read { file, mut problems, suspects } = read_as::<PolicyFile>(&text, Kind::Policy)?;
+    let mut reader = Reader::default();
+    let policy = reader.policy(file);
+    problems.extend(reader.problems.into_iter().filter(|problem| !suspects.explain(problem)));
+    text.check(problems)?;
+    Ok(policy)
+}
+
+/// What is wrong with applying a document that is a policy.
+pub fn not_applied(text: &[u8]) -> Problems {
+    let expected =
+        "a playbook or a cluster; a server reads its policy itself: replibook serve --policy FILE";
+    let problem = Problem::new(
+        code::UNKNOWN_KIND,
+        "/kind",
+        "a policy is a file of the server, and is not applied",
+    );
+    let problem = problem.found(Kind::Policy).expected(expected);
+    match Text::read(text, Limits::CLUSTER).and_then(|text| text.check(vec![problem.clone()])) {
+        Err(problems) => problems,
+        Ok(()) => problem.into(),
+    }
+}
+
+#[derive(Default)]
+struct Reader {
+    problems: Vec<Problem>,
+}
+
+impl Reader {
+    fn bad(&mut self, path: &str, message: &str, found: &str, expected: &str) {
+        let problem = Problem::new(code::BAD_VALUE, path, message);
+        self.problems.push(problem.found(format!("{found:?}")).expected(expected));
+    }
+
+    fn policy(&mut self, file: PolicyFile) -> Policy {
+        let names: Vec<String> = file.spec.keys.keys().cloned().collect();
+        let keys = self.keys(file.spec.keys);
+        let rules = file.spec.plugins.into_iter().enumerate();
+        let rules: Vec<(usize, Rule)> = rules
+            .filter_map(|(index, rule)| {
+                Some((index, self.rule(&format!("/spec/plugins/{index}"), rule, &names)?))
+            })
+            .collect();
+        for (at, (index, rule)) in rules.iter().enumerate() {
+            let earlier =
+                rules[..at].iter().find(|(_, earlier)| earlier.matches.includes(&rule.matches));
+            if let Some((number, earlier)) = earlier {
+                let message = format!(
+                    "this rule is never reached: rule {} ({}) matches first",
+                    number + 1,
+                    earlier.matches
+                );
+                self.problems.push(Problem::new(
+                    code::DUPLICATE,
+                    format!("/spec/plugins/{index}/match"),
+                    message,
+                ));
+            }
+        }
+        let plugins = rules.into_iter().map(|(_, rule)| rule).collect();
+        Policy { name: file.metadata.name, keys, plugins }
+    }
+
+    fn keys(&mut self, file: BTreeMap<String, String>) -> BTreeMap<String, PublicKey> {
+        let mut keys: BTreeMap<String, PublicKey> = BTreeMap::new();
+        for (name, text) in file {
+            let mut path = "/spec/keys".to_owned();
+            push_segment(&mut path, &name);
+            let Some(key) = PublicKey::parse(&text) else {
+                self.bad(&path, "not a valid key", &text, KEY_EXPECTED);
+                continue;
+            };
+            if let Some((other, _)) = keys.iter().find(|(_, known)| known.as_str() == key.as_str())
+            {
+                let message = format!("this is the key {other:?} too");
+                self.problems.push(Problem::new(code::DUPLICATE, path, message));
+                continue;
+            }
+            keys.insert(name, key);
+        }
+        keys
+    }
+
+    /// Reads a rule; `None` if its match can't be read.
+    fn rule(&mut self, path: &str, file: RuleFile, keys: &[String]) -> Option<Rule> {
+        let RuleFile { matches, signed_by, may, playbooks, proved } = file;
+        let signed_by = signed_by.unwrap_or_default();
+        for (index, name) in signed_by.iter().enumerate() {
+            if !keys.contains(name) {
+                let hint = did_you_mean(name, keys.iter().map(String::as_str));
+                let hint =
+                    hint.map(|meant| format!(": did you mean {meant:?}?")).unwrap_or_default();
+                let message = format!("there is no key {name:?}{hint}");
+                self.problems.push(
+                    Problem::new(code::BAD_VALUE, format!("{path}/signed_by/{index}"), message)
+                        .expected("a name in `keys`"),
+                );
+            }
+        }
+        for (index, pattern) in playbooks.iter().flatten().enumerate() {
+            if !is_playbook_pattern(pattern) {
+                let path = format!("{path}/playbooks/{index}");
+                self.bad(&path, "not a valid pattern of playbooks", pattern, PLAYBOOKS_EXPECTED);
+            }
+        }
+        let may = self.may(&format!("{path}/may"), may);
+        let proved = proved.map(|ProvedFile { seeds }| Proved { seeds });
+        match Match::parse(&matches) {
+            Ok(matches) => Some(Rule { matches, signed_by, may, playbooks, proved }),
+            Err(error) => {
+                self.bad(&format!("{path}/match"), error.message, &matches, error.expected);
+                None
+            }
+        }
+    }
+
+    fn may(&mut self, path: &str, file: MayFile) -> May {
+        let MayFile { actions, http, secrets, signals, networks } = file;
+        for (index, pattern) in actions.iter().enumerate() {
+            if !names::is_action_pattern(pattern) {
+                let expected = "a kind of action, perhaps with a * at its end";
+                self.bad(
+                    &format!("{path}/actions/{index}"),
+                    "not a valid grant",
+                    pattern,
+                    expected,
+                );
+            }
+        }
+        for (key, patterns) in [("secrets", &secrets), ("signals", &signals)] {
+            for (index, pattern) in patterns.iter().enumerate() {
+                if !names::is_action_pattern(pattern) {
+                    self.bad(
+                        &format!("{path}/{key}/{index}"),
+                        "not a valid name",
+                        pattern,
+                        NAME_EXPECTED,
+                    );
+                }
+            }
+        }
+        let mut origins = Vec::new();
+        for (index, text) in http.iter().enumerate() {
+            match OriginPattern::parse(text) {
+                Some(pattern) => origins.push(pattern),
+                None => self.bad(
+                    &format!("{path}/http/{index}"),
+                    "not a valid origin",
+                    text,
+                    PATTERN_EXPECTED,
+                ),
+            }
+        }
+        let mut reached = Vec::new();
+        for (index, text) in networks.iter().enumerate() {
+            match text.parse::<Network>() {
+                Ok(network) => reached.push(network),
+                Err(error) => {
+                    let message = match error.expected.as_str() {
+                        NETWORK_EXPECTED => "not a valid network",
+                        _ => "not written as a network is",
+                    };
+                    self.bad(&format!("{path}/networks/{index}"), message, text, &error.expected);
+                }
+            }
+        }
+        May { actions, http: origins, secrets, signals, networks: reached }
+    }
+}
+
+/// Whether `text` can be the name of a playbook, or the beginning of one followed by `*`.
+fn is_playbook_pattern(text: &str) -> bool {
+    let plain = text.strip_suffix('*').unwrap_or(text);
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let parts: Vec<&str> = plain.split('/').collect();
+    let is_whole = text == plain;
+    let fits_part = |part: &&str| {
+        part.len() <= 63
+            && part.chars().all(fits)
+            && !part.starts_with('-')
+            && !(is_whole && (part.is_empty() || part.ends_with('-')))
+    };
+    // Only what is before the `*` may be unfinished.
+    let first = parts.len() == 1 || !parts[0].is_empty() && !parts[0].ends_with('-');
+    parts.len() <= 2 && first && parts.iter().all(fits_part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_of_playbooks_is_a_name_or_its_beginning() {
+        for good in ["*", "lab/*", "lab-*", "l*", "lab", "lab/drain", "lab/dr*", "lab/a-*"] {
+            assert!(is_playbook_pattern(good), "{good}");
+        }
+        for bad in [
+            "", "/", "lab/", "/a", "/*", "a/b/*", "A*", "*a", "a*b", "lab-", "-a", "a b", "-*",
+            "a-/*", "**",
+        ] {
+            assert!(!is_playbook_pattern(bad), "{bad}");
+        }
+    }
+}
