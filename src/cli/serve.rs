@@ -92,13 +92,7 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     check_listen(args.listen, args.insecure)?;
     let registries = args.registries.registries()?;
     let policy = args.policy.as_deref().map(PolicyFile::open).transpose()?;
-    if policy.is_none() && check_listen(args.listen, false).is_err() {
-        tracing::warn!(
-            "others can reach {}, and there is no policy: whatever a playbook grants to a plugin counts; --policy FILE \
-             sets bounds",
-            args.listen
-        );
-    }
+    warn_without_policy(args.listen, policy.as_ref());
     let descriptors = Descriptors::raise()?;
     let listener = TcpListener::bind(args.listen).await.and_then(TcpListener::into_std);
     let listener = listener.with_context(|| format!("failed to listen on {}", args.listen))?;
@@ -119,21 +113,11 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         return Ok(());
     }
     let listener = TcpListener::from_std(listener).context("failed to serve")?;
-    let mut stdout = std::io::stdout();
-    writeln!(stdout, "listening on http://{address}")
-        .and_then(|()| stdout.flush())
-        .context("failed to print the address")?;
+    print_address(address)?;
     tracing::info!(%address, store = world.store.name(), "serving");
 
     let stop = CancellationToken::new();
-    let id = EngineId(Uuid::new_v4().to_string());
-    let host = host_name();
-    let config = EngineConfig {
-        name: args.engine_name.clone().unwrap_or_else(|| default_name(&host, &id)),
-        host,
-        address: Some(format!("http://{address}")),
-        ..EngineConfig::new(id, args.max_runs)
-    };
+    let config = engine_config(&args, address);
     let activity = config.activity.clone();
     let engine = tokio::spawn(Engine::new(world.clone(), config).run(stop.clone()));
     let following = policy.map(|file| tokio::spawn(follow(file, &world, stop.clone())));
@@ -159,6 +143,34 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     }
     world.store.close().await;
     served.context("failed to serve the API")
+}
+
+fn warn_without_policy(listen: SocketAddr, policy: Option<&PolicyFile>) {
+    if policy.is_none() && check_listen(listen, false).is_err() {
+        tracing::warn!(
+            "others can reach {listen}, and there is no policy: whatever a playbook grants to a plugin counts; \
+             --policy FILE sets bounds"
+        );
+    }
+}
+
+/// Tells the address on standard output, where whoever asked for port 0 reads it.
+fn print_address(address: SocketAddr) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout();
+    writeln!(stdout, "listening on http://{address}")
+        .and_then(|()| stdout.flush())
+        .context("failed to print the address")
+}
+
+fn engine_config(args: &ServeArgs, address: SocketAddr) -> EngineConfig {
+    let id = EngineId(Uuid::new_v4().to_string());
+    let host = host_name();
+    EngineConfig {
+        name: args.engine_name.clone().unwrap_or_else(|| default_name(&host, &id)),
+        host,
+        address: Some(format!("http://{address}")),
+        ..EngineConfig::new(id, args.max_runs)
+    }
 }
 
 /// With a shorter time a single lost request would fail its agent; with a longer one nobody would learn of the

@@ -80,20 +80,7 @@ pub(crate) fn tell(what: &Happened) -> (Detail, String) {
             (Detail::All, format!("{what}: {message}"))
         }
         Happened::Agent { agent, from, to, batch: _, why, failure: _ } => {
-            let least = match (from, to) {
-                (_, AgentState::Failed | AgentState::Added) | (Some(_), AgentState::Removed) => {
-                    Detail::Main
-                }
-                // Every agent has such an event when the run starts.
-                (None, _) => Detail::All,
-                (Some(_), _) => Detail::Agents,
-            };
-            let why = match (why, from, to) {
-                (Some(why), ..) => format!(": {why}"),
-                (None, None, AgentState::Added) => ": joined the cluster".to_owned(),
-                (None, None | Some(_), _) => String::new(),
-            };
-            (least, format!("{agent} is {to}{why}"))
+            moved_on(agent, *from, *to, why.as_deref())
         }
         Happened::AgentInfo { agent, was } => (Detail::All, asked_again(agent, was)),
         Happened::StepStarted { agent, step, attempt, takes: Some(before) } => (
@@ -137,11 +124,39 @@ pub(crate) fn tell(what: &Happened) -> (Detail, String) {
             let command =
                 of.iter().flatten().fold(command.clone(), |all, of| format!("{all} {of}"));
             let command = if *again { format!("{command} --again") } else { command };
-            let why = why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
-            let refused = refused.as_ref().map(|refused| format!(", refused: {refused}"));
-            (Detail::Main, format!("asked to {command}{why}{}", refused.unwrap_or_default()))
+            (Detail::Main, asked_to(&command, why.as_deref(), refused.as_deref()))
         }
     }
+}
+
+/// An agent that has another state now.
+fn moved_on(
+    agent: &AgentId,
+    from: Option<AgentState>,
+    to: AgentState,
+    why: Option<&str>,
+) -> (Detail, String) {
+    let least = match (from, to) {
+        (_, AgentState::Failed | AgentState::Added) | (Some(_), AgentState::Removed) => {
+            Detail::Main
+        }
+        // Every agent has such an event when the run starts.
+        (None, _) => Detail::All,
+        (Some(_), _) => Detail::Agents,
+    };
+    let why = match (why, from, to) {
+        (Some(why), ..) => format!(": {why}"),
+        (None, None, AgentState::Added) => ": joined the cluster".to_owned(),
+        (None, None | Some(_), _) => String::new(),
+    };
+    (least, format!("{agent} is {to}{why}"))
+}
+
+/// What a person asked for, and what came of it.
+fn asked_to(command: &str, why: Option<&str>, refused: Option<&str>) -> String {
+    let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+    let refused = refused.map(|refused| format!(", refused: {refused}")).unwrap_or_default();
+    format!("asked to {command}{why}{refused}")
 }
 
 /// ` (action ID)`: with the identifier, the agent itself can be asked about the action.
