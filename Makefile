@@ -185,7 +185,9 @@ $(SECANTUS): | $(CMAKE)
 		exit 1; \
 	fi
 	@echo "building a MongoDB server for tests in $(TOOLS); this takes some minutes, once" >&2
-	@PATH="$(dir $(CMAKE)):$$PATH" $(CARGO) install --locked secantus-mdb --version $(SECANTUS_VERSION) \
+	@# Its own profile optimises all crates as one, which takes minutes and gains tests nothing.
+	@CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+		PATH="$(dir $(CMAKE)):$$PATH" $(CARGO) install --locked secantus-mdb --version $(SECANTUS_VERSION) \
 		--ignore-rust-version --root $(TOOLS)/secantus-mdb-$(SECANTUS_VERSION) \
 		--target-dir $(TOOLS)/build \
 		|| { echo "failed to build the MongoDB server for tests. $(TEST_SERVER_HINT)" >&2; exit 1; }
