@@ -53,6 +53,10 @@ pub struct WatchedFile<T> {
     stamp: Option<(SystemTime, u64, u64)>,
     /// Digest of the content that was last read, good or not.
     content: Option<Digest>,
+    /// Digest of a content that was seen once, and may be half of what is being written.
+    seen: Option<Digest>,
+    /// Whether the next content is taken as it is found: the first one, and after somebody said that it is whole.
+    at_once: bool,
     /// Whether it was already reported that the file can't be read.
     unreadable: bool,
 }
@@ -65,7 +69,9 @@ impl<T> WatchedFile<T> {
     /// [`FileError`]: there is no content yet.
     pub fn open(path: &Path, most: usize, read: Read<T>) -> Result<(Self, T), FileError> {
         let path = path.to_owned();
-        let mut file = Self { path, read, most, stamp: None, content: None, unreadable: false };
+        let (stamp, content, seen) = (None, None, None);
+        let mut file =
+            Self { path, read, most, stamp, content, seen, at_once: true, unreadable: false };
         match file.look()? {
             Some(content) => Ok((file, content)),
             // Nothing was read before, so a first look always finds something new.
@@ -83,12 +89,14 @@ impl<T> WatchedFile<T> {
         self.content.as_ref()
     }
 
-    /// Forgets what the file looked like, so that the next look reads it.
+    /// Forgets what the file looked like, so that the next look reads it, and takes it as it is.
     pub fn read_again(&mut self) {
         self.stamp = None;
+        self.at_once = true;
     }
 
-    /// The content of the file, if it differs from that of the last look.
+    /// The content of the file, if it differs from the last one. Content that is seconds old is taken once two looks in
+    /// a row have found the same: a program that writes piece by piece may be half done.
     ///
     /// # Errors
     /// [`FileError`], once each time that the file becomes unusable in a new way.
@@ -122,10 +130,14 @@ impl<T> WatchedFile<T> {
         let content = Digest::of(&bytes);
         // Whatever is written while this reads is seen by the next look.
         self.stamp = settled.then_some(stamp);
-        let was_away = std::mem::take(&mut self.unreadable);
-        if !was_away && self.content.as_ref() == Some(&content) {
+        let seen = self.seen.replace(content.clone());
+        let is_whole =
+            std::mem::take(&mut self.at_once) || settled || seen.as_ref() == Some(&content);
+        let is_new = self.unreadable || self.content.as_ref() != Some(&content);
+        if !is_new || !is_whole {
             return Ok(None);
         }
+        self.unreadable = false;
         self.content = Some(content);
         Ok(Some(bytes))
     }
@@ -162,8 +174,10 @@ mod tests {
         assert_eq!(file.look().unwrap(), None);
         // The new content has the same length, and perhaps the same time.
         fs::write(&path, text("b")).unwrap();
+        assert_eq!(file.look().unwrap(), None, "it may be half of what is being written");
         assert_eq!(file.look().unwrap().map(|policy| policy.name).as_deref(), Some("b"));
         fs::write(&path, text("b").replace("{}", "[")).unwrap();
+        assert_eq!(file.look().unwrap(), None);
         let error = file.look().unwrap_err().to_string();
         assert!(error.contains("policy.yaml:\n"), "{error}");
         assert_eq!(file.look().unwrap(), None, "it is said once");
@@ -175,8 +189,26 @@ mod tests {
         // Replaced in the way of programs that don't want half a file to be seen.
         fs::write(folder.path().join("new"), text("c")).unwrap();
         fs::rename(folder.path().join("new"), &path).unwrap();
+        assert_eq!(file.look().unwrap(), None);
         assert_eq!(file.look().unwrap().map(|policy| policy.name).as_deref(), Some("c"));
         assert_eq!(file.content(), Some(&Digest::of(text("c").as_bytes())));
+    }
+
+    #[test]
+    fn half_of_a_file_is_not_taken_for_a_whole_one() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let write = |content: &str| fs::write(file.path(), content).unwrap();
+        write(&text("a"));
+        let (mut watched, _) = open(file.path()).unwrap();
+        write("apiVersion: replicante.io/v1\n");
+        assert_eq!(watched.look().unwrap(), None);
+        write(&text("b"));
+        assert_eq!(watched.look().unwrap(), None, "it has grown since");
+        assert_eq!(watched.look().unwrap().map(|policy| policy.name).as_deref(), Some("b"));
+        // Whoever asks for the file to be read again says that it is whole.
+        write(&text("c"));
+        watched.read_again();
+        assert_eq!(watched.look().unwrap().map(|policy| policy.name).as_deref(), Some("c"));
     }
 
     #[test]
