@@ -179,7 +179,7 @@ impl Code {
             }
             Self::InvalidPlugin => ("invalid-plugin", 422, "the bytes are no usable plugin"),
             Self::BadSignature => {
-                ("bad-signature", 422, "a signature is none of these bytes, or can't be read")
+                ("bad-signature", 422, "a signature does not fit these bytes, or can't be read")
             }
             Self::Internal => ("internal", 500, "the server failed; its log says more"),
             Self::StoreDamaged => (

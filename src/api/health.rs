@@ -69,7 +69,8 @@ pub(super) struct OutsidePolicy {
 
 impl PolicyNow {
     fn of(standing: Standing) -> Self {
-        let Standing { policy, content, problem, outside: Outside { runs, first, why } } = standing;
+        let Standing { policy, content, problem, outside } = standing;
+        let Outside { runs, first, why } = outside.unwrap_or_default();
         let outside = why.map(|why| OutsidePolicy { runs, first, why });
         Self { name: policy.name.clone(), content, problem, outside }
     }

@@ -82,8 +82,8 @@ pub(super) const PLAYBOOK_BYTES: usize = 3 * 1024 * 1024;
 /// The most bytes of a cluster: a text of 16 MiB, and the values that are read from it.
 pub(super) const CLUSTER_BYTES: usize = 80 * 1024 * 1024;
 
-/// The most bytes of what is known about a plugin: a schema of its arguments, descriptions, where it came from, and eight
-/// signatures with comments of 6 KiB, which are kept twice.
+/// The most bytes of what is known about a plugin: a schema of its arguments, descriptions, where it came from, and
+/// 6 KiB of signatures, whose comments are kept twice.
 pub(super) const PLUGIN_BYTES: usize = 304 * 1024;
 
 /// Bytes of items that are read at once after the first ones, assuming that they are no larger than those.

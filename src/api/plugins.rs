@@ -20,7 +20,7 @@ use super::weigh::{Reads, Weighed, client_of};
 use super::wire::{Listing, PluginView};
 use crate::playbook::{PluginInfo, Provenance, Source};
 use crate::run::Digest;
-use crate::store::{Page, Plugin, Put, StoreError};
+use crate::store::{Page, Plugin, PluginSignature, Put, StoreError};
 use crate::web::Client;
 
 const ALL: &str = "/api/v1/plugins";
@@ -96,19 +96,18 @@ async fn put(
     }
     // Nothing of the plugin runs before this, and it runs when it is asked to describe itself.
     policy::admit_upload(&state, &digest, &signatures)?;
-    let info = import(&state, client, &digest, bytes.clone()).await?;
-    let plugin = Plugin {
-        provenance: provenance(&state, said),
-        signatures: signatures.clone(),
-        ..Plugin::new(info, state.clock.now())
-    };
+    let info = import(&state, client, &digest, &signatures, bytes.clone()).await?;
+    let mut plugin =
+        Plugin { provenance: provenance(&state, said), ..Plugin::new(info, state.clock.now()) };
+    plugin.sign(&signatures)?;
     let put = state.store.put_plugin(&plugin, bytes).await?;
     Ok(match put {
         Put::Created => answer(&state, StatusCode::CREATED, "created", plugin),
-        Put::Updated => answer(&state, StatusCode::OK, "updated", plugin),
-        Put::Unchanged => {
+        // Somebody else has put it meanwhile, perhaps with other signatures.
+        Put::Updated | Put::Unchanged => {
+            let change = if put == Put::Updated { "updated" } else { "unchanged" };
             let plugin = signatures::keep(&state, plugin, &signatures).await?;
-            answer(&state, StatusCode::OK, "unchanged", plugin)
+            answer(&state, StatusCode::OK, change, plugin)
         }
     })
 }
@@ -155,15 +154,18 @@ async fn learn(
     Ok(answer(state, StatusCode::OK, "unchanged", learnt))
 }
 
-/// Has a plugin checked when it is its client's turn. Bytes that were refused a while ago are refused at once.
+/// Has a plugin checked when it is its client's turn, if the policy still lets it in by then. Bytes that were refused a
+/// while ago are refused at once.
 async fn import(
     state: &ApiState,
     client: Client,
     digest: &Digest,
+    signatures: &[PluginSignature],
     bytes: Bytes,
 ) -> Result<PluginInfo, ApiError> {
     let refused = &state.imports.refused;
     let _turn = state.imports.turns.take(client).await;
+    policy::admit_upload(state, digest, signatures)?;
     if let Some(error) = refused.find(digest.as_str()) {
         return Err(error.into());
     }

@@ -11,12 +11,14 @@ use bytes::Bytes;
 use super::bodies;
 use super::endpoint::Endpoint;
 use super::error::{ApiError, Code};
+use super::limits::MAX_PLUGIN_BODY;
 use super::params::{InPath, InQuery, header};
 use super::plugins::{answer, not_found};
 use super::state::ApiState;
+use super::weigh::Reads;
 use super::wire::SignatureView;
 use crate::playbook::policy::{MAX_SIGNATURE_BYTES, Signature, SignatureError, read_signatures};
-use crate::policy::checked;
+use crate::policy::{checked, unchecked};
 use crate::run::Digest;
 use crate::store::{Plugin, PluginSignature};
 
@@ -41,6 +43,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 
 async fn put(
     State(state): State<ApiState>,
+    reads: Reads,
     InPath(digest): InPath<Digest>,
     query: InQuery,
     request: Request,
@@ -52,23 +55,41 @@ async fn put(
     if is_settled(&state, &known, &signatures) {
         return Ok(answer(&state, StatusCode::OK, "unchanged", known));
     }
-    let Some(bytes) = state.store.plugin_bytes(&digest).await? else {
-        return Err(not_found(&digest));
-    };
-    let checked = check(&state, bytes, signatures).await?;
+    let checked = check_kept(&state, &reads, &digest, signatures).await?;
     let before = known.signatures.clone();
     let signed = keep(&state, known, &checked).await?;
     let change = if signed.signatures == before { "unchanged" } else { "updated" };
     Ok(answer(&state, StatusCode::OK, change, signed))
 }
 
-/// Whether nothing more can be learned of the signatures than is kept already. Then the bytes need not be read.
+/// Whether nothing more can be learned of the signatures than is kept already.
 fn is_settled(state: &ApiState, known: &Plugin, signatures: &[Signature]) -> bool {
-    let policy = state.policy.now();
     signatures.iter().all(|new| {
         let kept = known.signatures.iter().find(|kept| kept.text == new.text());
-        kept.is_some_and(|kept| kept.checked.is_some() || policy.is_none())
+        kept.is_some_and(|kept| kept.checked.is_some() || !can_be_checked(state, new))
     })
+}
+
+/// Whether the policy has a key that may have made the signature.
+fn can_be_checked(state: &ApiState, signature: &Signature) -> bool {
+    state.policy.now().is_some_and(|policy| policy.knows_key_id(signature.key_id()))
+}
+
+/// Checks signatures over the bytes in the store. Those are read only if there is something to check.
+async fn check_kept(
+    state: &ApiState,
+    reads: &Reads,
+    digest: &Digest,
+    signatures: Vec<Signature>,
+) -> Result<Vec<PluginSignature>, ApiError> {
+    if !signatures.iter().any(|one| can_be_checked(state, one)) {
+        return Ok(signatures.iter().map(unchecked).collect());
+    }
+    let _share = reads.0.take(MAX_PLUGIN_BODY).await;
+    match state.store.plugin_bytes(digest).await? {
+        Some(bytes) => check(state, bytes, signatures).await,
+        None => Err(not_found(digest)),
+    }
 }
 
 /// The signatures in the header of an upload.

@@ -104,6 +104,7 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let store = Arc::new(HeardStore::new(store, Arc::new(calls.clone())));
     let counts = policy.as_ref().map(PolicyFile::current).unwrap_or_default();
     let (world, shortage) = world(&args, descriptors, store, &counts, clock.clone())?;
+    policy.as_ref().map_or(Ok(()), |file| file.check(&world.plugins))?;
     let kept_at = StoreClock::new(world.store.clone(), clock);
     let install = || async {
         let installed = api::install_builtins(world.store.as_ref(), &world.plugins, &kept_at);
@@ -250,7 +251,8 @@ fn world(
     let followers = Followers::new(Arc::new(platforms), store.clone(), clock.clone());
     let plugins = PluginHost::start(host_config(&args.store.data)?)
         .context("failed to start the plugin host")?;
-    let reached = PolicyNetworks::new(policy.clone(), store.clone(), plugins.clone());
+    let reached =
+        PolicyNetworks::new(policy.clone(), store.clone(), plugins.clone(), clock.clone());
     let world = World {
         store,
         followers,

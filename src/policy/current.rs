@@ -21,8 +21,8 @@ pub struct Standing {
     pub content: Digest,
     /// Why a later content of the file does not count; `None` if the policy is what the file says.
     pub problem: Option<String>,
-    /// The unfinished runs that the policy would not let start any more.
-    pub outside: Outside,
+    /// The unfinished runs that the policy would not let start any more; `None` while they are not counted.
+    pub outside: Option<Outside>,
 }
 
 impl CurrentPolicy {
@@ -45,12 +45,8 @@ impl CurrentPolicy {
 
     /// Another policy counts from now on. It is not known yet which runs it would refuse.
     pub(super) fn changed(&self, policy: Policy, content: Digest) {
-        let standing = Standing {
-            policy: Arc::new(policy),
-            content,
-            problem: None,
-            outside: Outside::default(),
-        };
+        let policy = Arc::new(policy);
+        let standing = Standing { policy, content, problem: None, outside: None };
         *self.shared.write().unwrap_or_else(PoisonError::into_inner) = Some(standing);
     }
 
@@ -60,7 +56,7 @@ impl CurrentPolicy {
     }
 
     pub(super) fn set_outside(&self, outside: Outside) {
-        self.write(|standing| standing.outside = outside);
+        self.write(|standing| standing.outside = Some(outside));
     }
 
     fn read<T>(&self, of: impl Fn(&Standing) -> T) -> Option<T> {

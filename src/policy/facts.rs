@@ -4,9 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bytes::Bytes;
-
-use crate::playbook::policy::{Facts, Policy, Signature, SignatureError, read_signatures};
+use super::signatures::{signers_in, signers_of};
+use crate::playbook::policy::{Facts, Policy};
 use crate::playbook::{Playbook, PluginPin, Provenance};
 use crate::plugin::PluginHost;
 use crate::run::Digest;
@@ -74,7 +73,9 @@ pub async fn facts_of(
     Ok(Facts { source: source_of(plugin, named, host), digest, signers })
 }
 
-/// What is known about a plugin that a playbook pins. `None` if it is not in the store, and is not a built-in one.
+/// What is known about a plugin that a playbook pins. Where it came from was recorded with the pin when the playbook was
+/// applied: of the ways in which the same bytes came later, the store keeps the latest only. `None` if it is not in the
+/// store, and is not a built-in one.
 ///
 /// # Errors
 /// Those of the store.
@@ -87,40 +88,12 @@ pub async fn facts_of_pin(
     if let Some(name) = pin.source.strip_prefix("builtin:") {
         return Ok(Some(Facts::of_builtin(name)));
     }
-    match store.plugin(&pin.digest).await? {
-        Some(plugin) => facts_of(&plugin, &pin.source, policy, store, host).await.map(Some),
-        None => Ok(None),
+    let Some(plugin) = store.plugin(&pin.digest).await? else { return Ok(None) };
+    let mut facts = facts_of(&plugin, &pin.source, policy, store, host).await?;
+    if let Some(came) = pin.provenance.as_ref().filter(|_| !facts.is_builtin()) {
+        facts.source.clone_from(&came.source);
     }
-}
-
-/// The names of the keys that have signed a plugin of the store. Signatures that could not be checked before, because their keys were not
-/// known then, are checked now if the policy has the keys, and that is kept.
-async fn signers_of(
-    plugin: &Plugin,
-    policy: &Arc<Policy>,
-    store: &dyn Store,
-) -> Result<BTreeSet<String>, StoreError> {
-    let digest = &plugin.info.digest;
-    let checkable = |one: &&PluginSignature| {
-        let known = one.checked.as_ref().and_then(|key| policy.name_of_key(key));
-        known.is_none() && policy.knows_key_id(&one.key_id)
-    };
-    let later: Vec<PluginSignature> = plugin.signatures.iter().filter(checkable).cloned().collect();
-    let mut signatures = plugin.signatures.clone();
-    if !later.is_empty()
-        && let Some(bytes) = store.plugin_bytes(digest).await?
-    {
-        let texts =
-            later.into_iter().filter_map(|one| read_signatures(&one.text).ok()).flatten().collect();
-        let found = check_each(bytes, texts, Arc::clone(policy)).await;
-        let found: Vec<PluginSignature> = found.into_iter().filter_map(Result::ok).collect();
-        if !found.is_empty()
-            && let Some(signed) = store.sign_plugin(digest, &found).await?
-        {
-            signatures = signed.signatures;
-        }
-    }
-    Ok(signers_in(&signatures, policy))
+    Ok(Some(facts))
 }
 
 /// What is known about the plugins that a playbook pins, by the names that they have there. There is no entry for those that
@@ -141,56 +114,4 @@ pub async fn facts_of_pins(
         }
     }
     Ok(all)
-}
-
-/// Checks signatures that came with a plugin. Those of keys that the policy does not know are kept unchecked, since it may
-/// know them later; without a policy all of them are.
-///
-/// # Errors
-/// [`SignatureError::Wrong`] if a key that the policy knows has not signed these bytes.
-pub async fn checked(
-    bytes: Bytes,
-    signatures: Vec<Signature>,
-    policy: Option<Arc<Policy>>,
-) -> Result<Vec<PluginSignature>, SignatureError> {
-    let Some(policy) = policy else { return Ok(signatures.iter().map(unchecked).collect()) };
-    let found = check_each(bytes, signatures.clone(), policy).await;
-    let each = found.into_iter().zip(&signatures);
-    each.map(|(found, signature)| match found {
-        Err(SignatureError::UnknownKey { .. }) => Ok(unchecked(signature)),
-        other => other,
-    })
-    .collect()
-}
-
-/// Checks each signature. That takes some milliseconds for each megabyte of the plugin, so it is done on another thread.
-async fn check_each(
-    bytes: Bytes,
-    signatures: Vec<Signature>,
-    policy: Arc<Policy>,
-) -> Vec<Result<PluginSignature, SignatureError>> {
-    let check = move || {
-        let each = signatures.iter().map(|signature| -> Result<PluginSignature, SignatureError> {
-            let signer = signature.check(&bytes, &policy.keys)?;
-            Ok(PluginSignature { checked: Some(signer.key), ..unchecked(signature) })
-        });
-        each.collect()
-    };
-    // Only a panic or the end of the process keeps the work from being done. Then nothing was checked.
-    tokio::task::spawn_blocking(check).await.unwrap_or_default()
-}
-
-fn unchecked(signature: &Signature) -> PluginSignature {
-    PluginSignature {
-        text: signature.text().to_owned(),
-        key_id: signature.key_id().to_owned(),
-        trusted_comment: signature.trusted_comment().to_owned(),
-        checked: None,
-    }
-}
-
-/// The names of the keys of the policy that were found to have signed.
-fn signers_in(signatures: &[PluginSignature], policy: &Policy) -> BTreeSet<String> {
-    let keys = signatures.iter().filter_map(|one| one.checked.as_ref());
-    keys.filter_map(|key| policy.name_of_key(key)).map(str::to_owned).collect()
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::contract::MAX_QUEUED;
 use super::error::StoreError;
-use replibook_core::playbook::policy::MAX_SIGNATURES;
+use replibook_core::playbook::policy::{MAX_SIGNATURE_BYTES, MAX_SIGNATURES};
 use replibook_core::playbook::{Playbook, PluginInfo, Provenance, Source};
 use replibook_core::run::{
     Digest, EngineId, LogLine, Run, RunEvent, RunId, RunStatus, Timestamp, Trouble, TroubleCode,
@@ -122,30 +122,45 @@ impl Plugin {
         changed
     }
 
-    /// Adds signatures, or what is known of them by now. One with the same text is the same one, and stays checked. Where there is no room, one that was checked takes the place of
-    /// one that was not. Returns whether anything changed.
+    /// Adds signatures, or what is known of them by now. One with the same text is the same one, and stays checked. A
+    /// key signs a plugin once: its newer signature takes the place of an older one. Where there is no room, the
+    /// oldest that was not checked goes, since it counts for nothing. Returns whether anything changed.
     ///
     /// # Errors
-    /// [`StoreError::TooLarge`] past [`MAX_SIGNATURES`].
+    /// [`StoreError::TooLarge`] past [`MAX_SIGNATURES`] or [`MAX_SIGNATURE_BYTES`] of those that were checked.
     pub fn sign(&mut self, signatures: &[PluginSignature]) -> Result<bool, StoreError> {
         let mut signed = self.signatures.clone();
         for new in signatures {
-            let same = signed.iter().position(|kept| kept.text == new.text);
-            let unchecked = signed.iter().position(|kept| kept.checked.is_none());
-            match (same, unchecked) {
-                (Some(at), _) if new.checked.is_some() => signed[at].clone_from(new),
-                (Some(_), _) => {}
-                (None, _) if signed.len() < MAX_SIGNATURES => signed.push(new.clone()),
-                (None, Some(at)) if new.checked.is_some() => signed[at].clone_from(new),
-                (None, _) => {
-                    let (found, limit) = (signed.len() + 1, MAX_SIGNATURES);
-                    return Err(StoreError::TooLarge { found, unit: "signatures", limit });
-                }
+            let is_known = signed.iter().any(|kept| kept.text == new.text);
+            if is_known && new.checked.is_none() || signed.contains(new) {
+                continue;
+            }
+            signed.retain(|kept| {
+                kept.text != new.text && (kept.checked.is_none() || kept.checked != new.checked)
+            });
+            signed.push(new.clone());
+            while let Some(error) = no_room(&signed) {
+                let before = signed.len() - 1;
+                let unchecked = signed[..before].iter().position(|kept| kept.checked.is_none());
+                signed.remove(unchecked.ok_or(error)?);
             }
         }
         let changed = signed != self.signatures;
         self.signatures = signed;
         Ok(changed)
+    }
+}
+
+/// Why one plugin can't have these signatures.
+fn no_room(signed: &[PluginSignature]) -> Option<StoreError> {
+    let bytes: usize = signed.iter().map(|one| one.text.len()).sum();
+    let too_large = |found, unit, limit| Some(StoreError::TooLarge { found, unit, limit });
+    match (signed.len(), bytes) {
+        (found, _) if found > MAX_SIGNATURES => too_large(found, "signatures", MAX_SIGNATURES),
+        (_, found) if found > MAX_SIGNATURE_BYTES => {
+            too_large(found, "bytes of signatures", MAX_SIGNATURE_BYTES)
+        }
+        _ => None,
     }
 }
 

@@ -112,15 +112,58 @@ async fn signatures_can_come_after_the_plugin() {
     server.put(&path, key.sign(b"x")).await.problem(422, "bad-signature");
     server.put(&path, vec![0xff]).await.problem(422, "bad-signature");
     server.put(&path, "x".repeat(6 * 1024 + 1)).await.problem(413, "body-too-large");
-    // Of a key that nobody knows, as many are kept as there is room for.
-    for n in 1..8 {
+    // Of a key that nobody knows, as many are kept as there is room for. They never push out one that counts.
+    for n in 1..12 {
         let text =
             other.sign(&bytes).replace("untrusted comment: ", &format!("untrusted comment: {n} "));
         server.put(&path, text).await.ok(200);
     }
-    let one_more = other.sign_directly(&bytes);
-    server.put(&path, one_more).await.problem(413, "body-too-large");
+    // What a key signs again takes the place of what it signed before, whatever it is called.
+    let again = key.sign_directly(&bytes);
+    let signed = server.put(&path, again.repeat(2).replacen("comment: ", "comment: 1", 1)).await;
+    let signed = signed.ok(200)["signatures"].as_array().unwrap().clone();
+    assert_eq!(signed.len(), 8);
+    assert_eq!(signed.iter().filter(|one| one["signer"] == "ops").count(), 1);
     server.stop().await;
+}
+
+#[tokio::test]
+async fn of_uploads_at_once_each_brings_its_signatures() {
+    let (key, other) = (Key::new(), Key::new());
+    let server = Server::start().await;
+    let bytes = strategy("at-once");
+    let (one, two) = (key.sign(&bytes), other.sign(&bytes));
+    let both =
+        tokio::join!(upload(&server, bytes.clone(), &one), upload(&server, bytes.clone(), &two));
+    assert!([both.0.status, both.1.status].iter().all(|status| [200, 201].contains(status)));
+    let shown = server.get(&format!("/api/v1/plugins/{}", Digest::of(&bytes))).await.ok(200);
+    assert_eq!(shown["signatures"].as_array().unwrap().len(), 2);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_signature_that_is_found_wrong_later_counts_for_nothing_and_holds_up_nobody() {
+    let key = Key::new();
+    let lax = Server::start().await;
+    let bytes = strategy("rebuilt");
+    let digest = Digest::of(&bytes);
+    // Without a policy nobody can tell that it is that of the plugin before.
+    upload(&lax, bytes.clone(), &key.sign(b"the plugin before")).await.ok(201);
+    let document = using("file:x.wasm");
+    let uploaded = json!({ "document": document, "uploads": { "own": digest } });
+    lax.post("/api/v1/playbooks", uploaded).await.ok(201);
+    lax.apply_cluster(CLUSTER).await.ok(201);
+    let strict = lax.restarted(policy(&key, SIGNED)).await;
+    let start = json!({ "playbook": "restart", "cluster": "eu" });
+    for _ in 0..2 {
+        let refused = strict.post("/api/v1/runs", start.clone()).await;
+        let problem = refused.problem(403, "plugin-refused");
+        assert!(detail(&problem).contains("found no signature of a key"), "{problem}");
+    }
+    let path = format!("/api/v1/plugins/{digest}/signatures");
+    strict.put(&path, key.sign(&bytes)).await.ok(200);
+    strict.post("/api/v1/runs", start).await.ok(201);
+    strict.stop().await;
 }
 
 #[tokio::test]

@@ -56,6 +56,7 @@ macro_rules! all_cases_on {
             a_plugin_is_found_by_the_name_that_it_gives_itself,
             where_a_plugin_came_from_is_added_to_what_is_known,
             a_plugin_keeps_its_signatures,
+            signatures_that_count_for_nothing_make_room,
             of_signatures_that_come_at_once_each_is_kept,
             a_plugin_is_not_removed_while_a_playbook_pins_it,
             a_plugin_is_not_removed_while_an_unexpired_run_pins_it,

@@ -124,6 +124,8 @@ async fn check(
     let bytes = pulled.map_err(|error| of_registry(&error))?;
     imports.checking(started.id);
     let _turn = imports.turns.take(wanted.client).await;
+    // The policy may have become a stricter one since.
+    admitted(state, wanted, digest).await?;
     match state.plugins.import(bytes.clone()).await {
         Ok(info) => Ok(Checked { info, bytes, manifest }),
         Err(error) => {

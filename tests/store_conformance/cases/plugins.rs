@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use replibook_core::playbook::Provenance;
-use replibook_core::playbook::policy::MAX_SIGNATURES;
+use replibook_core::playbook::policy::{MAX_SIGNATURE_BYTES, MAX_SIGNATURES};
 use replibook_core::run::{Digest, Millis};
-use replibook_store::{Created, MAX_PROVENANCE, Put, StoreError};
+use replibook_store::{Created, MAX_PROVENANCE, PluginSignature, Put, StoreError};
 
 use crate::backends::{Fixture, RETENTION};
 use crate::samples::{asking_for, finished, only, page, playbook, plugin, run, run_id, signature};
@@ -111,18 +111,43 @@ pub(crate) async fn a_plugin_keeps_its_signatures(on: Fixture) {
 
     // Neither another upload nor a look without the key makes anything forgotten.
     assert_eq!(store.put_plugin(&plugin, bytes).await.unwrap(), Put::Unchanged);
-    let again = [signature("first", Some("RWQ")), signature("second", None)];
+    let again = [signature("first", Some("RWR")), signature("second", None)];
     let signed = store.sign_plugin(digest, &again).await.unwrap().unwrap();
-    assert_eq!(signed.signatures, [again[0].clone(), second]);
+    assert_eq!(signed.signatures, [second.clone(), again[0].clone()]);
 
-    let unchecked: Vec<_> = (2..MAX_SIGNATURES).map(|n| signature(&n.to_string(), None)).collect();
-    store.sign_plugin(digest, &unchecked).await.unwrap();
-    let error = store.sign_plugin(digest, &[signature("more", None)]).await.unwrap_err();
-    assert!(matches!(error, StoreError::TooLarge { .. }), "{error}");
-    let checked = signature("more", Some("RWQ"));
-    let signed = store.sign_plugin(digest, std::slice::from_ref(&checked)).await.unwrap().unwrap();
-    assert_eq!((signed.signatures.len(), &signed.signatures[2]), (MAX_SIGNATURES, &checked));
+    // A key signs once: what it signed again takes the place of what it signed before.
+    let newer = signature("newer", Some("RWR"));
+    let signed = store.sign_plugin(digest, std::slice::from_ref(&newer)).await.unwrap().unwrap();
+    assert_eq!(signed.signatures, [second, newer]);
     assert_eq!(store.plugin(digest).await.unwrap(), Some(signed));
+}
+
+pub(crate) async fn signatures_that_count_for_nothing_make_room(on: Fixture) {
+    let store = &on.store;
+    let (plugin, bytes) = plugin(1);
+    let digest = &plugin.info.digest;
+    let numbered = |n: usize, key: Option<&str>| signature(&format!("{n}"), key);
+    let signed_by = |n: usize| numbered(n, Some(format!("key {n}").as_str()));
+    store.put_plugin(&plugin, bytes).await.unwrap();
+    let texts = async |new: &[PluginSignature]| -> Vec<String> {
+        let signed = store.sign_plugin(digest, new).await.unwrap().unwrap();
+        signed.signatures.into_iter().map(|one| one.text).collect()
+    };
+    store.sign_plugin(digest, &[signed_by(0)]).await.unwrap();
+    let unchecked: Vec<_> = (1..MAX_SIGNATURES).map(|n| numbered(n, None)).collect();
+    assert_eq!(texts(&unchecked).await.len(), MAX_SIGNATURES);
+    let more = texts(&[numbered(MAX_SIGNATURES, None)]).await;
+    assert_eq!((more.len(), more[0].as_str(), more[1].as_str()), (MAX_SIGNATURES, "0", "2"));
+    let large = PluginSignature { text: "x".repeat(MAX_SIGNATURE_BYTES - 1), ..signed_by(9) };
+    let left = texts(std::slice::from_ref(&large)).await;
+    assert_eq!(left, ["0", large.text.as_str()], "texts have a bound together, too");
+
+    let before = store.plugin(digest).await.unwrap();
+    for too_many in [vec![numbered(10, None)], vec![signed_by(10)]] {
+        let error = store.sign_plugin(digest, &too_many).await.unwrap_err();
+        assert!(matches!(error, StoreError::TooLarge { .. }), "{error}");
+    }
+    assert_eq!(store.plugin(digest).await.unwrap(), before);
 }
 
 pub(crate) async fn of_signatures_that_come_at_once_each_is_kept(on: Fixture) {

@@ -31,6 +31,11 @@ impl Facts {
     pub fn of_builtin(name: &str) -> Self {
         Self { source: format!("builtin:{name}"), digest: Digest::of(b""), signers: [].into() }
     }
+
+    /// Whether the plugin came with the program.
+    pub fn is_builtin(&self) -> bool {
+        is_builtin(&self.source)
+    }
 }
 
 /// What a plugin may reach: what both the playbook and the policy give.

@@ -7,6 +7,10 @@ use serde::Serialize;
 /// Bytes of a key: two of the algorithm, eight of the identifier, and the key of Ed25519.
 const KEY_BYTES: usize = 42;
 
+/// What a key begins with. The library reads signatures' mark for a hash here too, which would be a second text of the
+/// same key.
+const ALGORITHM: &[u8] = b"Ed";
+
 /// What a key may be, as human-readable text.
 pub(super) const KEY_EXPECTED: &str =
     "a public key of minisign: the second line of its .pub file, 56 characters";
@@ -22,7 +26,10 @@ pub struct PublicKey {
 impl PublicKey {
     /// Reads a key in the form of the second line of a `.pub` file. `None` if it is none.
     pub fn parse(text: &str) -> Option<Self> {
-        let bytes = STANDARD.decode(text).ok().filter(|bytes| bytes.len() == KEY_BYTES)?;
+        let bytes = STANDARD.decode(text).ok()?;
+        if bytes.len() != KEY_BYTES || !bytes.starts_with(ALGORITHM) {
+            return None;
+        }
         let key = minisign_verify::PublicKey::from_base64(text).ok()?;
         Some(Self { text: text.to_owned(), id: id_of(&bytes)?, key })
     }
@@ -66,6 +73,7 @@ mod tests {
             &text[..52],
             &format!("{text}AAAA"),
             &format!(" {text}"),
+            &other,
             &other.replace('U', "A"),
         ] {
             assert_eq!(PublicKey::parse(bad), None, "{bad}");

@@ -171,9 +171,7 @@ impl Match {
                     ) => path.starts_with(all.as_str()),
                     (one, other) => one == other,
                 };
-                host.includes(hosts)
-                    && in_path
-                    && (*version == Versions::Any || version == versions)
+                host.includes(hosts) && in_path && version.includes(versions)
             }
             (one, other) => one == other,
         }
@@ -206,6 +204,18 @@ impl Repositories {
 }
 
 impl Versions {
+    fn includes(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Any, _) => true,
+            (Self::TagsFrom(all), Self::TagsFrom(start) | Self::One(OciVersion::Tag(start))) => {
+                start.starts_with(all.as_str())
+            }
+            (Self::One(one), Self::One(other)) => one == other,
+            (Self::TagsFrom(_), Self::Any | Self::One(OciVersion::Digest(_)))
+            | (Self::One(_), Self::Any | Self::TagsFrom(_)) => false,
+        }
+    }
+
     fn fit(&self, reference: &OciReference) -> bool {
         match (self, &reference.version) {
             (Self::Any, _) => true,
@@ -316,6 +326,8 @@ mod tests {
             "oci://r.example/a:-*",
             "oci://r.example/a@sha256:1",
             "oci://r.*.example/a",
+            "oci://r.example:5000:*/a",
+            "oci://*:5000:*/a",
             "oci://u@r.example/a",
             "builtin:",
             "builtin:A",
@@ -336,6 +348,8 @@ mod tests {
             ("oci://r.example/a/*", "oci://r.example/a/b/*"),
             ("oci://r.example/a/*", "oci://r.example/a/b:1"),
             ("oci://r.example/a", "oci://r.example/a:1"),
+            ("oci://r.example/a:*", "oci://r.example/a:1.*"),
+            ("oci://r.example/a:1.*", "oci://r.example/a:1.4"),
         ] {
             assert!(match_of(wide).includes(&match_of(narrow)), "{wide} {narrow}");
             assert!(

@@ -160,6 +160,14 @@ impl Reader {
         let may = self.may(&format!("{path}/may"), may);
         let proved = proved.map(|ProvedFile { seeds }| Proved { seeds });
         match Match::parse(&matches) {
+            Ok(matches @ Match::Builtin(_)) if !signed_by.is_empty() || proved.is_some() => {
+                let key = if signed_by.is_empty() { "proved" } else { "signed_by" };
+                let message =
+                    format!("{matches} can't have `{key}`: such a plugin is a part of the program");
+                let problem = Problem::new(code::BAD_VALUE, format!("{path}/{key}"), message);
+                self.problems.push(problem.expected("`may` and `playbooks` only"));
+                None
+            }
             Ok(matches) => Some(Rule { matches, signed_by, may, playbooks, proved }),
             Err(error) => {
                 self.bad(&format!("{path}/match"), error.message, &matches, error.expected);
@@ -242,6 +250,22 @@ fn is_playbook_pattern(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rule_for_plugins_of_the_program_asks_for_no_signature() {
+        let policy = |rule: &str| {
+            let text = format!(
+                "apiVersion: replicante.io/v1\nkind: Policy\nmetadata: {{ name: x }}\nspec:\n  keys: {{ ops: \
+                 RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3 }}\n  plugins: [{rule}]\n"
+            );
+            parse_policy(text.as_bytes())
+        };
+        let problems = policy("{ match: 'builtin:*', signed_by: [ops] }").unwrap_err().to_string();
+        assert!(problems.contains("/spec/plugins/0/signed_by: builtin:* can't have"), "{problems}");
+        let problems = policy("{ match: 'builtin:http', proved: { seeds: 9 } }").unwrap_err();
+        assert!(problems.to_string().contains("/spec/plugins/0/proved: "), "{problems}");
+        policy("{ match: 'builtin:http', playbooks: ['lab/*'] }").unwrap();
+    }
 
     #[test]
     fn a_pattern_of_playbooks_is_a_name_or_its_beginning() {

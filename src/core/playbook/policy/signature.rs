@@ -49,7 +49,8 @@ pub enum SignatureError {
     },
     /// The key is known, but it has not signed this: the bytes, the comment or the signature are other ones.
     #[error(
-        "the signature by the key {id} ({name}) is not over these bytes, expected that of the plugin itself"
+        "the signature by the key {id} ({name}) is not over these bytes and its trusted comment, expected one that was \
+         made over this plugin"
     )]
     Wrong {
         /// Identifier of the key.

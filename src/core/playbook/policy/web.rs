@@ -44,6 +44,11 @@ impl HostPattern {
             Some(host) => (host, true),
             None => (text, false),
         };
+        // Two ports: the second would be taken, and be any.
+        let after_address = host.rfind(']').map_or(host, |end| &host[end + 1..]);
+        if any_port && after_address.contains([':', '/']) {
+            return None;
+        }
         // The `*` is replaced by a name, so that the rest is read by the rules of all addresses.
         let (kind, plain) = match (host.strip_prefix("*."), host.strip_prefix('*')) {
             (Some(domain), _) => (Hosts::Below(String::new()), domain.to_owned()),
@@ -280,6 +285,10 @@ mod tests {
             "https://*.[::1]",
             "https://a:0",
             "https://a:*:*",
+            "https://a:8443:*",
+            "https://*:8443:*",
+            "https://[::1]:8443:*",
+            "https://a/:*",
             "https://*:*x",
             "https://a.example:99999",
             "HTTPS://a",
