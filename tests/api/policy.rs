@@ -15,7 +15,7 @@ use crate::api::server::{CLUSTER, PLUGINS, Reply, Server, playbook, send};
 use crate::minisign::Key;
 
 /// A policy that knows `key` as `ops`, and has these rules.
-fn policy(key: &Key, rules: &str) -> CurrentPolicy {
+pub(crate) fn policy(key: &Key, rules: &str) -> CurrentPolicy {
     let text = format!(
         "apiVersion: replicante.io/v1\nkind: Policy\nmetadata: {{ name: house }}\nspec:\n  keys: {{ ops: '{}' }}\n  \
          plugins: [{rules}]\n",

@@ -1,6 +1,5 @@
 //! Plugins of registries, on a server with a policy.
 
-use replibook::playbook::policy::parse_policy;
 use replibook::policy::CurrentPolicy;
 use replibook::run::Digest;
 use replibook::store::Store as _;
@@ -8,18 +7,9 @@ use serde_json::json;
 
 use crate::api::imports::{ended, opened, registry, start};
 use crate::api::plugins::{strategy, using};
+use crate::api::policy::policy;
 use crate::api::server::{PLUGINS, Server};
 use crate::minisign::Key;
-
-fn policy(key: &Key, rules: &str) -> CurrentPolicy {
-    let text = format!(
-        "apiVersion: replicante.io/v1\nkind: Policy\nmetadata: {{ name: house }}\nspec:\n  keys: {{ ops: '{}' }}\n  \
-         plugins: [{rules}]\n",
-        key.public
-    );
-    let content = Digest::of(text.as_bytes());
-    CurrentPolicy::of(parse_policy(text.as_bytes()).unwrap(), content)
-}
 
 #[tokio::test]
 async fn what_the_policy_does_not_let_in_is_not_even_pulled() {

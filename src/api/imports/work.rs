@@ -149,7 +149,7 @@ fn expected(wanted: &Wanted, found: &Resolved) -> Result<(), ImportProblem> {
     }
 }
 
-/// Whether the policy lets the plugin in, before it is even pulled.
+/// Whether the policy that counts now lets the plugin in.
 async fn admitted(state: &ApiState, wanted: &Wanted, digest: &Digest) -> Result<(), ImportProblem> {
     let Some(policy) = state.policy.now() else { return Ok(()) };
     let facts = imported(&wanted.source, digest, &policy, state.store.as_ref());
