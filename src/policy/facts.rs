@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::playbook::policy::{Facts, Policy, Signature, SignatureError, read_signatures};
+use crate::playbook::policy::{
+    Facts, MAX_SIGNATURES, Policy, Signature, SignatureError, read_signatures,
+};
 use crate::playbook::{Playbook, PluginPin, Provenance};
 use crate::plugin::PluginHost;
 use crate::run::Digest;
@@ -38,8 +40,8 @@ pub fn uploaded(digest: &Digest, signatures: &[PluginSignature], policy: &Policy
     Facts { source: UPLOADED.to_owned(), digest: digest.clone(), signers }
 }
 
-/// What is known about a plugin that is about to be imported from `source`. Registries have no signatures for it: those count
-/// that were uploaded for its digest before.
+/// What is known about a plugin that is about to be imported from `source`, without the signatures that its registry has: those
+/// count that the store has for its digest.
 ///
 /// # Errors
 /// Those of the store.
@@ -56,6 +58,30 @@ pub async fn imported(
         Err(error) => return Err(error),
     };
     Ok(Facts { source: source.to_owned(), digest: digest.clone(), signers })
+}
+
+/// What would be known if these signatures were by the keys that they say. Nothing is checked yet, so this only tells
+/// whether it is worth while to get the bytes and check them.
+pub fn claimed(facts: &Facts, signatures: &[Signature], policy: &Policy) -> Facts {
+    let is_claimed = |id: &str| signatures.iter().any(|one| one.key_id() == id);
+    let claimed = policy.keys.iter().filter(|(_, key)| is_claimed(key.id()));
+    add_signers(facts, claimed.map(|(name, _)| name.clone()))
+}
+
+/// What would be known if every key of the policy had signed the plugin.
+pub fn signed_by_all(facts: &Facts, policy: &Policy) -> Facts {
+    add_signers(facts, policy.keys.keys().cloned())
+}
+
+/// What is known with these signatures, which were checked.
+pub fn signed(facts: &Facts, signatures: &[PluginSignature], policy: &Policy) -> Facts {
+    add_signers(facts, signers_in(signatures, policy))
+}
+
+fn add_signers(facts: &Facts, names: impl IntoIterator<Item = String>) -> Facts {
+    let mut more = facts.clone();
+    more.signers.extend(names);
+    more
 }
 
 /// What is known about a plugin of the store, which a playbook names by the source `named`.
@@ -161,6 +187,40 @@ pub async fn checked(
         other => other,
     })
     .collect()
+}
+
+/// Checks signatures that a registry has for a plugin, of which at most [`MAX_SIGNATURES`] are kept: the last right one of each
+/// key, and as many of unknown keys as there is room for, unchecked as [`checked`] keeps them. A wrong one stays in a
+/// registry for ever, so it is passed over where the same key has signed rightly, too.
+///
+/// # Errors
+/// [`SignatureError::Wrong`] if a key that the policy knows has signed other bytes, and not these.
+pub async fn checked_of_registry(
+    bytes: Bytes,
+    signatures: Vec<Signature>,
+    policy: Option<Arc<Policy>>,
+) -> Result<Vec<PluginSignature>, SignatureError> {
+    let found = match policy {
+        Some(policy) => check_each(bytes, signatures.clone(), policy).await,
+        None => Vec::new(),
+    };
+    let (mut right, mut unknown, mut wrong) = (BTreeMap::new(), Vec::new(), Vec::new());
+    for (index, signature) in signatures.iter().enumerate() {
+        match found.get(index) {
+            Some(Ok(one)) => {
+                right.insert(one.checked.clone(), one.clone());
+            }
+            None | Some(Err(SignatureError::UnknownKey { .. })) => {
+                unknown.push(unchecked(signature));
+            }
+            Some(Err(error)) => wrong.push((signature.key_id(), error.clone())),
+        }
+    }
+    let has_right = |id: &str| right.values().any(|one| one.key_id == id);
+    match wrong.into_iter().find(|(id, _)| !has_right(id)) {
+        Some((_, error)) => Err(error),
+        None => Ok(right.into_values().chain(unknown).take(MAX_SIGNATURES).collect()),
+    }
 }
 
 /// Checks each signature. That takes some milliseconds for each megabyte of the plugin, so it is done on another thread.

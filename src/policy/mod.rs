@@ -13,7 +13,10 @@ mod runs;
 mod watch;
 
 pub use current::{CurrentPolicy, Standing};
-pub use facts::{checked, facts_of, facts_of_pin, facts_of_pins, imported, uploaded};
+pub use facts::{
+    checked, checked_of_registry, claimed, facts_of, facts_of_pin, facts_of_pins, imported, signed,
+    signed_by_all, uploaded,
+};
 pub use reach::PolicyNetworks;
 pub use runs::{Outside, runs_outside};
 pub use watch::{MAX_POLICY_BYTES, PolicyFile, follow};

@@ -11,7 +11,7 @@ use crate::api::plugins::{strategy, using};
 use crate::api::server::{PLUGINS, Server};
 use crate::minisign::Key;
 
-fn policy(key: &Key, rules: &str) -> CurrentPolicy {
+pub(crate) fn policy(key: &Key, rules: &str) -> CurrentPolicy {
     let text = format!(
         "apiVersion: replicante.io/v1\nkind: Policy\nmetadata: {{ name: house }}\nspec:\n  keys: {{ ops: '{}' }}\n  \
          plugins: [{rules}]\n",
