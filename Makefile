@@ -87,6 +87,11 @@ demo-ha: rust-plugins test-server ## show three engines on one MongoDB: one is k
 	$(CARGO) build --locked --bins
 	tests/support/with-mongodb.sh $(TEST_SERVER) $(OUT)/debug/replibook demo --scene ha --agents $(AGENTS)
 
+.PHONY: demo-registry
+demo-registry: rust-plugins test-registry minisign ## show plugins that are signed, pushed to a registry and run under a policy; a wrong signature is refused
+	$(CARGO) build --locked --bins
+	PATH="$(TOOLS):$$PATH" $(OUT)/debug/replibook demo --scene registry $(DEMO_ARGS)
+
 .PHONY: test
 test: example-plugins test-server test-registry minisign ## build everything and run all tests
 	$(CARGO) test --locked --manifest-path $(WASM_BUILTIN)/Cargo.toml -p replibook-plugin-sdk --target-dir $(WASM_BUILTIN)/target

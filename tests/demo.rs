@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
@@ -25,9 +25,23 @@ fn demo(temp: &Path, arguments: &[&str]) -> Command {
         ["approval", "canary", "membership"].into_iter().find(|scene| arguments.contains(scene));
     let example = examples::all().join(named.unwrap_or("rolling-restart"));
     command.arg("demo").args(arguments).arg("--example").arg(example);
-    command.env("TMPDIR", temp).env("NO_COLOR", "1").kill_on_drop(true);
+    command.env("TMPDIR", temp).env("NO_COLOR", "1").env("PATH", path_with_tools());
+    command.kill_on_drop(true);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
+}
+
+/// Where programs are, with those that `make` has put into the user's cache folder.
+fn path_with_tools() -> std::ffi::OsString {
+    let tools = cache().join("replibook/tools");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::join_paths(std::iter::once(tools).chain(std::env::split_paths(&path))).unwrap()
+}
+
+fn cache() -> PathBuf {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
+    cache.or_else(home).unwrap_or_default()
 }
 
 async fn play(temp: &Path, arguments: &[&str]) -> (Option<i32>, String) {
@@ -181,12 +195,9 @@ async fn an_agent_that_fails_in_a_cluster_that_changes_pauses_the_run_too() {
 /// The demonstration with several engines, on a MongoDB server for tests.
 fn demo_ha(temp: &Path, arguments: &[&str]) -> Command {
     let script = examples::all().join("../tests/support/with-mongodb.sh");
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(std::path::PathBuf::from);
-    let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
-    let cache = cache.or_else(home).unwrap_or_default();
     let inner = demo(temp, &[&["--scene", "ha"], arguments].concat());
     let mut command = Command::new(script);
-    command.arg(cache.join("replibook/tools/mongodb-test-server"));
+    command.arg(cache().join("replibook/tools/mongodb-test-server"));
     command.arg(inner.as_std().get_program()).args(inner.as_std().get_args());
     command.env("TMPDIR", temp).env("NO_COLOR", "1").kill_on_drop(true);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -209,6 +220,40 @@ async fn one_of_three_engines_is_killed_and_one_drained_and_nothing_is_done_twic
     let draining = text.lines().filter(|line| line.contains(" draining ")).count();
     assert!(draining >= 1, "{text}");
     gone(&addresses(&text)).await;
+    assert_empty(temp.path());
+}
+
+#[tokio::test]
+async fn signed_plugins_of_a_registry_run_and_a_changed_one_is_refused() {
+    let temp = tempfile::tempdir().unwrap();
+    let (code, text) = play(temp.path(), &["--scene", "registry"]).await;
+    assert_eq!(code, Some(0), "{text}");
+    // What is typed and said is on standard error, so that is in order.
+    let mut rest = text.as_str();
+    for words in [
+        "$ minisign -G -W -p ops.pub -s ops.key",
+        "$ minisign -S -s ops.key -m zone-by-zone.wasm",
+        "$ replictl plugin push zone-by-zone.wasm oci://127.0.0.1:",
+        "$ replictl plugin push safe-restart.wasm oci://127.0.0.1:",
+        "$ replibook serve --policy policy.yaml",
+        "$ grep source: playbook.yaml",
+        "$ replictl apply -f cluster.yaml -f playbook.yaml",
+        "$ replictl run start rolling-restart --cluster demo --watch",
+        "--- somebody changes zone-by-zone",
+        "$ replictl apply -f changed.yaml",
+        "is not over these bytes",
+        "exit code 3",
+        "the changed plugin was refused",
+    ] {
+        rest = rest.split_once(words).unwrap_or_else(|| panic!("{words} is not next: {text}")).1;
+    }
+    assert!(text.contains("12 done"), "{text}");
+    assert!(text.contains("signed_by: [ops]"), "{text}");
+    let pinned = text.matches("      source: oci://127.0.0.1:").count();
+    assert!(pinned >= 4, "two in each playbook: {text}");
+    let addresses = addresses(&text);
+    assert_eq!(addresses.len(), 14, "a registry, a server and twelve agents: {text}");
+    gone(&addresses).await;
     assert_empty(temp.path());
 }
 
@@ -279,9 +324,11 @@ async fn send(signal: &str, child: &Child) {
 #[tokio::test]
 async fn an_interrupted_demonstration_leaves_nothing_behind() {
     let leaves = "--- node-12 leaves";
-    for (arguments, until, processes) in
-        [(&[][..], STARTS, 13), (&["--scene", "membership"], leaves, 15)]
-    {
+    for (arguments, until, processes) in [
+        (&[][..], STARTS, 13),
+        (&["--scene", "membership"], leaves, 15),
+        (&["--scene", "registry"], STARTS, 14),
+    ] {
         let temp = tempfile::tempdir().unwrap();
         let (mut child, text, silent) = started(temp.path(), arguments, until).await;
         assert_eq!(addresses(&text).len(), processes, "{text}");
@@ -297,7 +344,11 @@ async fn an_interrupted_demonstration_leaves_nothing_behind() {
 #[tokio::test]
 async fn a_killed_demonstration_leaves_no_process_behind() {
     let changes = "--- node-13 joins";
-    for (arguments, until) in [(&[][..], STARTS), (&["--scene", "membership"], changes)] {
+    for (arguments, until) in [
+        (&[][..], STARTS),
+        (&["--scene", "membership"], changes),
+        (&["--scene", "registry"], STARTS),
+    ] {
         let temp = tempfile::tempdir().unwrap();
         let (mut child, text, silent) = started(temp.path(), arguments, until).await;
         child.kill().await.unwrap();

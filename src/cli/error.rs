@@ -188,7 +188,9 @@ fn exit_of_registry(error: &RegistryError) -> Exit {
         RegistryError::TooLarge { .. }
         | RegistryError::Length { .. }
         | RegistryError::Digest { .. }
-        | RegistryError::NotPlugin { .. } => Exit::Invalid,
+        | RegistryError::NotPlugin { .. }
+        | RegistryError::NotSignature { .. }
+        | RegistryError::TooMany { .. } => Exit::Invalid,
         RegistryError::Unreachable { .. }
         | RegistryError::Address(_)
         | RegistryError::PlainHttp { .. }

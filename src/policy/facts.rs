@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::signatures::{signers_in, signers_of};
-use crate::playbook::policy::{Facts, Policy};
+use crate::playbook::policy::{Facts, Policy, Signature};
 use crate::playbook::{Playbook, PluginPin, Provenance};
 use crate::plugin::PluginHost;
 use crate::run::Digest;
@@ -37,8 +37,8 @@ pub fn uploaded(digest: &Digest, signatures: &[PluginSignature], policy: &Policy
     Facts { source: UPLOADED.to_owned(), digest: digest.clone(), signers }
 }
 
-/// What is known about a plugin that is about to be imported from `source`. Registries have no signatures for it: those count
-/// that were uploaded for its digest before.
+/// What is known about a plugin that is about to be imported from `source`, without the signatures that its registry has: those
+/// count that the store has for its digest.
 ///
 /// # Errors
 /// Those of the store.
@@ -55,6 +55,30 @@ pub async fn imported(
         Err(error) => return Err(error),
     };
     Ok(Facts { source: source.to_owned(), digest: digest.clone(), signers })
+}
+
+/// What would be known if these signatures were by the keys that they say. Nothing is checked yet, so this only tells
+/// whether it is worth while to get the bytes and check them.
+pub fn claimed(facts: &Facts, signatures: &[Signature], policy: &Policy) -> Facts {
+    let is_claimed = |id: &str| signatures.iter().any(|one| one.key_id() == id);
+    let claimed = policy.keys.iter().filter(|(_, key)| is_claimed(key.id()));
+    add_signers(facts, claimed.map(|(name, _)| name.clone()))
+}
+
+/// What would be known if every key of the policy had signed the plugin.
+pub fn signed_by_all(facts: &Facts, policy: &Policy) -> Facts {
+    add_signers(facts, policy.keys.keys().cloned())
+}
+
+/// What is known with these signatures, which were checked.
+pub fn signed(facts: &Facts, signatures: &[PluginSignature], policy: &Policy) -> Facts {
+    add_signers(facts, signers_in(signatures, policy))
+}
+
+fn add_signers(facts: &Facts, names: impl IntoIterator<Item = String>) -> Facts {
+    let mut more = facts.clone();
+    more.signers.extend(names);
+    more
 }
 
 /// What is known about a plugin of the store, which a playbook names by the source `named`.

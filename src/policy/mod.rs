@@ -14,8 +14,10 @@ mod signatures;
 mod watch;
 
 pub use current::{CurrentPolicy, Standing};
-pub use facts::{facts_of, facts_of_pin, facts_of_pins, imported, uploaded};
+pub use facts::{
+    claimed, facts_of, facts_of_pin, facts_of_pins, imported, signed, signed_by_all, uploaded,
+};
 pub use reach::PolicyNetworks;
 pub use runs::{Outside, runs_outside};
-pub use signatures::{checked, unchecked};
+pub use signatures::{checked, checked_of_registry, unchecked};
 pub use watch::{MAX_POLICY_BYTES, PolicyFile, follow};

@@ -1,13 +1,15 @@
 //! Checks signatures over the bytes of plugins. Each check has a whole plugin in memory, so those of plugins in the store
 //! are made one at a time, and what was found wrong is remembered.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
-use crate::playbook::policy::{Policy, Signature, SignatureError, read_signatures};
+use crate::playbook::policy::{
+    MAX_SIGNATURE_BYTES, MAX_SIGNATURES, Policy, Signature, SignatureError, read_signatures,
+};
 use crate::run::Digest;
 use crate::store::{Plugin, PluginSignature, Store, StoreError};
 
@@ -127,6 +129,51 @@ pub async fn checked(
         other => other,
     })
     .collect()
+}
+
+/// Checks signatures that a registry has for a plugin. Of each key the last right one is kept, and as many of unknown keys as
+/// there is room for, unchecked as [`checked`] keeps them. A wrong one stays in a registry for ever, so it is passed over where
+/// the same key has signed rightly, too.
+///
+/// # Errors
+/// [`SignatureError::Wrong`] if a key that the policy knows has signed other bytes, and not these.
+pub async fn checked_of_registry(
+    bytes: Bytes,
+    signatures: Vec<Signature>,
+    policy: Option<Arc<Policy>>,
+) -> Result<Vec<PluginSignature>, SignatureError> {
+    let found = match policy {
+        Some(policy) => check_each(bytes, signatures.clone(), policy).await,
+        None => Vec::new(),
+    };
+    let (mut right, mut unknown, mut wrong) = (BTreeMap::new(), Vec::new(), Vec::new());
+    for (index, signature) in signatures.iter().enumerate() {
+        match found.get(index) {
+            Some(Ok(one)) => {
+                right.insert(one.checked.clone(), one.clone());
+            }
+            None | Some(Err(SignatureError::UnknownKey { .. })) => {
+                unknown.push(unchecked(signature));
+            }
+            Some(Err(error)) => wrong.push((signature.key_id(), error.clone())),
+        }
+    }
+    let has_right = |id: &str| right.values().any(|one| one.key_id == id);
+    match wrong.into_iter().find(|(id, _)| !has_right(id)) {
+        Some((_, error)) => Err(error),
+        None => Ok(within_limits(right.into_values().chain(unknown))),
+    }
+}
+
+/// As many of these signatures as one plugin may have, the first ones first.
+fn within_limits(signatures: impl Iterator<Item = PluginSignature>) -> Vec<PluginSignature> {
+    let mut room = MAX_SIGNATURE_BYTES;
+    let fitting = signatures.filter(|one| {
+        let left = room.checked_sub(one.text.len());
+        room = left.unwrap_or(room);
+        left.is_some()
+    });
+    fitting.take(MAX_SIGNATURES).collect()
 }
 
 /// Checks each signature. That takes some milliseconds for each megabyte of the plugin, so it is done on another thread.

@@ -9,6 +9,19 @@ pub const MAX_MANIFEST: usize = 2 * 1024 * 1024;
 /// The largest component, in bytes: the same as for uploads.
 pub const MAX_LAYER: usize = 64 * 1024 * 1024;
 
+/// The most signatures of one plugin that are read, and the most artefacts that hold them: each key may have signed it
+/// several times. Artefacts of other types are passed over, however many there are.
+pub const MAX_REFERRERS: usize = 32;
+
+/// Pages in which a registry may list what refers to a plugin: it lists hundreds on each.
+pub(super) const MAX_PAGES: usize = 8;
+
+/// The largest manifest of a signature, in bytes. Ours has less than a kilobyte; others add annotations.
+pub(super) const MAX_SIGNATURE_MANIFEST: usize = 32 * 1024;
+
+/// How often a list of signatures is written again when others change it at the same time.
+pub(super) const MAX_REWRITES: u32 = 4;
+
 /// The largest answer of a token server, in bytes: tokens have a few kilobytes.
 pub(super) const MAX_TOKEN_ANSWER: usize = 64 * 1024;
 
@@ -35,6 +48,8 @@ pub(super) const SHOWN_CHARS: usize = 120;
 pub struct Bounds {
     /// Everything together: the largest component over a slow line, and some waiting for a registry that is busy.
     pub in_all: Duration,
+    /// The signatures of one plugin: a few small requests.
+    pub signatures: Duration,
     /// Establishing a connection, including the look-up of its name.
     pub connect: Duration,
     /// Until an answer begins, and between two pieces of it.
@@ -53,6 +68,7 @@ impl Default for Bounds {
     fn default() -> Self {
         Self {
             in_all: Duration::from_secs(600),
+            signatures: Duration::from_secs(60),
             connect: Duration::from_secs(10),
             silence: Duration::from_secs(30),
             grace: Duration::from_secs(30),

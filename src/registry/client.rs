@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
@@ -14,9 +15,11 @@ use super::manifest::Interfaces;
 use super::origin::Origin;
 use super::pull::{self, Progress, Resolved};
 use super::push::{self, Pushed};
+use super::referrers;
 use super::session::{Session, may_be_plain};
 use crate::credentials::{Credentials, Use};
 use crate::playbook::OciReference;
+use crate::playbook::policy::Signature;
 
 /// Settings of [`Registries`].
 #[derive(Clone, Debug, Default)]
@@ -52,8 +55,7 @@ impl Registries {
         let until = self.until();
         let mut session = self.session(reference, "pull").await?;
         let opened = pull::resolve(&mut session, reference);
-        let found =
-            timeout_at(until, opened).await.unwrap_or_else(|_| self.too_long(&session.registry))?;
+        let found = timeout_at(until, opened).await.unwrap_or_else(|_| self.too_long(&session))?;
         Ok(Artefact { registries: self.clone(), session, found, until })
     }
 
@@ -73,16 +75,35 @@ impl Registries {
         let mut session = self.session(reference, "pull,push").await?;
         let interfaces = Interfaces::new(exports, imports);
         let pushed = push::push(&mut session, reference, component, &interfaces);
-        timeout_at(until, pushed).await.unwrap_or_else(|_| self.too_long(&session.registry))
+        timeout_at(until, pushed).await.unwrap_or_else(|_| self.too_long(&session))
+    }
+
+    /// Puts signatures beside a plugin that was pushed to the repository of `reference`. One that is there already stays
+    /// the only one of its kind.
+    ///
+    /// # Errors
+    /// The registry can't be asked, does not take them, or has something else where lists of them are kept.
+    pub async fn sign(
+        &self,
+        reference: &OciReference,
+        plugin: &Pushed,
+        signatures: &[Signature],
+    ) -> Result<(), RegistryError> {
+        let until = self.until();
+        let mut session = self.session(reference, "pull,push").await?;
+        for signature in signatures {
+            let attached = referrers::attach(&mut session, plugin, signature);
+            timeout_at(until, attached).await.unwrap_or_else(|_| self.too_long(&session))?;
+        }
+        Ok(())
     }
 
     fn until(&self) -> Instant {
         Instant::now() + self.config.bounds.in_all
     }
 
-    fn too_long<T>(&self, registry: &Origin) -> Result<T, RegistryError> {
-        let (origin, seconds) = (registry.clone(), self.config.bounds.in_all.as_secs());
-        Err(RegistryError::OutOfTime { origin, seconds })
+    fn too_long<T>(&self, session: &Session) -> Result<T, RegistryError> {
+        out_of(self.config.bounds.in_all, session)
     }
 
     async fn session(
@@ -106,6 +127,11 @@ impl Registries {
     }
 }
 
+fn out_of<T>(time: Duration, session: &Session) -> Result<T, RegistryError> {
+    let (origin, seconds) = (session.registry.clone(), time.as_secs());
+    Err(RegistryError::OutOfTime { origin, seconds })
+}
+
 /// A plugin in a registry, whose manifest is known.
 pub struct Artefact {
     registries: Registries,
@@ -125,9 +151,20 @@ impl Artefact {
     /// # Errors
     /// The registry does not give them, gives others, or is too slow.
     pub async fn bytes(mut self, progress: &Progress) -> Result<Bytes, RegistryError> {
-        let pulled = pull::blob(&mut self.session, &self.found, progress);
+        let pulled = pull::plugin(&mut self.session, &self.found, progress);
         let pulled = timeout_at(self.until, pulled).await;
-        pulled.unwrap_or_else(|_| self.registries.too_long(&self.session.registry))
+        pulled.unwrap_or_else(|_| self.registries.too_long(&self.session))
+    }
+
+    /// The signatures that the registry has for the plugin, each once. None of them is checked: that takes the bytes.
+    ///
+    /// # Errors
+    /// The registry does not give them in time, gives others than it lists, or has too many.
+    pub async fn signatures(&mut self) -> Result<Vec<Signature>, RegistryError> {
+        let time = self.registries.config.bounds.signatures;
+        let until = self.until.min(Instant::now() + time);
+        let read = referrers::signatures(&mut self.session, &self.found.manifest);
+        timeout_at(until, read).await.unwrap_or_else(|_| out_of(time, &self.session))
     }
 }
 

@@ -159,6 +159,24 @@ pub enum RegistryError {
         /// What was found.
         found: String,
     },
+    /// What is said to be a signature of the plugin is none.
+    #[error("{what} is no signature of the plugin: {message}")]
+    NotSignature {
+        /// Which artefact.
+        what: String,
+        /// What was found and what was expected.
+        message: String,
+    },
+    /// There are more signatures than are read.
+    #[error("{what} has {found}, expected at most {most}")]
+    TooMany {
+        /// What has them.
+        what: String,
+        /// How many were found, as human-readable text.
+        found: String,
+        /// How many are read.
+        most: usize,
+    },
     /// An answer that is not what the protocol says.
     #[error("{origin} answered {what} with something unexpected: {message}")]
     Malformed {
@@ -200,6 +218,8 @@ impl RegistryError {
             Self::OutOfTime { .. } => "registry-out-of-time",
             Self::Digest { .. } => "registry-digest",
             Self::NotPlugin { .. } => "registry-not-a-plugin",
+            Self::NotSignature { .. } => "registry-not-a-signature",
+            Self::TooMany { .. } => "registry-too-many",
             Self::Malformed { .. } => "registry-malformed",
             Self::Reference(_) => "registry-reference",
             Self::Credentials(_) => "registry-credentials",
@@ -226,6 +246,8 @@ impl RegistryError {
             | Self::Length { .. }
             | Self::Digest { .. }
             | Self::NotPlugin { .. }
+            | Self::NotSignature { .. }
+            | Self::TooMany { .. }
             | Self::Malformed { .. }
             | Self::Reference(_)
             | Self::Credentials(_)

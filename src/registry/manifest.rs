@@ -20,10 +20,10 @@ pub(super) const ACCEPTED: &str = "application/vnd.oci.image.manifest.v1+json, \
      application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.v2+json, \
      application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v1+prettyjws";
 
-const INDEX_TYPES: [&str; 2] = [
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-];
+pub(super) const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
+
+const INDEX_TYPES: [&str; 2] =
+    [INDEX_TYPE, "application/vnd.docker.distribution.manifest.list.v2+json"];
 
 /// The operating system that `wkg` writes for a component.
 const OS: &str = "wasip2";
@@ -52,17 +52,17 @@ struct Manifest {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Descriptor {
-    media_type: Option<String>,
-    digest: Option<String>,
-    size: Option<u64>,
+pub(super) struct Descriptor {
+    pub(super) media_type: Option<String>,
+    pub(super) digest: Option<String>,
+    pub(super) size: Option<u64>,
 }
 
 /// A list of which only the first item is kept, and the others are counted: a manifest may have hundreds of
 /// thousands.
-struct Counted<T> {
-    first: Option<T>,
-    count: usize,
+pub(super) struct Counted<T> {
+    pub(super) first: Option<T>,
+    pub(super) count: usize,
 }
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Counted<T> {
@@ -132,7 +132,7 @@ pub(super) fn read(bytes: &[u8], content_type: Option<&str>) -> Result<Layer, Un
 }
 
 /// Why JSON was not read. The parser's own message may quote what was read, however long that is.
-fn unread(error: &serde_json::Error) -> String {
+pub(super) fn unread(error: &serde_json::Error) -> String {
     let what = match error.classify() {
         Category::Data => "a value of another type than expected",
         Category::Syntax => "no JSON",
@@ -164,7 +164,7 @@ fn manifests(count: usize) -> String {
     if count == 1 { "1 manifest".to_owned() } else { format!("{count} manifests") }
 }
 
-fn layers_text(count: usize) -> String {
+pub(super) fn layers_text(count: usize) -> String {
     if count == 1 { "1 layer".to_owned() } else { format!("{count} layers") }
 }
 

@@ -6,6 +6,7 @@
 //! - `session` sends the requests of one of them: redirects, repetitions, tokens.
 //! - `reach` decides which addresses a request may go to, `login` and `challenge` who is told a password.
 //! - `manifest` says what an artefact has to look like.
+//! - `referrers` finds and pushes signatures, and `signature` says what they look like.
 //! - `bounds` has all limits.
 
 mod body;
@@ -20,10 +21,12 @@ mod origin;
 mod pull;
 mod push;
 mod reach;
+mod referrers;
 mod session;
+mod signature;
 mod waiting;
 
-pub use bounds::{Bounds, MAX_LAYER, MAX_MANIFEST};
+pub use bounds::{Bounds, MAX_LAYER, MAX_MANIFEST, MAX_REFERRERS};
 pub use client::{Artefact, Registries, RegistryConfig};
 pub use error::RegistryError;
 pub use origin::Origin;

@@ -56,14 +56,48 @@ pub struct Resolved {
 /// The header in which a registry says which digest a manifest has.
 const CONTENT_DIGEST: &str = "docker-content-digest";
 
+/// A manifest or a list as it came. Its digest is that of its bytes.
+pub(super) struct Read {
+    pub(super) bytes: Bytes,
+    pub(super) digest: Digest,
+    pub(super) headers: HeaderMap,
+    pub(super) origin: Origin,
+}
+
+impl Read {
+    /// The type that the registry says it has.
+    pub(super) fn content_type(&self) -> Option<&str> {
+        self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok())
+    }
+}
+
+/// Sends a request for a manifest or a list, and reads at most `most` bytes. It has to have the digest that is asked for,
+/// if one is, and the one that the registry says it has.
+pub(super) async fn read(
+    session: &mut Session,
+    ask: &Ask,
+    most: usize,
+    asked: Option<&Digest>,
+) -> Result<Read, RegistryError> {
+    let (response, origin) = session.send(ask).await?;
+    if response.status() != StatusCode::OK {
+        return Err(session.refused(response, origin, &ask.what).await);
+    }
+    let headers = response.headers().clone();
+    let expected = Expected { origin: &origin, what: &ask.what, most };
+    let bytes = body::read(response, &expected, &session.bounds, None).await?;
+    let digest = check_digest(asked, &ask.what, &headers, &bytes)?;
+    Ok(Read { bytes, digest, headers, origin })
+}
+
 /// Reads the manifest of a reference.
 pub(super) async fn resolve(
     session: &mut Session,
     reference: &OciReference,
 ) -> Result<Resolved, RegistryError> {
-    let version = match &reference.version {
-        OciVersion::Tag(tag) => tag.clone(),
-        OciVersion::Digest(digest) => digest.to_string(),
+    let (version, asked) = match &reference.version {
+        OciVersion::Tag(tag) => (tag.clone(), None),
+        OciVersion::Digest(digest) => (digest.to_string(), Some(digest)),
     };
     let ask = Ask {
         method: Method::GET,
@@ -72,41 +106,29 @@ pub(super) async fn resolve(
         headers: vec![(ACCEPT, ACCEPTED)],
         body: None,
     };
-    let (response, origin) = session.send(&ask).await?;
-    if response.status() != StatusCode::OK {
-        return Err(session.refused(response, origin, &ask.what).await);
-    }
-    let headers = response.headers().clone();
-    let expected = Expected { origin: &origin, what: &ask.what, most: MAX_MANIFEST };
-    let bytes = body::read(response, &expected, &session.bounds, None).await?;
-    let manifest = check_manifest(reference, &ask.what, &headers, &bytes)?;
-    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let Layer { digest, size } = manifest::read(&bytes, content_type)
-        .map_err(|unfit| refuse(unfit, reference, &origin, &ask.what))?;
+    let read = read(session, &ask, MAX_MANIFEST, asked).await?;
+    let Layer { digest, size } = manifest::read(&read.bytes, read.content_type())
+        .map_err(|unfit| refuse(unfit, reference, &read.origin, &ask.what))?;
     if size > MAX_LAYER as u64 {
         let what = format!("the plugin in {reference}");
         let found = format!("{size} bytes");
         return Err(RegistryError::TooLarge { what, found, most: MAX_LAYER as u64 });
     }
-    Ok(Resolved { manifest, digest, size })
+    Ok(Resolved { manifest: read.digest, digest, size })
 }
 
-/// The digest of a manifest, if it is the one that was asked for and that the registry says it is.
-fn check_manifest(
-    reference: &OciReference,
+/// The digest of these bytes, if it is the one that was asked for and that the registry says it is.
+fn check_digest(
+    asked: Option<&Digest>,
     what: &str,
     headers: &HeaderMap,
     bytes: &[u8],
 ) -> Result<Digest, RegistryError> {
     let found = Digest::of(bytes);
-    let mut expected = Vec::new();
-    if let OciVersion::Digest(asked) = &reference.version {
-        expected.push(asked.clone());
-    }
     let said = headers.get(CONTENT_DIGEST).and_then(|value| value.to_str().ok());
     // Other kinds of digest say nothing that could be checked here.
-    expected.extend(said.and_then(|said| said.parse::<Digest>().ok()));
-    match expected.into_iter().find(|expected| *expected != found) {
+    let said = said.and_then(|said| said.parse::<Digest>().ok());
+    match asked.cloned().into_iter().chain(said).find(|expected| *expected != found) {
         None => Ok(found),
         Some(expected) => Err(RegistryError::Digest { what: what.to_owned(), found, expected }),
     }
@@ -121,31 +143,46 @@ fn refuse(unfit: Unfit, reference: &OciReference, origin: &Origin, what: &str) -
     }
 }
 
+/// A blob that a manifest names.
+pub(super) struct Blob<'a> {
+    /// What it is, for messages.
+    pub(super) what: String,
+    pub(super) digest: &'a Digest,
+    /// Its size in bytes, which was found to be small enough.
+    pub(super) size: u64,
+}
+
 /// Reads the plugin that a manifest names.
-pub(super) async fn blob(
+pub(super) async fn plugin(
     session: &mut Session,
     resolved: &Resolved,
     progress: &Progress,
 ) -> Result<Bytes, RegistryError> {
     let Resolved { digest, size, .. } = resolved;
     progress.expect(*size);
-    let ask = Ask {
-        method: Method::GET,
-        url: session.url(&format!("blobs/{digest}"))?,
-        what: format!("plugin {digest}"),
-        headers: Vec::new(),
-        body: None,
-    };
+    let wanted = Blob { what: format!("plugin {digest}"), digest, size: *size };
+    blob(session, wanted, Some(progress)).await
+}
+
+/// Reads a blob: exactly the bytes that have its size and its digest.
+pub(super) async fn blob(
+    session: &mut Session,
+    wanted: Blob<'_>,
+    progress: Option<&Progress>,
+) -> Result<Bytes, RegistryError> {
+    let Blob { what, digest, size } = wanted;
+    let (url, headers) = (session.url(&format!("blobs/{digest}"))?, Vec::new());
+    let ask = Ask { method: Method::GET, url, what, headers, body: None };
     let (response, origin) = session.send(&ask).await?;
     if response.status() != StatusCode::OK {
         return Err(session.refused(response, origin, &ask.what).await);
     }
-    let most = usize::try_from(*size).unwrap_or(MAX_LAYER).min(MAX_LAYER);
+    let most = usize::try_from(size).unwrap_or(MAX_LAYER).min(MAX_LAYER);
     let expected = Expected { origin: &origin, what: &ask.what, most };
-    let bytes = body::read(response, &expected, &session.bounds, Some(progress)).await?;
-    if bytes.len() as u64 != *size {
+    let bytes = body::read(response, &expected, &session.bounds, progress).await?;
+    if bytes.len() as u64 != size {
         let found = bytes.len() as u64;
-        return Err(RegistryError::Length { what: ask.what, found, expected: *size });
+        return Err(RegistryError::Length { what: ask.what, found, expected: size });
     }
     // Some megabytes take milliseconds, for which the event loop would stand still.
     let hashed = bytes.clone();

@@ -1,7 +1,7 @@
 //! From bytes to an artefact: layer and configuration, then the manifest that names them.
 
 use bytes::Bytes;
-use reqwest::header::{CONTENT_TYPE, LOCATION};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, LOCATION};
 use reqwest::{Method, StatusCode};
 
 use super::error::RegistryError;
@@ -16,6 +16,8 @@ use crate::run::Digest;
 pub struct Pushed {
     /// Digest of the manifest: `oci://HOST/REPOSITORY@DIGEST` always stands for it.
     pub manifest: Digest,
+    /// Size of the manifest in bytes.
+    pub manifest_size: u64,
     /// Digest of the plugin.
     pub digest: Digest,
 }
@@ -39,23 +41,39 @@ pub(super) async fn push(
     let manifest = manifest::write((&config_digest, config.len()), (&digest, component.len()));
     put_blob(session, &digest, component).await?;
     put_blob(session, &config_digest, config).await?;
-    let pushed = Pushed { manifest: Digest::of(&manifest), digest };
+    let manifest_size = manifest.len() as u64;
+    let pushed = Pushed { manifest: Digest::of(&manifest), manifest_size, digest };
+    let what = format!("the push of manifest {reference}");
+    put_manifest(session, tag, MANIFEST_TYPE, Bytes::from(manifest), what).await?;
+    Ok(pushed)
+}
+
+/// Pushes a manifest, or a list of manifests, under a tag or its digest. Returns the head of the answer.
+pub(super) async fn put_manifest(
+    session: &mut Session,
+    name: &str,
+    media_type: &'static str,
+    manifest: Bytes,
+    what: String,
+) -> Result<HeaderMap, RegistryError> {
     let ask = Ask {
         method: Method::PUT,
-        url: session.url(&format!("manifests/{tag}"))?,
-        what: format!("the push of manifest {reference}"),
-        headers: vec![(CONTENT_TYPE, MANIFEST_TYPE)],
-        body: Some(Bytes::from(manifest)),
+        url: session.url(&format!("manifests/{name}"))?,
+        what,
+        headers: vec![(CONTENT_TYPE, media_type)],
+        body: Some(manifest),
     };
     let (response, origin) = session.send(&ask).await?;
     match response.status() {
-        StatusCode::CREATED | StatusCode::OK | StatusCode::ACCEPTED => Ok(pushed),
+        StatusCode::CREATED | StatusCode::OK | StatusCode::ACCEPTED => {
+            Ok(response.headers().clone())
+        }
         _ => Err(session.refused(response, origin, &ask.what).await),
     }
 }
 
 /// Pushes a blob unless the registry has it.
-async fn put_blob(
+pub(super) async fn put_blob(
     session: &mut Session,
     digest: &Digest,
     bytes: Bytes,

@@ -413,6 +413,8 @@ fn redirected(from: Option<&Origin>, url: &Url, error: RegistryError) -> Registr
         | RegistryError::OutOfTime { .. }
         | RegistryError::Digest { .. }
         | RegistryError::NotPlugin { .. }
+        | RegistryError::NotSignature { .. }
+        | RegistryError::TooMany { .. }
         | RegistryError::Reference(_)
         | RegistryError::Credentials(_)
         | RegistryError::Client(_) => return error,

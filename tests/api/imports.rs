@@ -18,6 +18,9 @@ const ACTOR: &str = "ada@build-7";
 /// A registry that has a plugin under every tag, as long as it is `open`.
 pub(crate) async fn registry(bytes: Vec<u8>, open: Arc<AtomicBool>) -> Liar {
     Liar::start(move |asked: &Asked| {
+        if asked.is_for_signatures() {
+            return Said::status(404, "");
+        }
         if asked.is_for("/manifests/") {
             return Said::json(&manifest(&bytes));
         }
@@ -184,6 +187,7 @@ async fn a_moved_tag_is_a_conflict_that_shows_both_digests() {
     let registry = Liar::start(move |asked: &Asked| {
         let bytes = if now.load(Ordering::SeqCst) { &two } else { &one };
         match asked.is_for("/manifests/") {
+            _ if asked.is_for_signatures() => Said::status(404, ""),
             true => Said::json(&manifest(bytes)),
             false => Said::Whole(200, Vec::new(), bytes.clone()),
         }

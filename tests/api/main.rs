@@ -14,6 +14,7 @@ mod plugins;
 mod policy;
 mod policy_imports;
 mod policy_networks;
+mod policy_signed;
 mod pressure;
 mod retry;
 mod runs;

@@ -19,6 +19,7 @@ mod artefact;
 #[path = "../registry/liar.rs"]
 #[allow(dead_code, reason = "shared with the tests of the client")]
 mod liar;
+mod signed;
 
 use liar::{Asked, Liar, Reply};
 
@@ -33,10 +34,18 @@ struct Scene {
 
 impl Scene {
     async fn start() -> Self {
+        Self::with_policy(None).await
+    }
+
+    /// With a server that has this policy.
+    async fn with_policy(policy: Option<&str>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_replibook"));
         command.args(["serve", "--until-stdin-closes", "--listen", "127.0.0.1:0", "--data"]);
         command.arg(folder.path().join("server"));
+        if let Some(policy) = policy {
+            command.arg("--policy").arg(put(&folder.path().join("policy.yaml"), policy));
+        }
         let log = folder.path().join("server.log");
         let server = Process::start("the server", command, &log).await.unwrap();
         Self { server, folder }
@@ -228,6 +237,7 @@ async fn an_interrupted_apply_leaves_nothing() {
     let bytes = std::fs::read(example("zone_by_zone.wasm")).unwrap();
     let manifest = artefact::manifest(&bytes);
     let registry = Liar::start(move |asked: &Asked| match asked.is_for("/manifests/") {
+        _ if asked.is_for_signatures() => Reply::status(404, ""),
         true => Reply::json(&manifest),
         false => Reply::Silence,
     })

@@ -20,6 +20,11 @@ impl Asked {
         self.line.contains(part)
     }
 
+    /// Whether this asks for what refers to a plugin: its signatures.
+    pub(crate) fn is_for_signatures(&self) -> bool {
+        self.is_for("/referrers/") || self.is_for("/manifests/sha256-")
+    }
+
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
     }

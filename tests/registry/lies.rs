@@ -22,6 +22,7 @@ const PASSWORD: &str = "hunter2";
 pub(crate) fn short() -> Bounds {
     Bounds {
         in_all: Duration::from_secs(120),
+        signatures: Duration::from_secs(60),
         connect: Duration::from_secs(20),
         silence: Duration::from_secs(20),
         grace: Duration::from_secs(20),

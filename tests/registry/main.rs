@@ -5,4 +5,5 @@ pub(crate) mod liar;
 mod lies;
 mod logins;
 mod others;
+mod signatures;
 mod table;

@@ -65,6 +65,27 @@ impl Registry {
         output.unwrap_or_else(|error| panic!("skopeo: {error}; {HINT}"))
     }
 
+    /// The same with all that a list names. skopeo writes the list anew, so its digest is another one.
+    pub(crate) fn skopeo_all(&self, from: &str, to: &str) -> Output {
+        let output = Command::new("skopeo")
+            .args(["--insecure-policy", "copy", "--all"])
+            .args(["--src-tls-verify=false", "--dest-tls-verify=false", from, to])
+            .stdin(Stdio::null())
+            .output();
+        output.unwrap_or_else(|error| panic!("skopeo: {error}; {HINT}"))
+    }
+
+    /// A manifest or a list as it is in the registry.
+    pub(crate) fn raw(&self, place: &str) -> Vec<u8> {
+        let output = Command::new("skopeo")
+            .args(["inspect", "--raw", "--tls-verify=false", place])
+            .stdin(Stdio::null())
+            .output();
+        let output = output.unwrap_or_else(|error| panic!("skopeo: {error}; {HINT}"));
+        copied(&output);
+        output.stdout
+    }
+
     /// A folder that goes with the registry.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()

@@ -4,6 +4,7 @@
 
 mod endpoints;
 mod failures;
+mod signed;
 mod table;
 mod turns;
 mod work;

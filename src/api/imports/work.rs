@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::timeout;
 
+use super::signed::{admitted, before_bytes, with_bytes};
 use super::table::{Imports, Started};
 use crate::api::Code;
 use crate::api::plugins::view;
@@ -12,10 +13,9 @@ use crate::api::state::ApiState;
 use crate::api::wire::{ImportProblem, PluginView};
 use crate::playbook::{OciReference, PluginInfo, Provenance};
 use crate::plugin::PluginError;
-use crate::policy::imported;
 use crate::registry::{MAX_LAYER, RegistryError, Resolved};
 use crate::run::Digest;
-use crate::store::{Plugin, Put, StoreError};
+use crate::store::{Plugin, PluginSignature, Put, StoreError};
 use crate::web::Client;
 
 /// How long an import goes on while nobody asks for it: clients ask several times a second.
@@ -35,6 +35,8 @@ struct Checked {
     info: PluginInfo,
     bytes: Bytes,
     manifest: Digest,
+    /// Those that the registry has, as far as they were checked.
+    signatures: Vec<PluginSignature>,
 }
 
 /// Makes an import. Until everything is checked it may be stopped at any point, and nothing is kept.
@@ -106,28 +108,31 @@ async fn check(
     let mut share = imports.memory.of(wanted.client).take(MAX_LAYER).await;
     imports.pulling(started.id);
     let opened = imports.registries.open(&wanted.reference).await;
-    let artefact = opened.map_err(|error| of_registry(&error))?;
+    let mut artefact = opened.map_err(|error| of_registry(&error))?;
     let found = artefact.found().clone();
     let Resolved { manifest, digest, size } = &found;
     imports.knows(started.id, manifest.clone());
-    share.shrink_to(usize::try_from(*size).unwrap_or(MAX_LAYER));
     expected(wanted, &found)?;
-    admitted(state, wanted, digest).await?;
+    let signatures = before_bytes(state, wanted, &mut artefact).await?;
+    share.shrink_to(usize::try_from(*size).unwrap_or(MAX_LAYER));
     if let Some(error) = imports.refused.find(digest.as_str()) {
         return Err(of_plugin(&error));
     }
     let manifest = manifest.clone();
     if let Some((info, bytes)) = in_store(state, digest).await {
-        return Ok(Checked { info, bytes, manifest });
+        let signatures = with_bytes(state, wanted, digest, bytes.clone(), signatures).await?;
+        return Ok(Checked { info, bytes, manifest, signatures });
     }
     let pulled = artefact.bytes(&started.progress).await;
     let bytes = pulled.map_err(|error| of_registry(&error))?;
     imports.checking(started.id);
+    // Nothing of the plugin runs before this, and it runs when it is asked to describe itself.
+    let signatures = with_bytes(state, wanted, digest, bytes.clone(), signatures).await?;
     let _turn = imports.turns.take(wanted.client).await;
     // The policy may have become a stricter one since.
-    admitted(state, wanted, digest).await?;
+    admitted(state, wanted, digest, &signatures).await?;
     match state.plugins.import(bytes.clone()).await {
-        Ok(info) => Ok(Checked { info, bytes, manifest }),
+        Ok(info) => Ok(Checked { info, bytes, manifest, signatures }),
         Err(error) => {
             if !error.retryable() {
                 imports.refused.remember(digest.as_str(), error.clone());
@@ -149,17 +154,6 @@ fn expected(wanted: &Wanted, found: &Resolved) -> Result<(), ImportProblem> {
     }
 }
 
-/// Whether the policy that counts now lets the plugin in.
-async fn admitted(state: &ApiState, wanted: &Wanted, digest: &Digest) -> Result<(), ImportProblem> {
-    let Some(policy) = state.policy.now() else { return Ok(()) };
-    let facts = imported(&wanted.source, digest, &policy, state.store.as_ref());
-    let facts = facts.await.map_err(|error| of_store(&error))?;
-    policy.admit(&facts).map_err(|refusal| {
-        let code = Code::PluginRefused.as_str().to_owned();
-        ImportProblem { code, message: refusal.to_string(), retryable: false }
-    })
-}
-
 /// A plugin with its bytes, if the store has both whole.
 async fn in_store(state: &ApiState, digest: &Digest) -> Option<(PluginInfo, Bytes)> {
     let plugin = state.store.plugin(digest).await.ok().flatten()?;
@@ -179,14 +173,36 @@ async fn keep(
         at: now,
         by: wanted.actor.clone(),
     };
-    let new = Plugin { provenance: vec![provenance], ..Plugin::new(checked.info, now) };
-    let put =
-        state.store.put_plugin(&new, checked.bytes).await.map_err(|error| of_store(&error))?;
+    let Checked { info, bytes, signatures, .. } = checked;
+    let new = Plugin { provenance: vec![provenance], signatures, ..Plugin::new(info, now) };
+    let put = state.store.put_plugin(&new, bytes).await.map_err(|error| of_store(&error))?;
+    match put {
+        Put::Created => {}
+        Put::Updated | Put::Unchanged => sign(state, &new).await?,
+    }
     let kept = state.store.plugin(&new.info.digest).await.map_err(|error| of_store(&error))?;
     Ok((kept.unwrap_or(new), put))
 }
 
-fn of_registry(error: &RegistryError) -> ImportProblem {
+/// Adds signatures to a plugin that was in the store before.
+async fn sign(state: &ApiState, plugin: &Plugin) -> Result<(), ImportProblem> {
+    let (digest, all) = (&plugin.info.digest, plugin.signatures.iter().cloned());
+    let (checked, unchecked): (Vec<_>, Vec<_>) = all.partition(|one| one.checked.is_some());
+    if !checked.is_empty() {
+        let signed = state.store.sign_plugin(digest, &checked).await;
+        signed.map_err(|error| of_store(&error))?;
+    }
+    for one in unchecked {
+        match state.store.sign_plugin(digest, &[one]).await {
+            // Those that are kept are worth as much.
+            Ok(_) | Err(StoreError::TooLarge { .. }) => {}
+            Err(error) => return Err(of_store(&error)),
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn of_registry(error: &RegistryError) -> ImportProblem {
     let (code, retryable) = (error.code().to_owned(), error.retryable());
     ImportProblem { code, message: error.to_string(), retryable }
 }
@@ -196,7 +212,7 @@ fn of_plugin(error: &PluginError) -> ImportProblem {
     ImportProblem { code, message, retryable: error.retryable() }
 }
 
-fn of_store(error: &StoreError) -> ImportProblem {
+pub(super) fn of_store(error: &StoreError) -> ImportProblem {
     let message = error.to_string();
     ImportProblem { code: "store".to_owned(), message, retryable: error.retryable() }
 }

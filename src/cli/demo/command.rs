@@ -12,12 +12,13 @@ use super::ending::{TOLD_BY_THE_RUN, approve, check_export, conclude, export, ne
 use super::fleet::plan;
 use super::ha;
 use super::membership::{Change, NodesFile, cluster_document, tell};
+use super::registry;
 use super::scene::Scene;
 use super::shown::Shown;
 use super::terminal::{say, type_in};
 
 /// Name of the demonstration's cluster.
-const CLUSTER: &str = "demo";
+pub(super) const CLUSTER: &str = "demo";
 
 /// Arguments of `replibook demo`.
 #[derive(Clone, Debug, clap::Args)]
@@ -89,6 +90,9 @@ async fn play(args: &DemoArgs, scene: &mut Scene) -> anyhow::Result<u8> {
     if args.scene == Shown::Ha {
         return ha::play(args, &name, &playbook, scene).await;
     }
+    if args.scene == Shown::Registry {
+        return registry::play(args, &name, &playbook, scene).await;
+    }
     let (server, cluster, story) = put_up(args, scene).await?;
     let path = scene.dir().join("cluster.yaml");
     std::fs::write(&path, cluster)
@@ -111,7 +115,9 @@ async fn play(args: &DemoArgs, scene: &mut Scene) -> anyhow::Result<u8> {
             }
         };
         code = match args.scene {
-            Shown::Restart | Shown::Canary | Shown::Membership | Shown::Ha => code,
+            Shown::Restart | Shown::Canary | Shown::Membership | Shown::Ha | Shown::Registry => {
+                code
+            }
             Shown::Approval => approve(scene, &server, code).await?,
         };
         if let Some(file) = &args.export {
@@ -131,7 +137,7 @@ type Story = Option<(Change, NodesFile)>;
 /// how the cluster changes.
 async fn put_up(args: &DemoArgs, scene: &mut Scene) -> anyhow::Result<(String, String, Story)> {
     let (change, nodes) = match args.scene {
-        Shown::Restart | Shown::Approval | Shown::Canary | Shown::Ha => {
+        Shown::Restart | Shown::Approval | Shown::Canary | Shown::Ha | Shown::Registry => {
             (None, plan(args.agents, args.fail)?)
         }
         Shown::Membership => {
@@ -142,7 +148,7 @@ async fn put_up(args: &DemoArgs, scene: &mut Scene) -> anyhow::Result<(String, S
     let and_platform = if change.is_some() { ", a platform" } else { "" };
     let agents = nodes.len();
     say(&format!("starting a server{and_platform} and {agents} agents, a process and a port each"));
-    let server = scene.start_server(args.store.as_deref()).await?;
+    let server = scene.start_server(args.store.as_deref(), None).await?;
     say(&format!("  server   {server}"));
     let file = scene.dir().join("nodes.yaml");
     let fleet = scene.start_agents(nodes).await?;

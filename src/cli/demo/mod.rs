@@ -2,7 +2,8 @@
 //!
 //! The demonstration uses nothing that users do not have: it starts `replibook serve`, `replibook agent` and,
 //! for a cluster that changes, `replibook platform`, and types `replictl` commands. So it is also a test of the
-//! whole path. [`Process`] and [`Fleet`] are public so that tests can set up the same scene.
+//! whole path. Only the scene with a registry needs programs of others, which make the registry and the signatures.
+//! [`Process`] and [`Fleet`] are public so that tests can set up the same scene.
 
 mod command;
 mod ending;
@@ -10,6 +11,7 @@ mod fleet;
 mod ha;
 mod membership;
 mod process;
+mod registry;
 mod scene;
 mod shown;
 mod terminal;

@@ -22,7 +22,7 @@ const GREETING_LIMIT: u64 = 16 * 1024;
 /// Bytes of the log that an error shows: enough for the last messages.
 const TAIL_LIMIT: usize = 2 * 1024;
 
-/// How the line begins that says where the process listens.
+/// What stands before the address in the line that says where the process listens.
 const GREETING: &str = "listening on ";
 
 /// Why a process did not start.
@@ -72,7 +72,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `command`, with its standard error in the file `log`, and waits until it has written `listening
+    /// Starts `command`, with its standard error in the file `log`, and waits until it has written a line with `listening
     /// on ADDRESS` to its standard output.
     pub async fn start(name: &str, command: Command, log: &Path) -> Result<Self, ProcessError> {
         Self::start_within(name, command, log, START_LIMIT).await
@@ -90,7 +90,8 @@ impl Process {
         let mut child = command.kill_on_drop(true).spawn().map_err(failed)?;
         let stdout = child.stdout.take().ok_or_else(|| failed(std::io::Error::other("no stdout")));
         let mut stdout = BufReader::new(stdout?);
-        match tokio::time::timeout(limit, greeting(&mut stdout)).await {
+        let mut before = String::new();
+        match tokio::time::timeout(limit, greeting(&mut stdout, &mut before)).await {
             Ok(Ok(Some(address))) => {
                 // Further output is read and dropped, so that the process never blocks on a full pipe.
                 tokio::spawn(
@@ -104,9 +105,13 @@ impl Process {
                     Ok(Err(error)) => error.to_string(),
                     Err(_) => "it still runs".to_owned(),
                 };
-                Err(ProcessError::Ended { name: name.to_owned(), status, log: tail(log) })
+                let log = [tail_of(before.as_bytes()), tail(log)].join("\n");
+                Err(ProcessError::Ended { name: name.to_owned(), status, log })
             }
-            Err(_) => Err(ProcessError::Silent { name: name.to_owned(), limit, log: tail(log) }),
+            Err(_) => {
+                let log = [tail_of(before.as_bytes()), tail(log)].join("\n");
+                Err(ProcessError::Silent { name: name.to_owned(), limit, log })
+            }
         }
     }
 
@@ -155,22 +160,33 @@ impl Process {
     }
 }
 
-/// The address in the first line that begins with [`GREETING`]; `None` when standard output ends before that.
-async fn greeting(stdout: &mut BufReader<ChildStdout>) -> std::io::Result<Option<String>> {
+/// The address in the first line that has one after [`GREETING`]; `None` when standard output ends before that. The lines
+/// before it go to `before`. In programs of others the line is one of a log, and so may have more in it.
+async fn greeting(
+    stdout: &mut BufReader<ChildStdout>,
+    before: &mut String,
+) -> std::io::Result<Option<String>> {
     let mut lines = stdout.take(GREETING_LIMIT).lines();
     while let Some(line) = lines.next_line().await? {
-        if let Some(address) = line.trim().strip_prefix(GREETING) {
+        let address = line.split_once(GREETING).map(|(_, rest)| rest);
+        let address = address.and_then(|rest| rest.split(['"', ' ']).next());
+        if let Some(address) = address.filter(|address| !address.is_empty()) {
             return Ok(Some(address.to_owned()));
         }
+        before.push_str(&line);
+        before.push('\n');
     }
     Ok(None)
 }
 
 fn tail(log: &Path) -> String {
-    let bytes = match std::fs::read(log) {
-        Ok(bytes) => bytes,
-        Err(error) => return format!("failed to read {}: {error}", log.display()),
-    };
+    match std::fs::read(log) {
+        Ok(bytes) => tail_of(&bytes),
+        Err(error) => format!("failed to read {}: {error}", log.display()),
+    }
+}
+
+fn tail_of(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(
         bytes.get(bytes.len().saturating_sub(TAIL_LIMIT)..).unwrap_or_default(),
     );
@@ -196,6 +212,19 @@ mod tests {
         assert_eq!(process.address(), "http://127.0.0.1:9");
         process.stop().await;
         assert_eq!(tail(&log), "bye");
+    }
+
+    #[tokio::test]
+    async fn the_address_may_be_in_a_line_of_a_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = r#"echo 'level=info msg="listening on 127.0.0.1:9" go.version=go1'; cat"#;
+        let process = Process::start("one", shell(script), &dir.path().join("log")).await.unwrap();
+        assert_eq!(process.address(), "127.0.0.1:9");
+        process.stop().await;
+
+        let script = "echo no folder; exit 3";
+        let ended = Process::start("two", shell(script), &dir.path().join("log")).await;
+        assert!(ended.unwrap_err().to_string().contains("no folder"), "its output is shown");
     }
 
     #[tokio::test]

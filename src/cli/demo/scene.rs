@@ -2,11 +2,12 @@
 //! stopped, whatever happened.
 
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::{ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use futures::future::join_all;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, ChildStdin, Command};
 
 use super::fleet::{Fleet, Node};
@@ -26,6 +27,7 @@ pub(super) struct Scene {
     /// The servers that share a store, with the names of their engines; requests go to the last one.
     engines: Vec<(String, Process)>,
     platform: Option<Process>,
+    registry: Option<Process>,
     fleet: Option<Fleet>,
     client: Option<(Child, Option<ChildStdin>)>,
 }
@@ -58,8 +60,16 @@ impl Scene {
         let programs = Programs::find()?;
         let dir = tempfile::Builder::new().prefix("replibook-demo-").tempdir();
         let dir = dir.context("failed to make a directory for the demonstration")?;
-        let engines = Vec::new();
-        Ok(Self { programs, dir, engines, server: None, platform: None, fleet: None, client: None })
+        Ok(Self {
+            programs,
+            dir,
+            server: None,
+            engines: Vec::new(),
+            platform: None,
+            registry: None,
+            fleet: None,
+            client: None,
+        })
     }
 
     /// The directory for all files.
@@ -67,11 +77,18 @@ impl Scene {
         self.dir.path()
     }
 
-    /// Starts the server and returns its address.
-    pub(super) async fn start_server(&mut self, store: Option<&str>) -> anyhow::Result<String> {
+    /// Starts the server, perhaps with a policy, and returns its address.
+    pub(super) async fn start_server(
+        &mut self,
+        store: Option<&str>,
+        policy: Option<&Path>,
+    ) -> anyhow::Result<String> {
         let mut command = Command::new(&self.programs.replibook);
         command.args(["serve", "--listen", "127.0.0.1:0", "--until-stdin-closes", "--data"]);
         command.arg(self.dir().join("server"));
+        if let Some(policy) = policy {
+            command.arg("--policy").arg(policy);
+        }
         if let Some(store) = store {
             // Not as an argument: an address may contain a password.
             command.env("REPLIBOOK_STORE", store);
@@ -139,6 +156,18 @@ impl Scene {
         Ok(self.platform.insert(platform).address().to_owned())
     }
 
+    /// Starts a registry, a program of others, and returns its host and port.
+    pub(super) async fn start_registry(&mut self, command: Command) -> anyhow::Result<String> {
+        let log = self.dir().join("registry.log");
+        let registry = Process::start("the registry", command, &log).await?;
+        Ok(self.registry.insert(registry).address().to_owned())
+    }
+
+    /// The program of `replictl`.
+    pub(super) fn replictl_program(&self) -> &Path {
+        &self.programs.replictl
+    }
+
     /// Runs commands while another one is running; `None` before the server is started.
     pub(super) fn beside(&self) -> Option<Beside> {
         let server = self.server.as_ref()?.address().to_owned();
@@ -166,6 +195,17 @@ impl Scene {
         Ok(status)
     }
 
+    /// Runs a program to its end, and returns what it said. It is kept as the client is, so that it can end by itself, too.
+    pub(super) async fn run(&mut self, mut command: Command) -> anyhow::Result<Output> {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.kill_on_drop(true).spawn().context("failed to start a command")?;
+        let (out, err) = (child.stdout.take(), child.stderr.take());
+        let (child, _) = self.client.insert((child, None));
+        let (status, stdout, stderr) = tokio::join!(child.wait(), whole(out), whole(err));
+        self.client = None;
+        Ok(Output { status: status.context("failed to wait for a command")?, stdout, stderr })
+    }
+
     /// The end of the server's log.
     pub(super) fn server_log(&self) -> String {
         self.asked().map(Process::log_tail).unwrap_or_default()
@@ -186,11 +226,23 @@ impl Scene {
         if let Some(platform) = self.platform.take() {
             platform.stop().await;
         }
+        if let Some(registry) = self.registry.take() {
+            registry.stop().await;
+        }
         if let Some(fleet) = self.fleet.take() {
             fleet.stop().await;
         }
         self.dir.close().context("failed to remove the directory of the demonstration")
     }
+}
+
+/// Everything that a program writes. A pipe that breaks ends it as well.
+async fn whole(pipe: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if let Some(mut pipe) = pipe {
+        let _ = pipe.read_to_end(&mut bytes).await;
+    }
+    bytes
 }
 
 /// Runs `replictl` commands while another one is running, as in a second terminal.

@@ -13,13 +13,15 @@ pub enum Shown {
     Membership,
     /// Three servers share one MongoDB; one is killed and one drained in the middle of three runs
     Ha,
+    /// Plugins are signed, pushed to a registry and run under a policy; one that was changed after it was signed is refused
+    Registry,
 }
 
 impl Shown {
     /// The path of the example that it plays, from the root of the project.
     pub(super) fn example(self) -> &'static str {
         match self {
-            Self::Restart | Self::Ha => "examples/rolling-restart",
+            Self::Restart | Self::Ha | Self::Registry => "examples/rolling-restart",
             Self::Approval => "examples/approval",
             Self::Canary => "examples/canary",
             Self::Membership => "examples/membership",
@@ -34,6 +36,7 @@ impl Shown {
             Self::Canary => "demo-canary",
             Self::Membership => "demo-membership",
             Self::Ha => "demo-ha",
+            Self::Registry => "demo-registry",
         }
     }
 
@@ -45,6 +48,7 @@ impl Shown {
             Self::Canary => "canary",
             Self::Membership => "membership",
             Self::Ha => "ha",
+            Self::Registry => "registry",
         }
     }
 }

@@ -18,11 +18,11 @@ use crate::playbook::{OciReference, Source};
 /// Commands on plugins.
 #[derive(Debug, Subcommand)]
 pub enum PluginCommand {
-    /// Put the plugin of a file into a registry
+    /// Put the plugin of a file into a registry, with the signatures in FILE.minisig if that is there
     Push(Push),
-    /// Write the plugin of a registry to a file: `-o FILE`
+    /// Write the plugin of a registry to a file, `-o FILE`, and its signatures to FILE.minisig
     Pull(Pull),
-    /// Show what a plugin says about itself, from a file or a registry, without a server
+    /// Show what a plugin says about itself, and its signatures, from a file or a registry, without a server
     Inspect(Inspect),
     /// List the plugins of the server
     List(PageArgs),

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::command::parse_reference;
+use super::signatures::{Signed, beside};
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::files::read_plugin;
@@ -14,6 +15,7 @@ use crate::cli::output::{Console, Format, Row, to_yaml};
 use crate::cli::registry_args::RegistryArgs;
 use crate::cli::validate::start_host;
 use crate::cli::work::Work;
+use crate::playbook::policy::Signature;
 use crate::playbook::{OciReference, PluginInfo};
 use crate::plugin::Interfaces;
 use crate::registry::{Progress, Resolved};
@@ -41,6 +43,8 @@ pub(super) struct Plugin {
     pub(super) info: PluginInfo,
     /// What it imports, in the order of its bytes.
     pub(super) imports: Vec<String>,
+    /// Its signatures, which nobody has checked.
+    pub(super) signatures: Vec<Signed>,
 }
 
 impl Plugin {
@@ -51,7 +55,8 @@ impl Plugin {
         let info = host.import(Bytes::from(bytes)).await;
         let info =
             info.map_err(|error| CliError::Plugin { source: error, of: source.to_owned() })?;
-        Ok(Self { source: source.to_owned(), manifest: None, info, imports })
+        let (source, signatures) = (source.to_owned(), Vec::new());
+        Ok(Self { source, manifest: None, info, imports, signatures })
     }
 }
 
@@ -74,12 +79,16 @@ impl Row for Plugin {
 pub(super) async fn inspect(args: &Inspect, console: &Console) -> Result<Exit, CliError> {
     let plugin = if args.plugin.starts_with("oci://") {
         let reference = parse_reference(&args.plugin).map_err(CliError::Usage)?;
-        let (found, bytes) = fetch(&args.registries, &reference, console).await?;
+        let Fetched { found, bytes, signatures } =
+            fetch(&args.registries, &reference, console).await?;
         let plugin = Plugin::of(bytes.to_vec(), &args.plugin).await?;
-        Plugin { manifest: Some(found.manifest), ..plugin }
+        let signatures = Signed::all(&signatures);
+        Plugin { manifest: Some(found.manifest), signatures, ..plugin }
     } else {
         let path = PathBuf::from(&args.plugin);
-        Plugin::of(read_file(&path)?, &path.display().to_string()).await?
+        let signatures = Signed::all(&beside(&path)?);
+        let plugin = Plugin::of(read_file(&path)?, &path.display().to_string()).await?;
+        Plugin { signatures, ..plugin }
     };
     match console.format {
         Format::Table | Format::Wide => console.data(&text(&plugin)?)?,
@@ -99,6 +108,7 @@ fn text(plugin: &Plugin) -> Result<String, CliError> {
         format!("Source:   {}", plugin.source),
     ];
     lines.extend(plugin.manifest.as_ref().map(|digest| format!("Manifest: {digest}")));
+    lines.extend(plugin.signatures.iter().map(|one| format!("Signed:   {}", one.line())));
     lines.extend(plugin.imports.iter().map(|name| format!("Imports:  {name}")));
     lines.push(String::new());
     lines.push("Arguments, as a JSON Schema:".to_owned());
@@ -106,19 +116,28 @@ fn text(plugin: &Plugin) -> Result<String, CliError> {
     Ok(lines.join("\n") + "\n")
 }
 
-/// Reads a plugin of a registry, and shows how far that is.
+/// A plugin of a registry.
+pub(super) struct Fetched {
+    pub(super) found: Resolved,
+    pub(super) bytes: Bytes,
+    /// Its signatures, which nobody has checked.
+    pub(super) signatures: Vec<Signature>,
+}
+
+/// Reads a plugin of a registry with its signatures, and shows how far that is.
 pub(super) async fn fetch(
     registries: &RegistryArgs,
     reference: &OciReference,
     console: &Console,
-) -> Result<(Resolved, Bytes), CliError> {
+) -> Result<Fetched, CliError> {
     let work = Work::new(console);
     work.at(|| format!("pulling {reference}"));
-    let artefact = registries.of_person()?.open(reference).await?;
+    let mut artefact = registries.of_person()?.open(reference).await?;
     let found = artefact.found().clone();
+    let signatures = artefact.signatures().await?;
     work.at(|| format!("pulling {reference}: {}", size(found.size)));
     let bytes = artefact.bytes(&Progress::default()).await?;
-    Ok((found, bytes))
+    Ok(Fetched { found, bytes, signatures })
 }
 
 /// The bytes of a file that is a component.

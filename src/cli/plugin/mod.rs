@@ -4,5 +4,6 @@ mod command;
 mod inspect;
 mod pull;
 mod push;
+mod signatures;
 
 pub(crate) use command::{PluginCommand, plugin_command};

@@ -6,7 +6,8 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::command::parse_reference;
-use super::inspect::fetch;
+use super::inspect::{Fetched, fetch};
+use super::signatures::{Signed, file_beside, text_of};
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::output::{Console, Row};
@@ -32,15 +33,22 @@ struct Pulled {
     bytes: u64,
     digest: Digest,
     manifest: Digest,
+    /// Those in the file beside it.
+    signatures: Vec<Signed>,
 }
 
 impl Row for Pulled {
     fn headings(_: bool) -> Vec<&'static str> {
-        vec!["FILE", "BYTES", "DIGEST"]
+        vec!["FILE", "BYTES", "KEYS", "DIGEST"]
     }
 
     fn cells(&self, _: bool) -> Vec<String> {
-        vec![self.file.clone(), self.bytes.to_string(), self.digest.to_string()]
+        let (bytes, signed_by) = (self.bytes.to_string(), Signed::keys(&self.signatures));
+        vec![self.file.clone(), bytes, signed_by, self.digest.to_string()]
+    }
+
+    fn optional() -> &'static [&'static str] {
+        &["KEYS"]
     }
 
     fn narrower() -> &'static [Narrower] {
@@ -61,13 +69,18 @@ pub(super) async fn pull(
         let expected = "name the file to write, for example `-o plugin.wasm`";
         return Err(CliError::Usage(expected.to_owned()));
     };
-    let (found, bytes) = fetch(&args.registries, &args.reference, console).await?;
+    let Fetched { found, bytes, signatures } =
+        fetch(&args.registries, &args.reference, console).await?;
     write(to, &bytes).map_err(CliError::Output)?;
+    if !signatures.is_empty() {
+        write(&file_beside(to), text_of(&signatures).as_bytes()).map_err(CliError::Output)?;
+    }
     console.one(&Pulled {
         file: to.display().to_string(),
         bytes: found.size,
         digest: found.digest,
         manifest: found.manifest,
+        signatures: Signed::all(&signatures),
     })?;
     Ok(Exit::Ok)
 }
