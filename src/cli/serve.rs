@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -25,8 +26,9 @@ use crate::listen::check_listen;
 use crate::outbound::HttpOutbound;
 use crate::playbook::LENGTH_EXPECTED;
 use crate::plugin::{Compile, CompileApart, HostConfig, PluginHost};
-use crate::policy::{self, CurrentPolicy, PolicyFile, PolicyNetworks};
+use crate::policy::{self, CurrentPolicy, PolicyFile, PolicyNetworks, PolicySecrets};
 use crate::run::{EngineId, Millis};
+use crate::secrets::{NoSecrets, SecretFolder, Secrets};
 use crate::shown::clean;
 use crate::stop::StopAsked;
 use crate::store::{HeardStore, Store, StoreClock};
@@ -66,6 +68,11 @@ pub struct ServeArgs {
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
 
+    /// Folder of secrets for runs, one file for each, as systemd and Kubernetes mount them; each is read when it is used.
+    /// On an address that is not loopback, --policy has to say where they may go
+    #[arg(long, value_name = "DIR")]
+    pub secrets: Option<PathBuf>,
+
     /// Listen on an address that is not loopback, where anybody who reaches it may do anything
     #[arg(long)]
     pub insecure: bool,
@@ -92,7 +99,14 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     check_listen(args.listen, args.insecure)?;
     let registries = args.registries.registries()?;
     let policy = args.policy.as_deref().map(PolicyFile::open).transpose()?;
-    if policy.is_none() && check_listen(args.listen, false).is_err() {
+    let is_open = check_listen(args.listen, false).is_err();
+    if args.secrets.is_some() && policy.is_none() && is_open {
+        anyhow::bail!(
+            "others can reach {}, and --secrets has secrets: expected --policy FILE, which says where they may go",
+            args.listen
+        );
+    }
+    if policy.is_none() && is_open {
         tracing::warn!(
             "others can reach {}, and there is no policy: whatever a playbook grants to a plugin counts; --policy FILE \
              sets bounds",
@@ -110,6 +124,12 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let store = Arc::new(HeardStore::new(store, Arc::new(calls.clone())));
     let counts = policy.as_ref().map(PolicyFile::current).unwrap_or_default();
     let (world, shortage) = world(&args, descriptors, store, &counts, clock.clone())?;
+    if args.secrets.is_some() {
+        // Other processes of this user must not read secrets from its memory, nor from what is left after a crash. The
+        // plugin host has opened what it needs of this process by now.
+        set_dumpable_behavior(DumpableBehavior::NotDumpable)
+            .context("failed to keep the memory of this process to itself")?;
+    }
     let kept_at = StoreClock::new(world.store.clone(), clock);
     let install = || async {
         let installed = api::install_builtins(world.store.as_ref(), &world.plugins, &kept_at);
@@ -239,11 +259,17 @@ fn world(
     let plugins = PluginHost::start(host_config(&args.store.data)?)
         .context("failed to start the plugin host")?;
     let reached = PolicyNetworks::new(policy.clone(), store.clone(), plugins.clone());
+    let judged = PolicySecrets::new(policy.clone(), store.clone(), plugins.clone());
+    let secrets: Arc<dyn Secrets> = match &args.secrets {
+        Some(folder) => Arc::new(SecretFolder::open(folder, Arc::new(judged))?),
+        None => Arc::new(NoSecrets),
+    };
     let world = World {
         store,
         followers,
         agents: Arc::new(agents),
         outbound: Arc::new(HttpOutbound::new(Arc::new(reached))?),
+        secrets,
         plugins,
         clock,
         signals: Signals::new(),
@@ -273,8 +299,10 @@ fn host_config(data: &Path) -> anyhow::Result<HostConfig> {
 }
 
 fn state(world: &World, any_host: bool) -> ApiState {
-    let World { store, plugins, signals, followers, clock, agents, .. } = world.clone();
-    let state = ApiState::new(store, plugins, signals, followers, clock).with_agents(agents);
+    let World { store, plugins, signals, followers, clock, agents, secrets, .. } = world.clone();
+    let state = ApiState::new(store, plugins, signals, followers, clock)
+        .with_agents(agents)
+        .with_secrets(secrets);
     if any_host { state.with_any_host() } else { state }
 }
 

@@ -83,7 +83,8 @@ impl Waits {
             waiting.name == signal.name
                 && (to.is_none_or(|to| to == *agent) || mutant!(SignalToAll))
         };
-        let ended: Vec<_> = self.0.extract_if(.., |agent, waiting| is_for(agent, waiting)).collect();
+        let ended: Vec<_> =
+            self.0.extract_if(.., |agent, waiting| is_for(agent, waiting)).collect();
         for (_, waiting) in ended {
             // A wait that was given up meanwhile is told nothing.
             let _ = waiting.tell.send(signal.received());
