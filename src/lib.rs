@@ -18,6 +18,8 @@
 //! The result of an effect is the next input. When nothing is left to do, everything that belongs to the run
 //! gets one `finish_ts`, the run last.
 //!
+//! A run has only tokens of [`secrets`]. The driver puts the values in their place when it performs a call.
+//!
 //! [`registry`] brings plugins from OCI registries, with the [`credentials`] that the operator gave for them.
 //!
 //! [`replay`] repeats all decisions and activations of a finished run from what was kept of it.
@@ -39,6 +41,7 @@ pub mod outbound;
 pub mod policy;
 pub mod registry;
 pub mod replay;
+pub mod secrets;
 pub mod watched_file;
 pub mod web;
 pub mod why;

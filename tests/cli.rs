@@ -15,6 +15,8 @@ mod looking;
 mod policy;
 #[path = "cli/runs.rs"]
 mod runs;
+#[path = "cli/secrets.rs"]
+mod secrets;
 #[path = "cli/shown.rs"]
 mod shown;
 #[path = "cli/steering.rs"]

@@ -50,7 +50,7 @@ fn builtins() -> Vec<PluginInfo> {
         "timeout_ms": {"type": "integer", "minimum": 1},
     }});
     let http = json!({"type": "object", "additionalProperties": false, "required": ["url"],
-        "properties": {"url": {"type": "string"}, "body": {}}});
+        "properties": {"url": {"type": "string"}, "headers": {"type": "object"}, "body": {}}});
     let signal = json!({"type": "object", "additionalProperties": false, "required": ["name"],
         "properties": {"name": {"type": "string"}}});
     vec![

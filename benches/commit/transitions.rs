@@ -38,6 +38,7 @@ pub(crate) fn new_run(n: u32) -> NewRun {
         retry_of: None,
         started_by: None,
         created_at: START,
+        seed: None,
     };
     let request = Digest::of(&n.to_le_bytes());
     let run =

@@ -106,6 +106,7 @@ fn snapshot_of(rolling: &PluginInfo, action: &PluginInfo) -> Snapshot {
         retry_of: None,
         started_by: None,
         created_at: NOW,
+        seed: None,
     }
 }
 

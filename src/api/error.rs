@@ -45,6 +45,7 @@ pub enum Code {
     ClusterInUse,
     PluginMissing,
     PluginPinned,
+    SecretUnavailable,
     BodyTooSlow,
     BodyTooLarge,
     UnsupportedMediaType,
@@ -64,7 +65,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, once.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 44] = [
         Self::BadParameter,
         Self::BadHeader,
         Self::BadBody,
@@ -93,6 +94,7 @@ impl Code {
         Self::ClusterInUse,
         Self::PluginMissing,
         Self::PluginPinned,
+        Self::SecretUnavailable,
         Self::BodyTooSlow,
         Self::BodyTooLarge,
         Self::UnsupportedMediaType,
@@ -165,6 +167,9 @@ impl Code {
             Self::PluginMissing => ("plugin-missing", 409, "a pinned plugin is not in the store"),
             Self::PluginPinned => {
                 ("plugin-pinned", 409, "a playbook or run pins the plugin, or it is built in")
+            }
+            Self::SecretUnavailable => {
+                ("secret-unavailable", 409, "the server can't use a secret that the playbook names")
             }
             Self::BodyTooSlow => ("body-too-slow", 408, "the body came too slowly"),
             Self::BodyTooLarge => ("body-too-large", 413, "the body is larger than allowed"),

@@ -21,7 +21,7 @@ use super::state::ApiState;
 use super::wire::{RunView, StartRun};
 use super::{clusters, playbooks, policy, runs};
 use crate::playbook::check_params;
-use crate::run::{Digest, Run, RunId, RunStatus, Timestamp, canonical, new_run};
+use crate::run::{Digest, Run, RunId, RunSeed, RunStatus, Timestamp, canonical, new_run, seeded};
 use crate::store::{Created, NewRun, StoreError, StoredPlaybook};
 
 /// The header that names a request, so that it can be repeated.
@@ -32,7 +32,7 @@ pub(super) const KEY_MEANS: &str = "Names the request: repeating it returns the 
      the cluster since. With another request it is refused.";
 
 /// The errors that starting a run can have, whichever way it is started.
-pub(super) const FAILS: [Code; 7] = [
+pub(super) const FAILS: [Code; 8] = [
     Code::PluginRefused,
     Code::PlaybookNotFound,
     Code::InvalidParams,
@@ -40,6 +40,7 @@ pub(super) const FAILS: [Code; 7] = [
     Code::Conflict,
     Code::ClusterBusy,
     Code::PluginMissing,
+    Code::SecretUnavailable,
 ];
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
@@ -102,8 +103,20 @@ pub(super) async fn before(
     }
 }
 
+/// Refuses a run with secrets that this server's engine can't read: it would only fail later, on some of its agents.
+async fn check_secrets(state: &ApiState, run: &Run) -> Result<(), ApiError> {
+    for name in run.snapshot.secrets() {
+        if let Err(error) = state.secrets.read(name).await {
+            return Err(ApiError::new(Code::SecretUnavailable, error.to_string()));
+        }
+    }
+    Ok(())
+}
+
 /// Creates the run and answers with it, or with the run that the same request created before.
-pub(super) async fn create(state: &ApiState, new: NewRun) -> Result<Response, ApiError> {
+pub(super) async fn create(state: &ApiState, mut new: NewRun) -> Result<Response, ApiError> {
+    check_secrets(state, &new.run).await?;
+    new.run = seeded(new.run, || RunSeed::new(rand::random()));
     let created = state.store.create_run(&new).await;
     answer(state, new, created).await
 }

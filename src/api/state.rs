@@ -19,6 +19,7 @@ use crate::driver::{Activity, Followers, Signals};
 use crate::plugin::PluginHost;
 use crate::policy::CurrentPolicy;
 use crate::registry::Registries;
+use crate::secrets::{NoSecrets, Secrets};
 use crate::store::{Skew, Store, StoreClock};
 use crate::web::{Closed, Memory, OwnNames};
 
@@ -54,6 +55,8 @@ pub struct ApiState {
     pub(super) agents: Option<Arc<dyn AgentClient>>,
     /// Which plugins are taken, and what they may be granted.
     pub(super) policy: CurrentPolicy,
+    /// The secrets that this process's engine has.
+    pub(super) secrets: Arc<dyn Secrets>,
     /// Limits how many agents are asked at a time.
     pub(super) asking: Arc<Semaphore>,
 }
@@ -90,6 +93,7 @@ impl ApiState {
             names: OwnNames::default(),
             agents: None,
             policy: CurrentPolicy::default(),
+            secrets: Arc::new(NoSecrets),
             asking: Arc::new(Semaphore::new(MAX_ASKED)),
         }
     }
@@ -116,6 +120,12 @@ impl ApiState {
     #[must_use]
     pub fn with_policy(self, policy: CurrentPolicy) -> Self {
         Self { policy, ..self }
+    }
+
+    /// Starts runs that use these secrets.
+    #[must_use]
+    pub fn with_secrets(self, secrets: Arc<dyn Secrets>) -> Self {
+        Self { secrets, ..self }
     }
 
     /// Reports what the client of the agents is short of.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -25,8 +26,9 @@ use crate::listen::check_listen;
 use crate::outbound::HttpOutbound;
 use crate::playbook::LENGTH_EXPECTED;
 use crate::plugin::{Compile, CompileApart, HostConfig, PluginHost};
-use crate::policy::{self, CurrentPolicy, PolicyFile, PolicyNetworks};
+use crate::policy::{self, CurrentPolicy, PinFacts, PolicyFile, PolicyNetworks, PolicySecrets};
 use crate::run::{EngineId, Millis};
+use crate::secrets::{NoSecrets, SecretFolder, Secrets};
 use crate::shown::clean;
 use crate::stop::StopAsked;
 use crate::store::{HeardStore, Store, StoreClock};
@@ -66,6 +68,11 @@ pub struct ServeArgs {
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
 
+    /// Folder of secrets for runs, one file for each, as systemd and Kubernetes mount them; each is read when it is used.
+    /// On an address that is not loopback, --policy has to say where they may go
+    #[arg(long, value_name = "DIR")]
+    pub secrets: Option<PathBuf>,
+
     /// Listen on an address that is not loopback, where anybody who reaches it may do anything
     #[arg(long)]
     pub insecure: bool,
@@ -92,7 +99,7 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     check_listen(args.listen, args.insecure)?;
     let registries = args.registries.registries()?;
     let policy = args.policy.as_deref().map(PolicyFile::open).transpose()?;
-    warn_without_policy(args.listen, policy.as_ref());
+    check_policy(&args, policy.as_ref())?;
     let descriptors = Descriptors::raise()?;
     let listener = TcpListener::bind(args.listen).await.and_then(TcpListener::into_std);
     let listener = listener.with_context(|| format!("failed to listen on {}", args.listen))?;
@@ -105,6 +112,12 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let counts = policy.as_ref().map(PolicyFile::current).unwrap_or_default();
     let (world, shortage) = world(&args, descriptors, store, &counts, clock.clone())?;
     policy.as_ref().map_or(Ok(()), |file| file.check(&world.plugins))?;
+    if args.secrets.is_some() {
+        // Other processes of this user must not read secrets from its memory, nor from what is left after a crash. The
+        // plugin host has opened what it needs of this process by now.
+        set_dumpable_behavior(DumpableBehavior::NotDumpable)
+            .context("failed to keep the memory of this process to itself")?;
+    }
     let kept_at = StoreClock::new(world.store.clone(), clock);
     let install = || async {
         let installed = api::install_builtins(world.store.as_ref(), &world.plugins, &kept_at);
@@ -146,13 +159,22 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     served.context("failed to serve the API")
 }
 
-fn warn_without_policy(listen: SocketAddr, policy: Option<&PolicyFile>) {
-    if policy.is_none() && check_listen(listen, false).is_err() {
-        tracing::warn!(
-            "others can reach {listen}, and there is no policy: whatever a playbook grants to a plugin counts; \
-             --policy FILE sets bounds"
+/// What others can reach should have a policy, and must have one where there are secrets.
+fn check_policy(args: &ServeArgs, policy: Option<&PolicyFile>) -> anyhow::Result<()> {
+    let listen = args.listen;
+    if policy.is_some() || check_listen(listen, false).is_ok() {
+        return Ok(());
+    }
+    if args.secrets.is_some() {
+        anyhow::bail!(
+            "others can reach {listen}, and --secrets has secrets: expected --policy FILE, which says where they may go"
         );
     }
+    tracing::warn!(
+        "others can reach {listen}, and there is no policy: whatever a playbook grants to a plugin counts; \
+         --policy FILE sets bounds"
+    );
+    Ok(())
 }
 
 /// Tells the address on standard output, where whoever asked for port 0 reads it.
@@ -251,13 +273,18 @@ fn world(
     let followers = Followers::new(Arc::new(platforms), store.clone(), clock.clone());
     let plugins = PluginHost::start(host_config(&args.store.data)?)
         .context("failed to start the plugin host")?;
-    let reached =
-        PolicyNetworks::new(policy.clone(), store.clone(), plugins.clone(), clock.clone());
+    let judged = PinFacts::new(policy.clone(), store.clone(), plugins.clone(), clock.clone());
+    let reached = PolicyNetworks::new(judged.clone());
+    let secrets: Arc<dyn Secrets> = match &args.secrets {
+        Some(folder) => Arc::new(SecretFolder::open(folder, Arc::new(PolicySecrets::new(judged)))?),
+        None => Arc::new(NoSecrets),
+    };
     let world = World {
         store,
         followers,
         agents: Arc::new(agents),
         outbound: Arc::new(HttpOutbound::new(Arc::new(reached))?),
+        secrets,
         plugins,
         clock,
         signals: Signals::new(),
@@ -287,8 +314,10 @@ fn host_config(data: &Path) -> anyhow::Result<HostConfig> {
 }
 
 fn state(world: &World, any_host: bool) -> ApiState {
-    let World { store, plugins, signals, followers, clock, agents, .. } = world.clone();
-    let state = ApiState::new(store, plugins, signals, followers, clock).with_agents(agents);
+    let World { store, plugins, signals, followers, clock, agents, secrets, .. } = world.clone();
+    let state = ApiState::new(store, plugins, signals, followers, clock)
+        .with_agents(agents)
+        .with_secrets(secrets);
     if any_host { state.with_any_host() } else { state }
 }
 

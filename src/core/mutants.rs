@@ -138,6 +138,10 @@ pub mod chosen {
         SignalForgotten,
         /// A signal to one agent ends the waits of all.
         SignalToAll,
+        /// What comes from outside is kept with the secrets in it.
+        SecretJournaled,
+        /// A secret goes where the playbook lets it go, whatever the policy says.
+        OneSideGrants,
         /// The state of a run ignores some events of its history.
         EventIgnored,
         /// The state of a run applies some events of its history twice.
@@ -199,6 +203,8 @@ pub mod chosen {
             Self::ClockOffTakesRuns,
             Self::SignalForgotten,
             Self::SignalToAll,
+            Self::SecretJournaled,
+            Self::OneSideGrants,
             Self::EventIgnored,
             Self::EventTwice,
             Self::EventOutOfOrder,

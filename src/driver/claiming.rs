@@ -38,8 +38,9 @@ impl Engine {
             let (room, full) = (clusters.room(&self.places), clusters.full(&self.places));
             let limit = CLAIMED_AT_ONCE.min(u32::try_from(room).unwrap_or(u32::MAX));
             let limit = self.yielding(limit);
-            let is_held_back = limit == 0 || !full.is_empty();
-            let claim = Claim { limit, full, only_woken: false };
+            let passed = self.lacking.runs(self.world.clock.now());
+            let is_held_back = limit == 0 || !full.is_empty() || !passed.is_empty();
+            let claim = Claim { limit, full, only_woken: false, passed };
             if limit > 0 && self.claim_some(&claim, With::Place).await? == limit {
                 continue;
             }
@@ -52,8 +53,8 @@ impl Engine {
         let limit = u32::try_from(self.places.for_woken()).unwrap_or(u32::MAX);
         let limit = limit.min(CLAIMED_AT_ONCE);
         if limit > 0 {
-            // Including runs that wait for a cluster that is full here.
-            let woken = Claim { limit, full: Vec::new(), only_woken: true };
+            // Including runs that wait for a cluster that is full here, and runs whose secrets this engine lacks.
+            let woken = Claim { limit, only_woken: true, ..Claim::default() };
             self.claim_some(&woken, With::Beyond).await?;
         }
         self.exchange().await
@@ -123,7 +124,8 @@ impl Engine {
             // While runs wait in line for a place, no cluster gets more than its share.
             With::None | With::Beyond => Vec::new(),
         };
-        let claim = Claim { limit: 1, full, only_woken: false };
+        let passed = self.lacking.runs(now);
+        let claim = Claim { limit: 1, full, only_woken: false, passed };
         if self.claim_some(&claim, with).await? > 0
             && let Some(youngest) = youngest
         {

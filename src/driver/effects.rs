@@ -12,18 +12,18 @@ use super::World;
 use super::asking;
 use super::discovery::{Fed, Following, feed, known_members};
 use super::lease::{LeaseGuard, LeasedAgents};
-use super::outside::{Sender, Waits, wait_signal};
+use super::outside::{Waits, wait_signal};
+use super::performing::Performing;
+use super::secrets::RunSecrets;
 use super::sending::{NotedAgents, Sent};
-use crate::agent::{self, ActionRequest, FollowContext, Start};
+use crate::agent::{self, FollowContext};
 use crate::clock::sleep_until;
-use crate::outbound::Outbound;
 use crate::plugin::PluginError;
 use crate::run::{
     Activate, Activation, ActivationEnd, AgentId, AgentSeq, Answer, AttemptKey, Call, CallError,
-    CallName, Digest, FailureReason, Input, JsonText, KeptNode, Look, Machine, MassAbsence, Notice,
-    Perform, Signal, Timestamp, Wanted,
+    CallName, Digest, FailureReason, Input, Look, Machine, MassAbsence, Notice, Perform, Signal,
+    Timestamp, Wanted,
 };
-use replibook_core::mutant;
 
 /// How many inputs may wait for the driver of a run. When the inbox is full the tasks wait, so nothing is lost.
 pub(super) const INBOX: usize = 1_024;
@@ -42,6 +42,7 @@ pub(super) struct Effects {
     following: Following,
     inbox: mpsc::Sender<Input>,
     follow: FollowContext,
+    secrets: RunSecrets,
     /// Every task of the run.
     tasks: JoinSet<()>,
     /// The task of each attempt, to be ended when the attempt is given up.
@@ -62,6 +63,7 @@ impl Effects {
         lease: LeaseGuard,
         following: Following,
         inbox: mpsc::Sender<Input>,
+        secrets: RunSecrets,
     ) -> Self {
         let follow = FollowContext {
             client: Arc::new(LeasedAgents::new(world.agents.clone(), lease.clone())),
@@ -74,6 +76,7 @@ impl Effects {
             following,
             inbox,
             follow,
+            secrets,
             tasks: JoinSet::new(),
             attempts: HashMap::new(),
             sent: HashMap::new(),
@@ -132,6 +135,7 @@ impl Effects {
             outbound: self.world.outbound.clone(),
             lease: self.lease.clone(),
             inbox: self.inbox.clone(),
+            secrets: self.secrets.clone(),
         };
         self.start(key, async move {
             let answer = performing.perform(perform).await;
@@ -162,8 +166,11 @@ impl Effects {
         noticed: Option<Notice>,
         again: bool,
     ) -> FollowContext {
-        let inbox = self.inbox.clone();
-        let report = move |notice| inbox.try_send(Input::Noticed { key, call, notice }).is_ok();
+        let (inbox, secrets) = (self.inbox.clone(), self.secrets.clone());
+        let report = move |notice: Option<Notice>| {
+            let notice = notice.map(|notice| secrets.scrub_notice(notice));
+            inbox.try_send(Input::Noticed { key, call, notice }).is_ok()
+        };
         self.follow.watched(noticed, again, report)
     }
 
@@ -275,9 +282,10 @@ impl Effects {
     }
 
     fn spawn(&mut self, task: impl Future<Output = Input> + Send + 'static) -> AbortHandle {
-        let inbox = self.inbox.clone();
+        let (inbox, secrets) = (self.inbox.clone(), self.secrets.clone());
         self.tasks.spawn(async move {
-            let input = task.await;
+            // Whatever the world says is kept without secrets.
+            let input = secrets.scrub(task.await);
             let _ = inbox.send(input).await;
         })
     }
@@ -313,96 +321,6 @@ impl Effects {
 /// A task that was aborted on purpose has not panicked.
 fn has_panicked(ended: &Result<(), JoinError>) -> bool {
     ended.as_ref().is_err_and(JoinError::is_panic)
-}
-
-/// What the task of a call needs.
-struct Performing {
-    follow: FollowContext,
-    outbound: Arc<dyn Outbound>,
-    lease: LeaseGuard,
-    inbox: mpsc::Sender<Input>,
-}
-
-impl Performing {
-    async fn perform(&self, perform: Perform) -> Answer {
-        match &perform.what {
-            Call::Info => {
-                let info = agent::info(&self.follow, &perform.address, perform.wanted()).await;
-                Answer::Info(info.and_then(|info| perform.of_its_agent(info)).map(KeptNode::from))
-            }
-            Call::WaitStatus { statuses, timeout } => {
-                let address = &perform.address;
-                let since = perform.since;
-                Answer::WaitStatus(
-                    agent::wait_status(
-                        &self.follow,
-                        address,
-                        statuses,
-                        since,
-                        *timeout,
-                        perform.expects(),
-                    )
-                    .await,
-                )
-            }
-            Call::Sleep { length } => {
-                sleep_until(self.follow.clock.as_ref(), perform.since.plus(*length)).await;
-                Answer::Sleep
-            }
-            Call::HttpSend { request } => {
-                let (outbound, clock) = (self.outbound.clone(), self.follow.clock.clone());
-                Sender { outbound, lease: self.lease.clone(), clock }.send(&perform, request).await
-            }
-            // It is told of the signal by name, before it comes here.
-            Call::WaitSignal { .. } => std::future::pending().await,
-            Call::RunAction { kind, arguments } => {
-                let request = self.request(&perform, kind, arguments);
-                self.run_action(&perform, &request).await
-            }
-        }
-    }
-
-    fn request(&self, perform: &Perform, kind: &str, args: &JsonText) -> ActionRequest {
-        let run = self.lease.run();
-        let label = |text: String| serde_json::Value::String(text);
-        let metadata = [
-            ("replibook.run".to_owned(), label(run.to_string())),
-            ("replibook.agent".to_owned(), label(perform.agent.to_string())),
-            ("replibook.attempt".to_owned(), label(perform.key.attempt.to_string())),
-        ];
-        ActionRequest {
-            id: perform.key.action_id(run, &perform.agent, perform.call),
-            kind: kind.to_owned(),
-            args: args.clone(),
-            created_time: perform.since,
-            metadata: metadata.into_iter().collect(),
-        }
-    }
-
-    async fn run_action(&self, perform: &Perform, request: &ActionRequest) -> Answer {
-        let start = Start {
-            again: perform.again && !mutant!(PostWithoutLook),
-            accepted: perform.accepted && !mutant!(AcceptanceForgotten),
-            look_only: perform.look_only,
-            bytes: perform.bytes.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
-            expected: perform.expects(),
-            unidentified: perform.unidentified,
-        };
-        let (key, call) = (perform.key, perform.call);
-        let on_accepted = || {
-            let inbox = self.inbox.clone();
-            // This input may be late: it only serves to tell, after a crash, a lost action from one that never
-            // arrived.
-            tokio::spawn(async move {
-                let _ = inbox.send(Input::Accepted { key, call }).await;
-            });
-        };
-        let may_post = || async { self.lease.may_act() };
-        let address = &perform.address;
-        Answer::RunAction(
-            agent::run_action(&self.follow, address, request, start, on_accepted, may_post).await,
-        )
-    }
 }
 
 /// Makes an activation. Tries again when it failed because of the host and not because of the plugin.

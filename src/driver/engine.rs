@@ -18,6 +18,7 @@ use super::abandoned::{self, Endings};
 use super::activity::Activity;
 use super::claiming::With;
 use super::exits::{Exit, Exits};
+use super::lacking::Lacking;
 use super::lease::LeaseGuard;
 use super::places::{Place, Places};
 use super::queue::Queues;
@@ -103,6 +104,8 @@ pub struct Engine {
     pub(super) skew: SkewWatch,
     pub(super) places: Arc<Places>,
     pub(super) exits: Arc<Exits>,
+    /// Runs that it leaves to engines that have their secrets.
+    pub(super) lacking: Arc<Lacking>,
     /// When it first wrote its report to the store.
     pub(super) started: Option<Timestamp>,
     pub(super) standing: Standing,
@@ -155,6 +158,7 @@ impl Engine {
             skew: SkewWatch::default(),
             places,
             exits: Arc::default(),
+            lacking: Arc::default(),
             started: None,
             standing: Standing::default(),
             takers: Takers::default(),
@@ -254,6 +258,7 @@ impl Engine {
             place: place.clone(),
             stop: stopping.clone(),
             exit: exit.clone(),
+            lacking: self.lacking.clone(),
             activity: self.config.activity.clone(),
             commands: receiver,
         };

@@ -11,12 +11,12 @@
 //! Everything that it touches is injected: store, agents, clock and plugins. A current-thread runtime is enough,
 //! so that the simulator can repeat a history.
 //!
-//! The engine (`engine`): `claiming` and `beyond` say which runs it takes up, and `places` how many. `sharing`,
+//! The engine (`engine`): `claiming` and `beyond` say which runs it takes up, and `places` how many; `lacking` are those whose secrets it does not have. `sharing`,
 //! `standing`, `exits` and `passing_on` spread runs over several engines. `abandoned` ends runs that were given
 //! up, `skew` watches the machine's clock, and `activity` counts what was done.
 //!
 //! A run (`run_driver`): `load` reads it, `committer` writes it under its `lease`, and `effects` performs what
-//! follows, with `asking`, `sending`, and `cluster` with its `queue`. `run_clock` gives it its time, and
+//! follows, with `asking`, `performing`, `secrets`, `sending`, `stamping`, and `cluster` with its `queue`. `run_clock` gives it its time, and
 //! `trouble` sets it aside when it can't go on.
 //!
 //! Both use `world` (everything that is injected), `signals` (how API and driver wake each other) and `discovery`
@@ -33,20 +33,24 @@ mod discovery;
 mod effects;
 mod engine;
 mod exits;
+mod lacking;
 mod lease;
 mod load;
 mod outside;
 mod passing_on;
+mod performing;
 mod places;
 mod queue;
 mod run_clock;
 mod run_driver;
 #[cfg(test)]
 pub(crate) mod samples;
+mod secrets;
 mod sending;
 mod sharing;
 mod signals;
 mod skew;
+mod stamping;
 mod standing;
 mod trouble;
 mod world;

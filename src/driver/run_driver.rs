@@ -14,15 +14,18 @@ use super::committer::Committer;
 use super::discovery::{Following, known_members};
 use super::effects::{self, Effects, INBOX};
 use super::exits::Exit;
+use super::lacking::{Lacking, is_left};
 use super::lease::LeaseGuard;
 use super::places::Place;
 use super::queue::Queues;
+use super::secrets::RunSecrets;
+use super::stamping::{forget, stamp};
 use super::trouble::Health;
 use super::{asking, cluster, load, run_clock};
 use crate::clock::Clock;
 use crate::run::{
-    Digest, Effect, Input, Loaded, Machine, Millis, OldLines, PlanInput, Progress, Roster, Run,
-    RunId, RunStatus, Timestamp, Transition,
+    Digest, Effect, Input, Loaded, Machine, Millis, PlanInput, Progress, Roster, Run, RunId,
+    RunStatus, Timestamp, Transition,
 };
 use crate::store::{MAX_COMMIT_DOCUMENTS, StoreClock, StoreError};
 use replibook_base::crash::{self, Point};
@@ -62,6 +65,8 @@ pub(super) struct RunDriver {
     pub(super) stop: CancellationToken,
     /// The run's way to another engine, while nothing of it is in flight.
     pub(super) exit: Exit,
+    /// Where it says that this engine lacks a secret of the run.
+    pub(super) lacking: Arc<Lacking>,
     pub(super) activity: Arc<Activity>,
     /// Commands for the run, which the engine hands out.
     pub(super) commands: mpsc::Receiver<Input>,
@@ -94,14 +99,29 @@ impl RunDriver {
     /// is committed or performed: this engine or another one can load the run anew.
     pub(super) async fn drive(mut self) -> Result<(), DriveError> {
         let own = self.world.clock.clone();
-        self.world.clock = Arc::new(StoreClock::new(self.world.store.clone(), own));
+        self.world.clock = Arc::new(StoreClock::new(self.world.store.clone(), own.clone()));
         let committer = self.committer();
         let health = Health::of(&committer, self.now()).await.map_err(DriveError::Load)?;
         let (loaded, last) = load::load(&self.world, &committer).await?;
         self.world.clock = run_clock::not_before(self.world.clock.clone(), last);
-        let following = self.follow(&loaded).await;
         let (sender, mut inbox) = mpsc::channel(INBOX);
-        let mut effects = Effects::new(self.world.clone(), self.lease.clone(), following, sender);
+        let secrets = RunSecrets::of(&self.world.secrets, &loaded.run.snapshot);
+        // What agents say from now on may have what an engine before this one sent.
+        if let Err(error) = secrets.read_all().await {
+            tracing::warn!(run = %self.lease.run(), "{error}");
+            if is_left(loaded.run.progress.status) {
+                // Whoever asks something of the run is heard all the same.
+                let asked = self.asked().await;
+                if asked.is_empty() {
+                    self.lacking.note(self.lease.run(), own.now());
+                    return self.given_up();
+                }
+                asked.into_iter().for_each(|input| drop(sender.try_send(input)));
+            }
+        }
+        let following = self.follow(&loaded).await;
+        let (world, lease) = (self.world.clone(), self.lease.clone());
+        let mut effects = Effects::new(world, lease, following, sender, secrets);
         let result = self.go(loaded, health, &committer, &mut inbox, &mut effects).await;
         // No task of this driver may act once another engine has the run.
         effects.stop().await;
@@ -459,41 +479,4 @@ async fn may_be_parked(clock: Arc<dyn Clock>, rests: Option<Timestamp>) -> Times
 
 fn is_continue(effect: &Effect) -> bool {
     matches!(effect, Effect::Continue)
-}
-
-/// Removes old lines from the log, in several writes.
-async fn forget(committer: Committer, lines: Vec<OldLines>) -> Input {
-    let (run, epoch) = (committer.lease.run(), committer.lease.epoch());
-    for old in &lines {
-        loop {
-            match committer.until_answered(|| committer.store.forget_lines(run, epoch, old)).await {
-                Ok(0) => break,
-                Ok(_) => {}
-                Err(error) => {
-                    tracing::warn!(%run, %error, "failed to remove lines from the log of the run");
-                    committer.lease.give_up(error);
-                    return std::future::pending().await;
-                }
-            }
-        }
-    }
-    Input::Forgotten(lines)
-}
-
-async fn stamp(committer: Committer, at: Timestamp) -> Input {
-    let (run, epoch) = (committer.lease.run(), committer.lease.epoch());
-    loop {
-        crash::pass(Point::Stamp);
-        match committer.until_answered(|| committer.store.stamp(run, epoch, at)).await {
-            Ok(0) => return Input::Stamped,
-            Ok(_) => {}
-            Err(error) => {
-                // If the run was fenced, the engine that has it now goes on with it. Otherwise the run is set
-                // aside.
-                tracing::warn!(%run, %error, "failed to stamp the records of the run");
-                committer.lease.give_up(error);
-                return std::future::pending().await;
-            }
-        }
-    }
 }

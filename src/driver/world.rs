@@ -8,6 +8,7 @@ use crate::agent::{AgentClient, AgentLimits};
 use crate::clock::Clock;
 use crate::outbound::Outbound;
 use crate::plugin::PluginHost;
+use crate::secrets::Secrets;
 use crate::store::Store;
 
 /// Everything through which a driver reaches the world. Cheap to clone.
@@ -21,6 +22,8 @@ pub struct World {
     pub followers: Followers,
     /// Sends the HTTP requests of steps.
     pub outbound: Arc<dyn Outbound>,
+    /// The secrets of steps.
+    pub secrets: Arc<dyn Secrets>,
     /// Runs steps and strategies.
     pub plugins: PluginHost,
     /// The engine's own clock. A run goes by the store's time instead.

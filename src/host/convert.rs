@@ -95,6 +95,9 @@ pub(super) fn agent_error(error: CallError) -> AgentError {
         }
         CallError::Lost(message) => AgentError::Lost(message),
         CallError::TimedOut(message) => AgentError::TimedOut(message),
+        CallError::NotGranted(message) => AgentError::NotGranted(message),
+        // The WIT has no error of its own for this: the engine did not send the request.
+        CallError::Secret(message) => AgentError::Refused(message),
     }
 }
 
@@ -107,7 +110,10 @@ pub(super) fn http_error(error: run::HttpError) -> HttpError {
     match error {
         run::HttpError::NotGranted(message) => HttpError::NotGranted(message),
         run::HttpError::TimedOut(message) => HttpError::TimedOut(message),
-        run::HttpError::Failed(message) => HttpError::Failed(message),
+        // The WIT has no error of its own for secrets that can't be used.
+        run::HttpError::Failed(message) | run::HttpError::Secret(message) => {
+            HttpError::Failed(message)
+        }
     }
 }
 

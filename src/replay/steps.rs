@@ -283,6 +283,7 @@ pub(super) fn is_limit(reason: FailureReason) -> bool {
         | FailureReason::PluginTrapped
         | FailureReason::Precondition
         | FailureReason::NotGranted
+        | FailureReason::SecretUnavailable
         | FailureReason::BadArguments
         | FailureReason::LeftCluster
         | FailureReason::Cancelled => false,

@@ -195,6 +195,8 @@ pub struct Claim {
     pub full: Vec<String>,
     /// Whether only woken runs are wanted: those for which a command has come while no engine held them.
     pub only_woken: bool,
+    /// Runs that are not wanted: the engine lacks what they need.
+    pub passed: Vec<RunId>,
 }
 
 /// Which engine holds a run.

@@ -53,6 +53,7 @@ pub(super) fn run(status: RunStatus) -> Run {
         retry_of: None,
         started_by: None,
         created_at: at(0),
+        seed: None,
     };
     let progress = Progress { started_at: Some(at(0)), ..Progress::new(status, at(0)) };
     Run { snapshot: Arc::new(snapshot), progress }

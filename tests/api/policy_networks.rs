@@ -6,7 +6,7 @@ use replibook::clock::{Clock, SystemClock};
 use replibook::outbound::{Caller, HttpOutbound, Outbound as _, Sending};
 use replibook::playbook::policy::parse_policy;
 use replibook::playbook::{Grants, PluginKind, PluginPin};
-use replibook::policy::{CurrentPolicy, PolicyNetworks};
+use replibook::policy::{CurrentPolicy, PinFacts, PolicyNetworks};
 use replibook::run::{Digest, HttpError, HttpRequest};
 use replibook::store::{MemoryStore, Plugin, Store, StoreOptions};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -66,7 +66,8 @@ async fn loopback_is_reached_where_the_policy_has_it_and_only_by_whom_it_is_for(
     let own = || pin("file:own.wasm", Digest::of(&bytes));
     let builtin = || pin("builtin:http", Digest::of(b"of any version"));
     let send = async |policy: CurrentPolicy, plugin: PluginPin| {
-        let reached = PolicyNetworks::new(policy, store.clone(), PLUGINS.clone(), clock.clone());
+        let judged = PinFacts::new(policy, store.clone(), PLUGINS.clone(), clock.clone());
+        let reached = PolicyNetworks::new(judged);
         let outbound = HttpOutbound::new(Arc::new(reached)).unwrap();
         let url = format!("http://127.0.0.1:{port}/");
         let request = HttpRequest::new("GET", &url, Vec::new(), b"", 5_000).unwrap();

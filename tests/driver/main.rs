@@ -13,6 +13,7 @@ mod late;
 mod outside;
 mod places;
 mod queue;
+mod secrets;
 mod spread;
 mod strategies;
 mod troubled;

@@ -15,10 +15,12 @@ use replibook::outbound::FakeOutbound;
 use replibook::playbook::{parse_cluster, parse_playbook, resolve};
 use replibook::plugin::{HostConfig, PluginHost};
 use replibook::run::{
-    Command, CommandId, Digest, EngineId, Millis, Run, RunEvent, RunId, Timestamp, Verb, new_run,
+    Command, CommandId, Digest, EngineId, Millis, Run, RunEvent, RunId, RunSeed, Timestamp, Verb,
+    new_run, seeded,
 };
+use replibook::secrets::FakeSecrets;
 use replibook::store::{Cluster, MemoryStore, NewRun, Store, StoreError, StoreOptions};
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::engine::RunningEngine;
@@ -33,6 +35,8 @@ pub(crate) struct Scene {
     pub(crate) platforms: FakePlatforms,
     /// Where the requests of steps go.
     pub(crate) outbound: FakeOutbound,
+    /// The secrets of steps.
+    pub(crate) secrets: FakeSecrets,
     /// The clock of the store and of the engines.
     pub(crate) clock: Arc<dyn Clock>,
     /// The same clock, with which a test sets it.
@@ -73,6 +77,7 @@ impl Scene {
             agents,
             platforms,
             outbound,
+            secrets: FakeSecrets::default(),
             clock,
             set,
             plugins,
@@ -120,11 +125,26 @@ impl Scene {
 
     /// Creates a run of this playbook, which uses only built-in plugins.
     pub(crate) async fn start_playbook(&self, text: &str) -> Result<RunId, StoreError> {
+        self.start_playbook_with(text, Map::new()).await
+    }
+
+    /// The same with parameters. A plugin that the playbook declares is the built-in step of the same name.
+    pub(crate) async fn start_playbook_with(
+        &self,
+        text: &str,
+        params: Map<String, Value>,
+    ) -> Result<RunId, StoreError> {
         let builtins: Vec<_> = self.plugins.builtins().iter().map(|b| b.info.clone()).collect();
         let document = parse_playbook(text.as_bytes()).unwrap();
-        let playbook = resolve(&document, &BTreeMap::new(), &builtins).unwrap();
+        let declared = document.plugins().into_iter().map(|declared| {
+            let info = builtins.iter().find(|info| info.name == declared.name).unwrap();
+            (declared.name, info.clone())
+        });
+        let declared: BTreeMap<_, _> = declared.collect();
+        let playbook = resolve(&document, &declared, &builtins).unwrap();
         let id = RunId(Uuid::now_v7());
-        let (run, events) = new_run(id, &playbook, Map::new(), "c", None, self.clock.now());
+        let (run, events) = new_run(id, &playbook, params, "c", None, self.clock.now());
+        let run = seeded(run, || RunSeed::new([7; 32]));
         let request = Digest::of(text.as_bytes());
         let new = NewRun { run, events, idempotency_key: None, request };
         self.store.create_run(&new).await.map(|_| id)
@@ -167,6 +187,12 @@ impl Scene {
         RunningEngine::start(World { agents, ..self.world() }, name, 10)
     }
 
+    /// Starts an engine that has no secrets.
+    pub(crate) fn engine_without_secrets(&self, name: &str) -> RunningEngine {
+        let secrets = Arc::new(FakeSecrets::default());
+        RunningEngine::start(World { secrets, ..self.world() }, name, 10)
+    }
+
     /// Starts an engine with a clock of its own, and returns what it does.
     pub(crate) fn engine_by(
         &self,
@@ -185,6 +211,7 @@ impl Scene {
             followers: Followers::new(platforms, self.store.clone(), self.clock.clone()),
             agents: Arc::new(self.agents.clone()),
             outbound: Arc::new(self.outbound.clone()),
+            secrets: Arc::new(self.secrets.clone()),
             plugins: self.plugins.clone(),
             clock: self.clock.clone(),
             signals: Signals::new(),

@@ -15,6 +15,7 @@ use replibook::plugin::{HostConfig, PluginHost};
 use replibook::run::{
     AgentState, Command, CommandId, Digest, Millis, Run, RunEvent, RunId, RunStatus, Verb, new_run,
 };
+use replibook::secrets::NoSecrets;
 use replibook::store::mongodb::MongoOptions;
 use replibook::store::{Cluster, MongoStore, NewRun, Store, StoreOptions};
 use serde_json::{Map, json};
@@ -100,6 +101,7 @@ impl Scene {
             followers: Followers::new(platforms, self.store.clone(), self.clock.clone()),
             agents: Arc::new(self.agents.clone()),
             outbound: Arc::new(NoOutbound),
+            secrets: Arc::new(NoSecrets),
             plugins: self.plugins.clone(),
             clock: self.clock.clone(),
             signals: Signals::new(),

@@ -128,6 +128,7 @@ impl World {
                 retry_of: setup.retry_of(),
                 started_by: None,
                 created_at: Timestamp::from_millis(0),
+                seed: None,
             }),
             progress: Progress::new(status, Timestamp::from_millis(0)),
         };

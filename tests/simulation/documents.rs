@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use replibook::playbook::{Cluster, Playbook, PluginInfo, parse_cluster, parse_playbook, resolve};
+use replibook::secrets::FakeSecrets;
 use serde_json::{Map, Value, json};
 
 use crate::agents::{address, kind, place};
@@ -19,6 +20,28 @@ pub(crate) const STORE: &str = "store";
 
 /// Where requests of steps go; the agent and the number of the step follow.
 pub(crate) const SERVER: &str = "https://sim.example.com/";
+
+/// The secret that most requests of steps have in a header, and one that the policy does not give.
+pub(crate) const SECRET: &str = "open-sesame";
+pub(crate) const DENIED: &str = "denied";
+
+/// The header that secrets are in.
+pub(crate) const SECRET_HEADER: &str = "x-secret";
+
+/// The value of a secret.
+pub(crate) fn value_of(secret: &str) -> String {
+    format!("the value of {secret}")
+}
+
+/// The secrets of each engine, and what its policy says about them.
+pub(crate) fn secrets() -> FakeSecrets {
+    let secrets = FakeSecrets::default();
+    for name in [SECRET, DENIED] {
+        secrets.put(name, &value_of(name));
+    }
+    secrets.refuse(DENIED, SERVER.trim_end_matches('/'));
+    secrets
+}
 
 /// The signal that steps wait for.
 pub(crate) const SIGNAL: &str = "go";
@@ -169,10 +192,13 @@ fn step(index: usize, plan: StepPlan) -> Value {
             "name": name, "use": "wait-healthy", "with": {"timeout_seconds": seconds},
             "on_error": on_error,
         }),
-        Work::Http => json!({
-            "name": name, "use": "http", "on_error": on_error,
-            "with": {"url": format!("{SERVER}${{{{ agent.id }}}}/{index}"), "timeout_seconds": 30},
-        }),
+        Work::Http => {
+            let secret = if index % 3 == 2 { DENIED } else { SECRET };
+            json!({"name": name, "use": "http", "on_error": on_error, "with": {
+                "url": format!("{SERVER}${{{{ agent.id }}}}/{index}"), "timeout_seconds": 30,
+                "headers": {SECRET_HEADER: format!("${{{{ secret('{secret}') }}}}")},
+            }})
+        }
         Work::WaitSignal(seconds) => json!({
             "name": name, "use": "wait-signal", "on_error": on_error,
             "with": {"name": SIGNAL, "timeout_seconds": seconds},

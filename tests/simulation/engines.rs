@@ -13,6 +13,7 @@ use replibook::store::MemoryStore;
 use tokio_util::sync::CancellationToken;
 
 use crate::agents::{Agents, EngineAgents};
+use crate::documents::secrets;
 use crate::gate::{EngineClock, Fate, Gate, lock};
 use crate::ledger::SharedLedger;
 use crate::plan::{CALM, EnginePlan, Outage};
@@ -145,6 +146,7 @@ fn engine(
             gate: Arc::clone(gate),
             ledger: around.ledger.clone(),
         }),
+        secrets: Arc::new(secrets()),
         plugins: around.plugins.clone(),
         clock,
         signals: Signals::new(),

@@ -7,8 +7,8 @@ use replibook::clock::{Clock, TokioClock};
 use replibook::playbook::PluginInfo;
 use replibook::plugin::PluginHost;
 use replibook::run::{
-    AgentId, Command, CommandId, Digest, EngineId, Millis, ReasonCode, RunId, RunStatus,
-    SentSignal, Timestamp, Verb, new_run,
+    AgentId, Command, CommandId, Digest, EngineId, Millis, ReasonCode, RunId, RunSeed, RunStatus,
+    SentSignal, Timestamp, Verb, new_run, seeded,
 };
 use replibook::store::{Cluster, MemoryStore, NewRun, Plugin, Store as _, StoreOptions};
 use serde_json::{Map, json};
@@ -215,6 +215,7 @@ impl<'a> History<'a> {
         let playbook = documents::playbook(plan, &self.builtins);
         let (id, now) = (run_id(index), self.around.clock.now());
         let (run, events) = new_run(id, &playbook, Map::new(), documents::CLUSTER, None, now);
+        let run = seeded(run, || RunSeed::new([3; 32]));
         self.around.ledger.created(&run, &events, plan, self.plan);
         let request = Digest::of(b"simulated");
         let new = NewRun { run, events, idempotency_key: None, request };

@@ -197,7 +197,7 @@ impl SharedLedger {
                 hearing.forgets(gate.whose());
             }
             posts.committed(model, &writes.journals);
-            requests.committed(model, &writes.journals);
+            requests.committed(model, &writes.journals)?;
             ledger.one_holder()
         });
     }

@@ -219,6 +219,9 @@ fn check_action(ledger: &Ledger, plan: &Plan, id: Uuid, post: &Post) -> Check {
         Answer::RunAction(Err(CallError::WrongNode(_))) => {
             (false, "no step is told that another node answered")
         }
+        Answer::RunAction(Err(CallError::NotGranted(_) | CallError::Secret(_))) => {
+            (false, "no action here has a secret")
+        }
         Answer::RunAction(Err(CallError::Unreachable(_) | CallError::TimedOut(_)))
         | Answer::Info(_)
         | Answer::WaitStatus(_)

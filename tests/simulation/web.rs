@@ -11,7 +11,7 @@ use replibook::run::{HttpError, HttpResponse, Millis, Timestamp};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use crate::documents::SERVER;
+use crate::documents::{SECRET_HEADER, SERVER};
 use crate::gate::{Gate, lock};
 use crate::ledger::SharedLedger;
 use crate::plan::{AgentPlan, CALM, End, Point, PostFault, Side};
@@ -79,8 +79,16 @@ impl Web {
             End::Done | End::Forgotten | End::Stalled => 200,
         };
         let body = sending.key.to_string().into_bytes().into();
-        Ok(HttpResponse { status, headers: Vec::new(), body })
+        // Servers may return what they got.
+        let headers = vec![("x-echo".to_owned(), secret_in(sending))];
+        Ok(HttpResponse { status, headers, body })
     }
+}
+
+/// What a request has in the header of secrets.
+fn secret_in(sending: &Sending) -> String {
+    let mut headers = sending.request.headers().iter();
+    headers.find(|(name, _)| name == SECRET_HEADER).map(|(_, value)| value.clone()).unwrap()
 }
 
 /// The servers as one life of an engine reaches them.
@@ -95,7 +103,7 @@ impl Outbound for EngineWeb {
     /// A request that is on its way arrives, even if its sender dies meanwhile.
     async fn send(&self, sending: Sending) -> Result<HttpResponse, HttpError> {
         self.gate.at(Point::Post, Side::Before).await;
-        self.ledger.request_begins(self.gate.engine, sending.key);
+        self.ledger.request_begins(self.gate.engine, sending.key, &secret_in(&sending));
         let (answer, answered) = oneshot::channel();
         let web = Arc::clone(&self.web);
         tokio::spawn(async move {

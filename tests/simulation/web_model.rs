@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use replibook::run::{Answer, AttemptKey, CallName, Journal, RunId, Timestamp};
 use uuid::Uuid;
 
+use crate::documents::{DENIED, SECRET, value_of};
 use crate::ledger::{Check, Holder, SharedLedger, expect};
 use crate::run_model::RunModel;
 
@@ -21,9 +22,10 @@ struct Request {
 pub(crate) struct Requests(BTreeMap<Uuid, Request>);
 
 impl Requests {
-    /// Takes notice of the calls that a commit announced.
-    pub(crate) fn committed(&mut self, model: &RunModel, journals: &[Journal]) {
+    /// Takes notice of the calls that a commit announced, and checks that no answer in it has a secret.
+    pub(crate) fn committed(&mut self, model: &RunModel, journals: &[Journal]) -> Check {
         for journal in journals {
+            no_secret(journal)?;
             let pending = journal.pending.as_ref();
             if pending.is_none_or(|pending| pending.name != CallName::HttpSend) {
                 continue;
@@ -34,6 +36,7 @@ impl Requests {
             let request = Request { run: model.id, key: journal.key, call, arrivals: 0 };
             self.0.entry(id).or_insert(request);
         }
+        Ok(())
     }
 
     /// A request leaves an engine.
@@ -80,13 +83,30 @@ impl Requests {
     }
 }
 
+/// Whether a journal has no secret in its arguments and answers.
+fn no_secret(journal: &Journal) -> Check {
+    let answers = journal.answers.iter().map(|answered| &answered.answer);
+    let headers = answers.filter_map(|answer| match answer {
+        Answer::HttpSend(Ok(response)) => Some(&response.headers),
+        _ => None,
+    });
+    let mut texts = headers.flatten().map(|(_, value)| value.as_str());
+    let is_secret = |text: &str| [SECRET, DENIED].iter().any(|name| text.contains(&value_of(name)));
+    let has = is_secret(journal.arguments.as_str()) || texts.any(is_secret);
+    expect(!has, "no secret is in a journal", || format!("{journal:?}"))
+}
+
 impl SharedLedger {
-    /// A request of a step leaves an engine.
-    pub(crate) fn request_begins(&self, engine: usize, key: Uuid) {
+    /// A request of a step leaves an engine, with this secret.
+    pub(crate) fn request_begins(&self, engine: usize, key: Uuid, secret: &str) {
         let now = self.clock.now();
         self.with(
             || format!("engine {engine} sends request {key}"),
-            |ledger| ledger.requests.begins(engine, key, (&ledger.runs, &ledger.holders), now),
+            |ledger| {
+                let rule = "a secret goes where both sides let it go, and nowhere else";
+                expect(secret == value_of(SECRET), rule, || format!("{key} has {secret:?}"))?;
+                ledger.requests.begins(engine, key, (&ledger.runs, &ledger.holders), now)
+            },
         );
     }
 

@@ -228,7 +228,8 @@ impl Pair {
             2 => {
                 let full = ["mongo-eu".to_owned(), "other".to_owned()];
                 let full = full[..1 + (limit % 2) as usize].to_vec();
-                let claim = Claim { limit, full, only_woken: self.pick(3) == 0 };
+                let passed = if self.pick(2) == 0 { vec![run] } else { Vec::new() };
+                let claim = Claim { limit, full, only_woken: self.pick(3) == 0, passed };
                 both!(self, claim_some(&engine, &claim))
             }
             8 => {

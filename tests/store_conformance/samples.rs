@@ -144,6 +144,7 @@ pub(crate) fn run(n: u128, playbook: &StoredPlaybook) -> Run {
         retry_of: None,
         started_by: Some("ada".to_owned()),
         created_at: START,
+        seed: None,
     };
     Run { snapshot: Arc::new(snapshot), progress: Progress::new(RunStatus::Pending, START) }
 }

@@ -13,6 +13,7 @@ use super::model::{
     Approval, BudgetScope, Concurrency, Identity, OnAdded, OnError, OnExceeded, OnRemoved,
 };
 use super::names::{LABEL_PATTERN, PLAYBOOK_NAME_PATTERN};
+use super::secrets::{MAX_DESTINATIONS, MAX_SECRETS};
 use super::units::amount_schema;
 use crate::length::LENGTH_FORMAT;
 
@@ -153,6 +154,22 @@ pub(super) struct GrantsFile {
     /// Names of signals that the plugin may wait for; a `*` at the end stands for any rest.
     #[serde(default)]
     pub(super) signals: Vec<String>,
+    /// Secrets that steps may use, and where each may be sent.
+    #[serde(default)]
+    #[schemars(extend("maxItems" = MAX_SECRETS))]
+    pub(super) secrets: Vec<SecretGrantFile>,
+}
+
+/// A secret, and where it may be sent.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "SecretGrant")]
+pub(super) struct SecretGrantFile {
+    /// Name of the secret: that of its file under the server's `--secrets`.
+    pub(super) name: String,
+    /// Where it may be sent: origins (`https://host:port`) and kinds of action, of which a `*` at the end stands for any rest.
+    #[schemars(extend("minItems" = 1, "maxItems" = MAX_DESTINATIONS))]
+    pub(super) to: Vec<String>,
 }
 
 /// Where HTTP requests may go.

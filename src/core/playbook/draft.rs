@@ -2,7 +2,7 @@
 //! here that a JSON Schema can't express and that need no plugin, so a document can be checked without its
 //! plugins.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use semver::Version;
@@ -15,6 +15,7 @@ use super::model::{Approval, Concurrency, Playbook, PluginKind, Stage, Vcs};
 use super::params;
 use super::problem::{Problem, code, excerpt};
 use super::references::Names;
+use super::secrets::SecretGrant;
 use super::source::PluginSource;
 use super::suspects::Suspects;
 use super::template::Template;
@@ -92,6 +93,8 @@ pub(super) fn draft(file: PlaybookFile, suspects: &Suspects, problems: &mut Vec<
         params: Arc::new(Value::Null),
         all_steps: spec.stages.iter().flat_map(steps_of).collect(),
         steps_before: 0,
+        granted: BTreeMap::new(),
+        secrets: BTreeSet::new(),
     };
     let params = spec.params.map_or_else(params::no_params, Value::Object);
     drafter.params(&params, suspects);
@@ -136,6 +139,10 @@ pub(super) struct Drafter {
     pub(super) all_steps: Arc<[(String, String)]>,
     /// How many of `all_steps` belong to stages that were drafted before the current one.
     pub(super) steps_before: usize,
+    /// The secrets that the document grants, by the names of its plugins.
+    pub(super) granted: BTreeMap<String, Vec<SecretGrant>>,
+    /// The names of all secrets that the document lets any step use.
+    pub(super) secrets: BTreeSet<String>,
 }
 
 impl Drafter {
@@ -201,6 +208,7 @@ impl Drafter {
         match Expr::parse(&source?) {
             Ok(expr) => {
                 self.names(path, &expr, names);
+                self.no_secrets(path, &expr);
                 Some(expr)
             }
             Err(error) => {
@@ -218,7 +226,11 @@ impl Drafter {
     ) -> Template {
         let (template, errors) = Template::read(source);
         for placed in template.expressions() {
-            self.names(&used.argument_pointer(&placed.pointer), placed.value, names);
+            let path = used.argument_pointer(&placed.pointer);
+            self.names(&path, placed.value, names);
+            if used.kind == PluginKind::Strategy {
+                self.no_secrets(&path, placed.value);
+            }
         }
         for placed in errors {
             self.bad_expression(&used.argument_pointer(&placed.pointer), &placed.value);

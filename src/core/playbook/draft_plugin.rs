@@ -1,10 +1,13 @@
 //! Reads the plugins that a playbook declares: their sources, digests and grants.
 
-use super::document::{GrantsFile, HttpGrantFile, PluginFile};
+use super::document::{GrantsFile, HttpGrantFile, PluginFile, SecretGrantFile};
 use super::draft::{ACTION, Declared, Drafter};
 use super::grants::{Grants, HttpGrant, PATH_EXPECTED, is_path_pattern};
 use super::names;
 use super::problem::code;
+use super::secrets::{
+    DESTINATION_EXPECTED, SECRET_NAME_EXPECTED, SecretGrant, is_secret_name, parse_destination,
+};
 use super::source::{PluginSource, SOURCE_EXPECTED, Source};
 use super::spans::push_segment;
 use crate::ids::Digest;
@@ -31,6 +34,7 @@ impl Drafter {
             }
         });
         let grants = self.grants(&format!("{path}/grants"), plugin.grants);
+        self.granted.insert(name.to_owned(), grants.secrets.clone());
         let source = PluginSource { name: name.to_owned(), source: source?, digest };
         Some(Declared { source, grants })
     }
@@ -60,7 +64,35 @@ impl Drafter {
                 false => http.push(grant),
             }
         }
-        Grants { actions: file.actions, http, signals: file.signals }
+        let secrets = self.secret_grants(path, file.secrets);
+        Grants { actions: file.actions, http, signals: file.signals, secrets }
+    }
+
+    fn secret_grants(&mut self, path: &str, file: Vec<SecretGrantFile>) -> Vec<SecretGrant> {
+        let mut secrets: Vec<SecretGrant> = Vec::new();
+        for (index, SecretGrantFile { name, to }) in file.into_iter().enumerate() {
+            let path = format!("{path}/secrets/{index}");
+            if !is_secret_name(&name) {
+                let at = format!("{path}/name");
+                self.bad(&at, "name of a secret", &name, SECRET_NAME_EXPECTED);
+            } else if secrets.iter().any(|other| other.name == name) {
+                let message = format!("there is another grant of the secret {name:?}");
+                self.add(code::DUPLICATE, &format!("{path}/name"), &message);
+            }
+            self.count(&format!("{path}/name"), &name);
+            let mut destinations = Vec::new();
+            for (index, text) in to.iter().enumerate() {
+                match parse_destination(text) {
+                    Some(destination) => destinations.push(destination),
+                    None => {
+                        let at = format!("{path}/to/{index}");
+                        self.bad(&at, "destination of a secret", text, DESTINATION_EXPECTED);
+                    }
+                }
+            }
+            secrets.push(SecretGrant { name, to: destinations });
+        }
+        secrets
     }
 
     fn http_grant(&mut self, path: &str, file: HttpGrantFile) -> Option<HttpGrant> {

@@ -94,6 +94,7 @@ impl Drafter {
         let used = PluginUse { name, kind: PluginKind::Step, stage, step, pointer, is_short };
         let grants = if is_clear { self.builtin_grants(&used, &with) } else { Grants::default() };
         let with = self.template(&used, Value::Object(with), scope);
+        let grants = if is_clear { self.with_secrets(&used, grants, &with) } else { grants };
         // When it is not clear what the step does, it is not clear what its arguments should be either.
         if is_clear {
             self.uses.push(used);

@@ -1,6 +1,7 @@
 //! Expressions in playbooks, written in CEL. What an expression may cost is bounded before it is evaluated, since
 //! expressions come from users and are evaluated in the engine.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
@@ -83,6 +84,9 @@ impl<'a> Scope<'a> {
     }
 }
 
+/// The texts that stand for secrets, by their names.
+pub type SecretTokens = Arc<BTreeMap<String, String>>;
+
 /// Why an expression is not valid, or has no value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExprError {
@@ -162,10 +166,34 @@ impl Expr {
         &self.source
     }
 
-    /// Evaluates the expression. The cost grows with what it looks at, not with the size of the scope.
+    /// Evaluates the expression. The cost grows with what it looks at, not with the size of the scope. A `secret(…)` in
+    /// it has no value.
     pub fn eval(&self, scope: &Scope<'_>) -> Result<Value, ExprError> {
+        self.eval_with(scope, None)
+    }
+
+    /// Like [`Expr::eval`], with the tokens that stand for secrets.
+    pub(super) fn eval_with(
+        &self,
+        scope: &Scope<'_>,
+        tokens: Option<&SecretTokens>,
+    ) -> Result<Value, ExprError> {
         let Compiled { ast, facts } = &*self.compiled;
-        eval(ast, facts, scope).map_err(|message| ExprError::failed(&self.source, message))
+        eval(ast, facts, scope, tokens).map_err(|message| ExprError::failed(&self.source, message))
+    }
+
+    /// The names of the secrets in the expression, each once.
+    ///
+    /// # Example
+    /// ```
+    /// use replibook_core::playbook::Expr;
+    ///
+    /// assert_eq!(Expr::parse(r#""Bearer " + secret("pager")"#)?.secrets(), ["pager"]);
+    /// assert!(Expr::parse("secret(params.name)").is_err(), "the name has to be written down");
+    /// # Ok::<(), replibook_core::playbook::ExprError>(())
+    /// ```
+    pub fn secrets(&self) -> &[String] {
+        &self.compiled.facts.secrets
     }
 
     /// The syntax tree, for evaluating parts of the expression.
@@ -204,8 +232,18 @@ impl Expr {
 }
 
 /// Evaluates an expression, or a part of one, whose facts are known. The error is a message.
-pub(super) fn eval(ast: &cel::IdedExpr, facts: &Facts, scope: &Scope<'_>) -> Result<Value, String> {
+pub(super) fn eval(
+    ast: &cel::IdedExpr,
+    facts: &Facts,
+    scope: &Scope<'_>,
+    tokens: Option<&SecretTokens>,
+) -> Result<Value, String> {
     let mut context = empty_context();
+    if !facts.secrets.is_empty() {
+        let tokens = tokens.ok_or("a secret can only be in the arguments of a step")?.clone();
+        let token = move |name: Arc<String>| token_of(&tokens, &name);
+        context.add_function(scan::SECRET, token).map_err(|error| error.to_string())?;
+    }
     let mut size = facts.elements + 1;
     if let Use::Keys(roots) = &facts.uses {
         for (name, uses) in roots {
@@ -221,6 +259,14 @@ pub(super) fn eval(ast: &cel::IdedExpr, facts: &Facts, scope: &Scope<'_>) -> Res
     }
     let value = cel::Value::resolve(ast, &context).map_err(|error| explain(&error))?;
     bind::to_json(&value)
+}
+
+fn token_of(tokens: &SecretTokens, name: &str) -> Result<cel::Value, cel::ExecutionError> {
+    match tokens.get(name) {
+        Some(token) => Ok(cel::Value::String(Arc::new(token.clone()))),
+        // Tokens are made for all the names that were found in the expressions.
+        None => Err(cel::ExecutionError::function_error(scan::SECRET, "there is no such secret")),
+    }
 }
 
 /// The size of what the loops of an expression go through in each round, at least 1.

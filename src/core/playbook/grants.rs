@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::names;
+use super::secrets::{Destination, SecretGrant};
 
 /// Capabilities that a playbook gives to a plugin. The default grants nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -19,6 +20,9 @@ pub struct Grants {
     /// Names of signals that may be waited for; a `*` at the end stands for any rest.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub signals: Vec<String>,
+    /// Secrets that the plugin may send, and where to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<SecretGrant>,
 }
 
 impl Grants {
@@ -67,6 +71,16 @@ impl Grants {
         self.http.iter().any(|grant| grant.allows(&origin, method, url.path()))
     }
 
+    /// Whether a secret may be sent there.
+    pub fn allows_secret(&self, name: &str, to: &Destination) -> bool {
+        self.secrets.iter().any(|grant| grant.name == name && grant.allows(to))
+    }
+
+    /// Whether a plugin may use any secret.
+    pub fn has_secrets(&self) -> bool {
+        !self.secrets.is_empty()
+    }
+
     /// Whether a plugin needs an engine that can perform more than calls to agents.
     pub fn is_beyond_agents(&self) -> bool {
         !self.http.is_empty() || !self.signals.is_empty()
@@ -79,6 +93,11 @@ fn fits(pattern: &str, text: &str) -> bool {
         Some(prefix) => text.starts_with(prefix),
         None => pattern == text,
     }
+}
+
+/// The origin that a request to this URL goes to, in the form in which grants have it.
+pub(crate) fn origin_of_url(url: &str) -> Option<String> {
+    origin_of(&Url::parse(url).ok()?)
 }
 
 /// The origin in the form in which grants have it. Other schemes than these may contain a URL, and so its origin.

@@ -31,7 +31,7 @@ fn partly(ast: &IdedExpr, scope: &Scope<'_>, unknown: &dyn Fn(&[&str]) -> bool) 
     if facts.uses.paths().iter().any(|path| unknown(path)) {
         return None;
     }
-    super::expr::eval(ast, &facts, scope).ok()?.as_bool()
+    super::expr::eval(ast, &facts, scope, None).ok()?.as_bool()
 }
 
 /// `same` if all sides are `same`, its opposite if one side is the opposite, and `None` otherwise.

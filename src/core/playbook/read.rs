@@ -102,9 +102,11 @@ impl PlaybookDocument {
         self.draft.plugins.values().map(|declared| declared.source.clone()).collect()
     }
 
-    /// Whether the document grants anything to any of the plugins that it declares.
+    /// Whether the document grants anything to any of the plugins that it declares, or a secret to a built-in step.
     pub fn grants_anything(&self) -> bool {
+        let mut steps = self.draft.playbook.stages.iter().flat_map(|stage| &stage.steps);
         self.draft.plugins.values().any(|declared| declared.grants != Grants::default())
+            || steps.any(|step| step.grants.has_secrets())
     }
 
     /// The document as a value, without comments and layout.

@@ -12,6 +12,7 @@ use super::plugin_info::PluginInfo;
 use super::problem::{Problem, Problems, code, did_you_mean};
 use super::read::PlaybookDocument;
 use super::schema::Schema;
+use super::secrets::merge;
 use super::spans::push_segment;
 
 /// Resolves a playbook: pins its plugins, gives them what the document grants, and checks that each is of the
@@ -76,13 +77,20 @@ pub fn resolve(
         resolver.check_declared(name, declared);
     }
     for used in &draft.uses {
-        let Some(pin) = resolver.pin(used) else { continue };
+        let Some(mut pin) = resolver.pin(used) else { continue };
         let stage = &mut playbook.stages[used.stage];
         let with = match used.step {
             Some(step) => {
                 let step = &mut stage.steps[step];
                 if draft.plugins.contains_key(&used.name) {
                     step.grants = pin.grants.clone();
+                } else {
+                    // What all uses of a built-in step may send where, for people to see in one place.
+                    let others = playbook.plugins.get(&used.name);
+                    let others =
+                        others.map(|pin| pin.grants.secrets.as_slice()).unwrap_or_default();
+                    merge(&mut pin.grants.secrets, others);
+                    merge(&mut pin.grants.secrets, &step.grants.secrets);
                 }
                 &step.with
             }

@@ -8,6 +8,7 @@ use cel::common::ast::{
 };
 
 use super::problem::did_you_mean;
+use super::secrets::{SECRET_NAME_EXPECTED, is_secret_name};
 
 /// The roots of the scope: the names that an expression can start with.
 pub(super) const ROOTS: [&str; 5] = ["params", "agent", "steps", "run", "cluster"];
@@ -45,7 +46,7 @@ const CHEAP: [&str; 8] = [
 ];
 
 /// Functions called by name, with their number of arguments.
-const FUNCTIONS: [(&str, usize); 10] = [
+const FUNCTIONS: [(&str, usize); 11] = [
     ("size", 1),
     ("type", 1),
     ("dyn", 1),
@@ -56,7 +57,11 @@ const FUNCTIONS: [(&str, usize); 10] = [
     ("bool", 1),
     ("bytes", 1),
     ("matches", 2),
+    (SECRET, 1),
 ];
+
+/// The function that stands for the token of a secret.
+pub(super) const SECRET: &str = "secret";
 
 /// Functions called on a value, with their number of further arguments.
 const METHODS: [(&str, usize); 9] = [
@@ -156,17 +161,27 @@ pub(super) struct Facts {
     pub(super) additions: u64,
     /// The power of the size of the scope with which the work grows.
     pub(super) power: u32,
+    /// The secrets that it names, each once.
+    pub(super) secrets: Vec<String>,
 }
 
 /// Checks an expression and gathers its facts. The error is a message.
 pub(super) fn scan(expr: &IdedExpr) -> Result<Facts, String> {
     let uses = Use::Keys(BTreeMap::new());
     let repeated = uses.clone();
-    let mut scan =
-        Scan { locals: Vec::new(), uses, repeated, within: 0, nodes: 0, elements: 0, additions: 0 };
+    let mut scan = Scan {
+        locals: Vec::new(),
+        uses,
+        repeated,
+        within: 0,
+        nodes: 0,
+        elements: 0,
+        additions: 0,
+        secrets: Vec::new(),
+    };
     let cost = scan.visit(expr, 0)?;
-    let Scan { uses, repeated, nodes, elements, additions, .. } = scan;
-    Ok(Facts { uses, repeated, nodes, elements, additions, power: cost.power })
+    let Scan { uses, repeated, nodes, elements, additions, secrets, .. } = scan;
+    Ok(Facts { uses, repeated, nodes, elements, additions, power: cost.power, secrets })
 }
 
 struct Scan<'a> {
@@ -179,6 +194,7 @@ struct Scan<'a> {
     nodes: u64,
     elements: u64,
     additions: u64,
+    secrets: Vec<String>,
 }
 
 /// How the work of a part grows with the size of the scope.
@@ -303,6 +319,13 @@ impl<'a> Scan<'a> {
             }
         };
         check_function(name, call.args.len(), known)?;
+        if name == SECRET {
+            let secret = secret_name(call)?;
+            if !self.secrets.contains(&secret) {
+                self.secrets.push(secret);
+            }
+            return Ok(cost);
+        }
         if name == "matches" {
             let size = regex_size(call)?;
             if !self.locals.is_empty() {
@@ -402,6 +425,19 @@ fn check_function(name: &str, given: usize, known: &[(&str, usize)]) -> Result<(
         return Ok(());
     }
     Err(format!("{name} takes {expected} argument(s), found {given}"))
+}
+
+/// The name in a call of `secret`. It must be a literal, so that what may be sent is known when the playbook is applied.
+fn secret_name(call: &CallExpr) -> Result<String, String> {
+    let Some(IdedExpr { expr: Ast::Literal(LiteralValue::String(name)), .. }) = call.args.last()
+    else {
+        return Err("the name of a secret has to be written down as a string".to_owned());
+    };
+    let name = name.inner();
+    match is_secret_name(name) {
+        true => Ok(name.to_owned()),
+        false => Err(format!("not a name of a secret: {name:?}, expected {SECRET_NAME_EXPECTED}")),
+    }
 }
 
 /// The approximate size of the compiled regular expression in a call of `matches`. The pattern must be a literal:

@@ -4,6 +4,7 @@
 //! An expression that is alone in a string keeps its type. Inside text it is rendered: a string as it is, anything
 //! else as JSON. `$${{` stands for `${{` itself. Keys are never templates.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,7 @@ use serde_json::{Map, Value};
 
 use super::bind::MAX_VALUE_BYTES;
 use super::depth::{self, MAX_JSON_DEPTH};
-use super::expr::{Expr, ExprError, Scope};
+use super::expr::{Expr, ExprError, Scope, SecretTokens};
 use super::spans::push_segment;
 
 /// The most expressions in one template. Each is compiled and kept in memory.
@@ -112,8 +113,31 @@ impl Template {
     /// # Ok::<(), replibook_core::playbook::ExprError>(())
     /// ```
     pub fn render(&self, scope: &Scope<'_>) -> Result<Value, ExprError> {
-        let mut left = Left { bytes: MAX_RENDERED_BYTES, levels: MAX_JSON_DEPTH };
+        self.fill_in(scope, None)
+    }
+
+    /// Like [`Template::render`], with the tokens that stand for secrets.
+    pub(crate) fn render_with(
+        &self,
+        scope: &Scope<'_>,
+        tokens: &SecretTokens,
+    ) -> Result<Value, ExprError> {
+        self.fill_in(scope, Some(tokens))
+    }
+
+    fn fill_in(
+        &self,
+        scope: &Scope<'_>,
+        tokens: Option<&SecretTokens>,
+    ) -> Result<Value, ExprError> {
+        let mut left = Left { bytes: MAX_RENDERED_BYTES, levels: MAX_JSON_DEPTH, tokens };
         self.node.render(scope, &mut left)
+    }
+
+    /// The names of the secrets in the expressions, each once and in order.
+    pub(crate) fn secrets(&self) -> BTreeSet<&str> {
+        let all = self.expressions().into_iter();
+        all.flat_map(|placed| placed.value.secrets()).map(String::as_str).collect()
     }
 
     /// Whether `is_such` is true for any of the expressions.
@@ -329,13 +353,13 @@ impl Node {
         }
     }
 
-    fn render(&self, scope: &Scope<'_>, left: &mut Left) -> Result<Value, ExprError> {
+    fn render(&self, scope: &Scope<'_>, left: &mut Left<'_>) -> Result<Value, ExprError> {
         match self {
             Self::Literal(value) => Ok(value.clone()),
             // A template with a bad expression is never used.
             Self::Bad(_) => Ok(Value::Null),
             Self::Alone(expr) => {
-                let value = expr.eval(scope)?;
+                let value = expr.eval_with(scope, left.tokens)?;
                 left.take(json_size(&value), expr)?;
                 left.check_depth(&value, expr)?;
                 Ok(value)
@@ -346,7 +370,7 @@ impl Node {
                     match part {
                         Part::Text(literal) => text.push_str(literal),
                         Part::Expr(expr) => {
-                            let value = expr.eval(scope)?;
+                            let value = expr.eval_with(scope, left.tokens)?;
                             let rendered =
                                 value.as_str().map_or_else(|| value.to_string(), str::to_owned);
                             left.take(rendered.len(), expr)?;
@@ -372,13 +396,14 @@ impl Node {
     }
 }
 
-/// How many bytes and levels a rendered value may still have.
-struct Left {
+/// How many bytes and levels a rendered value may still have, and what stands for secrets in it.
+struct Left<'a> {
     bytes: usize,
     levels: usize,
+    tokens: Option<&'a SecretTokens>,
 }
 
-impl Left {
+impl Left<'_> {
     fn take(&mut self, size: usize, expr: &Expr) -> Result<(), ExprError> {
         let message = || format!("the rendered value is larger than {MAX_RENDERED_BYTES} bytes");
         let left = self.bytes.checked_sub(size);

@@ -215,7 +215,9 @@ impl CallError {
             | Self::NotTaken(_)
             | Self::Lost(_)
             | Self::TimedOut(_)
-            | Self::WrongNode(_) => false,
+            | Self::WrongNode(_)
+            | Self::NotGranted(_)
+            | Self::Secret(_) => false,
         }
     }
 
@@ -228,7 +230,9 @@ impl CallError {
             | Self::Malformed(_)
             | Self::Lost(_)
             | Self::TimedOut(_)
-            | Self::WrongNode(_) => false,
+            | Self::WrongNode(_)
+            | Self::NotGranted(_)
+            | Self::Secret(_) => false,
         }
     }
 
@@ -242,6 +246,8 @@ impl CallError {
             Self::Lost(_) => FailureReason::ActionLost,
             Self::TimedOut(_) => FailureReason::TimedOut,
             Self::WrongNode(_) => FailureReason::WrongNode,
+            Self::NotGranted(_) => FailureReason::NotGranted,
+            Self::Secret(_) => FailureReason::SecretUnavailable,
         }
     }
 }
@@ -323,6 +329,13 @@ pub enum CallError {
     /// this error: the host fails the agent.
     #[error("wrong node: {0}")]
     WrongNode(String),
+    /// The arguments have a secret that may not go to the agent. Nothing was sent.
+    #[error("not granted: {0}")]
+    NotGranted(String),
+    /// The arguments have a secret that can't be used. Nothing was sent, or it is not known any more what to take out of
+    /// the action's result.
+    #[error("secret not usable: {0}")]
+    Secret(String),
 }
 
 #[cfg(test)]

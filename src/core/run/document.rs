@@ -14,10 +14,13 @@ use super::log_kept::LogKept;
 use super::notice::{Silent, Unheard};
 use super::outcome::{Gone, PassedOver};
 use super::retry_of::RetryOf;
+use super::secret::RunSeed;
 use super::signal::Signal;
 use super::status::{AgentState, RunStatus};
-use crate::ids::{AgentId, AgentSeq, Digest, RunId};
-use crate::playbook::{Concurrency, Expr, ExprError, Playbook, Scope, Stage};
+use crate::ids::{AgentId, AgentSeq, AttemptKey, Digest, RunId};
+use crate::playbook::{
+    Concurrency, Expr, ExprError, Playbook, Scope, SecretTokens, Stage, Template,
+};
 use crate::time::{Millis, Timestamp};
 
 /// One execution of a playbook against a cluster.
@@ -54,6 +57,11 @@ pub struct Snapshot {
     pub started_by: Option<String>,
     /// When the run was created.
     pub created_at: Timestamp,
+    /// From what the tokens of its secrets are made, if the playbook names any. It is in the store alone: neither the
+    /// API nor an export shows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    pub seed: Option<RunSeed>,
 }
 
 impl Snapshot {
@@ -69,6 +77,22 @@ impl Snapshot {
     /// Digests of all plugins that the run pins. The store keeps their bytes as long as the run.
     pub fn pins(&self) -> BTreeSet<&Digest> {
         self.playbook.plugins.values().map(|pin| &pin.digest).collect()
+    }
+
+    /// The names of all secrets that the playbook lets any of its steps use.
+    pub fn secrets(&self) -> BTreeSet<&str> {
+        let pinned = self.playbook.plugins.values().map(|pin| &pin.grants);
+        let steps = self.playbook.stages.iter().flat_map(|stage| &stage.steps);
+        let all = pinned.chain(steps.map(|step| &step.grants));
+        all.flat_map(|grants| &grants.secrets).map(|grant| grant.name.as_str()).collect()
+    }
+
+    /// The tokens of the secrets that a template names, in an attempt. There are none in a run without a seed.
+    pub(super) fn tokens(&self, attempt: AttemptKey, template: &Template) -> SecretTokens {
+        let none = SecretTokens::default;
+        self.seed
+            .as_ref()
+            .map_or_else(none, |seed| seed.tokens(self.id, attempt, template.secrets()))
     }
 
     /// The arguments of a stage's strategy, with the expressions filled in. They are the same each time.

@@ -90,6 +90,8 @@ pub enum FailureReason {
     Precondition,
     /// The plugin asked for something that the playbook does not grant.
     NotGranted,
+    /// A secret is not where the engine looks for it, or is not what a secret may be.
+    SecretUnavailable,
     /// An expression of the playbook failed, or the arguments do not fit the plugin's schema.
     BadArguments,
     /// The agent left the cluster before its steps ended, and the stage counts that as a failure.
@@ -101,7 +103,7 @@ pub enum FailureReason {
 
 impl FailureReason {
     /// All reasons.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::ActionFailed,
         Self::Refused,
         Self::Malformed,
@@ -118,6 +120,7 @@ impl FailureReason {
         Self::PluginUnavailable,
         Self::Precondition,
         Self::NotGranted,
+        Self::SecretUnavailable,
         Self::BadArguments,
         Self::LeftCluster,
         Self::Cancelled,
@@ -141,6 +144,7 @@ impl FailureReason {
             | Self::NotDeterministic
             | Self::Precondition
             | Self::NotGranted
+            | Self::SecretUnavailable
             | Self::BadArguments
             | Self::LeftCluster
             | Self::Cancelled => false,
@@ -166,6 +170,7 @@ impl FailureReason {
             Self::PluginUnavailable => "plugin-unavailable",
             Self::Precondition => "precondition",
             Self::NotGranted => "not-granted",
+            Self::SecretUnavailable => "secret-unavailable",
             Self::BadArguments => "bad-arguments",
             Self::LeftCluster => "left-cluster",
             Self::Cancelled => "cancelled",

@@ -12,7 +12,7 @@ use crate::playbook::{Grants, Playbook};
 pub const FIRST_FORMAT: u32 = 1;
 
 /// The newest format that this version can go on with.
-pub const KNOWN_FORMAT: u32 = 3;
+pub const KNOWN_FORMAT: u32 = 4;
 
 /// The format of runs that count their log, or that have a memo which is in no event. An engine of the first
 /// format would drop both from the run: nothing would bound its log any more, and a replay would ask the strategy
@@ -23,13 +23,21 @@ const COUNTED: u32 = 2;
 /// read such calls in a journal, and refuses them as not granted.
 const BEYOND_AGENTS: u32 = 3;
 
+/// The format of runs whose steps may use secrets. An engine of an earlier format would send the tokens that stand for
+/// them, and would not take them out of answers.
+const WITH_SECRETS: u32 = 4;
+
 /// The format that a run of this playbook needs from its beginning.
 pub(super) fn needed_by(playbook: &Playbook) -> u32 {
-    let pinned = playbook.plugins.values().map(|pin| &pin.grants);
-    let of_steps = playbook.stages.iter().flat_map(|stage| &stage.steps).map(|step| &step.grants);
-    match pinned.chain(of_steps).any(Grants::is_beyond_agents) {
-        true => BEYOND_AGENTS,
-        false => FIRST_FORMAT,
+    let any = |is_such: fn(&Grants) -> bool| {
+        let pinned = playbook.plugins.values().map(|pin| &pin.grants);
+        let steps = playbook.stages.iter().flat_map(|stage| &stage.steps);
+        pinned.chain(steps.map(|step| &step.grants)).any(is_such)
+    };
+    match (any(Grants::has_secrets), any(Grants::is_beyond_agents)) {
+        (true, _) => WITH_SECRETS,
+        (false, true) => BEYOND_AGENTS,
+        (false, false) => FIRST_FORMAT,
     }
 }
 

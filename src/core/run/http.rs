@@ -327,7 +327,7 @@ impl TryFrom<Form> for HttpBody {
 )]
 #[serde(rename_all = "kebab-case", tag = "error", content = "message")]
 pub enum HttpError {
-    /// The address that the name has is not one that the plugin may reach.
+    /// The address that the name has is not one that the plugin may reach, or a secret may not go there.
     #[error("not granted: {0}")]
     NotGranted(String),
     /// No response came in time.
@@ -336,6 +336,9 @@ pub enum HttpError {
     /// The connection failed, or what came is no response that can be kept.
     #[error("failed: {0}")]
     Failed(String),
+    /// The request has a secret that can't be used. Nothing was sent.
+    #[error("secret not usable: {0}")]
+    Secret(String),
 }
 
 impl HttpError {
@@ -345,15 +348,17 @@ impl HttpError {
             Self::NotGranted(_) => FailureReason::NotGranted,
             Self::TimedOut(_) => FailureReason::TimedOut,
             Self::Failed(_) => FailureReason::StepFailed,
+            Self::Secret(_) => FailureReason::SecretUnavailable,
         }
     }
 
     /// Bytes of the message.
     pub(crate) fn bytes(&self) -> usize {
         match self {
-            Self::NotGranted(message) | Self::TimedOut(message) | Self::Failed(message) => {
-                message.len()
-            }
+            Self::NotGranted(message)
+            | Self::TimedOut(message)
+            | Self::Failed(message)
+            | Self::Secret(message) => message.len(),
         }
     }
 }

@@ -13,6 +13,7 @@ mod datastore;
 mod decision;
 mod document;
 mod failure;
+mod fill;
 mod following;
 mod format;
 mod history;
@@ -30,6 +31,10 @@ mod outcome;
 mod reading;
 mod retry_of;
 mod roster_at;
+mod scrub;
+mod scrub_inputs;
+mod scrub_spelling;
+mod secret;
 mod signal;
 mod start;
 mod state;
@@ -56,6 +61,7 @@ pub use document::{
     Loaded, PlannedNext, Progress, ReasonCode, Run, Snapshot, StageProgress, StatusReason,
     Unanswered,
 };
+pub use fill::{destination, filled, secrets_in};
 pub use format::{FIRST_FORMAT, KNOWN_FORMAT};
 pub use history::{Asked, Happened, LogLevel, LogLine, PluginLine, RunEvent};
 pub use http::{
@@ -81,11 +87,16 @@ pub use notice::{Notice, Silent, Unheard, UnheardAgent};
 pub use outcome::{Gone, MAX_NAMED, PassedOver, outcomes};
 pub use retry_of::RetryOf;
 pub use roster_at::{Before, HistoryError, InfoChange, RosterAt};
+pub use scrub::{SCRUBBED, Scrubber};
+pub use secret::{
+    Entitled, MAX_SECRET_BYTES, MIN_SECRET_BYTES, NotASeed, RunSeed, SecretError, SecretText,
+    TOKEN_PREFIX,
+};
 pub use signal::{
     MAX_PAYLOAD_BYTES, MAX_SIGNAL_BYTES, MAX_SIGNALS_OF_AGENT, MAX_SIGNALS_OF_RUN, Received,
     SentSignal, Signal,
 };
-pub use start::{new_retry, new_run};
+pub use start::{new_retry, new_run, seeded};
 pub use state::IllegalInput;
 pub use status::{AgentState, RunStatus, UnknownWord};
 pub use transition::{

@@ -145,6 +145,7 @@ impl FailureReason {
             | Self::StepFailed
             | Self::TimedOut
             | Self::PluginUnavailable
+            | Self::SecretUnavailable
             | Self::Precondition
             | Self::Refused
             | Self::Malformed

@@ -8,6 +8,7 @@ use super::document::{Progress, ReasonCode, Run, Snapshot, StatusReason};
 use super::format;
 use super::history::{Happened, RunEvent};
 use super::retry_of::RetryOf;
+use super::secret::RunSeed;
 use super::status::RunStatus;
 use crate::ids::RunId;
 use crate::playbook::{Approval, Playbook};
@@ -54,6 +55,7 @@ pub fn new_run(
         retry_of: None,
         started_by,
         created_at: now,
+        seed: None,
     };
     begin(snapshot, None)
 }
@@ -70,11 +72,40 @@ pub fn new_retry(
     why: Option<&str>,
     now: Timestamp,
 ) -> (Run, Vec<RunEvent>) {
-    let snapshot =
-        Snapshot { id, retry_of: Some(retry), started_by, created_at: now, ..of.clone() };
+    // Tokens of the other run must be of no use in this one.
+    let (retry_of, seed) = (Some(retry), None);
+    let snapshot = Snapshot { id, retry_of, started_by, created_at: now, seed, ..of.clone() };
     let why = why.map(|why| format!(": {why}")).unwrap_or_default();
     let message = format!("goes over the {retry} agents of run {} again{why}", retry.run);
     begin(snapshot, Some(message))
+}
+
+/// The run with a seed for the tokens of its secrets, which must be random. Without one, no step gets secrets. A run whose
+/// playbook names none needs no seed.
+///
+/// # Example
+/// ```
+/// use replibook_core::run::{RunSeed, new_run, seeded};
+/// # use replibook_core::{ids::RunId, time::Timestamp};
+/// # use serde_json::{Map, json};
+/// # let playbook = serde_json::from_value(json!({
+/// #     "name": "restart", "version": "1.0.0", "summary": null, "vcs": null, "approval": "granted",
+/// #     "concurrency": "queue", "params": {}, "plugins": {}, "stages": [],
+/// # }))?;
+///
+/// # let (id, now) = (RunId(uuid::Uuid::nil()), Timestamp::default());
+/// let (run, _) = new_run(id, &playbook, Map::new(), "eu", None, now);
+/// // This playbook names no secret.
+/// assert_eq!(seeded(run, || RunSeed::new([7; 32])).snapshot.seed, None);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use]
+pub fn seeded(run: Run, seed: impl FnOnce() -> RunSeed) -> Run {
+    if run.snapshot.secrets().is_empty() {
+        return run;
+    }
+    let snapshot = Snapshot { seed: Some(seed()), ..Snapshot::clone(&run.snapshot) };
+    Run { snapshot: Arc::new(snapshot), ..run }
 }
 
 /// Makes the run and its first event, which says `cause`.

@@ -21,6 +21,7 @@ use super::log_kept::OldLines;
 use super::node_info::NodeInfo;
 use super::notice::Notice;
 use super::outcome::Gone;
+use super::secret::Entitled;
 use super::signal::Signal;
 use crate::ids::{AgentId, AgentSeq, AttemptKey, Digest, RunId};
 use crate::playbook::{Grants, Identity};
@@ -440,6 +441,8 @@ pub struct Perform {
     pub unidentified: bool,
     /// If the call waits for a signal: one that came before.
     pub signal: Option<Signal>,
-    /// If the call is an HTTP request: on whose behalf it is sent.
+    /// If the call is an HTTP request, or may have secrets in it: on whose behalf it is sent.
     pub caller: Option<Box<Caller>>,
+    /// The secrets that the attempt may send, with the tokens that stand for them.
+    pub secrets: Vec<Entitled>,
 }

@@ -6,7 +6,7 @@
 //! directory keep anybody else from writing there.
 
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
-use std::io;
+use std::io::{self, BufRead as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -202,8 +202,16 @@ impl std::fmt::Display for Name {
 
 fn sum(mut file: &File) -> io::Result<String> {
     io::Seek::rewind(&mut file)?;
-    let mut sum = Sha256::new();
-    io::copy(&mut file, &mut sum)?;
+    let (mut sum, mut reader) = (Sha256::new(), io::BufReader::new(file));
+    loop {
+        let piece = reader.fill_buf()?;
+        if piece.is_empty() {
+            break;
+        }
+        sum.update(piece);
+        let length = piece.len();
+        reader.consume(length);
+    }
     Ok(hex::encode(sum.finalize()))
 }
 

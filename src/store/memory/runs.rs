@@ -101,12 +101,12 @@ impl State {
     }
 
     pub(super) fn claim(&mut self, engine: &EngineId, claim: &Claim, at: &Moment) -> Vec<Lease> {
-        let Claim { limit, full, only_woken } = claim;
+        let Claim { limit, full, only_woken, passed } = claim;
         let free = |entry: &&mut RunEntry| {
             let Run { snapshot, progress } = &entry.run;
             let waits = progress.status == RunStatus::Pending && full.contains(&snapshot.cluster);
             let fits = !only_woken || entry.parking == Parking::Woken;
-            entry.is_unclaimed(at) && !waits && fits
+            entry.is_unclaimed(at) && !waits && fits && !passed.contains(&snapshot.id)
         };
         let found = self.runs.values_mut().filter(free);
         let found = found.take(page_limit(*limit) as usize);

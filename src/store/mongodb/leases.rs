@@ -88,6 +88,7 @@ async fn claim_free(
     let limit = page_limit(claim.limit) as usize;
     let mut leases = Vec::new();
     let mut passed = base.held_up.resting(Instant::now());
+    passed.extend(claim.passed.iter().map(|run| run.0));
     for _ in 0..ROUNDS {
         let wanted = u32::try_from(limit - leases.len()).unwrap_or(MAX_PAGE);
         let found = candidates(base, time, claim, wanted, &passed).await?;

@@ -39,15 +39,18 @@ pub(super) fn claim(
     claim: &Claim,
     at: &Moment,
 ) -> Result<Vec<Lease>> {
-    let Claim { limit, full, only_woken } = claim;
-    let marks = vec!["?"; full.len()].join(", ");
+    let Claim { limit, full, only_woken, passed } = claim;
+    let marks = |count| vec!["?"; count].join(", ");
+    let (of_full, of_passed) = (marks(full.len()), marks(passed.len()));
     let sql = format!(
         "SELECT id, epoch, cluster, engine FROM runs INDEXED BY runs_by_lease \
          WHERE finish_ts IS NULL AND lease_until <= ? AND length(id) = 16 AND {NEEDS} <= ? \
-         AND NOT (status = 'PENDING' AND cluster IN ({marks})) AND parked >= ? ORDER BY id LIMIT ?"
+         AND NOT (status = 'PENDING' AND cluster IN ({of_full})) AND id NOT IN ({of_passed}) \
+         AND parked >= ? ORDER BY id LIMIT ?"
     );
     let mut values = vec![Value::Integer(at.now.as_millis()), Value::Integer(KNOWN_FORMAT.into())];
     values.extend(full.iter().map(|name| Value::Text(name.clone())));
+    values.extend(passed.iter().map(|run| Value::Blob(run_key(*run).to_vec())));
     values.push(Value::Integer(if *only_woken { WOKEN } else { 0 }));
     values.push(Value::Integer(page_limit(*limit).into()));
     let leases = all(connection, LEASE, &sql, params_from_iter(values), |row| {

@@ -69,11 +69,14 @@ pub(crate) async fn of_a_full_cluster_only_runs_that_have_started_are_claimed(on
     on.store.release(first.run, first.epoch).await.unwrap();
 
     let full = ["mongo-eu".to_owned(), "a cluster that is not there".to_owned()];
-    let claim = Claim { limit: 9, full: full.to_vec(), only_woken: false };
+    let claim = Claim { limit: 9, full: full.to_vec(), ..Claim::default() };
     assert_eq!(numbers(&on.store.claim_some(&engine("b"), &claim).await.unwrap()), [1, 4]);
     assert_eq!(on.store.claim_some(&engine("b"), &claim).await.unwrap(), []);
     assert_eq!(on.store.unclaimed().await.unwrap(), 2);
-    assert_eq!(claimed(&on, "b").await, [2, 3]);
+    // Nor are runs that the engine does not want.
+    let claim = Claim { limit: 9, passed: vec![run_id(3), run_id(9)], ..Claim::default() };
+    assert_eq!(numbers(&on.store.claim_some(&engine("b"), &claim).await.unwrap()), [2]);
+    assert_eq!(claimed(&on, "b").await, [3]);
 }
 
 pub(crate) async fn who_holds_a_run_is_told_with_since_when(on: Fixture) {

@@ -7,6 +7,7 @@ use std::fmt;
 use super::model::{May, covers};
 use crate::playbook::grants::{Grants, HttpGrant};
 use crate::playbook::model::PluginPin;
+use crate::playbook::secrets::{SecretGrant, is_origin};
 
 /// What is granted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub enum Asked {
     Http(HttpGrant),
     /// To wait for signals of these names: a pattern.
     Signals(String),
+    /// To send a secret to some destinations.
+    Secrets(SecretGrant),
 }
 
 impl Asked {
@@ -26,6 +29,7 @@ impl Asked {
             Self::Actions(_) => "actions",
             Self::Http(_) => "http",
             Self::Signals(_) => "signals",
+            Self::Secrets(_) => "secrets",
         }
     }
 
@@ -35,7 +39,8 @@ impl Asked {
             (Self::Actions(one), Self::Actions(other))
             | (Self::Signals(one), Self::Signals(other)) => covers(one, other),
             (Self::Http(one), Self::Http(other)) => one.includes(other),
-            (Self::Actions(_) | Self::Http(_) | Self::Signals(_), _) => false,
+            (Self::Secrets(one), Self::Secrets(other)) => one.includes(other),
+            (Self::Actions(_) | Self::Http(_) | Self::Signals(_) | Self::Secrets(_), _) => false,
         }
     }
 }
@@ -46,6 +51,7 @@ impl fmt::Display for Asked {
         match self {
             Self::Actions(pattern) | Self::Signals(pattern) => f.write_str(pattern),
             Self::Http(grant) => grant.fmt(f),
+            Self::Secrets(grant) => write!(f, "{grant}"),
         }
     }
 }
@@ -59,6 +65,16 @@ pub struct Ask {
     pub index: usize,
 }
 
+impl Ask {
+    /// Whether a secret is asked for.
+    pub(super) const fn is_secret(&self) -> bool {
+        match self.asked {
+            Asked::Secrets(_) => true,
+            Asked::Actions(_) | Asked::Http(_) | Asked::Signals(_) => false,
+        }
+    }
+}
+
 impl fmt::Display for Ask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.asked.fmt(f)
@@ -67,22 +83,31 @@ impl fmt::Display for Ask {
 
 /// Takes grants apart, kind by kind.
 pub fn asks(grants: &Grants) -> Vec<Ask> {
-    let Grants { actions, http, signals } = grants;
+    let Grants { actions, http, signals, secrets } = grants;
     let actions = actions.iter().cloned().map(Asked::Actions).enumerate();
     let http = http.iter().cloned().map(Asked::Http).enumerate();
     let signals = signals.iter().cloned().map(Asked::Signals).enumerate();
-    let all = actions.chain(http).chain(signals);
+    let secrets = secrets.iter().cloned().map(Asked::Secrets).enumerate();
+    let all = actions.chain(http).chain(signals).chain(secrets);
     all.map(|(index, asked)| Ask { asked, index }).collect()
 }
 
 impl May {
-    /// Whether the policy gives what is asked for. Of HTTP requests it says to which origins they may go.
+    /// Whether the policy gives what is asked for. Of HTTP requests it says to which origins they may go. A secret may go
+    /// where it lets requests or actions of the plugin go.
     pub(super) fn gives(&self, ask: &Ask) -> bool {
         let any = |patterns: &[String], text: &str| patterns.iter().any(|one| covers(one, text));
         match &ask.asked {
             Asked::Actions(pattern) => any(&self.actions, pattern),
             Asked::Http(grant) => self.http.iter().any(|pattern| pattern.fits(&grant.origin)),
             Asked::Signals(pattern) => any(&self.signals, pattern),
+            Asked::Secrets(SecretGrant { name, to }) => {
+                let reaches = |to: &String| match is_origin(to) {
+                    true => self.http.iter().any(|pattern| pattern.fits(to)),
+                    false => any(&self.actions, to),
+                };
+                any(&self.secrets, name) && to.iter().all(reaches)
+            }
         }
     }
 
@@ -92,6 +117,13 @@ impl May {
             Asked::Actions(_) => self.actions.clone(),
             Asked::Http(_) => self.http.iter().map(ToString::to_string).collect(),
             Asked::Signals(_) => self.signals.clone(),
+            Asked::Secrets(_) if self.secrets.is_empty() => Vec::new(),
+            Asked::Secrets(_) => {
+                let http = self.http.iter().map(ToString::to_string);
+                let to: Vec<String> = http.chain(self.actions.iter().cloned()).collect();
+                let to = if to.is_empty() { "nowhere".to_owned() } else { to.join(", ") };
+                return format!("{} to {to}", self.secrets.join(", "));
+            }
         };
         if given.is_empty() { "nothing of that kind".to_owned() } else { given.join(", ") }
     }

@@ -87,9 +87,15 @@ impl Policy {
         playbook: &str,
         grants: &Grants,
     ) -> Result<Allowed, Vec<Refusal>> {
-        // A plugin that came with the program is a part of it, and needs no rule.
+        // A plugin that came with the program is a part of it, and needs no rule. A secret needs one all the same: only
+        // the policy can say for the operator where it may go.
         let Some((index, rule)) = self.rule_of(facts).map_err(|refusal| vec![*refusal])? else {
-            return Ok(Allowed { grants: grants.clone(), networks: Vec::new() });
+            let secrets = asks(grants).into_iter().filter(|ask| ask.is_secret());
+            let refusals: Vec<Refusal> = secrets.map(|ask| self.no_secret(facts, ask)).collect();
+            return match refusals.is_empty() {
+                true => Ok(Allowed { grants: grants.clone(), networks: Vec::new() }),
+                false => Err(refusals),
+            };
         };
         let refusals = self.refused_by(index, rule, playbook, grants);
         match refusals.is_empty() {
@@ -172,6 +178,15 @@ impl Policy {
             return Err(refused("no proof, which this version can't check".to_owned(), expected));
         }
         Ok(Some((index, rule)))
+    }
+
+    fn no_secret(&self, facts: &Facts, ask: Ask) -> Refusal {
+        Refusal {
+            message: format!("no rule of policy {:?} gives this grant", self.name),
+            found: ask.to_string(),
+            expected: format!("a rule that matches {} and gives the secret", facts.source),
+            ask: Some(ask),
+        }
     }
 
     fn no_rule(&self, facts: &Facts) -> Refusal {

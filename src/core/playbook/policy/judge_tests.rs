@@ -10,7 +10,8 @@ use super::read::parse_policy;
 use super::{Match, OriginPattern, asks, check_document, check_playbook};
 use crate::ids::Digest;
 use crate::playbook::{
-    Grants, HttpGrant, HttpMethod, PluginInfo, PluginKind, Problem, parse_playbook, resolve,
+    Grants, HttpGrant, HttpMethod, PluginInfo, PluginKind, Problem, SecretGrant, parse_playbook,
+    resolve,
 };
 
 const KEYS: &str = "ops: RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3";
@@ -215,6 +216,45 @@ fn everything_else_is_refused_with_the_rule_and_what_was_expected() {
     let asked: Vec<Option<usize>> =
         refused.iter().map(|one| one.ask.as_ref().map(|ask| ask.index)).collect();
     assert_eq!(asked, [None, Some(0), Some(1), Some(0)]);
+}
+
+/// A grant of the secret `pager` to these destinations.
+fn pager(to: &[&str]) -> Grants {
+    let secret = SecretGrant { name: "pager".to_owned(), to: texts(to) };
+    Grants { secrets: vec![secret], ..Grants::default() }
+}
+
+#[test]
+fn a_secret_goes_only_where_the_policy_lets_requests_or_actions_of_the_plugin_go() {
+    let both = "secrets: ['pag*'], http: ['https://*.example.com'], actions: ['demo/*']";
+    let (file, builtin) = (facts("file:", &[]), facts("builtin:http", &[]));
+    let rule = |of: &str, may: &str| policy(&format!("{{ match: '{of}', may: {{ {may} }} }}"));
+    for (house, facts, to, allowed) in [
+        (
+            rule("file:*", both),
+            &file,
+            &["https://a.example.com", "demo/rotate", "demo/r*"][..],
+            true,
+        ),
+        (rule("file:*", both), &file, &["https://a.example.com", "https://a.example.org"], false),
+        (rule("file:*", both), &file, &["http://a.example.com"], false),
+        (rule("file:*", both), &file, &["other/rotate"], false),
+        (rule("file:*", "secrets: [pager]"), &file, &["https://a.example.com"], false),
+        (rule("file:*", "http: ['*'], actions: ['*']"), &file, &["https://a.example.com"], false),
+        (rule("file:*", "secrets: [page], http: ['*']"), &file, &["https://a.example.com"], false),
+        (rule("builtin:*", both), &builtin, &["https://a.example.com"], true),
+        // What came with the program needs no rule, but a secret does.
+        (rule("file:*", both), &builtin, &["https://a.example.com"], false),
+    ] {
+        let judged = house.judge(facts, "p", &pager(to));
+        assert_eq!(judged.is_ok(), allowed, "{to:?}: {judged:?}");
+        let refused = judged.err().into_iter().flatten().next().map(|one| one.to_string());
+        let says = format!("found secrets pager to {}", to.join(", "));
+        assert!(refused.is_none_or(|refused| refused.contains(&says)), "{says}");
+    }
+    let house = rule("file:*", both);
+    let refused = house.judge(&file, "p", &pager(&["https://evil.example"])).unwrap_err();
+    assert_eq!(refused[0].expected, "pag* to https://*.example.com, demo/*");
 }
 
 #[test]

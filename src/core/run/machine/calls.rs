@@ -9,8 +9,8 @@ use crate::mutants::mutant;
 use crate::run::state::{Agent, Attempt, Doing, IllegalInput, OfCall, State, size_of_answered};
 use crate::run::{
     Activate, Activation, ActivationEnd, AgentSeq, Answer, Answered, AttemptKey, Call, CallError,
-    CallName, Caller, Effect, FailureReason, Journal, NodeInfo, Outstanding, Pending, Perform,
-    PluginLine, RunStatus, SentAction, Wanted, declared_over,
+    CallName, Caller, Effect, Entitled, FailureReason, Journal, NodeInfo, Outstanding, Pending,
+    Perform, PluginLine, RunStatus, SentAction, Wanted, declared_over,
 };
 
 /// The most bytes of answers in one journal. A journal is one document and must fit one commit.
@@ -64,10 +64,15 @@ impl State {
         })
     }
 
-    /// On whose behalf the pending call is made, if it is an HTTP request.
-    fn caller(&self, key: AttemptKey, journal: &Journal) -> Legal<Option<Box<Caller>>> {
+    /// On whose behalf the pending call is made, if it is an HTTP request, or may have secrets in it.
+    fn caller(
+        &self,
+        key: AttemptKey,
+        journal: &Journal,
+        secrets: &[Entitled],
+    ) -> Legal<Option<Box<Caller>>> {
         let is_http = |pending: &Pending| pending.name == CallName::HttpSend;
-        if !journal.pending.as_ref().is_some_and(is_http) {
+        if !journal.pending.as_ref().is_some_and(is_http) && secrets.is_empty() {
             return Ok(None);
         }
         let (playbook, name) = (&self.snapshot().playbook, &self.step(key.step)?.plugin);
@@ -257,6 +262,7 @@ impl Turn<'_> {
             self.make_pending(seq, &what, logs)?;
         }
         let (attempt, record) = (self.attempt(seq)?, self.record(seq)?);
+        let secrets = self.entitled(key, attempt.journal.seed_key())?;
         if let Some(pending) = &attempt.journal.pending {
             let perform = Perform {
                 key,
@@ -275,7 +281,8 @@ impl Turn<'_> {
                 identity: record.identity.clone(),
                 unidentified,
                 signal: self.came_before(seq, &attempt.journal),
-                caller: self.caller(key, &attempt.journal)?,
+                caller: self.caller(key, &attempt.journal, &secrets)?,
+                secrets,
             };
             self.effect(Effect::Perform(Box::new(perform)));
         }

@@ -19,6 +19,7 @@
 //! Looked               ─▶ identifying      whether what answers is the agent, before anything is sent to it
 //!                         steps            which step is next, its attempts and retries; an agent ends
 //! Activated, Answered  ─▶ calls            calls and answers of an attempt, its precondition
+//!                         secrets          which secrets an attempt may send, and by which tokens
 //! Woken                ─▶ alarms           what is due: time-outs, retries, the strategy
 //!                         settling         time that runs out, and actions that outlive their attempt
 //!                         finishing        budgets; the end of a stage and of the run
@@ -46,6 +47,7 @@ mod planning;
 mod refreshing;
 mod repeating;
 mod resting;
+mod secrets;
 mod settling;
 mod signals;
 mod standing;

@@ -125,6 +125,8 @@ impl Turn<'_> {
             unidentified: record.is_unidentified(),
             signal: None,
             caller: None,
+            // The action was given them.
+            secrets: self.entitled(key, key)?,
         };
         self.effect(Effect::Perform(Box::new(perform)));
         Ok(())

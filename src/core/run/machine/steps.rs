@@ -160,7 +160,7 @@ impl Turn<'_> {
         if let Some(journal) = self.taken_over(seq, key)? {
             return Ok(Ok(journal));
         }
-        let arguments = match self.arguments(record, step) {
+        let arguments = match self.arguments(record, step, key) {
             Ok(arguments) => arguments,
             Err(error) => return Ok(Err(Why::expression(&error))),
         };

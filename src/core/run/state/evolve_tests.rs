@@ -69,6 +69,7 @@ pub(crate) fn snapshot() -> Snapshot {
         retry_of: None,
         started_by: None,
         created_at: Timestamp::from_millis(0),
+        seed: None,
     }
 }
 

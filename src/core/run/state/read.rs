@@ -14,8 +14,8 @@ use super::waiting::{LastAnswer, Refreshing, StageAt, Work};
 use crate::playbook::{Expr, ExprError, Scope, Stage, Step};
 use crate::run::datastore::agent_in_scope;
 use crate::run::{
-    AgentId, AgentRecord, AgentSeq, AgentState, CommandId, Digest, PlannedNext, Progress, Roster,
-    Run, RunStatus, Snapshot, Timestamp,
+    AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, CommandId, Digest, PlannedNext,
+    Progress, Roster, Run, RunStatus, Snapshot, Timestamp,
 };
 
 impl State {
@@ -307,16 +307,22 @@ impl State {
         self.run.snapshot.with_scope(agent, steps, f)
     }
 
-    /// Works out the arguments of a step. A scope has copies of all that is known about the agent, so it is made
-    /// only if an expression looks at it.
-    pub(crate) fn arguments(&self, record: &AgentRecord, step: &Step) -> Result<Value, ExprError> {
+    /// Works out the arguments of a step for an attempt. A scope has copies of all that is known about the agent, so it
+    /// is made only if an expression looks at it.
+    pub(crate) fn arguments(
+        &self,
+        record: &AgentRecord,
+        step: &Step,
+        attempt: AttemptKey,
+    ) -> Result<Value, ExprError> {
         if step.with.is_literal() {
             return self.with_scope(Value::Null, Value::Null, |scope| step.with.render(scope));
         }
+        let tokens = self.run.snapshot.tokens(attempt, &step.with);
         self.with_record_scope(
             record,
             |path| step.with.looks_at(path),
-            |scope| step.with.render(scope),
+            |scope| step.with.render_with(scope, &tokens),
         )
     }
 

@@ -1,0 +1,129 @@
+//! Performs the calls of steps, each in a task of its own: those to agents, and HTTP requests.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::lease::LeaseGuard;
+use super::outside::Sender;
+use super::secrets::{RunSecrets, refused, withheld};
+use crate::agent::{self, ActionRequest, FollowContext, Start};
+use crate::clock::sleep_until;
+use crate::outbound::Outbound;
+use crate::run::{Answer, Call, CallName, Input, JsonText, KeptNode, Perform};
+use replibook_core::mutant;
+
+/// What the task of a call needs.
+pub(super) struct Performing {
+    pub(super) follow: FollowContext,
+    pub(super) outbound: Arc<dyn Outbound>,
+    pub(super) lease: LeaseGuard,
+    pub(super) inbox: mpsc::Sender<Input>,
+    pub(super) secrets: RunSecrets,
+}
+
+impl Performing {
+    /// Performs a call, with its secrets in place of their tokens.
+    pub(super) async fn perform(&self, mut perform: Perform) -> Answer {
+        if self.secrets.are_none() {
+            return self.act(&perform).await;
+        }
+        // What can't be read now need not be in the call; what is, is read again below.
+        let _ = self.secrets.read_all().await;
+        let may_be_out = perform.what.name() == CallName::RunAction && perform.again;
+        if !perform.look_only {
+            match self.secrets.filled(&perform).await {
+                Ok(Some(call)) => perform.what = call,
+                Ok(None) => {}
+                // It is followed to its end, and not sent again.
+                Err(_) if may_be_out => perform.look_only = true,
+                Err(error) => return refused(&perform.what, error),
+            }
+        }
+        let answer = self.act(&perform).await;
+        match self.secrets.unread(&perform).await.filter(|_| may_be_out) {
+            Some(error) => withheld(answer, &error),
+            None => answer,
+        }
+    }
+
+    async fn act(&self, perform: &Perform) -> Answer {
+        match &perform.what {
+            Call::Info => {
+                let info = agent::info(&self.follow, &perform.address, perform.wanted()).await;
+                Answer::Info(info.and_then(|info| perform.of_its_agent(info)).map(KeptNode::from))
+            }
+            Call::WaitStatus { statuses, timeout } => {
+                let address = &perform.address;
+                let since = perform.since;
+                Answer::WaitStatus(
+                    agent::wait_status(
+                        &self.follow,
+                        address,
+                        statuses,
+                        since,
+                        *timeout,
+                        perform.expects(),
+                    )
+                    .await,
+                )
+            }
+            Call::Sleep { length } => {
+                sleep_until(self.follow.clock.as_ref(), perform.since.plus(*length)).await;
+                Answer::Sleep
+            }
+            Call::HttpSend { request } => {
+                let (outbound, clock) = (self.outbound.clone(), self.follow.clock.clone());
+                Sender { outbound, lease: self.lease.clone(), clock }.send(perform, request).await
+            }
+            // It is told of the signal by name, before it comes here.
+            Call::WaitSignal { .. } => std::future::pending().await,
+            Call::RunAction { kind, arguments } => {
+                let request = self.request(perform, kind, arguments);
+                self.run_action(perform, &request).await
+            }
+        }
+    }
+
+    fn request(&self, perform: &Perform, kind: &str, args: &JsonText) -> ActionRequest {
+        let run = self.lease.run();
+        let label = |text: String| serde_json::Value::String(text);
+        let metadata = [
+            ("replibook.run".to_owned(), label(run.to_string())),
+            ("replibook.agent".to_owned(), label(perform.agent.to_string())),
+            ("replibook.attempt".to_owned(), label(perform.key.attempt.to_string())),
+        ];
+        ActionRequest {
+            id: perform.key.action_id(run, &perform.agent, perform.call),
+            kind: kind.to_owned(),
+            args: args.clone(),
+            created_time: perform.since,
+            metadata: metadata.into_iter().collect(),
+        }
+    }
+
+    async fn run_action(&self, perform: &Perform, request: &ActionRequest) -> Answer {
+        let start = Start {
+            again: perform.again && !mutant!(PostWithoutLook),
+            accepted: perform.accepted && !mutant!(AcceptanceForgotten),
+            look_only: perform.look_only,
+            bytes: perform.bytes.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+            expected: perform.expects(),
+            unidentified: perform.unidentified,
+        };
+        let (key, call) = (perform.key, perform.call);
+        let on_accepted = || {
+            let inbox = self.inbox.clone();
+            // This input may be late: it only serves to tell, after a crash, a lost action from one that never
+            // arrived.
+            tokio::spawn(async move {
+                let _ = inbox.send(Input::Accepted { key, call }).await;
+            });
+        };
+        let may_post = || async { self.lease.may_act() };
+        let address = &perform.address;
+        Answer::RunAction(
+            agent::run_action(&self.follow, address, request, start, on_accepted, may_post).await,
+        )
+    }
+}
