@@ -16,21 +16,20 @@ use super::code::Compiler;
 use super::engine::Runtime;
 use super::error::{Fault, PluginError, Stop, Unwound, cut};
 use super::guest::{Guest, Role, Seed};
+use super::interfaces::Interfaces;
+use super::offered::{self, PACKAGE, VERSION};
 use super::pace::Pace;
-use super::{json, limits, wasi};
+use super::{json, limits};
 use replibook_core::playbook::{PluginInfo, PluginKind, RUN_ACTION, check_arguments_schema};
 use replibook_core::run::{Digest, FailureReason, Timestamp};
 
-/// The WIT package of both worlds, and the version of it that this host speaks.
-const PACKAGE: &str = "replicante:playbook/";
-const VERSION: &str = "0.1.0";
-
-/// What steps and strategies export, and what they may import besides WASI.
+/// What steps and strategies export.
 const STEP_EXPORT: &str = "working";
 const STRATEGY_EXPORT: &str = "planning";
-const STEP_IMPORTS: [&str; 8] =
-    ["agent", "entropy", "failing", "http", "logging", "signal", "timer", "types"];
-const STRATEGY_IMPORTS: [&str; 4] = ["failing", "logging", "roster", "types"];
+
+/// The moment at which plugins describe themselves. It is not zero, because programs in Go do not start then: they
+/// take such a clock for a broken one.
+const DESCRIBED_AT: Timestamp = Timestamp::from_millis(1);
 
 /// Exports that the builds of some guests leave behind, and that nobody calls: QuickJS and Python are started
 /// through them before their memory becomes part of the component.
@@ -47,8 +46,9 @@ pub(super) fn import(
     bytes: &[u8],
 ) -> Result<Loaded, PluginError> {
     check_bytes(bytes)?;
+    check_names(bytes)?;
     let digest = Digest::of(bytes);
-    let component = compiler.compile(&runtime.engine, &digest, bytes)?;
+    let component = compiler.compile(&runtime.engine, &digest, bytes).map_err(offered::explain)?;
     ready(runtime, &component, digest, bytes.len())
 }
 
@@ -111,11 +111,36 @@ fn check_bytes(bytes: &[u8]) -> Result<(), PluginError> {
         return Ok(());
     }
     let found = match bytes.starts_with(MODULE_MAGIC) {
-        true => "a core module; `wasm-tools component new` makes a component of it",
+        true => {
+            "a core module; `wasm-tools component new` makes a component of it (docs/tool-chains.md)"
+        }
         false => "something that is not WebAssembly",
     };
     let message = format!("found {found}, expected a WebAssembly component");
     Err(PluginError::new("not-a-component", message))
+}
+
+/// Refuses imports that are not offered before time is spent on compiling. What can't be read from the bytes, and
+/// names that no component may have, are left to the compiler, which says what is wrong.
+fn check_names(bytes: &[u8]) -> Result<(), PluginError> {
+    let Interfaces { imports, exports } = Interfaces::of(bytes);
+    if !imports.iter().all(|name| name.bytes().all(|byte| byte.is_ascii_graphic())) {
+        return Ok(());
+    }
+    let has = |name: &str| exports.contains(&interface(name));
+    match kind_of(has(STEP_EXPORT), has(STRATEGY_EXPORT)) {
+        Some(kind) => offered::check(kind, imports.iter().map(String::as_str)),
+        None => Ok(()),
+    }
+}
+
+/// The kind of a plugin that exports what steps or what strategies do.
+fn kind_of(step: bool, strategy: bool) -> Option<PluginKind> {
+    match (step, strategy) {
+        (true, false) => Some(PluginKind::Step),
+        (false, true) => Some(PluginKind::Strategy),
+        (true, true) | (false, false) => None,
+    }
 }
 
 fn interface(name: &str) -> String {
@@ -125,22 +150,19 @@ fn interface(name: &str) -> String {
 fn kind(runtime: &Runtime, component: &Component) -> Result<PluginKind, PluginError> {
     let (step, strategy) = (interface(STEP_EXPORT), interface(STRATEGY_EXPORT));
     let has = |name: &str| component.get_export_index(None, name).is_some();
-    match (has(&step), has(&strategy)) {
-        (true, false) => Ok(PluginKind::Step),
-        (false, true) => Ok(PluginKind::Strategy),
-        (both, _) => {
-            let component = component.component_type();
-            let exports = component.exports(&runtime.engine).map(|(name, _)| name.to_owned());
-            let found = match list(exports.collect()) {
-                _ if both => "both".to_owned(),
-                list => list,
-            };
-            let message = format!(
-                "found the exports {found}; expected {step} of a step or {strategy} of a strategy"
-            );
-            Err(PluginError::new("wrong-world", message))
-        }
+    let (is_step, is_strategy) = (has(&step), has(&strategy));
+    if let Some(kind) = kind_of(is_step, is_strategy) {
+        return Ok(kind);
     }
+    let component = component.component_type();
+    let exports = component.exports(&runtime.engine).map(|(name, _)| name.to_owned());
+    let exports: Vec<_> = exports.collect();
+    let advice = offered::of_exports(&exports);
+    let found = if is_step && is_strategy { "both".to_owned() } else { list(exports) };
+    let message = format!(
+        "found the exports {found}; expected {step} of a step or {strategy} of a strategy{advice}"
+    );
+    Err(PluginError::new("wrong-world", message))
 }
 
 /// A component must implement its world and nothing more. An export that we would never call is a mistake, or is
@@ -161,8 +183,10 @@ fn check_exports(
     if others.is_empty() {
         return Ok(());
     }
+    let advice = offered::of_exports(&others);
     let (kind, found) = (kind.as_str(), list(others));
-    let message = format!("the component exports {found}; a {kind} exports {expected} only");
+    let message =
+        format!("the component exports {found}; a {kind} exports {expected} only{advice}");
     Err(PluginError::new("unknown-export", message))
 }
 
@@ -171,30 +195,8 @@ fn check_imports(
     component: &Component,
     kind: PluginKind,
 ) -> Result<(), PluginError> {
-    let own: &[&str] = match kind {
-        PluginKind::Step => &STEP_IMPORTS,
-        PluginKind::Strategy => &STRATEGY_IMPORTS,
-    };
-    let known = |import: &str| match import.split_once('@') {
-        Some((name, version)) => match name.strip_prefix(PACKAGE) {
-            Some(name) => own.contains(&name) && version == VERSION,
-            None => wasi::INTERFACES.contains(&name) && version.starts_with("0.2."),
-        },
-        None => false,
-    };
     let component = component.component_type();
-    let imports = component.imports(&runtime.engine).map(|(name, _)| name);
-    let unknown: Vec<_> = imports.filter(|name| !known(name)).map(str::to_owned).collect();
-    if unknown.is_empty() {
-        return Ok(());
-    }
-    let (kind, own) = (kind.as_str(), own.join(", "));
-    let message = format!(
-        "the component asks for {}; a {kind} may import {own} of {PACKAGE} at {VERSION}, and what \
-         language runtimes need of WASI 0.2, without sockets and HTTP",
-        list(unknown)
-    );
-    Err(PluginError::new("unknown-import", message))
+    offered::check(kind, component.imports(&runtime.engine).map(|(name, _)| name))
 }
 
 /// The functions that the component imports and that need a grant.
@@ -251,7 +253,7 @@ fn link(
 
 /// Asks a plugin to describe itself. It may call nothing but WASI.
 pub(super) fn describe(runtime: &Runtime, compiled: &Compiled) -> Result<Description, PluginError> {
-    let guest = Guest::new(Role::Describe, Timestamp::default(), Seed::Of([0; 32]));
+    let guest = Guest::new(Role::Describe, DESCRIBED_AT, Seed::Of([0; 32]));
     let mut store = guest.into_store(&runtime.engine);
     let described = match compiled {
         Compiled::Step(step) => step
@@ -406,5 +408,26 @@ mod tests {
         assert!(check_bytes(b"#!/bin/sh").unwrap_err().message.contains("not WebAssembly"));
         let large = vec![0; limits::COMPONENT_BYTES + 1];
         assert_eq!(check_bytes(&large).unwrap_err().code, "too-large");
+    }
+    /// The beginning of a step that imports one function of this name. It is not a valid component.
+    fn importing(name: &str) -> Vec<u8> {
+        let named = |name: &str| [&[0, name.len() as u8], name.as_bytes()].concat();
+        let section = |id: u8, content: Vec<u8>| [vec![id, content.len() as u8], content].concat();
+        let import = [vec![1], named(name), vec![1, 0]].concat();
+        let export = [vec![1], named(&interface(STEP_EXPORT)), vec![5, 0, 0]].concat();
+        [COMPONENT_MAGIC.to_vec(), section(10, import), section(11, export)].concat()
+    }
+
+    #[test]
+    fn imports_are_checked_before_anything_is_compiled() {
+        let error = check_names(&importing("test:extra/secrets")).unwrap_err();
+        assert_eq!(error.code, "unknown-import");
+        assert!(error.message.contains("test:extra/secrets"), "{error}");
+        assert!(check_names(&importing("wasi:io/poll@0.2.9")).is_ok());
+        // The compiler refuses these, and does not repeat them as they are.
+        for name in ["test:\u{1b}[2J/a", "test:a\nb/c", "ä"] {
+            assert!(check_names(&importing(name)).is_ok(), "{name:?}");
+        }
+        assert!(check_names(b"garbage").is_ok());
     }
 }

@@ -51,6 +51,13 @@ async fn what_was_compiled_apart_works_with_a_cache_and_without() {
     assert!(error.message.starts_with("failed to compile the component: "), "{error}");
     let error = host.import(component(65, 0, 0)).await.unwrap_err();
     assert_eq!(error.code, "invalid-component", "{error}");
+    let error = host.import(made_elsewhere("wasi-0.3-functions")).await.unwrap_err();
+    assert_eq!(error.code, "asynchronous", "{error}");
+    assert_eq!(counts(&host), (COMPILED + 4, 0));
+    // An import that is not offered is refused without the compiler.
+    let error = host.import(made_elsewhere("wasi-0.3-imports")).await.unwrap_err();
+    assert_eq!(error.code, "unknown-import", "{error}");
+    assert_eq!(counts(&host), (COMPILED + 4, 0));
 }
 
 #[tokio::test]

@@ -50,6 +50,15 @@ pub(crate) async fn example(name: &str) -> PluginInfo {
     host().import(plugins::component(&EXAMPLES, name)).await.unwrap()
 }
 
+/// A component that is kept in `tests/fixtures/toolchains`.
+pub(crate) fn made_elsewhere(name: &str) -> bytes::Bytes {
+    let file = plugins::root().join(format!("tests/fixtures/toolchains/{name}.wasm.zst"));
+    let packed = std::fs::read(&file);
+    let packed =
+        packed.unwrap_or_else(|error| panic!("failed to read {}: {error}", file.display()));
+    zstd::stream::decode_all(packed.as_slice()).unwrap().into()
+}
+
 /// The first attempt on node-1, with nothing granted and an empty journal.
 pub(crate) fn activate(plugin: &Digest, arguments: Value) -> Activate {
     let key = AttemptKey { agent: AgentSeq(0), stage: 0, step: 0, attempt: 1 };

@@ -21,3 +21,4 @@ mod outside;
 mod plugins;
 mod stage;
 mod strategies;
+mod toolchains;

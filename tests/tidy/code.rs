@@ -27,7 +27,7 @@ const HOMES: [(&str, &[&str]); 9] = [
 
 /// Files that may sleep, and why. All other files wait for a condition, or ask the clock that they were
 /// given.
-const SLEEPERS: [(&str, &str); 20] = [
+const SLEEPERS: [(&str, &str); 21] = [
     ("src/agent/server/command.rs", "its test looks for a process until a deadline"),
     ("src/api/serve.rs", "requests get a deadline when the process stops"),
     ("src/cli/client.rs", "a client waits before it tries again"),
@@ -44,6 +44,7 @@ const SLEEPERS: [(&str, &str); 20] = [
     ("tests/agent/process.rs", "it looks for processes until a deadline, and kills at odd moments"),
     ("tests/agent/support.rs", "it looks at an action until a deadline"),
     ("tests/crash/server.rs", "a random moment of a run is what it waits for"),
+    ("tests/fixtures/toolchains/rust/src/lib.rs", "the host has to make it a journaled wait"),
     ("tests/plugins/hostile-strategy/src/lib.rs", "the host has to refuse it"),
     ("tests/plugins/hostile/src/lib.rs", "the host has to make it a journaled wait"),
     ("tests/support/mongodb.rs", "it looks until a deadline whether the server listens"),
