@@ -18,3 +18,4 @@ mod pressure;
 mod retry;
 mod runs;
 mod server;
+mod vetting;

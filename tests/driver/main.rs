@@ -17,6 +17,7 @@ mod spread;
 mod strategies;
 mod troubled;
 mod unsent;
+mod upkeep;
 
 use replibook::agent::{Fault, Script, When};
 use replibook::run::{AgentState, Happened, Millis, ReasonCode, RunStatus, Verb};

@@ -6,7 +6,9 @@ mod endpoints;
 mod failures;
 mod table;
 mod turns;
+mod vetting;
 mod work;
 
 pub(super) use endpoints::endpoints;
 pub(super) use table::Imports;
+pub(super) use vetting::{known, vet};

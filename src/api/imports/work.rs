@@ -6,6 +6,7 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::table::{Imports, Started};
+use super::vetting::{known, vet};
 use crate::api::Code;
 use crate::api::plugins::view;
 use crate::api::state::ApiState;
@@ -123,15 +124,9 @@ async fn check(
     let pulled = artefact.bytes(&started.progress).await;
     let bytes = pulled.map_err(|error| of_registry(&error))?;
     imports.checking(started.id);
-    let _turn = imports.turns.take(wanted.client).await;
-    match state.plugins.import(bytes.clone()).await {
+    match vet(state, wanted.client, digest, bytes.clone(), share).await {
         Ok(info) => Ok(Checked { info, bytes, manifest }),
-        Err(error) => {
-            if !error.retryable() {
-                imports.refused.remember(digest.as_str(), error.clone());
-            }
-            Err(of_plugin(&error))
-        }
+        Err(error) => Err(of_plugin(&error)),
     }
 }
 
@@ -160,7 +155,7 @@ async fn admitted(state: &ApiState, wanted: &Wanted, digest: &Digest) -> Result<
 
 /// A plugin with its bytes, if the store has both whole.
 async fn in_store(state: &ApiState, digest: &Digest) -> Option<(PluginInfo, Bytes)> {
-    let plugin = state.store.plugin(digest).await.ok().flatten()?;
+    let plugin = known(state, digest).await.ok().flatten()?;
     let bytes = state.store.plugin_bytes(digest).await.ok().flatten()?;
     Some((plugin.info, bytes))
 }
