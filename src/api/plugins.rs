@@ -1,6 +1,8 @@
 //! `/api/v1/plugins`: uploading, listing, reading and removing plugins. A plugin is named by its digest, so an
 //! upload can be repeated safely.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
@@ -10,6 +12,7 @@ use bytes::Bytes;
 use super::bodies::{self, check_length, off_loop};
 use super::endpoint::Endpoint;
 use super::error::{ApiError, Code};
+use super::imports::{known, vet};
 use super::limits::{MAX_ACTOR, MAX_PLUGIN_BODY, MAX_REASON, PLUGIN_BYTES, UPLOAD_TIMEOUT};
 use super::pages::{Key, List, Paged, page};
 use super::params::{InPath, InQuery};
@@ -18,10 +21,9 @@ use super::signatures::{self, SIGNATURES};
 use super::state::ApiState;
 use super::weigh::{Reads, Weighed, client_of};
 use super::wire::{Listing, PluginView};
-use crate::playbook::{PluginInfo, Provenance, Source};
+use crate::playbook::{Provenance, Source};
 use crate::run::Digest;
-use crate::store::{Page, Plugin, PluginSignature, Put, StoreError};
-use crate::web::Client;
+use crate::store::{Page, Plugin, Put};
 
 const ALL: &str = "/api/v1/plugins";
 const ONE: &str = "/api/v1/plugins/{digest}";
@@ -45,7 +47,10 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .fails(&[Code::BadSignature, Code::PluginRefused])
             .within(UPLOAD_TIMEOUT)
             .answers::<PluginView>(201, "It is new.")
-            .answers::<PluginView>(200, "The server already had this plugin."),
+            .answers::<PluginView>(
+                200,
+                "The server already had this plugin, and keeps it as long as one that is new.",
+            ),
         Endpoint::get(ALL, "listPlugins", "Lists plugins by digest.", list)
             .paged()
             .answers::<Listing<PluginView>>(200, "A page."),
@@ -75,7 +80,7 @@ async fn put(
     let said = said(&mut query)?;
     query.finish()?;
     let client = client_of(request.extensions());
-    let received = bodies::read(request, MAX_PLUGIN_BODY, &state.bodies).await?;
+    let received = Arc::new(bodies::read(request, MAX_PLUGIN_BODY, &state.bodies).await?);
     let bytes = received.bytes.clone();
     let hashed = bytes.clone();
     let digest = off_loop(move || Digest::of(&hashed)).await?;
@@ -85,18 +90,15 @@ async fn put(
     }
     let signatures = signatures::check(&state, bytes.clone(), signatures).await?;
     // Compiling takes long, and the plugin of a digest never changes.
-    match state.store.plugin(&digest).await {
-        Ok(Some(known)) => {
-            let known = signatures::keep(&state, known, &signatures).await?;
-            return learn(&state, known, said, bytes).await;
-        }
-        // Putting a plugin repairs one that can't be read.
-        Ok(None) | Err(StoreError::Damaged(_)) => {}
-        Err(error) => return Err(error.into()),
+    if let Some(known) = known(&state, &digest).await? {
+        let known = signatures::keep(&state, known, &signatures).await?;
+        return learn(&state, known, said, bytes).await;
     }
     // Nothing of the plugin runs before this, and it runs when it is asked to describe itself.
     policy::admit_upload(&state, &digest, &signatures)?;
-    let info = import(&state, client, &digest, &signatures, bytes.clone()).await?;
+    let still = async { policy::admit_upload(&state, &digest, &signatures) };
+    let held = Arc::clone(&received);
+    let info = vet(&state, client, &digest, bytes.clone(), held, still).await?;
     let mut plugin =
         Plugin { provenance: provenance(&state, said), ..Plugin::new(info, state.clock.now()) };
     plugin.sign(&signatures)?;
@@ -152,30 +154,6 @@ async fn learn(
         state.store.put_plugin(&learnt, bytes).await?;
     }
     Ok(answer(state, StatusCode::OK, "unchanged", learnt))
-}
-
-/// Has a plugin checked when it is its client's turn, if the policy still lets it in by then. Bytes that were refused a
-/// while ago are refused at once.
-async fn import(
-    state: &ApiState,
-    client: Client,
-    digest: &Digest,
-    signatures: &[PluginSignature],
-    bytes: Bytes,
-) -> Result<PluginInfo, ApiError> {
-    let refused = &state.imports.refused;
-    let _turn = state.imports.turns.take(client).await;
-    policy::admit_upload(state, digest, signatures)?;
-    if let Some(error) = refused.find(digest.as_str()) {
-        return Err(error.into());
-    }
-    let imported = state.plugins.import(bytes).await;
-    if let Err(error) = imported.as_ref().map_err(Clone::clone)
-        && !error.retryable()
-    {
-        refused.remember(digest.as_str(), error);
-    }
-    Ok(imported?)
 }
 
 pub(super) fn answer(
@@ -256,7 +234,11 @@ pub(super) fn not_found(digest: &Digest) -> ApiError {
 }
 
 pub(super) fn view(state: &ApiState, plugin: Plugin) -> PluginView {
-    let Plugin { info, added_at, provenance, signatures } = plugin;
+    let Plugin { info, added_at, unpinned_at, provenance, signatures } = plugin;
     let signatures = signatures::views(state, &signatures);
-    PluginView { info, added_at, provenance, signatures, change: None }
+    // One that is built into this server is renewed as long as the server runs.
+    let is_built_in = state.plugins.builtins().iter().any(|one| one.info.digest == info.digest);
+    let unpinned_at = unpinned_at.filter(|_| !is_built_in);
+    let goes_at = unpinned_at.map(|since| since.plus(state.store.plugin_retention()));
+    PluginView { info, added_at, unpinned_at, goes_at, provenance, signatures, change: None }
 }

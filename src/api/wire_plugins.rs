@@ -16,6 +16,13 @@ pub struct PluginView {
     pub info: PluginInfo,
     /// When it was first uploaded or imported.
     pub added_at: Timestamp,
+    /// Since when nothing pins it (no playbook and no run that is kept), as far as the server has noticed, or when it was
+    /// uploaded or imported again after that; null while something pins it, and if it is built into the server.
+    #[serde(default)]
+    pub unpinned_at: Option<Timestamp>,
+    /// When the server removes it, unless something pins it or it is uploaded again before; null if `unpinned_at` is.
+    #[serde(default)]
+    pub goes_at: Option<Timestamp>,
     /// Where it came from, as far as that is known: one entry for each source.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub provenance: Vec<Provenance>,

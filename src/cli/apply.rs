@@ -21,12 +21,13 @@ use super::text::Paint;
 use super::validate::check_all;
 use super::who::who;
 use crate::api::wire::{
-    AppliedDocument, AppliedDocuments, ApplyDocument, ApplyDocuments, DocumentProblems,
+    AppliedDocument, AppliedDocuments, ApplyDocument, ApplyDocuments, DocumentProblems, PluginView,
     SignatureView,
 };
+use crate::clock::{Clock as _, SystemClock};
 use crate::playbook::policy::{Signature, not_applied, read_signatures};
 use crate::playbook::{PlaybookDocument, PluginPin, Problem, Problems};
-use crate::run::Digest;
+use crate::run::{Digest, Millis};
 
 /// Arguments of `apply`.
 #[derive(Debug, clap::Args)]
@@ -296,6 +297,14 @@ async fn upload(client: &Client, prepared: &Prepared) -> Result<Sent, CliError> 
     Ok(sent)
 }
 
+/// A plugin that the server removes within this time is uploaded again, which renews it: it has to be there when its
+/// playbook is applied. Clocks of machines differ by less.
+const GOES_SOON: Millis = Millis::from_secs(24 * 3_600);
+
+fn goes_soon(plugin: &PluginView) -> bool {
+    plugin.goes_at.is_some_and(|at| at < SystemClock.now().plus(GOES_SOON))
+}
+
 /// Uploads a plugin unless the server has it: plugins are large, and identified by their digest.
 async fn upload_one(
     client: &Client,
@@ -303,17 +312,19 @@ async fn upload_one(
     file: &PluginFile,
 ) -> Result<Result<&'static str, Problem>, CliError> {
     let signatures = file.signatures.as_deref();
+    let upload = async || {
+        let mut said = vec![("source", file.source.to_string())];
+        said.extend(who().map(|who| ("actor", who)));
+        let bytes = file.bytes.clone();
+        client.upload_plugin_of(&file.digest, bytes, signatures, &said).await
+    };
     let (sent, change) = match client.plugin(&file.digest).await {
+        Ok(known) if goes_soon(&known) => (upload().await, "uploaded"),
         Ok(known) => match signatures.filter(|text| !knows_all(&known.signatures, text)) {
             Some(text) => (client.sign_plugin(&file.digest, text).await, "signed"),
             None => return Ok(Ok("unchanged")),
         },
-        Err(ClientError::Refused(problem)) if problem.status == 404 => {
-            let mut said = vec![("source", file.source.to_string())];
-            said.extend(who().map(|who| ("actor", who)));
-            let bytes = file.bytes.clone();
-            (client.upload_plugin_of(&file.digest, bytes, signatures, &said).await, "uploaded")
-        }
+        Err(ClientError::Refused(problem)) if problem.status == 404 => (upload().await, "uploaded"),
         Err(error) => return Err(error.into()),
     };
     match sent {

@@ -147,6 +147,10 @@ fn plugin_text(
     lines.line("Digest", &lines.digest(&info.digest));
     lines.line("Size", &format!("{} KiB", info.size.div_ceil(1024)));
     lines.line("Added", &moment(plugin.added_at));
+    let since = plugin.unpinned_at.map(|since| format!("nothing since {}", moment(since)));
+    lines.line_if("Pinned by", since);
+    let goes = |at| format!("{}, unless it is pinned or uploaded before", moment(at));
+    lines.line_if("Goes", plugin.goes_at.map(goes));
     for came in &plugin.provenance {
         lines.line("From", &origin(came));
     }

@@ -46,6 +46,7 @@ mod run;
 #[cfg(test)]
 mod sample;
 mod serve;
+mod size;
 mod sse;
 mod store;
 mod store_report;

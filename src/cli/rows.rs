@@ -89,7 +89,8 @@ impl Row for ClusterView {
 
 impl Row for PluginView {
     fn headings(wide: bool) -> Vec<&'static str> {
-        let mut headings = vec!["DIGEST", "NAME", "VERSION", "KIND", "SIZE", "ADDED"];
+        let mut headings =
+            vec!["DIGEST", "NAME", "VERSION", "KIND", "SIZE", "ADDED", "UNPINNED", "GOES"];
         if wide {
             headings.extend(["FROM", "SUMMARY"]);
         }
@@ -105,6 +106,8 @@ impl Row for PluginView {
             self.info.kind.as_str().to_owned(),
             format!("{} KiB", self.info.size.div_ceil(1024)),
             moment(self.added_at),
+            self.unpinned_at.map_or_else(|| or_dash(None), moment),
+            self.goes_at.map_or_else(|| or_dash(None), moment),
         ];
         if wide {
             let from = self.provenance.last().map_or("-", |came| came.source.as_str());
@@ -117,10 +120,14 @@ impl Row for PluginView {
     fn narrower() -> &'static [Narrower] {
         &[
             Narrower::Short("ADDED"),
+            Narrower::Short("UNPINNED"),
+            Narrower::Short("GOES"),
             Narrower::Without("ADDED"),
             Narrower::Without("SIZE"),
+            Narrower::Without("UNPINNED"),
             Narrower::Short("DIGEST"),
             Narrower::Without("KIND"),
+            Narrower::Without("GOES"),
             Narrower::Cut,
             Narrower::Without("VERSION"),
             Narrower::Cut,
@@ -130,6 +137,8 @@ impl Row for PluginView {
     fn short(&self, heading: &str) -> Option<String> {
         match heading {
             "ADDED" => Some(short_moment(self.added_at)),
+            "UNPINNED" => self.unpinned_at.map(short_moment),
+            "GOES" => self.goes_at.map(short_moment),
             "DIGEST" => self.info.digest.hex().get(..SHORT_DIGEST).map(str::to_owned),
             _ => None,
         }
@@ -341,6 +350,7 @@ mod tests {
                 "digest": digest, "kind": "strategy", "name": name, "version": "1.10.0",
                 "summary": "Goes by zone.", "arguments": {}, "size": 2_048,
                 "added_at": "2025-11-22T09:00:00Z", "change": null,
+                "unpinned_at": "2025-11-23T09:00:00Z", "goes_at": "2025-12-23T09:00:00Z",
             }))
             .unwrap()
         };

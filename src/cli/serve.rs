@@ -3,7 +3,7 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::logging::LogArgs;
 use super::registry_args::RegistryArgs;
+use super::size::parse_size;
 use super::store::{Place, StoreArgs};
 use super::waiting;
 use crate::agent::platform::{HttpPlatforms, PlatformHttpConfig};
@@ -72,6 +73,11 @@ pub struct ServeArgs {
     /// On an address that is not loopback, --policy has to say where they may go
     #[arg(long, value_name = "DIR")]
     pub secrets: Option<PathBuf>,
+
+    /// The most that compiled plugins take in --data, for example 512MiB or 4GiB, and at least 64MiB: those that were
+    /// not used for longest make room, but none that a run uses. With less, more is compiled again
+    #[arg(long, value_name = "SIZE", default_value = "2GiB", value_parser = parse_cache_size)]
+    pub plugin_cache_size: u64,
 
     /// Listen on an address that is not loopback, where anybody who reaches it may do anything
     #[arg(long)]
@@ -210,6 +216,12 @@ fn parse_max_runs(text: &str) -> Result<usize, String> {
     number.ok_or_else(|| format!("found {text:?}, expected a number from 1 to 100000"))
 }
 
+/// With less, a server that has a few large plugins would compile them again and again.
+fn parse_cache_size(text: &str) -> Result<u64, String> {
+    let size = parse_size(text).filter(|size| *size >= 64 << 20);
+    size.ok_or_else(|| format!("found {text:?}, expected a size such as 2GiB, of at least 64MiB"))
+}
+
 /// The longest name of an engine, in characters: names are columns of tables.
 const MAX_NAME: usize = 63;
 
@@ -271,8 +283,8 @@ fn world(
     let shortage = agents.shortage();
     let platforms = HttpPlatforms::new(PlatformHttpConfig::default())?.sharing_connections(&agents);
     let followers = Followers::new(Arc::new(platforms), store.clone(), clock.clone());
-    let plugins = PluginHost::start(host_config(&args.store.data)?)
-        .context("failed to start the plugin host")?;
+    let plugins =
+        PluginHost::start(host_config(args)?).context("failed to start the plugin host")?;
     let judged = PinFacts::new(policy.clone(), store.clone(), plugins.clone(), clock.clone());
     let reached = PolicyNetworks::new(judged.clone());
     let secrets: Arc<dyn Secrets> = match &args.secrets {
@@ -307,10 +319,11 @@ fn follow(
 }
 
 /// Strangers send plugins to a server, so plugins are compiled in a process of their own.
-fn host_config(data: &Path) -> anyhow::Result<HostConfig> {
+fn host_config(args: &ServeArgs) -> anyhow::Result<HostConfig> {
     let apart = CompileApart::this_program().context("failed to find this program")?;
-    let cache = Some(data.join("plugin-cache"));
-    Ok(HostConfig { compile: Compile::Apart(apart), cache, ..HostConfig::default() })
+    let cache = Some(args.store.data.join("plugin-cache"));
+    let cache_bytes = Some(args.plugin_cache_size);
+    Ok(HostConfig { compile: Compile::Apart(apart), cache, cache_bytes, ..HostConfig::default() })
 }
 
 fn state(world: &World, any_host: bool) -> ApiState {
@@ -341,6 +354,14 @@ mod tests {
         assert_eq!(parse_max_runs("100000"), Ok(100_000));
         for bad in ["0", "100001", "-1", "many", ""] {
             assert!(parse_max_runs(bad).is_err_and(|e| e.contains("expected")), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_cache_of_plugins_has_room_for_some() {
+        assert_eq!(parse_cache_size("64MiB"), Ok(64 << 20));
+        for bad in ["63MiB", "2", "", "2GB"] {
+            assert!(parse_cache_size(bad).is_err_and(|e| e.contains("expected")), "{bad}");
         }
     }
 

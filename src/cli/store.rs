@@ -17,7 +17,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::run::Millis;
 use crate::shown::clean;
 use crate::store::mongodb::{MongoCredentials, MongoOptions};
-use crate::store::{Keeping, MongoStore, SqliteStore, Store, StoreOptions};
+use crate::store::{Keeping, MIN_PLUGIN_RETENTION, MongoStore, SqliteStore, Store, StoreOptions};
 
 /// Exit code of a check that found something to correct.
 const NOT_FINE: u8 = 1;
@@ -49,6 +49,19 @@ pub struct StoreArgs {
     /// to, at first 30d. A shorter time than that is refused; `replibook store migrate` changes it
     #[arg(long, value_name = "TIME")]
     pub retention: Option<Millis>,
+
+    /// How long a plugin is kept that no playbook and no run pins any more, from 30m on. By default, what the store is
+    /// set to, at first 30d. A shorter time than that is refused; `replibook store migrate` changes it
+    #[arg(long, value_name = "TIME", value_parser = parse_plugin_retention)]
+    pub plugin_retention: Option<Millis>,
+}
+
+fn parse_plugin_retention(text: &str) -> Result<Millis, String> {
+    let length = text.parse::<Millis>().map_err(|error| error.to_string())?;
+    match length >= MIN_PLUGIN_RETENTION {
+        true => Ok(length),
+        false => Err(format!("found {text:?}, expected at least {MIN_PLUGIN_RETENTION}")),
+    }
 }
 
 /// Where the data of a store is.
@@ -140,9 +153,15 @@ impl StoreArgs {
     }
 
     fn options(&self, keeping: Keeping) -> StoreOptions {
-        match self.retention {
-            Some(retention) => StoreOptions { retention, keeping, ..StoreOptions::default() },
-            None => StoreOptions { keeping: Keeping::Unsaid, ..StoreOptions::default() },
+        // What is only a default gives way to what the store has.
+        let keeping = |asked: Option<Millis>| asked.map_or(Keeping::Unsaid, |_| keeping);
+        let defaults = StoreOptions::default();
+        StoreOptions {
+            retention: self.retention.unwrap_or(defaults.retention),
+            keeping: keeping(self.retention),
+            plugin_retention: self.plugin_retention.unwrap_or(defaults.plugin_retention),
+            plugin_keeping: keeping(self.plugin_retention),
+            ..defaults
         }
     }
 
@@ -160,7 +179,7 @@ pub enum StoreCommand {
     /// meanwhile
     Check(StoreArgs),
     /// Convert the store to the form that this version uses, as serve does when it starts, and set its
-    /// retention to --retention, even if that is shorter
+    /// retentions to --retention and --plugin-retention, even if they are shorter
     Migrate(StoreArgs),
 }
 
@@ -181,12 +200,13 @@ pub async fn look_after(command: StoreCommand) -> anyhow::Result<u8> {
         }
         StoreCommand::Migrate(args) => {
             let (store, retention) = args.open_keeping(Keeping::Changed, clock).await?;
+            let (name, of_plugins) = (store.name(), store.plugin_retention());
             store.close().await;
-            let name = store.name();
             // Dropping the store unlocks the data directory.
             drop(store);
             say(&[format!(
-                "the store in {name} is ready for this version, and keeps a run for {retention} after it has finished"
+                "the store in {name} is ready for this version, and keeps a run for {retention} after it has finished, \
+                 and a plugin for {of_plugins} after nothing pins it any more"
             )])?;
             if args.store == Place::Sqlite {
                 rebuild_sqlite(args.data.clone()).await?;
@@ -264,6 +284,16 @@ mod tests {
         for (text, seconds) in [("30d", 30 * 86_400), ("90m", 5_400), ("PT1H30M", 5_400)] {
             assert_eq!(read(text).unwrap(), Some(Millis::from_secs(seconds)), "{text}");
         }
+        let plugins = |text: &str| {
+            let cli = Cli::try_parse_from(["x", "--plugin-retention", text]);
+            cli.map(|cli| cli.store.options(Keeping::Asked))
+        };
+        let options = plugins("30m").unwrap();
+        assert_eq!(options.plugin_retention, MIN_PLUGIN_RETENTION);
+        assert_eq!((options.plugin_keeping, options.keeping), (Keeping::Asked, Keeping::Unsaid));
+        let error = plugins("29m").unwrap_err().to_string();
+        assert!(error.contains("found \"29m\", expected at least 30m"), "{error}");
+        plugins("3661d").unwrap_err();
         for bad in ["30", "3661d", "1 fortnight", "1mo"] {
             let error = read(bad).unwrap_err().to_string();
             assert!(

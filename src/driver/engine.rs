@@ -26,6 +26,7 @@ use super::run_driver::{DriveError, RunDriver};
 use super::skew::SkewWatch;
 use super::standing::{BEAT, Standing, Takers};
 use super::trouble;
+use super::upkeep::{self, Upkeep};
 use crate::run::{Command, CommandId, EngineId, Input, RunId, Timestamp};
 use crate::store::{Lease, RENEWAL, StoreError};
 use replibook_core::mutant;
@@ -123,6 +124,8 @@ struct Turns {
     looked: Timestamp,
     beaten: Option<Timestamp>,
     endings: Endings,
+    tended: Option<Timestamp>,
+    upkeep: Upkeep,
 }
 
 pub(super) struct Driver {
@@ -174,7 +177,16 @@ impl Engine {
         let endings = Endings::new(self.world.clone(), stop.clone());
         let clock = self.world.clock.clone();
         let now = clock.now();
-        let mut turns = Turns { renewed: now, swept: now, looked: now, beaten: None, endings };
+        let upkeep = Upkeep::new(self.world.clone());
+        let mut turns = Turns {
+            renewed: now,
+            swept: now,
+            looked: now,
+            beaten: None,
+            endings,
+            tended: None,
+            upkeep,
+        };
         tokio::select! {
             biased;
             // Whatever the engine is doing may be cut off here: what a call to the store took by then is given
@@ -182,6 +194,7 @@ impl Engine {
             () = stop.cancelled() => {}
             never = self.go_on(&mut turns) => match never {},
         }
+        turns.upkeep.end().await;
         self.end(turns.endings).await;
     }
 
@@ -219,6 +232,10 @@ impl Engine {
         if clock.now().since(turns.swept).to_std() >= SWEEP {
             turns.swept = clock.now();
             is_well &= log(self.sweep().await);
+        }
+        if turns.tended.is_none_or(|at| clock.now().since(at).to_std() >= upkeep::LOOK) {
+            turns.tended = Some(clock.now());
+            turns.upkeep.look();
         }
         if turns.beaten.is_none_or(|at| clock.now().since(at) >= BEAT) {
             turns.beaten = Some(clock.now());

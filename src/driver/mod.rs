@@ -13,7 +13,7 @@
 //!
 //! The engine (`engine`): `claiming` and `beyond` say which runs it takes up, and `places` how many; `lacking` are those whose secrets it does not have. `sharing`,
 //! `standing`, `exits` and `passing_on` spread runs over several engines. `abandoned` ends runs that were given
-//! up, `skew` watches the machine's clock, and `activity` counts what was done.
+//! up, `upkeep` looks after plugins, `skew` watches the machine's clock, and `activity` counts what was done.
 //!
 //! A run (`run_driver`): `load` reads it, `committer` writes it under its `lease`, and `effects` performs what
 //! follows, with `asking`, `performing`, `secrets`, `sending`, `stamping`, and `cluster` with its `queue`. `run_clock` gives it its time, and
@@ -53,6 +53,7 @@ mod skew;
 mod stamping;
 mod standing;
 mod trouble;
+mod upkeep;
 mod world;
 
 pub use activity::{Activity, Unwritten};

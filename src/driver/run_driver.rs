@@ -103,6 +103,7 @@ impl RunDriver {
         let committer = self.committer();
         let health = Health::of(&committer, self.now()).await.map_err(DriveError::Load)?;
         let (loaded, last) = load::load(&self.world, &committer).await?;
+        let _held = self.world.plugins.hold(loaded.run.snapshot.pins().into_iter().cloned());
         self.world.clock = run_clock::not_before(self.world.clock.clone(), last);
         let (sender, mut inbox) = mpsc::channel(INBOX);
         let secrets = RunSecrets::of(&self.world.secrets, &loaded.run.snapshot);

@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use super::bindings::step::StepPre;
 use super::bindings::strategy::StrategyPre;
 use super::guest::Guest;
+use super::in_use::InUse;
 use super::limits::{LOADED_BYTES, LOADED_PLUGINS};
 use super::pace::Pace;
 use replibook_core::playbook::PluginInfo;
@@ -29,18 +30,19 @@ pub(super) struct Loaded {
 }
 
 /// The plugins that are ready: the built-in ones, and at most [`LOADED_PLUGINS`] others with [`LOADED_BYTES`] of
-/// code.
+/// code, or as many more as are in use.
 pub(super) struct Catalog {
     builtins: HashMap<Digest, Arc<Loaded>>,
     others: RwLock<Recent<Arc<Loaded>>>,
+    in_use: InUse,
 }
 
 impl Catalog {
-    /// An empty catalog, except for these plugins, which it never forgets.
-    pub(super) fn new(builtins: impl IntoIterator<Item = Arc<Loaded>>) -> Self {
+    /// An empty catalog, except for these plugins, which it never forgets. It forgets none that is in use, either.
+    pub(super) fn new(builtins: impl IntoIterator<Item = Arc<Loaded>>, in_use: InUse) -> Self {
         let builtins = builtins.into_iter().map(|plugin| (plugin.info.digest.clone(), plugin));
         let others = RwLock::new(Recent::new(LOADED_PLUGINS, LOADED_BYTES));
-        Self { builtins: builtins.collect(), others }
+        Self { builtins: builtins.collect(), others, in_use }
     }
 
     pub(super) fn get(&self, digest: &Digest) -> Option<Arc<Loaded>> {
@@ -52,11 +54,12 @@ impl Catalog {
 
     pub(super) fn insert(&self, plugin: Arc<Loaded>) {
         let mut others = self.others.write().unwrap_or_else(PoisonError::into_inner);
-        others.insert(plugin.info.digest.clone(), plugin.code_bytes, plugin);
+        let is_in_use = |other: &Digest| self.in_use.has(other);
+        others.insert(plugin.info.digest.clone(), plugin.code_bytes, plugin, is_in_use);
     }
 }
 
-/// A map that forgets the least recently used item when it holds too much.
+/// A map that forgets the least recently used items when it holds too much, but none that is in use.
 struct Recent<T> {
     most: usize,
     most_bytes: u64,
@@ -85,12 +88,14 @@ impl<T> Recent<T> {
         Some(&found.item)
     }
 
-    fn insert(&mut self, digest: Digest, bytes: u64, item: T) {
+    fn insert(&mut self, digest: Digest, bytes: u64, item: T, is_in_use: impl Fn(&Digest) -> bool) {
         let used = AtomicU64::new(self.now());
+        let new = digest.clone();
         self.items.insert(digest, Item { item, bytes, used });
-        // The last item stays, however large it is: it is about to be used.
-        while self.items.len() > 1 && self.is_over() {
-            let oldest = self.items.iter().min_by_key(|(_, it)| it.used.load(Ordering::Relaxed));
+        while self.is_over() {
+            // The new item stays, however large it is: it is about to be used.
+            let others = self.items.iter().filter(|&(other, _)| *other != new && !is_in_use(other));
+            let oldest = others.min_by_key(|(_, it)| it.used.load(Ordering::Relaxed));
             let Some(oldest) = oldest.map(|(digest, _)| digest.clone()) else { return };
             self.items.remove(&oldest);
         }
@@ -118,23 +123,39 @@ mod tests {
     fn what_was_not_used_for_longest_is_forgotten() {
         let mut recent = Recent::new(3, 100);
         for number in 0..3 {
-            recent.insert(digest(number), 1, number);
+            recent.insert(digest(number), 1, number, |_| false);
         }
         assert_eq!(recent.get(&digest(0)), Some(&0));
-        recent.insert(digest(3), 1, 3);
-        recent.insert(digest(3), 1, 3);
+        recent.insert(digest(3), 1, 3, |_| false);
+        recent.insert(digest(3), 1, 3, |_| false);
         assert_eq!(kept(&recent), [0, 2, 3]);
     }
 
     #[test]
     fn large_ones_are_fewer() {
         let mut recent = Recent::new(3, 100);
-        recent.insert(digest(0), 60, 0);
-        recent.insert(digest(1), 40, 1);
+        recent.insert(digest(0), 60, 0, |_| false);
+        recent.insert(digest(1), 40, 1, |_| false);
         assert_eq!(kept(&recent), [0, 1]);
-        recent.insert(digest(2), 1, 2);
+        recent.insert(digest(2), 1, 2, |_| false);
         assert_eq!(kept(&recent), [1, 2]);
-        recent.insert(digest(3), 101, 3);
+        recent.insert(digest(3), 101, 3, |_| false);
         assert_eq!(kept(&recent), [3]);
+    }
+
+    #[test]
+    fn what_is_in_use_stays_and_goes_once_it_is_not() {
+        let mut recent = Recent::new(2, 100);
+        let in_use = InUse::default();
+        let held = in_use.hold([digest(0), digest(1), digest(2)]);
+        for number in 0..4 {
+            recent.insert(digest(number), 50, number, |other| in_use.has(other));
+        }
+        assert_eq!(kept(&recent), [0, 1, 2, 3], "there is nothing else that could go");
+        recent.insert(digest(4), 50, 4, |other| in_use.has(other));
+        assert_eq!(kept(&recent), [0, 1, 2, 4]);
+        drop(held);
+        recent.insert(digest(5), 50, 5, |other| in_use.has(other));
+        assert_eq!(kept(&recent), [4, 5]);
     }
 }

@@ -7,10 +7,11 @@ use std::thread::available_parallelism;
 use bytes::Bytes;
 
 use super::catalog::{Catalog, Loaded};
-use super::code::{Compile, Compiler};
+use super::code::{CacheConfig, Compile, Compiler};
 use super::engine::Runtime;
 use super::error::PluginError;
 use super::guest::cpu_time;
+use super::in_use::{Held, InUse};
 use super::workers::{Gone, Workers, run_beside};
 use super::{activate, builtin, import, limits, strategy};
 use replibook_core::playbook::PluginInfo;
@@ -28,6 +29,9 @@ pub struct HostConfig {
     /// Folder for compiled code, so that the next start need not compile again. The host creates the folder, and
     /// refuses one that other users can reach. None: no code is kept.
     pub cache: Option<PathBuf>,
+    /// The most bytes in that folder: what was not used for longest makes room. Code of plugins that are
+    /// [held](PluginHost::hold) stays, even if it has more. None: 2 GiB. The most files are 1,000 in any case.
+    pub cache_bytes: Option<u64>,
 }
 
 /// What the host did since it started, as counters.
@@ -101,6 +105,7 @@ struct Shared {
     runtime: Runtime,
     compiler: Compiler,
     catalog: Catalog,
+    in_use: InUse,
 }
 
 impl PluginHost {
@@ -124,14 +129,19 @@ impl PluginHost {
         let no_thread = |error| unavailable(format!("failed to start a thread: {error}"));
         runtime.start_ticking().map_err(no_thread)?;
 
-        let compiler = Compiler::new(&runtime.engine, config.compile, config.cache)?;
+        let in_use = InUse::default();
+        let bytes = config.cache_bytes.unwrap_or(limits::CACHE_BYTES);
+        let cache =
+            config.cache.map(|folder| CacheConfig { folder, bytes, in_use: in_use.clone() });
+        let compiler = Compiler::new(&runtime.engine, config.compile, cache)?;
         let loaded = import::import_all(&runtime, &compiler, &builtin::COMPONENTS)?;
         let builtins = loaded.iter().zip(builtin::COMPONENTS).map(|(plugin, bytes)| Builtin {
             info: plugin.info.clone(),
             bytes: Bytes::from_static(bytes),
         });
         let builtins = builtins.collect();
-        let shared = Arc::new(Shared { runtime, compiler, catalog: Catalog::new(loaded) });
+        let catalog = Catalog::new(loaded, in_use.clone());
+        let shared = Arc::new(Shared { runtime, compiler, catalog, in_use });
         let start = |name, threads, queue| Workers::start(name, threads, queue).map_err(no_thread);
         let threads = match threads {
             0 => None,
@@ -190,6 +200,13 @@ impl PluginHost {
     /// Whether the plugin is compiled and ready. If it is not, [`import`](Self::import) its bytes.
     pub fn is_loaded(&self, digest: &Digest) -> bool {
         self.inner.shared.catalog.get(digest).is_some()
+    }
+
+    /// Keeps the code of these plugins until the result is dropped, for whoever is going to call them again and again: it
+    /// makes no room for the code of others, in memory or in the cache. Those that are not loaded yet count from when
+    /// they are.
+    pub fn hold(&self, plugins: impl IntoIterator<Item = Digest>) -> Held {
+        self.inner.shared.in_use.hold(plugins)
     }
 
     /// Makes one activation of a step: a pure function of `activate`, whose journal answers the calls of the step.

@@ -1,9 +1,10 @@
 //! Plugins: sandboxed Wasm components, run as pure functions.
 //!
 //! [`PluginHost`] is the only way in. A plugin comes in as bytes; `import` checks it, has `code` compile it, and
-//! puts it into the `catalog`, where those of `builtin` are from the start. `activate` runs a step: the step's
-//! calls go through `step_imports` to `replay`, which answers them from the journal or unwinds the guest; `grants`
-//! decides what a step may reach. `strategy` asks a strategy, which reads its roster through `strategy_imports`.
+//! puts it into the `catalog`, where those of `builtin` are from the start; what is `in_use` makes no room for others.
+//! `activate` runs a step: the step's calls go through `step_imports` to `replay`, which answers them from the journal
+//! or unwinds the guest; `grants` decides what a step may reach. `strategy` asks a strategy, which reads its roster
+//! through `strategy_imports`.
 //!
 //! `engine` is wasmtime with its settings, and `workers` are the threads on which guests run. `guest` is what the
 //! host keeps for a guest while it lives, `limits` has every limit on it, `pace` knows which plugins take long,
@@ -24,6 +25,7 @@ mod grants;
 mod guest;
 mod host;
 mod import;
+mod in_use;
 mod interfaces;
 mod json;
 mod limits;
@@ -40,4 +42,5 @@ mod workers;
 pub use code::{Compile, CompileApart, CompileLimits, compile_if_asked};
 pub use error::PluginError;
 pub use host::{Builtin, HostConfig, PlanOutcome, PluginCounts, PluginHost};
+pub use in_use::Held;
 pub use interfaces::Interfaces;

@@ -143,10 +143,14 @@ pub(super) const COMPILER_SAYS_BYTES: u64 = 16 << 10;
 /// Bytes of the compiled code of one plugin: a guest in Python has 31 MiB.
 pub(super) const CODE_BYTES: u64 = 256 << 20;
 
-/// Bytes of all compiled code on disk: enough for some tens of the largest plugins.
+/// Bytes of all compiled code on disk, unless the operator says otherwise: enough for some tens of the largest plugins.
 pub(super) const CACHE_BYTES: u64 = 2 << 30;
 
-/// Bytes of compiled code that is ready to run, a further limit besides [`LOADED_PLUGINS`].
+/// Files with compiled code on disk: a few times what is ready to run, and few enough to read the folder each time.
+pub(super) const CACHE_FILES: usize = 1_000;
+
+/// Bytes of compiled code that is ready to run, a further limit besides [`LOADED_PLUGINS`]. What is in use stays beyond
+/// both: it is mapped from files, so the system can take its memory back.
 pub(super) const LOADED_BYTES: u64 = 1 << 30;
 
 /// How many compiled plugins are kept; the least recently used one goes first. A guest in Rust takes about 0.3

@@ -5,56 +5,25 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use semver::Version;
 
+pub use super::bounds::{
+    MAX_COMMIT_BYTES, MAX_COMMIT_DOCUMENTS, MAX_PAGE, MAX_PUT, MAX_QUEUED, MAX_SWEPT_PLUGINS,
+};
 use super::damage::{Found, KeptRun, RunPage, whole};
+pub use super::documents::Lease;
 use super::documents::{
     Abandon, Abandonment, Claim, Cluster, Created, Ending, Failed, Head, Holder, Locked, LogCursor,
     NewRun, Object, Page, Plugin, PluginSignature, Put, Queue, RunFilter, StoredPlaybook,
+    SweptPlugins,
 };
 use super::engines::{Engine, EngineReport};
 use super::error::StoreError;
 use replibook_core::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, Command, CommandId, Digest, EngineId, Journal,
-    LogLine, OldLines, Run, RunEvent, RunId, Timestamp, Trouble, Writes,
+    LogLine, Millis, OldLines, Run, RunEvent, RunId, Timestamp, Trouble, Writes,
 };
 
 /// Result of a store operation.
 pub type Result<T> = std::result::Result<T, StoreError>;
-
-/// The most documents that one commit writes in addition to the run, and that one call of [`Store::stamp`]
-/// changes. This keeps a transaction well below the limits of document databases, and too short for anyone to
-/// notice the pause.
-pub const MAX_COMMIT_DOCUMENTS: usize = 1_000;
-
-/// The most bytes that one commit writes, for the same reason. Counts its documents as JSON, without the run and
-/// without the largest document, which can't be split.
-pub const MAX_COMMIT_BYTES: usize = 4 * 1024 * 1024;
-
-/// The most documents in one page of any read, however many are asked for.
-pub const MAX_PAGE: u32 = 1_000;
-
-/// The most documents that [`Store::put_all`] keeps at once, in one transaction: the files of one person.
-pub const MAX_PUT: usize = 100;
-
-/// The most runs that [`Locked::Waits`] counts. A run that waits behind a hundred others does not need the exact
-/// number, and each run that waits has to count them.
-pub const MAX_QUEUED: u32 = 100;
-
-/// An engine's right to commit to a run, until the lease expires or another engine takes the run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lease {
-    /// The run to which the engine may commit.
-    pub run: RunId,
-    /// Grows each time the run changes hands; a commit with an older epoch is fenced.
-    pub epoch: u64,
-    /// When the lease expires unless it is renewed, by the clock that the store was given. That is never later
-    /// than by the clock that the store decides with.
-    pub until: Timestamp,
-    /// The cluster of the run. Only a claim says it, and only if it can be read.
-    pub cluster: Option<String>,
-    /// The engine from which the claim took the run, if its lease ran out: it is gone, or could not reach the
-    /// store.
-    pub from: Option<EngineId>,
-}
 
 /// A primary store.
 ///
@@ -166,9 +135,9 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::TooLarge`] for more than [`MAX_PUT`].
     async fn put_all(&self, objects: &[Object]) -> Result<Vec<Put>>;
 
-    /// Keeps a plugin and its bytes under its digest. Of a known digest only the provenance is added
-    /// ([`Plugin::learn`]): that is [`Put::Unchanged`], or [`Put::Updated`] if some of it is new, or if the stored
-    /// information about the plugin could no longer be read and is mended by this.
+    /// Keeps a plugin and its bytes under its digest. Of a known digest the provenance is added ([`Plugin::learn`]), and
+    /// its retention begins anew ([`Plugin::renew`]): that is [`Put::Unchanged`], or [`Put::Updated`] if some of the
+    /// provenance is new, or if the stored information about the plugin could no longer be read and is mended by this.
     async fn put_plugin(&self, plugin: &Plugin, bytes: Bytes) -> Result<Put>;
 
     /// Keeps signatures beside a plugin ([`Plugin::sign`]), and returns it as it is then; `None` if it is not there. Past
@@ -201,6 +170,22 @@ pub trait Store: Send + Sync + 'static {
     /// transaction, which also excludes a concurrent [`create_run`](Self::create_run) or
     /// [`put_playbook`](Self::put_playbook).
     async fn delete_plugin(&self, digest: &Digest) -> Result<bool>;
+
+    /// How long a plugin is kept that nothing pins, as far as this process knows: another one may have made it longer.
+    fn plugin_retention(&self) -> Millis;
+
+    /// Begins the retention of these plugins (at most [`MAX_PAGE`]) anew, where it has begun. Returns how many of them are
+    /// there.
+    async fn renew_plugins(&self, digests: &[Digest]) -> Result<u64>;
+
+    /// Looks at the next `limit` plugins (and at most [`MAX_SWEPT_PLUGINS`]), in order of digest and then from the
+    /// beginning again. The retention of a plugin begins when it is put, or when this first finds that nothing pins it, and
+    /// ends when something does. Once it has passed, this removes the plugin with its bytes, signatures and provenance,
+    /// in a transaction like that of [`delete_plugin`](Self::delete_plugin). A plugin that can't be read is passed over.
+    ///
+    /// None if this was done less than [`PLUGIN_SWEEP`](super::PLUGIN_SWEEP) ago, whoever did it: of several engines,
+    /// one at a time does it.
+    async fn sweep_plugins(&self, limit: u32) -> Result<Option<SweptPlugins>>;
 
     /// Creates a run with its first events. If an unexpired run with this idempotency key or identifier exists
     /// already, returns that run and creates nothing.

@@ -52,6 +52,10 @@ pub struct Plugin {
     pub info: PluginInfo,
     /// When the plugin was first put.
     pub added_at: Timestamp,
+    /// From when on its retention counts: when it was last put, or when a sweep found that nothing pins it. None while
+    /// something pins it, and until a sweep has found that nothing does any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unpinned_at: Option<Timestamp>,
     /// Where its bytes came from: one entry for each source. Empty if that is not known, as for those that early
     /// versions put.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -80,9 +84,19 @@ pub struct PluginSignature {
 pub const MAX_PROVENANCE: usize = 16;
 
 impl Plugin {
-    /// A plugin without signatures, of which nobody said where it came from.
+    /// A plugin that nothing pins yet, without signatures, of which nobody said where it came from.
     pub fn new(info: PluginInfo, added_at: Timestamp) -> Self {
-        Self { info, added_at, provenance: Vec::new(), signatures: Vec::new() }
+        let unpinned_at = Some(added_at);
+        Self { info, added_at, unpinned_at, provenance: Vec::new(), signatures: Vec::new() }
+    }
+
+    /// Begins the retention anew at this moment, if it has begun. Returns whether anything changed.
+    pub fn renew(&mut self, at: Timestamp) -> bool {
+        let renews = self.unpinned_at.is_some_and(|since| since < at);
+        if renews {
+            self.unpinned_at = Some(at);
+        }
+        renews
     }
 
     /// Where the plugin came from for a playbook that names it by this source, as far as that is known. What was in the
@@ -162,6 +176,32 @@ fn no_room(signed: &[PluginSignature]) -> Option<StoreError> {
         }
         _ => None,
     }
+}
+
+/// An engine's right to commit to a run, until the lease expires or another engine takes the run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The run to which the engine may commit.
+    pub run: RunId,
+    /// Grows each time the run changes hands; a commit with an older epoch is fenced.
+    pub epoch: u64,
+    /// When the lease expires unless it is renewed, by the clock that the store was given. That is never later
+    /// than by the clock that the store decides with.
+    pub until: Timestamp,
+    /// The cluster of the run. Only a claim says it, and only if it can be read.
+    pub cluster: Option<String>,
+    /// The engine from which the claim took the run, if its lease ran out: it is gone, or could not reach the
+    /// store.
+    pub from: Option<EngineId>,
+}
+
+/// The result of a sweep over plugins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SweptPlugins {
+    /// How many plugins were looked at.
+    pub looked_at: u32,
+    /// Those that were removed.
+    pub removed: Vec<Digest>,
 }
 
 /// A run to create.

@@ -14,11 +14,12 @@ use super::damage::{Found, KeptRun, RunPage};
 use super::documents::{
     Abandon, Abandonment, Claim, Cluster, Created, Ending, Failed, Head, Holder, Locked, LogCursor,
     NewRun, Object, Page, Plugin, PluginSignature, Put, Queue, RunFilter, StoredPlaybook,
+    SweptPlugins,
 };
 use super::engines::{Engine, EngineReport};
 use replibook_core::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, Command, CommandId, Digest, EngineId,
-    Journal, LogLine, OldLines, Run, RunEvent, RunId, Timestamp, Trouble, Writes,
+    Journal, LogLine, Millis, OldLines, Run, RunEvent, RunId, Timestamp, Trouble, Writes,
 };
 
 /// The failure of a call for which the caller stopped waiting, so that its result is not known.
@@ -91,6 +92,10 @@ macro_rules! heard {
                 self.store.broken()
             }
 
+            fn plugin_retention(&self) -> Millis {
+                self.store.plugin_retention()
+            }
+
             $(async fn $name(&self, $($arg: $type),*) -> Result<$returned> {
                 self.call(stringify!($name), self.store.$name($($arg),*)).await
             })*
@@ -121,6 +126,8 @@ heard! {
     plugin_bytes(digest: &Digest) -> Option<Bytes>;
     read_plugins(page: &Page) -> Found<Plugin>;
     delete_plugin(digest: &Digest) -> bool;
+    renew_plugins(digests: &[Digest]) -> u64;
+    sweep_plugins(limit: u32) -> Option<SweptPlugins>;
     create_run(new: &NewRun) -> Created;
     run_of_request(key: &str, request: &Digest) -> Option<Run>;
     read_run(id: RunId) -> Option<KeptRun>;
@@ -172,7 +179,6 @@ mod tests {
     use crate::memory::FaultMoment;
     use crate::{MemoryStore, StoreOptions};
     use replibook_base::clock::{Clock, TokioClock};
-    use replibook_core::run::Millis;
 
     type Ended = (&'static str, Duration, Option<&'static str>);
 

@@ -4,6 +4,7 @@
 //! [`mongodb`] the one that several engines can share. `tests/store_conformance/` holds every back end to the same
 //! list of cases.
 
+mod bounds;
 mod checked;
 mod contract;
 mod damage;
@@ -21,17 +22,19 @@ mod size;
 pub mod sqlite;
 mod time;
 mod troubled;
+mod upkeep;
 
 pub use self::mongodb::MongoStore;
 pub use checked::{Checked, Flaw, MAX_FLAWS};
 pub use contract::{
-    Lease, MAX_COMMIT_BYTES, MAX_COMMIT_DOCUMENTS, MAX_PAGE, MAX_PUT, MAX_QUEUED, Result, Store,
+    Lease, MAX_COMMIT_BYTES, MAX_COMMIT_DOCUMENTS, MAX_PAGE, MAX_PUT, MAX_QUEUED,
+    MAX_SWEPT_PLUGINS, Result, Store,
 };
 pub use damage::{Damage, DamagedRun, Found, Glance, KeptRun, MAX_WHY, RunPage};
 pub use documents::{
     Abandon, Abandonment, Claim, Cluster, Created, Ending, Failed, Head, Holder, Locked, LogCursor,
     MAX_PROVENANCE, NewRun, Object, Page, Plugin, PluginSignature, Put, Queue, RunFilter,
-    StoredPlaybook,
+    StoredPlaybook, SweptPlugins,
 };
 pub use engines::{Draining, ENGINE_KEPT, Engine, EngineReport};
 pub use error::StoreError;
@@ -42,3 +45,4 @@ pub use retention::Keeping;
 pub use size::commit_bytes;
 pub use sqlite::SqliteStore;
 pub use time::{Skew, StoreClock};
+pub use upkeep::{DEFAULT_PLUGIN_RETENTION, MIN_PLUGIN_RETENTION, PLUGIN_SWEEP};

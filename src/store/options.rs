@@ -2,6 +2,7 @@
 
 use super::engines::ENGINE_KEPT;
 use super::retention::Keeping;
+use super::upkeep::DEFAULT_PLUGIN_RETENTION;
 use replibook_core::run::{Millis, Timestamp};
 
 /// How long a finished run is kept by default: long enough to look into last month's maintenance.
@@ -21,13 +22,23 @@ pub struct StoreOptions {
     pub retention: Millis,
     /// How this retention is reconciled with the one that the store has already.
     pub keeping: Keeping,
+    /// How long a plugin is kept that nothing pins.
+    pub plugin_retention: Millis,
+    /// How that retention is reconciled with the one that the store has already.
+    pub plugin_keeping: Keeping,
     /// How long a lease lasts unless it is renewed.
     pub lease: Millis,
 }
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { retention: DEFAULT_RETENTION, keeping: Keeping::default(), lease: DEFAULT_LEASE }
+        Self {
+            retention: DEFAULT_RETENTION,
+            keeping: Keeping::default(),
+            plugin_retention: DEFAULT_PLUGIN_RETENTION,
+            plugin_keeping: Keeping::default(),
+            lease: DEFAULT_LEASE,
+        }
     }
 }
 
@@ -35,13 +46,14 @@ impl StoreOptions {
     /// These settings applied to the moment `now`.
     pub(super) fn at(&self, now: Timestamp) -> Moment {
         let millis = |length: Millis| i64::try_from(length.0).unwrap_or(i64::MAX);
+        let before =
+            |length| Timestamp::from_millis(now.as_millis().saturating_sub(millis(length)));
         Moment {
             now,
-            cutoff: Timestamp::from_millis(now.as_millis().saturating_sub(millis(self.retention))),
+            cutoff: before(self.retention),
+            plugins_cutoff: before(self.plugin_retention),
             lease_until: Timestamp::from_millis(now.as_millis().saturating_add(millis(self.lease))),
-            engines_since: Timestamp::from_millis(
-                now.as_millis().saturating_sub(millis(ENGINE_KEPT)),
-            ),
+            engines_since: before(ENGINE_KEPT),
         }
     }
 }
@@ -53,6 +65,8 @@ pub(super) struct Moment {
     pub(super) now: Timestamp,
     /// Documents whose run finished before this have expired.
     pub(super) cutoff: Timestamp,
+    /// Plugins whose retention began before this go.
+    pub(super) plugins_cutoff: Timestamp,
     /// When a lease that is taken or renewed now expires.
     pub(super) lease_until: Timestamp,
     /// An engine that has not reported since then is no longer listed.

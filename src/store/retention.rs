@@ -25,20 +25,45 @@ impl StoreOptions {
     /// [`StoreError::Unfit`], which names both, if a shorter one was set explicitly.
     pub(super) fn retention_over(&self, stored: Option<Millis>) -> Result<Millis> {
         let asked = self.retention;
-        let Some(stored) = stored else { return Ok(asked) };
-        match self.keeping {
-            Keeping::Changed => Ok(asked),
-            Keeping::Unsaid => Ok(stored),
-            Keeping::Asked if asked >= stored => Ok(asked),
-            Keeping::Asked => Err(StoreError::Unfit {
-                message: format!(
-                    "found a retention of {asked}, expected at least the {stored} that this store has: \
-                     history that others count on would be removed at once. Leave --retention out to use \
-                     that of the store; `replibook store migrate --retention {asked}` makes it shorter",
-                ),
-                source: None,
-            }),
-        }
+        let refused = |stored| {
+            format!(
+                "found a retention of {asked}, expected at least the {stored} that this store has: \
+                 history that others count on would be removed at once. Leave --retention out to use \
+                 that of the store; `replibook store migrate --retention {asked}` makes it shorter",
+            )
+        };
+        over(asked, self.keeping, stored, refused)
+    }
+
+    /// The same for the retention of plugins that nothing pins.
+    ///
+    /// # Errors
+    /// Like [`retention_over`](Self::retention_over).
+    pub(super) fn plugin_retention_over(&self, stored: Option<Millis>) -> Result<Millis> {
+        let asked = self.plugin_retention;
+        let refused = |stored| {
+            format!(
+                "found a retention of plugins of {asked}, expected at least the {stored} that this store has: \
+                 plugins that others count on would be removed at once. Leave --plugin-retention out to use \
+                 that of the store; `replibook store migrate --plugin-retention {asked}` makes it shorter",
+            )
+        };
+        over(asked, self.plugin_keeping, stored, refused)
+    }
+}
+
+fn over(
+    asked: Millis,
+    keeping: Keeping,
+    stored: Option<Millis>,
+    refused: impl Fn(Millis) -> String,
+) -> Result<Millis> {
+    let Some(stored) = stored else { return Ok(asked) };
+    match keeping {
+        Keeping::Changed => Ok(asked),
+        Keeping::Unsaid => Ok(stored),
+        Keeping::Asked if asked >= stored => Ok(asked),
+        Keeping::Asked => Err(StoreError::Unfit { message: refused(stored), source: None }),
     }
 }
 
@@ -63,5 +88,9 @@ mod tests {
         let error = over(Keeping::Asked, hour, Some(day)).unwrap_err().to_string();
         assert!(error.contains("found a retention of 1h, expected at least the 1d"), "{error}");
         assert!(error.contains("`replibook store migrate --retention 1h`"), "{error}");
+        let plugins = StoreOptions { plugin_retention: hour, ..StoreOptions::default() };
+        assert_eq!(plugins.plugin_retention_over(None).unwrap(), hour);
+        let error = plugins.plugin_retention_over(Some(day)).unwrap_err().to_string();
+        assert!(error.contains("`replibook store migrate --plugin-retention 1h`"), "{error}");
     }
 }

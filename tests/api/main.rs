@@ -19,3 +19,4 @@ mod pressure;
 mod retry;
 mod runs;
 mod server;
+mod vetting;

@@ -1,9 +1,11 @@
 //! Plugins, and playbooks that use uploaded ones.
 
-use replibook::run::Digest;
+use replibook::run::{Digest, Timestamp};
+use replibook::store::Store as _;
 use serde_json::{Value, json};
 
-use crate::api::server::{PLUGINS, Server, playbook};
+use crate::api::server::{DEADLINE, PLUGINS, Server, playbook};
+use crate::wait::until;
 
 /// A plugin with a digest of its own: a built-in strategy with a custom section behind it.
 pub(crate) fn strategy(tag: &str) -> Vec<u8> {
@@ -38,6 +40,67 @@ async fn a_plugin_is_uploaded_once_and_shown() {
     assert_eq!((&shown["digest"], &shown["change"]), (&json!(digest), &Value::Null));
     let list = server.get("/api/v1/plugins").await.ok(200);
     assert_eq!(list["items"].as_array().unwrap().len(), PLUGINS.builtins().len() + 1);
+    server.stop().await;
+}
+
+/// The retention of plugins in these tests, in seconds.
+const RETENTION: u64 = 30 * 86_400;
+
+#[tokio::test]
+async fn a_plugin_says_since_when_nothing_pins_it_and_when_it_goes() {
+    let server = Server::start().await;
+    let bytes = strategy("a");
+    let path = format!("/api/v1/plugins/{}", Digest::of(&bytes));
+    let moment = |view: &Value, field: &str| -> Timestamp {
+        serde_json::from_value(view[field].clone()).unwrap_or_else(|_| panic!("{field}: {view}"))
+    };
+    let goes = |view: &Value| {
+        let (since, goes_at) = (moment(view, "unpinned_at"), moment(view, "goes_at"));
+        assert_eq!(goes_at.since(since).0, RETENTION * 1_000, "{view}");
+        since
+    };
+    let created = server.put("/api/v1/plugins", bytes.clone()).await.ok(201);
+    assert_eq!(goes(&created), moment(&created, "added_at"));
+    // Another upload of the same bytes renews it.
+    let again = until("the clock to go on", DEADLINE, async || {
+        let again = server.put("/api/v1/plugins", bytes.clone()).await.ok(200);
+        assert_eq!(
+            (&again["change"], &again["added_at"]),
+            (&json!("unchanged"), &created["added_at"])
+        );
+        (goes(&again) > goes(&created)).then_some(again)
+    })
+    .await;
+    assert_eq!(server.get(&path).await.ok(200)["goes_at"], again["goes_at"]);
+
+    let source = format!("store:rolling@{}", created["version"].as_str().unwrap());
+    let digest = format!("', digest: '{}' }} }}", Digest::of(&bytes));
+    server.apply(&using(&source).replace("' } }", &digest)).await.ok(201);
+    let pinned = server.get(&path).await.ok(200);
+    assert_eq!([&pinned["unpinned_at"], &pinned["goes_at"]], [&Value::Null; 2]);
+    server.delete("/api/v1/playbooks/restart?version=1.0.0").await.ok(204);
+    server.store.sweep_plugins(20).await.unwrap().unwrap();
+    assert!(goes(&server.get(&path).await.ok(200)) > goes(&created));
+
+    let list = server.get("/api/v1/plugins").await.ok(200);
+    for plugin in list["items"].as_array().unwrap() {
+        let is_built_in = plugin["digest"] != json!(Digest::of(&bytes));
+        assert_eq!(plugin["goes_at"].is_null(), is_built_in, "{plugin}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_plugin_that_is_gone_is_there_again_once_it_is_uploaded() {
+    let server = Server::start().await;
+    let bytes = strategy("a");
+    let digest = Digest::of(&bytes);
+    let query = "/api/v1/plugins?source=file:a.wasm";
+    server.put(query, bytes.clone()).await.ok(201);
+    assert!(server.store.delete_plugin(&digest).await.unwrap());
+    server.get(&format!("/api/v1/plugins/{digest}")).await.problem(404, "plugin-not-found");
+    let again = server.put("/api/v1/plugins", bytes).await.ok(201);
+    assert_eq!((&again["change"], again.get("provenance")), (&json!("created"), None));
     server.stop().await;
 }
 

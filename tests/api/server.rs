@@ -88,7 +88,23 @@ impl Server {
         Self::of(clock, store, |state| state.with_connections(connections)).await
     }
 
+    /// A server whose plugins are checked by this host.
+    pub(crate) async fn with_host(plugins: PluginHost) -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let store = new_store(&clock).await;
+        Self::of_host(plugins, clock, store, |state| state).await
+    }
+
     async fn of(
+        clock: Arc<dyn Clock>,
+        store: Arc<MemoryStore>,
+        set: impl FnOnce(ApiState) -> ApiState,
+    ) -> Self {
+        Self::of_host(PLUGINS.clone(), clock, store, set).await
+    }
+
+    async fn of_host(
+        plugins: PluginHost,
         clock: Arc<dyn Clock>,
         store: Arc<MemoryStore>,
         set: impl FnOnce(ApiState) -> ApiState,
@@ -100,7 +116,7 @@ impl Server {
         let platforms = FakePlatforms::new(clock.clone());
         let client = Arc::new(platforms.clone());
         let followers = Followers::new(client, store.clone(), clock.clone());
-        let (plugins, signals_too) = (PLUGINS.clone(), signals.clone());
+        let signals_too = signals.clone();
         let agents = FakeAgents::new(clock.clone());
         let state = ApiState::new(store.clone(), plugins, signals_too, followers, clock)
             .with_agents(Arc::new(agents.clone()));

@@ -117,10 +117,13 @@ async fn problems_that_the_server_finds_are_shown_at_their_lines() {
     assert_eq!(marker, "   |             ^");
 }
 
-fn applied(seen: &Seen, digest: &Digest, known: bool) -> Response {
+/// What the server knows of the plugin: whether it has it, and when that goes.
+type Known = (bool, Option<&'static str>);
+
+fn applied(seen: &Seen, digest: &Digest, (known, goes_at): Known) -> Response {
     let info = json!({"digest": digest, "kind": "strategy", "name": "zones", "version": "0.1.0",
         "summary": "", "arguments": {}, "size": 4, "added_at": "2026-11-22T09:00:00Z",
-        "change": null});
+        "unpinned_at": goes_at, "goes_at": goes_at, "change": null});
     let pin = json!({"source": "file:plugins/zones.wasm", "digest": digest, "kind": "strategy",
         "name": "zones", "version": "0.1.0", "grants": {"actions": [], "http": []}});
     match (seen.method.as_str(), seen.path.as_str()) {
@@ -155,12 +158,17 @@ async fn apply_uploads_the_plugins_beside_the_playbook_and_shows_their_digests()
     let file = write(folder.path(), "all.yaml", &format!("{PLAYBOOK}---\n{CLUSTER}"));
     let digest = Digest::of(COMPONENT.as_bytes());
 
-    for known in [false, true] {
+    for (known, change) in [
+        ((false, None), "uploaded"),
+        ((true, None), "unchanged"),
+        ((true, Some("9000-01-01T00:00:00Z")), "unchanged"),
+        // It must not go before its playbook is applied.
+        ((true, Some("2001-01-01T00:00:00Z")), "uploaded"),
+    ] {
         let answer = digest.clone();
         let server = Server::start(move |seen| applied(seen, &answer, known));
         let (code, out, err) = replictl(&server.url, &["apply", "-f", &file]).await;
         assert_eq!(code, 0, "{err}");
-        let change = if known { "unchanged" } else { "uploaded" };
         let lines: Vec<&str> = out.lines().collect();
         assert!(lines[1].starts_with("plugin    zones"), "{out}");
         assert!(lines[1].contains(change) && lines[1].contains(digest.short()), "{out}");
@@ -170,7 +178,7 @@ async fn apply_uploads_the_plugins_beside_the_playbook_and_shows_their_digests()
 
         let seen = server.seen();
         let put: Vec<&Seen> = seen.iter().filter(|seen| seen.method == "PUT").collect();
-        assert_eq!(put.len(), usize::from(!known));
+        assert_eq!(put.len(), usize::from(change == "uploaded"));
         if let Some(put) = put.first() {
             assert_eq!(put.body.as_ref(), COMPONENT.as_bytes());
             let expected = digest.as_str().replace(':', "%3A");
@@ -187,7 +195,7 @@ async fn apply_uploads_the_plugins_beside_the_playbook_and_shows_their_digests()
         assert_eq!(sent["documents"][1]["uploads"], json!({}));
     }
 
-    let server = Server::start(move |seen| applied(seen, &digest, true));
+    let server = Server::start(move |seen| applied(seen, &digest, (true, None)));
     let args = ["apply", "--dry-run", "-o", "json", "-f", &file];
     let (code, out, err) = replictl(&server.url, &args).await;
     assert_eq!(code, 0, "{err}");
@@ -220,7 +228,7 @@ async fn a_refused_upload_does_not_hide_the_problems_of_the_rest() {
             (0, "plugin-not-uploaded", "/spec/plugins/zones/source", 6),
             (1, "duplicate", "/spec/agents/0/id", 6),
         ]),
-        _ => applied(seen, &digest, false),
+        _ => applied(seen, &digest, (false, None)),
     });
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("plugins")).unwrap();

@@ -58,7 +58,8 @@ fn agents(seen: &Seen) -> Response {
 fn answer(seen: &Seen) -> Response {
     let plugin = json!({"digest": DIGEST, "kind": "strategy", "name": "zones", "version": "0.1.0",
         "summary": "Goes by zone.", "arguments": {"type": "object"}, "size": 2_048,
-        "added_at": "2026-11-22T09:00:00Z", "change": null});
+        "added_at": "2026-11-22T09:00:00Z", "change": null,
+        "unpinned_at": "2026-11-23T09:00:00Z", "goes_at": "2026-12-23T09:00:00Z"});
     let cluster = json!({"name": "eu", "agents": 3, "applied_at": "2026-11-22T09:00:00Z",
         "change": null, "document": "kind: Cluster\n"});
     match seen.path.as_str() {
@@ -103,6 +104,8 @@ async fn clusters_plugins_and_agents_are_described() {
             &["describe", "plugin", "zones@0.1.0"],
             &[
                 "Plugin:     zones@0.1.0\n",
+                "Pinned by:  nothing since 2026-11-23T09:00:00Z\n",
+                "Goes:       2026-12-23T09:00:00Z, unless it is pinned or uploaded before\n",
                 "Used by:    restart@1.0.0\n",
                 DIGEST,
                 "  type: object\n",
@@ -117,6 +120,10 @@ async fn clusters_plugins_and_agents_are_described() {
                 "Says:       role = \"PRIMARY\"\n",
                 "Attribute:  zone = \"a\"\n",
             ],
+        ),
+        (
+            &["plugin", "list"],
+            &["UNPINNED", "GOES", "  2026-11-23T09:00:00Z  2026-12-23T09:00:00Z\n"],
         ),
         (&["get", "agents", "--cluster", "eu"], &["HEALTH   AGE", "HEALTHY  0.0s  zone=a"]),
     ] {

@@ -24,6 +24,7 @@ pub(crate) mod server;
 mod stages;
 mod stopping;
 mod store_comes_late;
+mod unpinned;
 mod waiting;
 
 use std::path::Path;

@@ -18,6 +18,7 @@ mod spread;
 mod strategies;
 mod troubled;
 mod unsent;
+mod upkeep;
 
 use replibook::agent::{Fault, Script, When};
 use replibook::run::{AgentState, Happened, Millis, ReasonCode, RunStatus, Verb};

@@ -41,7 +41,7 @@ async fn a_store_is_checked_set_up_and_mended() {
 
     let ready =
         "the store in mongodb is ready for this version, and keeps a run for 30d after it has \
-                 finished\n"
+                 finished, and a plugin for 30d after nothing pins it any more\n"
             .to_owned();
     for _ in 0..2 {
         let migrated = replibook(&store, &["store", "migrate"]).await;
@@ -89,6 +89,18 @@ async fn a_shorter_retention_needs_a_command_of_its_own() {
         assert!(migrate(&[]).await.contains("keeps a run for 2d after"));
         assert!(migrate(&["--retention", "1s"]).await.contains("keeps a run for 1s after"));
         assert!(migrate(&[]).await.contains("keeps a run for 1s after"));
+
+        let plugins = |time| ["--plugin-retention", time];
+        assert!(migrate(&plugins("60d")).await.contains("and a plugin for 60d after"));
+        let args = ["serve", "--listen", "127.0.0.1:0", "--data", &data];
+        let (code, _, err) = replibook(&store, &[&args[..], &plugins("1h")].concat()).await;
+        assert_eq!(code, 1, "{err}");
+        assert!(err.contains("found a retention of plugins of 1h, expected at least the 60d"));
+        assert!(err.contains("`replibook store migrate --plugin-retention 1h`"), "{err}");
+        let (code, _, err) = replibook(&store, &[&args[..], &plugins("29m")].concat()).await;
+        assert!(code == 2 && err.contains("expected at least 30m"), "{code}: {err}");
+        assert!(migrate(&plugins("1h")).await.contains("and a plugin for 1h after"));
+        assert!(migrate(&[]).await.contains("for 1s after it has finished, and a plugin for 1h"));
     }
 }
 

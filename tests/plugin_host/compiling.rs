@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use replibook_core::run::ActivationEnd;
+use replibook_core::run::{ActivationEnd, Digest};
 use replibook_host::{Compile, CompileApart, CompileLimits, HostConfig, PluginCounts, PluginHost};
 use serde_json::json;
 
@@ -12,9 +12,13 @@ use crate::fixtures::*;
 
 /// A host that compiles in another process, within these limits.
 fn apart(limits: CompileLimits, cache: Option<PathBuf>) -> PluginHost {
+    PluginHost::start(config(limits, cache)).unwrap()
+}
+
+fn config(limits: CompileLimits, cache: Option<PathBuf>) -> HostConfig {
     let program = PathBuf::from(env!("CARGO_BIN_EXE_replibook"));
     let compile = Compile::Apart(CompileApart { program, limits });
-    PluginHost::start(HostConfig { threads: Some(1), compile, cache }).unwrap()
+    HostConfig { threads: Some(1), compile, cache, ..HostConfig::default() }
 }
 
 /// Imports the hostile guest and has it do something harmless.
@@ -94,6 +98,55 @@ async fn a_cache_that_somebody_removed_only_costs_time() {
     let host = apart(CompileLimits::default(), Some(folder.path().join("made")));
     folder.close().unwrap();
     works(&host).await;
+}
+
+#[tokio::test]
+async fn a_full_cache_makes_room_but_takes_nothing_that_is_in_use() {
+    let cache = tempfile::tempdir().unwrap();
+    let cache = cache.path().join("made");
+    // Nothing fits.
+    let small = |limits| {
+        let config = HostConfig { cache_bytes: Some(1), ..config(limits, Some(cache.clone())) };
+        PluginHost::start(config).unwrap()
+    };
+    let host = small(CompileLimits::default());
+    assert_eq!(files(&cache), Vec::<PathBuf>::new());
+    works(&host).await;
+    assert_eq!(files(&cache), Vec::<PathBuf>::new());
+    drop(host);
+
+    let host = small(CompileLimits::default());
+    let held = host.hold([Digest::of(&guest("hostile"))]);
+    works(&host).await;
+    let kept = files(&cache);
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    host.import(component(1, 0, 1)).await.unwrap_err();
+    assert_eq!(files(&cache), kept);
+    drop(held);
+    host.import(component(2, 0, 1)).await.unwrap_err();
+    assert_eq!(files(&cache), Vec::<PathBuf>::new());
+    works(&host).await;
+}
+
+#[test]
+fn a_compiler_says_that_it_can_not_write() {
+    use std::process::{Command, Stdio};
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("plugin.wasm");
+    std::fs::write(&input, guest("hostile")).unwrap();
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let ended = Command::new(env!("CARGO_BIN_EXE_replibook"))
+        .args(["compile-plugin", "60", "2147483648", "268435456"])
+        .stdin(Stdio::from(std::fs::File::open(&input).unwrap()))
+        .stdout(Stdio::from(full))
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+        .wait_with_output()
+        .unwrap();
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(12), "{said}");
+    assert!(said.starts_with("failed to write: "), "{said}");
 }
 
 #[tokio::test]

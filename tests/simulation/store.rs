@@ -11,12 +11,13 @@ use replibook::clock::Clock;
 use replibook::driver::Activity;
 use replibook::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, Command, CommandId, Digest, EngineId,
-    Journal, LogLine, OldLines, Run, RunEvent, RunId, Timestamp, Trouble, Writes,
+    Journal, LogLine, Millis, OldLines, Run, RunEvent, RunId, Timestamp, Trouble, Writes,
 };
 use replibook::store::{
     Abandon, Abandonment, Claim, Cluster, Created, Ending, Engine, EngineReport, Failed, Found,
     Head, Holder, KeptRun, Lease, Locked, LogCursor, MemoryStore, NewRun, Object, Page, Plugin,
     PluginSignature, Put, Queue, Result, RunFilter, RunPage, Store, StoreError, StoredPlaybook,
+    SweptPlugins,
 };
 use semver::Version;
 
@@ -135,6 +136,10 @@ macro_rules! through {
                 self.clock.now()
             }
 
+            fn plugin_retention(&self) -> Millis {
+                self.inner.plugin_retention()
+            }
+
             async fn commit(&self, run: RunId, epoch: u64, writes: &Writes) -> Result<()> {
                 let committed = self.call(Point::Commit, self.committed(run, epoch, writes)).await;
                 if committed.is_err() {
@@ -251,6 +256,8 @@ through! {
     Other plugin_bytes(digest: &Digest) -> Option<Bytes>;
     Other read_plugins(page: &Page) -> Found<Plugin>;
     Other delete_plugin(digest: &Digest) -> bool;
+    Other renew_plugins(digests: &[Digest]) -> u64;
+    Other sweep_plugins(limit: u32) -> Option<SweptPlugins>;
     Other create_run(new: &NewRun) -> Created;
     Other run_of_request(key: &str, request: &Digest) -> Option<Run>;
     Load read_run(id: RunId) -> Option<KeptRun>;

@@ -22,6 +22,9 @@ use crate::{damage, server};
 /// How long the stores of these tests keep documents that have finished.
 pub(crate) const RETENTION: Millis = Millis(60_000);
 
+/// How long they keep plugins that nothing pins: some sweeps long.
+pub(crate) const PLUGIN_RETENTION: Millis = Millis(180_000);
+
 /// How long a lease lasts in these tests.
 pub(crate) const LEASE: Millis = Millis(10_000);
 
@@ -192,7 +195,12 @@ impl Fixture {
 }
 
 pub(crate) fn options() -> StoreOptions {
-    StoreOptions { retention: RETENTION, lease: LEASE, ..StoreOptions::default() }
+    StoreOptions {
+        retention: RETENTION,
+        plugin_retention: PLUGIN_RETENTION,
+        lease: LEASE,
+        ..StoreOptions::default()
+    }
 }
 
 pub(crate) async fn memory() -> Fixture {

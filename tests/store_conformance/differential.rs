@@ -133,7 +133,7 @@ impl Pair {
         let pins = if self.chance() { vec![&plugin] } else { vec![] };
         let sample = playbook(name, version, &pins);
         let version = sample.playbook.version.clone();
-        match self.pick(13) {
+        match self.pick(15) {
             0 | 1 => both!(self, put_plugin(&plugin, bytes.clone())),
             2 => both!(self, delete_plugin(&digest)),
             3 => both!(self, plugin_bytes(&digest)),
@@ -157,6 +157,8 @@ impl Pair {
                 let new = [signature(["a", "b", "c"][self.pick(3) as usize], checked)];
                 both!(self, sign_plugin(&digest, &new))
             }
+            12 => both!(self, sweep_plugins(2)),
+            13 => both!(self, renew_plugins(std::slice::from_ref(&digest))),
             _ => {
                 let name = *["a", "b", "mongo-eu"].choose(&mut self.random).unwrap();
                 let place = cluster(name, if self.chance() { "one" } else { "two" });

@@ -158,6 +158,15 @@ macro_rules! all_cases_on {
             a_queue_goes_on_once_a_damaged_run_is_given_up,
             the_lock_of_a_cluster_goes_with_the_cluster,
             a_shorter_retention_is_refused_until_it_is_changed,
+            a_plugin_that_nothing_pins_goes_with_all_that_is_known_of_it,
+            the_retention_of_a_plugin_begins_when_a_sweep_finds_that_nothing_pins_it,
+            whatever_pins_a_plugin_ends_its_retention,
+            a_plugin_that_is_put_again_or_renewed_is_kept_like_a_new_one,
+            sweeps_over_plugins_are_bounded_and_keep_their_distance,
+            of_sweeps_over_plugins_at_once_one_is_made,
+            of_a_sweep_and_what_pins_a_plugin_at_once_one_comes_first,
+            a_damaged_plugin_is_passed_over_by_sweeps,
+            a_shorter_retention_of_plugins_is_refused_until_it_is_changed,
         }
     };
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use bytes::Bytes;
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{DateTime, Document, doc};
 use replibook_base::clock::SystemClock;
 use replibook_store::mongodb::MongoOptions;
 use replibook_store::{MongoStore, NewRun, Plugin, Put, Store, StoreError, StoredPlaybook};
@@ -28,9 +28,13 @@ enum Call {
     Delete,
     PinByRun,
     PinByPlaybook,
+    /// Puts it as one that is new.
+    PutAgain,
+    /// Removes it because its retention has passed.
+    Sweep,
 }
 
-use Call::{Delete, PinByPlaybook, PinByRun, Put as PutIt, PutAndDelete};
+use Call::{Delete, PinByPlaybook, PinByRun, Put as PutIt, PutAgain, PutAndDelete, Sweep};
 
 /// Whether the plugin is there before, the call that is held, and the call that comes in between.
 const PAIRS: [(bool, Call, Call); 10] = [
@@ -44,6 +48,17 @@ const PAIRS: [(bool, Call, Call); 10] = [
     (true, Delete, PinByPlaybook),
     (true, PinByRun, Delete),
     (true, PinByPlaybook, Delete),
+];
+
+/// The same for a plugin that is there and whose retention has passed.
+const SWEPT: [(Call, Call); 7] = [
+    (Sweep, PinByRun),
+    (Sweep, PinByPlaybook),
+    (Sweep, PutAgain),
+    (Sweep, Delete),
+    (PinByRun, Sweep),
+    (PinByPlaybook, Sweep),
+    (PutAgain, Sweep),
 ];
 
 /// The plugin of one round, and what pins it.
@@ -79,6 +94,14 @@ impl Sample {
             Delete => store.delete_plugin(digest).await.map(removed),
             PinByRun => store.create_run(&self.run).await.map(|_| "pinned"),
             PinByPlaybook => store.put_playbook(&self.book).await.map(|_| "pinned"),
+            PutAgain => {
+                let new = Plugin { unpinned_at: Some(store.time()), ..self.plugin.clone() };
+                store.put_plugin(&new, self.bytes.clone()).await.map(|_| "put again")
+            }
+            Sweep => {
+                let swept = store.sweep_plugins(1).await?.expect("its turn");
+                Ok(removed(swept.removed.contains(digest)))
+            }
         }
     }
 }
@@ -203,6 +226,55 @@ async fn uploads_pins_and_removals_meet_at_each_of_their_moments() {
             if !scene.round(&sample, first, second, moments).await {
                 break;
             }
+            moments += 1;
+        }
+        assert!(moments >= 1, "{first:?} was never held");
+    }
+    assert!(n > 40, "only {n} rounds");
+}
+
+/// A digest just before this one.
+fn before(digest: &str) -> String {
+    let mut bytes = digest.as_bytes().to_vec();
+    for byte in bytes.iter_mut().rev() {
+        match *byte {
+            b'0' => *byte = b'f',
+            b'a' => {
+                *byte = b'9';
+                break;
+            }
+            _ => {
+                *byte -= 1;
+                break;
+            }
+        }
+    }
+    String::from_utf8(bytes).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_sweep_and_whatever_keeps_a_plugin_meet_at_each_of_their_moments() {
+    let scene = Scene::new().await;
+    let raw = scene.database.open().await;
+    let meta = raw.collection::<Document>("meta");
+    let mut n = 0;
+    for (first, second) in SWEPT {
+        let mut moments = 0;
+        loop {
+            let sample = Sample::new(n);
+            n += 1;
+            let digest = &sample.plugin.info.digest;
+            scene.other.put_plugin(&sample.plugin, sample.bytes.clone()).await.unwrap();
+            // It is the plugin that the next sweep looks at.
+            let turn = doc! { "_id": "plugin_sweep", "next": DateTime::from_millis(0),
+            "after": before(digest.as_str()) };
+            meta.replace_one(doc! { "_id": "plugin_sweep" }, turn).upsert(true).await.unwrap();
+            if !scene.round(&sample, first, second, moments).await {
+                break;
+            }
+            let is_there = scene.other.plugin(digest).await.unwrap().is_some();
+            let is_kept = [first, second].contains(&PutAgain);
+            assert!(is_there || !is_kept, "{first:?}, {second:?} at {moments}");
             moments += 1;
         }
         assert!(moments >= 1, "{first:?} was never held");

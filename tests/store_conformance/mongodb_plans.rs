@@ -5,10 +5,12 @@ use std::sync::{Arc, Mutex};
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, Bson, Document, doc};
 use replibook_core::playbook::Concurrency;
-use replibook_core::run::{AgentId, AgentSeq, AgentState, EngineId, LogLevel, OldLines, RunStatus};
+use replibook_core::run::{
+    AgentId, AgentSeq, AgentState, EngineId, LogLevel, OldLines, RunStatus, Timestamp,
+};
 use replibook_store::mongodb::MongoOptions;
 use replibook_store::{
-    Claim, LogCursor, MAX_PAGE, MAX_QUEUED, MongoStore, Object, RunFilter, Store,
+    Claim, LogCursor, MAX_PAGE, MAX_QUEUED, MongoStore, Object, Plugin, RunFilter, Store,
 };
 
 use crate::backends::{ManualClock, options};
@@ -56,6 +58,9 @@ async fn ask_everything(store: &MongoStore) {
     let sample = playbook("restart", "1.0.0", &[&plugin]);
     let engine = EngineId("e".to_owned());
     store.put_plugin(&plugin, bytes).await.unwrap();
+    let (old, bytes) = crate::samples::plugin(2);
+    let old = Plugin { unpinned_at: Some(Timestamp::default()), ..old };
+    store.put_plugin(&old, bytes).await.unwrap();
     store.put_playbook(&sample).await.unwrap();
     store.put_cluster(&cluster("a", "")).await.unwrap();
     let all = [Object::Playbook(sample.clone()), Object::Cluster(cluster("elsewhere", ""))];
@@ -93,6 +98,7 @@ async fn ask_everything(store: &MongoStore) {
     store.plugin_bytes(digest).await.unwrap();
     store.plugin_by_name("plugin-1", "1.0.0").await.unwrap();
     store.delete_plugin(digest).await.unwrap_err();
+    store.renew_plugins(std::slice::from_ref(digest)).await.unwrap();
     let text = run.to_string();
     for filter in every_filter() {
         for after in [None, Some(text.as_str())] {
@@ -127,6 +133,8 @@ async fn ask_everything(store: &MongoStore) {
     store.stamp(run, lease.epoch, lease.until).await.unwrap();
     store.release(run, lease.epoch).await.unwrap();
     store.delete_playbook("restart", &sample.playbook.version).await.unwrap();
+    let swept = store.sweep_plugins(9).await.unwrap().unwrap();
+    assert_eq!((swept.looked_at, swept.removed), (2, vec![old.info.digest]));
     store.delete_plugin(digest).await.unwrap();
     store.delete_cluster("a").await.unwrap();
 }

@@ -69,6 +69,65 @@ async fn a_plugin_is_never_removed_from_under_a_run_or_a_playbook() {
     assert_eq!(count(&database, "plugins.files").await, count(&database, "plugins").await);
 }
 
+/// Lets the next sweep over plugins be made at once.
+async fn let_sweep(database: &Database) {
+    let raw = database.open().await;
+    let meta = raw.collection::<Document>("meta");
+    meta.delete_one(doc! { "_id": "plugin_sweep" }).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plugin_that_another_engine_sweeps_away_is_pinned_or_gone() {
+    let database = Database::new();
+    let (store, other) = (store(&database).await, store(&database).await);
+    put_clusters(store.as_ref()).await;
+    for n in 0..ROUNDS {
+        // By the server's clock its retention passed long ago.
+        let (plugin, bytes) = plugin(n);
+        let digest = plugin.info.digest.clone();
+        store.put_plugin(&plugin, bytes.clone()).await.unwrap();
+        let_sweep(&database).await;
+        let sample = playbook(&format!("book-{n}"), "1.0.0", &[&plugin]);
+        let new = asking_for(run(u128::from(n), &sample));
+        let pinning = store.clone();
+        let pin = tokio::spawn(async move {
+            match n % 2 {
+                0 => pinning.create_run(&new).await.map(drop),
+                _ => pinning.put_playbook(&sample).await.map(drop),
+            }
+        });
+        let (pinned, swept) = tokio::join!(pin, other.sweep_plugins(100));
+        let removed = swept.unwrap().unwrap().removed;
+        let is_there = store.plugin_bytes(&digest).await.unwrap();
+        match (pinned.unwrap(), removed.contains(&digest)) {
+            (Ok(()), false) => assert_eq!(is_there, Some(bytes)),
+            (Err(StoreError::MissingPlugin { .. }), true) => assert_eq!(is_there, None),
+            other => panic!("round {n}: {other:?}"),
+        }
+    }
+    assert_eq!(count(&database, "plugins.files").await, count(&database, "plugins").await);
+    assert!(store.check().await.unwrap().is_fine());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_engines_that_sweep_at_once_one_does_and_one_that_dies_in_its_turn_stops_nobody() {
+    let database = Database::new();
+    let (one, other) = (store(&database).await, store(&database).await);
+    for _ in 0..ROUNDS {
+        let_sweep(&database).await;
+        let (a, b) = tokio::join!(one.sweep_plugins(9), other.sweep_plugins(9));
+        let made = [a, b].map(|swept| swept.unwrap().is_some());
+        assert_eq!(made.iter().filter(|made| **made).count(), 1, "{made:?}");
+    }
+    // The turn was taken by an engine that is gone, in a time to come.
+    let raw = database.open().await;
+    let far = mongodb::bson::DateTime::from_millis(i64::from(u32::MAX) * 1_000);
+    let meta = raw.collection::<Document>("meta");
+    let next = doc! { "$set": { "next": far, "after": "nonsense" } };
+    meta.update_one(doc! { "_id": "plugin_sweep" }, next).await.unwrap();
+    assert!(other.sweep_plugins(9).await.unwrap().is_some());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn uploads_and_removals_at_once_leave_a_plugin_with_its_bytes_or_none() {
     let database = Database::new();

@@ -24,7 +24,7 @@ impl<T: Clone> Failures<T> {
     }
 
     /// Remembers why something failed.
-    pub(in crate::api) fn remember(&self, key: &str, why: T) {
+    pub(super) fn remember(&self, key: &str, why: T) {
         let now = Instant::now();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|_, (_, until)| *until > now);
@@ -38,7 +38,7 @@ impl<T: Clone> Failures<T> {
     }
 
     /// Why it failed, if that was not long ago.
-    pub(in crate::api) fn find(&self, key: &str) -> Option<T> {
+    pub(super) fn find(&self, key: &str) -> Option<T> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let (why, until) = known.get(key)?;
         (*until > Instant::now()).then(|| why.clone())

@@ -7,7 +7,9 @@ mod failures;
 mod signed;
 mod table;
 mod turns;
+mod vetting;
 mod work;
 
 pub(super) use endpoints::endpoints;
 pub(super) use table::Imports;
+pub(super) use vetting::{known, vet};

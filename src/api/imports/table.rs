@@ -43,9 +43,11 @@ pub(in crate::api) struct Imports {
     pub(super) registries: Registries,
     pub(super) memory: Memory,
     /// Whose turn it is to have a plugin compiled; uploads take it too.
-    pub(in crate::api) turns: Turns,
+    pub(super) turns: Turns<Client>,
+    /// Which bytes are being compiled.
+    pub(super) vetted: Turns<Digest>,
     /// Bytes that were refused, by their digest; those of uploads too.
-    pub(in crate::api) refused: Failures<PluginError>,
+    pub(super) refused: Failures<PluginError>,
     /// References that could not be imported.
     pub(super) failed: Failures<ImportProblem>,
     table: Arc<Mutex<BTreeMap<Uuid, Import>>>,
@@ -92,6 +94,7 @@ impl Imports {
             registries,
             memory: Memory::new(MAX_PULLED),
             turns: Turns::default(),
+            vetted: Turns::default(),
             refused: Failures::new(BYTES_FAIL),
             failed: Failures::new(REFERENCE_FAILS),
             table: Arc::default(),

@@ -1,41 +1,48 @@
-//! Lets each client have one plugin compiled at a time, so that many of one client do not hold up that of another.
+//! Turns: of those that have the same key one goes at a time, and nobody waits for another key. Plugins are compiled in
+//! the turn of their client, so that many of one client do not hold up that of another, and in the turn of their digest,
+//! so that the same bytes are not compiled twice.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::web::Client;
+/// The keys whose turn it is, or that wait for that. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(in crate::api) struct Turns<K>(Arc<Mutex<HashMap<K, Weak<Semaphore>>>>);
 
-/// The clients that have something compiled, or wait for that. Cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub(in crate::api) struct Turns(Arc<Mutex<HashMap<Client, Weak<Semaphore>>>>);
-
-/// The turn of a client, given back when dropped.
+/// The turn of a key, given back when dropped.
 #[derive(Debug)]
 pub(in crate::api) struct Turn {
     _permit: Option<OwnedSemaphorePermit>,
-    /// Others of this client find it as long as somebody has it.
-    _of_client: Arc<Semaphore>,
+    /// Others with this key find it as long as somebody has it.
+    _of_key: Arc<Semaphore>,
 }
 
-impl Turns {
-    /// Waits until the other plugins of this client that came before are done.
-    pub(in crate::api) async fn take(&self, client: Client) -> Turn {
-        let of_client = self.of(client);
+impl<K> Default for Turns<K> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<K: Eq + Hash> Turns<K> {
+    /// Waits until those of this key that came before are done.
+    pub(in crate::api) async fn take(&self, key: K) -> Turn {
+        let of_key = self.of(key);
         // The semaphore is never closed.
-        let permit = Arc::clone(&of_client).acquire_owned().await.ok();
-        Turn { _permit: permit, _of_client: of_client }
+        let permit = Arc::clone(&of_key).acquire_owned().await.ok();
+        Turn { _permit: permit, _of_key: of_key }
     }
 
-    fn of(&self, client: Client) -> Arc<Semaphore> {
-        let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = clients.get(&client).and_then(Weak::upgrade) {
+    fn of(&self, key: K) -> Arc<Semaphore> {
+        let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = keys.get(&key).and_then(Weak::upgrade) {
             return known;
         }
-        clients.retain(|_, turn| turn.strong_count() > 0);
+        keys.retain(|_, turn| turn.strong_count() > 0);
         let made = Arc::new(Semaphore::new(1));
-        clients.insert(client, Arc::downgrade(&made));
+        keys.insert(key, Arc::downgrade(&made));
         made
     }
 }
@@ -43,6 +50,7 @@ impl Turns {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::web::Client;
 
     #[tokio::test]
     async fn a_client_waits_for_itself_and_for_nobody_else() {

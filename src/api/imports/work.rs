@@ -7,6 +7,7 @@ use tokio::time::timeout;
 
 use super::signed::{admitted, before_bytes, with_bytes};
 use super::table::{Imports, Started};
+use super::vetting::{known, vet};
 use crate::api::Code;
 use crate::api::plugins::view;
 use crate::api::state::ApiState;
@@ -116,7 +117,7 @@ async fn check(
     let signatures = before_bytes(state, wanted, &mut artefact).await?;
     share.shrink_to(usize::try_from(*size).unwrap_or(MAX_LAYER));
     if let Some(error) = imports.refused.find(digest.as_str()) {
-        return Err(of_plugin(&error));
+        return Err(error.into());
     }
     let manifest = manifest.clone();
     if let Some((info, bytes)) = in_store(state, digest).await {
@@ -128,18 +129,9 @@ async fn check(
     imports.checking(started.id);
     // Nothing of the plugin runs before this, and it runs when it is asked to describe itself.
     let signatures = with_bytes(state, wanted, digest, bytes.clone(), signatures).await?;
-    let _turn = imports.turns.take(wanted.client).await;
-    // The policy may have become a stricter one since.
-    admitted(state, wanted, digest, &signatures).await?;
-    match state.plugins.import(bytes.clone()).await {
-        Ok(info) => Ok(Checked { info, bytes, manifest, signatures }),
-        Err(error) => {
-            if !error.retryable() {
-                imports.refused.remember(digest.as_str(), error.clone());
-            }
-            Err(of_plugin(&error))
-        }
-    }
+    let still = admitted(state, wanted, digest, &signatures);
+    let info = vet(state, wanted.client, digest, bytes.clone(), share, still).await?;
+    Ok(Checked { info, bytes, manifest, signatures })
 }
 
 /// The digest in the document counts more than what the registry has now.
@@ -156,7 +148,7 @@ fn expected(wanted: &Wanted, found: &Resolved) -> Result<(), ImportProblem> {
 
 /// A plugin with its bytes, if the store has both whole.
 async fn in_store(state: &ApiState, digest: &Digest) -> Option<(PluginInfo, Bytes)> {
-    let plugin = state.store.plugin(digest).await.ok().flatten()?;
+    let plugin = known(state, digest).await.ok().flatten()?;
     let bytes = state.store.plugin_bytes(digest).await.ok().flatten()?;
     Some((plugin.info, bytes))
 }
@@ -207,9 +199,11 @@ pub(super) fn of_registry(error: &RegistryError) -> ImportProblem {
     ImportProblem { code, message: error.to_string(), retryable }
 }
 
-fn of_plugin(error: &PluginError) -> ImportProblem {
-    let (code, message) = (error.code.to_owned(), error.message.clone());
-    ImportProblem { code, message, retryable: error.retryable() }
+impl From<PluginError> for ImportProblem {
+    fn from(error: PluginError) -> Self {
+        let retryable = error.retryable();
+        Self { code: error.code.to_owned(), message: error.message, retryable }
+    }
 }
 
 pub(super) fn of_store(error: &StoreError) -> ImportProblem {

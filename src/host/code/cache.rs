@@ -15,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 
 use crate::error::PluginError;
+use crate::in_use::InUse;
 use crate::limits;
 use replibook_core::run::Digest;
 
@@ -26,36 +27,53 @@ const END: &str = "cwasm";
 const DRAFT: &str = "draft-";
 const DRAFT_AGE: Duration = Duration::from_secs(3_600);
 
+/// Where compiled code is kept, and how much of it.
+pub(crate) struct CacheConfig {
+    /// The directory.
+    pub(crate) folder: PathBuf,
+    /// The most bytes in it.
+    pub(crate) bytes: u64,
+    /// The plugins whose code makes no room for others.
+    pub(crate) in_use: InUse,
+}
+
 /// A directory of compiled code, for one kind of engine.
 pub(super) struct Cache {
-    folder: PathBuf,
+    config: CacheConfig,
     engine: String,
-    most: u64,
+    most_files: usize,
 }
 
 impl Cache {
-    /// Uses `folder` for code of the engine with this key. Creates the folder if it is missing.
+    /// Keeps code of the engine with this key. Creates the folder if it is missing; None if there is no room for it, or
+    /// nothing can be written there.
     ///
     /// # Errors
     /// `unsafe-cache` when the folder can't be created, is not a directory, belongs to another user, or is open to
     /// others. A folder that is open only to a group is emptied and closed instead: volumes in containers are
     /// opened like that at each start.
-    pub(super) fn open(folder: &Path, engine: String) -> Result<Self, PluginError> {
+    pub(super) fn open(config: CacheConfig, engine: String) -> Result<Option<Self>, PluginError> {
+        let folder = config.folder.as_path();
         let refuse = |why: String| {
             let message = format!("failed to use {} for compiled plugins: {why}", folder.display());
             PluginError::new("unsafe-cache", message)
         };
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .and_then(|()| fs::symlink_metadata(folder))
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        if let Err(error) = made.as_ref()
+            && is_short(error)
+        {
+            let said = "compiled plugins are not kept";
+            tracing::warn!(folder = %folder.display(), %error, "{said}");
+            return Ok(None);
+        }
+        made.and_then(|()| fs::symlink_metadata(folder))
             .map_err(|error| refuse(error.to_string()))
             .and_then(|found| close(folder, &found).map_err(refuse))
             .and_then(|found| private(&found, found.is_dir(), "directory").map_err(refuse))?;
-        let cache = Self { folder: folder.to_owned(), engine, most: limits::CACHE_BYTES };
+        let cache = Self { config, engine, most_files: limits::CACHE_FILES };
         cache.sweep();
-        Ok(cache)
+        cache.trim();
+        Ok(Some(cache))
     }
 
     /// The code of a plugin, if it is here and intact. A file of the plugin that is not intact is removed.
@@ -75,7 +93,7 @@ impl Cache {
 
     /// A file to write code to. It is deleted when dropped, unless it is [kept](Self::keep).
     pub(super) fn draft(&self) -> io::Result<NamedTempFile> {
-        tempfile::Builder::new().prefix(DRAFT).tempfile_in(&self.folder)
+        tempfile::Builder::new().prefix(DRAFT).tempfile_in(&self.config.folder)
     }
 
     /// Keeps the content of a draft as the code of a plugin, and removes older code to make room.
@@ -83,7 +101,7 @@ impl Cache {
         let sum = sum(draft.as_file())?;
         let name = Name { engine: self.engine.clone(), plugin: plugin.hex().to_owned(), sum };
         draft.as_file().sync_all()?;
-        let file = draft.persist(self.folder.join(name.to_string()))?;
+        let file = draft.persist(self.config.folder.join(name.to_string()))?;
         self.sweep();
         self.trim();
         Ok(file)
@@ -117,7 +135,7 @@ impl Cache {
 
     /// Everything in the folder, with its parsed name if it is one of ours.
     fn entries(&self) -> Vec<(PathBuf, Option<Name>)> {
-        let entries = match fs::read_dir(&self.folder) {
+        let entries = match fs::read_dir(&self.config.folder) {
             Ok(entries) => entries,
             Err(error) => {
                 tracing::warn!("failed to look for compiled plugins: {error}");
@@ -140,23 +158,27 @@ impl Cache {
         }
     }
 
-    /// Removes the least recently used code until the rest fits. Code that is mapped stays mapped.
+    /// Removes the least recently used code until the rest fits, but none that is in use. Code that is mapped stays
+    /// mapped in any case.
     fn trim(&self) {
-        let mut files: Vec<(SystemTime, u64, PathBuf)> = Vec::new();
-        for (path, _) in self.entries().into_iter().filter(|(_, name)| name.is_some()) {
-            if let Ok(found) = fs::symlink_metadata(&path) {
-                let used = found.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-                files.push((used, found.len(), path));
-            }
+        let mut files: Vec<(SystemTime, u64, PathBuf, Option<Digest>)> = Vec::new();
+        for (path, name) in self.entries() {
+            let (Some(name), Ok(found)) = (name, fs::symlink_metadata(&path)) else { continue };
+            let used = found.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+            files.push((used, found.len(), path, name.digest()));
         }
         files.sort();
-        let mut all: u64 = files.iter().map(|(_, bytes, _)| bytes).sum();
-        for (_, bytes, path) in &files {
-            if all <= self.most {
+        let mut number = files.len();
+        let mut all: u64 = files.iter().map(|(_, bytes, ..)| bytes).sum();
+        for (_, bytes, path, plugin) in &files {
+            if all <= self.config.bytes && number <= self.most_files {
                 return;
             }
-            self.remove(path);
-            all -= bytes;
+            if plugin.as_ref().is_none_or(|plugin| !self.config.in_use.has(plugin)) {
+                self.remove(path);
+                all -= bytes;
+                number -= 1;
+            }
         }
     }
 
@@ -192,12 +214,23 @@ impl Name {
         let [engine, plugin, sum] = [engine, plugin, sum].map(str::to_owned);
         Some(Self { engine, plugin, sum })
     }
+
+    /// The digest of the plugin, if the name has one.
+    fn digest(&self) -> Option<Digest> {
+        format!("sha256:{}", self.plugin).parse().ok()
+    }
 }
 
 impl std::fmt::Display for Name {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{FORMAT}.{}.{}.{}.{END}", self.engine, self.plugin, self.sum)
     }
+}
+
+/// Whether a disk is full or can't be written to. Then the cache is done without: it only saves time.
+fn is_short(error: &io::Error) -> bool {
+    [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded, io::ErrorKind::ReadOnlyFilesystem]
+        .contains(&error.kind())
 }
 
 fn sum(mut file: &File) -> io::Result<String> {
@@ -271,10 +304,16 @@ mod tests {
         cache: Cache,
     }
 
+    fn open(folder: &Path, engine: &str) -> Result<Option<Cache>, PluginError> {
+        let (bytes, in_use) = (limits::CACHE_BYTES, InUse::default());
+        let config = CacheConfig { folder: folder.to_owned(), bytes, in_use };
+        Cache::open(config, engine.to_owned())
+    }
+
     impl Scene {
         fn new() -> Self {
             let folder = tempfile::tempdir().unwrap();
-            let cache = Cache::open(&folder.path().join("c"), "e1".to_owned()).unwrap();
+            let cache = open(&folder.path().join("c"), "e1").unwrap().unwrap();
             Self { folder, cache }
         }
 
@@ -304,7 +343,7 @@ mod tests {
         scene.keep(&one, b"code of one");
         assert_eq!(scene.find(&one).unwrap(), b"code of one");
         assert_eq!(scene.find(&two), None);
-        let cache = Cache::open(&scene.folder.path().join("c"), "e1".to_owned()).unwrap();
+        let cache = open(&scene.folder.path().join("c"), "e1").unwrap().unwrap();
         assert!(cache.find(&one).is_some());
         let mode = fs::metadata(&scene.files()[0]).unwrap().mode();
         assert_eq!(mode & 0o777, 0o600);
@@ -346,7 +385,7 @@ mod tests {
 
     #[test]
     fn a_folder_that_others_reach_is_refused() {
-        let code = |path: &Path| Cache::open(path, "e".to_owned()).err().map(|error| error.code);
+        let code = |path: &Path| open(path, "e").err().map(|error| error.code);
         let folder = tempfile::tempdir().unwrap();
         let (made, link) = (folder.path().join("a").join("b"), folder.path().join("link"));
         assert_eq!(code(&made), None);
@@ -369,7 +408,7 @@ mod tests {
             scene.keep(&plugin, b"code");
             let folder = scene.folder.path().join("c");
             fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).unwrap();
-            let again = Cache::open(&folder, "e1".to_owned()).unwrap();
+            let again = open(&folder, "e1").unwrap().unwrap();
             assert!(again.find(&plugin).is_none() && again.entries().is_empty(), "{mode:o}");
             assert_eq!(fs::metadata(&folder).unwrap().mode() & 0o777, 0o700);
         }
@@ -378,7 +417,7 @@ mod tests {
     #[test]
     fn what_was_not_used_for_longest_makes_room() {
         let mut scene = Scene::new();
-        scene.cache.most = 10;
+        scene.cache.config.bytes = 10;
         let plugins: Vec<Digest> = (0..3_u8).map(|number| Digest::of(&[number])).collect();
         let moment = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
         for (plugin, used) in plugins.iter().zip([10, 20]) {
@@ -390,6 +429,39 @@ mod tests {
         scene.keep(&plugins[2], b"code");
         let kept: Vec<bool> = plugins.iter().map(|plugin| scene.find(plugin).is_some()).collect();
         assert_eq!(kept, [true, false, true]);
+    }
+
+    #[test]
+    fn there_are_only_so_many_files_and_those_in_use_stay() {
+        let mut scene = Scene::new();
+        scene.cache.most_files = 3;
+        let plugins: Vec<Digest> = (0..6_u8).map(|number| Digest::of(&[number])).collect();
+        let moment = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let held = scene.cache.config.in_use.hold(plugins[..2].iter().cloned());
+        for (plugin, used) in plugins.iter().zip(1..) {
+            scene.keep(plugin, b"code");
+            scene.cache.find(plugin).unwrap().set_modified(moment(used)).unwrap();
+        }
+        let kept = |scene: &Scene| {
+            let names: Vec<_> =
+                scene.cache.entries().into_iter().filter_map(|(_, name)| name).collect();
+            let is_kept = |plugin: &Digest| names.iter().any(|name| name.plugin == plugin.hex());
+            plugins.iter().map(is_kept).collect::<Vec<_>>()
+        };
+        assert_eq!(kept(&scene), [true, true, false, false, false, true]);
+        drop(held);
+        // A smaller bound counts when the next process starts.
+        let (bytes, in_use) = (4, InUse::default());
+        let folder = scene.folder.path().join("c");
+        Cache::open(CacheConfig { folder, bytes, in_use }, "e1".to_owned()).unwrap().unwrap();
+        assert_eq!(kept(&scene), [false, false, false, false, false, true]);
+    }
+
+    #[test]
+    fn a_disk_without_room_is_told_from_other_failures() {
+        for (code, short) in [(28, true), (122, true), (30, true), (13, false), (2, false)] {
+            assert_eq!(is_short(&io::Error::from_raw_os_error(code)), short, "{code}");
+        }
     }
 
     #[test]

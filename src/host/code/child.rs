@@ -24,6 +24,9 @@ pub(super) const INVALID: u8 = 10;
 /// Exit code: compiling was not possible here, and standard error says why.
 pub(super) const FAILED: u8 = 11;
 
+/// Exit code: the code could not be written, and standard error says why.
+pub(super) const UNWRITTEN: u8 = 12;
+
 /// How many files this process may have open: its standard streams, and some for the language runtime.
 const FILES: u64 = 32;
 
@@ -84,7 +87,7 @@ fn compile(limits: CompileLimits) -> Result<(), (u8, String)> {
     let output = std::io::stdout().as_fd().try_clone_to_owned().map(File::from);
     output
         .and_then(|mut output| output.write_all(&code))
-        .map_err(|error| failed("failed to write", &error))
+        .map_err(|error| (UNWRITTEN, format!("failed to write: {error}")))
 }
 
 /// Puts this process under its limits, which can't be lifted again.

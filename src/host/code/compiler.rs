@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use sha2::{Digest as _, Sha256};
-use tempfile::NamedTempFile;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use super::cache::Cache;
+use super::cache::{Cache, CacheConfig};
+use super::draft::Draft;
 use super::{child, map, shape};
 use crate::error::PluginError;
 use crate::limits;
@@ -82,16 +82,17 @@ pub(crate) struct Compiler {
 }
 
 impl Compiler {
-    /// A compiler for this engine, which keeps code in `folder`, if there is one.
+    /// A compiler for this engine, which keeps code, if that says where.
     ///
     /// # Errors
     /// `unsafe-cache`, if the folder can't be created, or if others can reach it.
     pub(crate) fn new(
         engine: &Engine,
         how: Compile,
-        folder: Option<PathBuf>,
+        cache: Option<CacheConfig>,
     ) -> Result<Self, PluginError> {
-        let cache = folder.map(|folder| Cache::open(&folder, engine_key(engine))).transpose()?;
+        let cache = cache.map(|config| Cache::open(config, engine_key(engine))).transpose()?;
+        let cache = cache.flatten();
         Ok(Self { how, cache, compiled: AtomicU64::new(0), loaded: AtomicU64::new(0) })
     }
 
@@ -127,8 +128,11 @@ impl Compiler {
             return Component::from_binary(engine, bytes).map_err(|error| invalid(&error));
         }
         let code = engine.precompile_component(bytes).map_err(|error| invalid(&error))?;
-        let mut draft = self.draft()?;
-        draft.write_all(&code).map_err(|error| unavailable("keep compiled code", &error))?;
+        let write = |draft: &Draft| {
+            let mut file = draft.file();
+            Ok(file.write_all(&code).map_err(|error| error.to_string()))
+        };
+        let draft = self.written(plugin, write)?;
         self.finish(engine, plugin, draft)
     }
 
@@ -149,35 +153,54 @@ impl Compiler {
             Compile::Apart(apart) => apart,
         };
         self.compiled.fetch_add(1, Ordering::Relaxed);
-        let draft = self.draft()?;
-        let start = |error| unavailable("start the compiler", &error);
-        let output = draft.as_file().try_clone().map_err(start)?;
-        let process = apart.start(output).map_err(start)?;
-        let (status, said) = wait(process, bytes, limits::COMPILE_WALL_TIME)
-            .map_err(|error| unavailable("wait for the compiler", &error))?;
-        apart.limits.outcome(status, &said)?;
+        let draft = self.written(plugin, |draft| apart.write(draft, bytes))?;
         self.finish(engine, plugin, draft)
     }
 
-    fn draft(&self) -> Result<NamedTempFile, PluginError> {
-        match self.cache.as_ref().map(Cache::draft) {
-            Some(Ok(draft)) => return Ok(draft),
-            // Go on without the cache: it only saves time, and somebody may have removed its folder.
-            Some(Err(error)) => tracing::warn!("failed to write to the cache of plugins: {error}"),
-            None => {}
+    /// A file with the code that `write` writes. If the disk of the cache does not take it, it is written to memory.
+    fn written(
+        &self,
+        plugin: &Digest,
+        write: impl Fn(&Draft) -> Result<Written, PluginError>,
+    ) -> Result<Draft, PluginError> {
+        if let Some(draft) = self.kept_draft() {
+            match write(&draft)? {
+                Ok(()) => return Ok(draft),
+                Err(why) => {
+                    tracing::warn!(%plugin, "the cache of plugins does not take compiled code: {why}");
+                }
+            }
         }
-        NamedTempFile::new().map_err(|error| unavailable("make a file for compiled code", &error))
+        let draft = Draft::loose();
+        let draft =
+            draft.map_err(|error| unavailable("make room in memory for compiled code", &error))?;
+        match write(&draft)? {
+            Ok(()) => Ok(draft),
+            Err(why) => Err(unavailable("write compiled code", &why)),
+        }
+    }
+
+    /// A file in the cache. None if there is no cache, or no file can be made there: the cache only saves time, and
+    /// somebody may have removed its folder.
+    fn kept_draft(&self) -> Option<Draft> {
+        match self.cache.as_ref()?.draft() {
+            Ok(draft) => Some(Draft::Kept(draft)),
+            Err(error) => {
+                tracing::warn!("failed to write to the cache of plugins: {error}");
+                None
+            }
+        }
     }
 
     fn finish(
         &self,
         engine: &Engine,
         plugin: &Digest,
-        draft: NamedTempFile,
+        draft: Draft,
     ) -> Result<Component, PluginError> {
         // Map it first: code that exceeds the limits of the engine is not worth keeping.
-        let component = map::map(engine, draft.as_file()).map_err(|error| invalid(&error))?;
-        if let Some(cache) = &self.cache
+        let component = map::map(engine, draft.file()).map_err(|error| invalid(&error))?;
+        if let (Some(cache), Draft::Kept(draft)) = (&self.cache, draft)
             && let Err(error) = cache.keep(draft, plugin)
         {
             tracing::warn!(%plugin, "failed to keep compiled code: {error}");
@@ -186,7 +209,23 @@ impl Compiler {
     }
 }
 
+/// Whether code was written, or why not: the compiler did its part.
+type Written = Result<(), String>;
+
 impl CompileApart {
+    /// Compiles a component, and has the code written to this file.
+    fn write(&self, draft: &Draft, bytes: &[u8]) -> Result<Written, PluginError> {
+        let start = |error| unavailable("start the compiler", &error);
+        let output = draft.file().try_clone().map_err(start)?;
+        let process = self.start(output).map_err(start)?;
+        let (status, said) = wait(process, bytes, limits::COMPILE_WALL_TIME)
+            .map_err(|error| unavailable("wait for the compiler", &error))?;
+        if status.and_then(|status| status.code()) == Some(i32::from(child::UNWRITTEN)) {
+            return Ok(Err(said));
+        }
+        self.limits.outcome(status, &said).map(Ok)
+    }
+
     fn start(&self, output: File) -> io::Result<Child> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         Command::new(&self.program)
@@ -273,7 +312,7 @@ impl CompileLimits {
         }
         match status.code().map(u8::try_from) {
             Some(Ok(child::INVALID)) => refused("invalid-component", said.to_owned()),
-            Some(Ok(child::FAILED)) => Err(unavailable("compile", &said)),
+            Some(Ok(child::FAILED | child::UNWRITTEN)) => Err(unavailable("compile", &said)),
             Some(_) | None => {
                 refused("compile-crashed", format!("the compiler ended by {status}: {said}"))
             }
@@ -317,6 +356,9 @@ fn engine_key(engine: &Engine) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::builtin;
+    use crate::engine::Runtime;
+    use crate::in_use::InUse;
 
     #[test]
     fn each_end_of_a_compiler_has_its_code() {
@@ -333,6 +375,7 @@ mod tests {
             (exit(101), "panicked at …", "compile-crashed"),
             (exit(child::INVALID), starved, "invalid-component"),
             (exit(child::FAILED), "failed to read", "unavailable"),
+            (exit(child::UNWRITTEN), "failed to write", "unavailable"),
             (killed(Signal::KILL), "", "unavailable"),
         ];
         for (status, said, code) in cases {
@@ -340,6 +383,36 @@ mod tests {
             assert_eq!(error.code, code, "{status:?} {said}");
         }
         assert!(CompileLimits::default().outcome(exit(0), "").is_ok());
+    }
+
+    #[test]
+    fn code_that_the_disk_does_not_take_is_used_all_the_same_and_not_kept() {
+        let runtime = Runtime::new(1).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let (folder, in_use) = (folder.path().join("made"), InUse::default());
+        let config = CacheConfig { folder: folder.clone(), bytes: 1 << 30, in_use };
+        let compiler = Compiler::new(&runtime.engine, Compile::Here, Some(config)).unwrap();
+        let bytes = builtin::COMPONENTS[0];
+        let plugin = Digest::of(bytes);
+        let code = runtime.engine.precompile_component(bytes).unwrap();
+        let write = |draft: &Draft| match draft {
+            Draft::Kept(_) => Ok(Err("No space left on device".to_owned())),
+            Draft::Loose(file) => {
+                let mut file = file;
+                Ok(file.write_all(&code).map_err(|error| error.to_string()))
+            }
+        };
+        let draft = compiler.written(&plugin, write).unwrap();
+        assert!(matches!(draft, Draft::Loose(_)));
+        compiler.finish(&runtime.engine, &plugin, draft).unwrap();
+        assert!(compiler.load(&runtime.engine, &plugin).is_none());
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+        compiler.compile(&runtime.engine, &plugin, bytes).unwrap();
+        assert!(compiler.load(&runtime.engine, &plugin).is_some(), "there is room again");
+
+        let full = |_: &Draft| Ok(Err("No space left on device".to_owned()));
+        let error = compiler.written(&plugin, full).err().unwrap();
+        assert_eq!((error.code, error.retryable()), ("unavailable", true));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use wasmtime::component::Component;
 pub(super) fn map(engine: &Engine, file: &File) -> wasmtime::Result<Component> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     // SAFETY: the file contains what `precompile_component` of an engine with these settings wrote. It is in a
-    // directory (or under a name that is gone) that only this user can reach. We never write to a file once it may
+    // directory that only this user can reach, or has no name. We never write to a file once it may
     // be mapped: new code gets its place by renaming.
     if let Ok(component) = unsafe { Component::deserialize_file(engine, path) } {
         return Ok(component);

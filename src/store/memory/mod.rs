@@ -10,6 +10,7 @@ mod engines;
 mod faults;
 mod locks;
 mod objects;
+mod plugins;
 mod runs;
 mod state;
 mod store;

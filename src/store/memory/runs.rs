@@ -38,6 +38,7 @@ impl State {
             return Err(StoreError::MissingCluster { cluster: cluster.clone() });
         }
         self.lock_at_once(&new.run.snapshot, new.run.progress.status)?;
+        self.pin(new.run.snapshot.pins().into_iter());
         let entry = RunEntry {
             run: new.run.clone(),
             idempotency_key: new.idempotency_key.clone(),

@@ -14,6 +14,7 @@ use crate::engines::Engine;
 use crate::finish::Finishes;
 use crate::keys::page_limit;
 use crate::options::Moment;
+use crate::upkeep::Round;
 use replibook_core::mutant;
 use replibook_core::run::{
     AgentRecord, AgentSeq, AttemptKey, Command, CommandId, Digest, EngineId, Journal, KNOWN_FORMAT,
@@ -42,6 +43,10 @@ pub(super) struct State {
     pub(super) troubles: BTreeMap<RunId, Trouble>,
     /// The retention that counts for everyone who uses the store.
     pub(super) retention: Option<Millis>,
+    /// The same for plugins that nothing pins.
+    pub(super) plugin_retention: Option<Millis>,
+    /// Where the next sweep over plugins goes on.
+    pub(super) round: Round,
     /// Documents that a test has damaged. Writing such a document anew mends it.
     pub(super) damaged: BTreeSet<Damaged>,
 }

@@ -16,6 +16,7 @@ use crate::damage::{Found, KeptRun, RunPage};
 use crate::documents::{
     Abandon, Abandonment, Claim, Cluster, Created, Ending, Failed, Head, Holder, Locked, LogCursor,
     NewRun, Object, Page, Plugin, PluginSignature, Put, Queue, RunFilter, StoredPlaybook,
+    SweptPlugins,
 };
 use crate::engines::{Engine, EngineReport};
 use crate::options::{Moment, StoreOptions};
@@ -38,7 +39,11 @@ pub struct MemoryStore {
 impl MemoryStore {
     /// An empty store that takes time from `clock`.
     pub fn new(options: StoreOptions, clock: Arc<dyn Clock>) -> Self {
-        let state = State { retention: Some(options.retention), ..State::default() };
+        let state = State {
+            retention: Some(options.retention),
+            plugin_retention: Some(options.plugin_retention),
+            ..State::default()
+        };
         let state = Arc::new(Mutex::new(state));
         Self { state, faults: Faults::default(), options, clock, calls: AtomicU64::new(0) }
     }
@@ -51,13 +56,15 @@ impl MemoryStore {
     pub fn open_again(&self, options: StoreOptions) -> Result<Self> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let retention = options.retention_over(state.retention)?;
+        let plugin_retention = options.plugin_retention_over(state.plugin_retention)?;
         state.retention = Some(retention);
+        state.plugin_retention = Some(plugin_retention);
         drop(state);
         Ok(Self {
             calls: AtomicU64::new(0),
             state: self.state.clone(),
             faults: Faults::default(),
-            options: StoreOptions { retention, ..options },
+            options: StoreOptions { retention, plugin_retention, ..options },
             clock: self.clock.clone(),
         })
     }
@@ -201,6 +208,18 @@ impl Store for MemoryStore {
 
     async fn delete_plugin(&self, digest: &Digest) -> Result<bool> {
         self.call(|state, at| state.delete_plugin(digest, at))
+    }
+
+    fn plugin_retention(&self) -> Millis {
+        self.options.plugin_retention
+    }
+
+    async fn renew_plugins(&self, digests: &[Digest]) -> Result<u64> {
+        self.call(|state, at| Ok(state.renew_plugins(digests, at)))
+    }
+
+    async fn sweep_plugins(&self, limit: u32) -> Result<Option<SweptPlugins>> {
+        self.call(|state, at| Ok(state.sweep_plugins(limit, at)))
     }
 
     async fn create_run(&self, new: &NewRun) -> Result<Created> {

@@ -11,7 +11,8 @@
 //!   others end the transactions that it left open (`sessions.rs`, `pool.rs`).
 //! - A run that another transaction has just written to is passed over when runs are claimed (`held_up.rs`).
 //! - The server's clock decides about leases (`leases.rs`, `time.rs`).
-//! - The bytes of plugins are in GridFS, which does not take part in transactions (`files.rs`).
+//! - The bytes of plugins are in GridFS, which does not take part in transactions (`files.rs`). Engines remove those that
+//!   nothing pins, one engine at a time (`upkeep.rs`).
 
 mod base;
 mod batch;
@@ -50,6 +51,7 @@ mod time;
 mod tls;
 mod transaction;
 mod troubled;
+mod upkeep;
 
 pub use check::{Orphans, StoreReport};
 pub use credentials::MongoCredentials;

@@ -15,7 +15,10 @@ use crate::error::StoreError;
 use crate::options::Moment;
 use replibook_core::run::Digest;
 
-/// Writes to the plugins that are about to be pinned.
+/// The field of a plugin with the moment at which its retention began.
+pub(super) const UNPINNED_AT: &str = "unpinned_at";
+
+/// Writes to the plugins that are about to be pinned, and ends their retention.
 ///
 /// # Errors
 /// [`StoreError::MissingPlugin`] for the lowest digest that is not in the store.
@@ -26,7 +29,8 @@ pub(super) async fn touch(
 ) -> Result<(), Failure> {
     for digest in pins {
         let plugin = doc! { "_id": digest.as_str() };
-        let touched = base.plugins.update_one(plugin, doc! { "$inc": { "pinned": 1_i64 } });
+        let touch = doc! { "$inc": { "pinned": 1_i64 }, "$unset": { UNPINNED_AT: "" } };
+        let touched = base.plugins.update_one(plugin, touch);
         if touched.session(&mut *session).await?.matched_count == 0 {
             return Err(StoreError::MissingPlugin { digest: (*digest).clone() }.into());
         }

@@ -9,7 +9,7 @@ use mongodb::bson::{Document, doc};
 use super::base::{Base, call};
 use super::bodies;
 use super::codec::from_document;
-use super::failure::{corrupt, failed, is_duplicate};
+use super::failure::{corrupt, failed, is_duplicate, unavailable};
 use super::files;
 use super::pins::pinned_by;
 use super::rows::Question;
@@ -21,15 +21,26 @@ use crate::error::StoreError;
 use crate::options::Moment;
 use replibook_core::run::Digest;
 
-const PLUGIN: &str = "a plugin";
+pub(super) const PLUGIN: &str = "a plugin";
 
 /// How many times to look for the bytes: between two reads the plugin may be removed and put again.
 const LOOKS: u32 = 3;
 
 /// # Flow
 /// The bytes go to a file that nobody knows. Then the plugin's document names the file; from that moment on the
-/// plugin exists. If another call was faster, the file is removed again.
+/// plugin exists. If another call was faster, the file is removed again. If a plugin that was there is removed
+/// meanwhile, all begins anew.
 pub(super) async fn put_plugin(base: &Base, new: &Plugin, bytes: Bytes) -> Result<Put> {
+    for _ in 0..LOOKS {
+        if let Some(put) = try_put(base, new, bytes.clone()).await? {
+            return Ok(put);
+        }
+    }
+    Err(unavailable("failed to keep a plugin: it was removed each time"))
+}
+
+/// None if the plugin was there, and then was not.
+async fn try_put(base: &Base, new: &Plugin, bytes: Bytes) -> Result<Option<Put>> {
     let digest = &new.info.digest;
     // Both the stored information and the bytes have to be readable.
     let bytes_of_it = plugin_bytes(base, digest).await;
@@ -43,7 +54,7 @@ pub(super) async fn put_plugin(base: &Base, new: &Plugin, bytes: Bytes) -> Resul
         Ok(Some(_)) => return learn(base, new).await,
         // A plugin that can't be read is mended by putting it anew.
         Err(StoreError::Damaged(_)) => {
-            return mend(base, new, bytes).await;
+            return mend(base, new, bytes).await.map(Some);
         }
         Err(error) => return Err(error),
     }
@@ -53,25 +64,22 @@ pub(super) async fn put_plugin(base: &Base, new: &Plugin, bytes: Bytes) -> Resul
     document.insert("file", file);
     let insert = tokio::time::timeout(super::base::LIMIT, base.plugins.insert_one(document)).await;
     match insert {
-        Ok(Ok(_)) => Ok(Put::Created),
+        Ok(Ok(_)) => Ok(Some(Put::Created)),
         Ok(Err(error)) if is_duplicate(&error) => {
             // The driver may have sent the insert twice, so the existing document may be our own.
             if matches!(self::file(base, digest).await, Ok(Some(named)) if named == file) {
-                return Ok(Put::Created);
+                return Ok(Some(Put::Created));
             }
             files::remove(base, file).await?;
             learn(base, new).await
         }
         Ok(Err(error)) => Err(failed("keep a plugin", error)),
-        Err(_) => Err(super::failure::unavailable("failed to keep a plugin in time")),
+        Err(_) => Err(unavailable("failed to keep a plugin in time")),
     }
 }
 
-/// Adds what is new about where a plugin came from. `Unchanged` also if the plugin is gone by now.
-async fn learn(base: &Base, new: &Plugin) -> Result<Put> {
-    if new.provenance.is_empty() {
-        return Ok(Put::Unchanged);
-    }
+/// Adds what is new about where a plugin came from, and begins its retention anew. None if the plugin is gone by now.
+async fn learn(base: &Base, new: &Plugin) -> Result<Option<Put>> {
     transaction::make(base, &Learn { new }).await
 }
 
@@ -81,7 +89,7 @@ struct Learn<'a> {
 
 #[async_trait]
 impl Transaction for Learn<'_> {
-    type Output = Put;
+    type Output = Option<Put>;
 
     const DOING: &'static str = "keep where a plugin came from";
 
@@ -89,18 +97,19 @@ impl Transaction for Learn<'_> {
         &self,
         base: &Base,
         session: &mut ClientSession,
-    ) -> std::result::Result<Put, Failure> {
+    ) -> std::result::Result<Option<Put>, Failure> {
         let filter = by_digest(&self.new.info.digest);
         let found = base.plugins.find_one(filter.clone()).session(&mut *session).await?;
-        let Some(found) = found else { return Ok(Put::Unchanged) };
+        let Some(found) = found else { return Ok(None) };
         let known: std::result::Result<Plugin, _> = from_document(found);
         let mut known = known.map_err(|error| corrupt(PLUGIN, error))?;
-        if !known.learn(&self.new.provenance) {
-            return Ok(Put::Unchanged);
+        let learnt = known.learn(&self.new.provenance);
+        let renewed = self.new.unpinned_at.is_some_and(|at| known.renew(at));
+        if learnt || renewed {
+            let set = doc! { "$set": bodies::body(PLUGIN, &known)? };
+            base.plugins.update_one(filter, set).session(&mut *session).await?;
         }
-        let set = doc! { "$set": bodies::body(PLUGIN, &known)? };
-        base.plugins.update_one(filter, set).session(&mut *session).await?;
-        Ok(Put::Updated)
+        Ok(Some(if learnt { Put::Updated } else { Put::Unchanged }))
     }
 }
 
@@ -123,7 +132,7 @@ async fn file(base: &Base, digest: &Digest) -> Result<Option<ObjectId>> {
     file.map(Some).map_err(damage)
 }
 
-fn by_digest(digest: &Digest) -> Document {
+pub(super) fn by_digest(digest: &Digest) -> Document {
     doc! { "_id": digest.as_str() }
 }
 

@@ -13,13 +13,14 @@ use super::options::MongoOptions;
 use super::time::ServerTime;
 use super::{
     check, commands, commit, connect, engines, files, finishing, history, leases, locks, objects,
-    parking, plugins, probe, retention, runs, schema, signing, transaction, troubled,
+    parking, plugins, probe, retention, runs, schema, signing, transaction, troubled, upkeep,
 };
 use crate::contract::{Lease, Result, Store};
 use crate::damage::{Found, KeptRun, RunPage};
 use crate::documents::{
     Abandon, Abandonment, Claim, Cluster, Created, Ending, Failed, Head, Holder, Locked, LogCursor,
     NewRun, Object, Page, Plugin, PluginSignature, Put, Queue, RunFilter, StoredPlaybook,
+    SweptPlugins,
 };
 use crate::engines::{Engine, EngineReport};
 use crate::keys::{playbook_cursor, plugin_cursor, run_cursor};
@@ -73,6 +74,7 @@ impl MongoStore {
         probe::say(&opened.lacks);
         schema::migrate(&opened.base).await?;
         opened.options.retention = retention::settle(&opened.base, &store, options.time).await?;
+        opened.options.plugin_retention = retention::settle_plugins(&opened.base, &store).await?;
         locks::remove_gone(&opened.base).await?;
         for file in files::left_behind(&opened.base, &opened.time).await? {
             files::remove(&opened.base, file).await?;
@@ -232,6 +234,22 @@ impl Store for MongoStore {
 
     async fn delete_plugin(&self, digest: &Digest) -> Result<bool> {
         plugins::delete_plugin(&self.base, digest, &self.now()).await
+    }
+
+    fn plugin_retention(&self) -> Millis {
+        self.options.plugin_retention
+    }
+
+    async fn renew_plugins(&self, digests: &[Digest]) -> Result<u64> {
+        upkeep::renew(&self.base, digests, &self.now()).await
+    }
+
+    async fn sweep_plugins(&self, limit: u32) -> Result<Option<SweptPlugins>> {
+        // Another server may have made it longer since this one started.
+        let kept = retention::of_plugins(&self.base).await?;
+        let plugin_retention = kept.unwrap_or(self.options.plugin_retention);
+        let at = StoreOptions { plugin_retention, ..self.options }.at(self.time.there());
+        upkeep::sweep(&self.base, limit, &at).await
     }
 
     async fn create_run(&self, new: &NewRun) -> Result<Created> {

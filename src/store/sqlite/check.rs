@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::failure::failed;
 use super::rows::{Decoded, all, decode, first, key_of, record_at, same_word, value};
+use super::store::SqliteStore;
 use super::{
     DATABASE_FILE, LOCK_FILE, check_pins, directory, engines, left_log, open, runs, schema,
 };
@@ -35,11 +36,23 @@ pub(super) struct Kind {
     pub(super) of_run: bool,
 }
 
+impl SqliteStore {
+    /// Reads every document of the store in a data directory, even while an engine uses it. Changes nothing.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`](crate::StoreError::Unavailable) when the database can't be read;
+    /// [`StoreError::NewerSchema`](crate::StoreError::NewerSchema) when a newer version made it.
+    pub fn check(directory: impl AsRef<Path>) -> Result<Checked> {
+        check(directory.as_ref())
+    }
+}
+
 /// Reads every document of the store in this directory, even while an engine uses it. Changes nothing.
 ///
 /// # Errors
 /// [`StoreError`](crate::StoreError) when the database can't be opened, or was made by a newer version.
-pub(super) fn check(directory: &Path) -> Result<Checked> {
+fn check(directory: &Path) -> Result<Checked> {
     let database = directory.join(DATABASE_FILE);
     let mut checked = Checked::default();
     let to = &mut checked;

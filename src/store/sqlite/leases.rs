@@ -198,7 +198,8 @@ mod tests {
         let connection = Connection::open_in_memory().unwrap();
         schema::migrate(&connection).unwrap();
         let now = Timestamp::from_millis(0);
-        let at = Moment { now, cutoff: now, lease_until: now, engines_since: now };
+        let at =
+            Moment { now, cutoff: now, plugins_cutoff: now, lease_until: now, engines_since: now };
         let run = RunId(uuid::Uuid::from_u128(7));
         let sql = "INSERT INTO runs (id, cluster, status, epoch, lease_until, progress, parked) \
                    VALUES (?1, 'a', 'PAUSED', 0, 0, '{}', 1)";

@@ -6,6 +6,8 @@
 //! they are found by (`schema_1.sql` and the later ones). The data directory is locked (`directory.rs`), so once
 //! it is open, the leases of earlier engines are void.
 //!
+//! Plugins that nothing pins are removed in parts (`upkeep.rs`).
+//!
 //! What can be read of a damaged database is still read: `broken.rs` remembers the damage, `check.rs` finds all of
 //! it, and `salvage.rs` and `salvage_objects.rs` find in indexes what the tables have lost.
 
@@ -41,6 +43,7 @@ mod settings;
 mod starting;
 mod store;
 mod troubled;
+mod upkeep;
 mod writer;
 #[cfg(test)]
 mod writer_tests;

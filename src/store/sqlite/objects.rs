@@ -8,6 +8,7 @@ use super::plugins::check_pins;
 use super::rows::{
     Decoded, change, column, decode, document, encode, first, found, key_of, run_id,
 };
+use super::upkeep::pin;
 use crate::contract::Result;
 use crate::damage::Found;
 use crate::documents::{Cluster, Object, Page, Put, StoredPlaybook};
@@ -38,6 +39,7 @@ pub(super) fn put_playbook(connection: &Connection, new: &StoredPlaybook) -> Res
     };
     let pins = new.playbook.plugins.values().map(|pin| &pin.digest).collect();
     check_pins(connection, &pins)?;
+    pin(connection, &pins)?;
     delete_playbook(connection, name, version)?;
     let sql = "INSERT INTO playbooks (name, version_key, content, body) VALUES (?1, ?2, ?3, ?4)";
     let body = encode(PLAYBOOK, new)?;

@@ -41,15 +41,16 @@ pub(super) fn put_plugin(connection: &Connection, new: &Plugin, bytes: &[u8]) ->
     Ok(put)
 }
 
-/// Adds what is new about where a plugin came from.
+/// Adds what is new about where a plugin came from, and begins its retention anew.
 fn learn(connection: &Connection, mut known: Plugin, new: &Plugin) -> Result<Put> {
-    if !known.learn(&new.provenance) {
-        return Ok(Put::Unchanged);
+    let learnt = known.learn(&new.provenance);
+    let renewed = new.unpinned_at.is_some_and(|at| known.renew(at));
+    if learnt || renewed {
+        let (digest, body) = (known.info.digest.as_str(), encode(PLUGIN, &known)?);
+        let sql = "UPDATE plugins SET body = ?2 WHERE digest = ?1";
+        change(connection, PLUGIN, sql, params![digest, body])?;
     }
-    let (digest, body) = (known.info.digest.as_str(), encode(PLUGIN, &known)?);
-    let sql = "UPDATE plugins SET body = ?2 WHERE digest = ?1";
-    change(connection, PLUGIN, sql, params![digest, body])?;
-    Ok(Put::Updated)
+    Ok(if learnt { Put::Updated } else { Put::Unchanged })
 }
 
 pub(super) fn sign_plugin(
@@ -65,7 +66,7 @@ pub(super) fn sign_plugin(
     Ok(Some(signed))
 }
 
-fn is_there(connection: &Connection, digest: &str) -> Result<bool> {
+pub(super) fn is_there(connection: &Connection, digest: &str) -> Result<bool> {
     let sql = "SELECT 1 FROM plugins WHERE digest = ?1";
     Ok(first(connection, PLUGIN, sql, params![digest], |_| Ok(()))?.is_some())
 }
@@ -126,6 +127,11 @@ pub(super) fn delete_plugin(connection: &Connection, digest: &Digest, at: &Momen
     if let Some(by) = pinned_by(connection, digest, at)? {
         return Err(StoreError::Pinned { digest: digest.clone(), by });
     }
+    remove(connection, digest)
+}
+
+/// Removes a plugin, whatever pins it. Returns whether it existed.
+pub(super) fn remove(connection: &Connection, digest: &Digest) -> Result<bool> {
     for sql in
         ["DELETE FROM plugin_bytes WHERE digest = ?1", "DELETE FROM plugins WHERE digest = ?1"]
     {
@@ -134,7 +140,11 @@ pub(super) fn delete_plugin(connection: &Connection, digest: &Digest, at: &Momen
     Ok(connection.changes() > 0)
 }
 
-fn pinned_by(connection: &Connection, digest: &Digest, at: &Moment) -> Result<Option<String>> {
+pub(super) fn pinned_by(
+    connection: &Connection,
+    digest: &Digest,
+    at: &Moment,
+) -> Result<Option<String>> {
     let sql = "SELECT name, version FROM playbook_pins WHERE digest = ?1 \
                ORDER BY name, version_key LIMIT 1";
     let by = first(connection, PLUGIN, sql, params![digest.as_str()], |row| {

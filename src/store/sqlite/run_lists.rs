@@ -129,7 +129,8 @@ mod tests {
         let connection = Connection::open_in_memory().unwrap();
         schema::migrate(&connection).unwrap();
         let now = Timestamp::from_millis(0);
-        let at = Moment { now, cutoff: now, lease_until: now, engines_since: now };
+        let at =
+            Moment { now, cutoff: now, plugins_cutoff: now, lease_until: now, engines_since: now };
         for filter in every_filter() {
             // A version without a playbook is ignored.
             if filter.version.is_some() && filter.playbook.is_none() {

@@ -13,6 +13,7 @@ use super::plugins::check_pins;
 use super::rows::{
     Decoded, change, column, decode, encode, first, millis, run_id, run_key, same_word,
 };
+use super::upkeep::pin;
 use crate::contract::{MAX_PAGE, Result};
 use crate::damage::{Damage, DamagedRun, Glance, KeptRun};
 use crate::documents::{Created, Head, NewRun};
@@ -35,6 +36,7 @@ pub(super) fn create_run(connection: &Connection, new: &NewRun, at: &Moment) -> 
     check_pins(connection, &pins)?;
     check_cluster(connection, &new.run.snapshot.cluster)?;
     lock_at_once(connection, &new.run)?;
+    pin(connection, &pins)?;
 
     // An expired run that is still in the file gives up its key.
     let sql = "UPDATE snapshots SET idempotency_key = NULL WHERE idempotency_key = ?1";

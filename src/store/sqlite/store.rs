@@ -1,7 +1,7 @@
 //! The store itself: makes each call of the contract one write or one read.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -17,20 +17,21 @@ use super::log_bounds::Bounds;
 use super::readers::Readers;
 use super::writer::Writer;
 use super::{
-    check, commands, create, engines, finishing, history, leases, locks, objects, open, plugins,
-    run_lists, runs, salvage, salvage_objects, schema, settings, starting, troubled,
+    commands, create, engines, finishing, history, leases, locks, objects, open, plugins,
+    run_lists, runs, salvage, salvage_objects, schema, settings, starting, troubled, upkeep,
 };
-use crate::checked::Checked;
 use crate::contract::{Lease, MAX_COMMIT_DOCUMENTS, Result, Store};
 use crate::damage::{Found, KeptRun, RunPage};
 use crate::documents::{
     Abandon, Abandonment, Claim, Cluster, Created, Ending, Failed, Head, Holder, Locked, LogCursor,
     NewRun, Object, Page, Plugin, PluginSignature, Put, Queue, RunFilter, StoredPlaybook,
+    SweptPlugins,
 };
 use crate::engines::{Draining, Engine, EngineReport};
 use crate::keys::{playbook_cursor, plugin_cursor, run_cursor};
 use crate::options::{Moment, StoreOptions};
 use crate::size::{check_new_run, check_put};
+use crate::upkeep::Round;
 use replibook_base::clock::Clock;
 use replibook_core::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, Command, CommandId, Digest, EngineId,
@@ -50,6 +51,8 @@ pub struct SqliteStore {
     pub(super) met: Met,
     /// Turns for calls that salvage from a damaged database.
     pub(super) saves: Arc<Semaphore>,
+    /// Where the next sweep over plugins goes on.
+    pub(super) round: Mutex<Round>,
 }
 
 impl SqliteStore {
@@ -76,7 +79,8 @@ impl SqliteStore {
         let connection = open::writer(&path)?;
         schema::migrate(&connection)?;
         let retention = settings::settle_retention(&connection, &options)?;
-        let options = StoreOptions { retention, ..options };
+        let plugin_retention = settings::settle_plugin_retention(&connection, &options)?;
+        let options = StoreOptions { retention, plugin_retention, ..options };
         if !create::gives_back(&connection)? {
             tracing::info!(
                 "the file of the store does not shrink; `replibook store migrate` rewrites it once"
@@ -86,7 +90,7 @@ impl SqliteStore {
         let readers = Readers::open(&path)?;
         let writer = Writer::start(connection, directory, Bounds::default(), first)?;
         let saves = Arc::new(Semaphore::new(SAVES));
-        Ok(Self { readers, writer, options, clock, met, saves })
+        Ok(Self { readers, writer, options, clock, met, saves, round: Mutex::default() })
     }
 
     /// Rewrites the file of a store that an earlier version made, so that it shrinks when documents are removed.
@@ -96,16 +100,6 @@ impl SqliteStore {
     /// Like [`open`](Self::open), and also if anything else has the database open.
     pub fn rebuild(directory: impl AsRef<Path>) -> Result<bool> {
         create::rebuild(&Directory::open(directory.as_ref())?)
-    }
-
-    /// Reads every document of the store in a data directory, even while an engine uses it. Changes nothing.
-    /// Blocks.
-    ///
-    /// # Errors
-    /// [`StoreError::Unavailable`](crate::StoreError::Unavailable) when the database can't be read;
-    /// [`StoreError::NewerSchema`](crate::StoreError::NewerSchema) when a newer version made it.
-    pub fn check(directory: impl AsRef<Path>) -> Result<Checked> {
-        check::check(directory.as_ref())
     }
 
     /// How long the records of a run are kept after it has ended.
@@ -234,6 +228,19 @@ impl Store for SqliteStore {
     async fn delete_plugin(&self, digest: &Digest) -> Result<bool> {
         let (digest, at) = (digest.clone(), self.now());
         self.write(move |c| plugins::delete_plugin(c, &digest, &at)).await
+    }
+
+    fn plugin_retention(&self) -> Millis {
+        self.options.plugin_retention
+    }
+
+    async fn renew_plugins(&self, digests: &[Digest]) -> Result<u64> {
+        let (digests, at) = (digests.to_vec(), self.now());
+        self.write(move |c| upkeep::renew(c, &digests, &at)).await
+    }
+
+    async fn sweep_plugins(&self, limit: u32) -> Result<Option<SweptPlugins>> {
+        self.sweep_next(limit, self.now()).await
     }
 
     async fn create_run(&self, new: &NewRun) -> Result<Created> {

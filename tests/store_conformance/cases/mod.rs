@@ -16,6 +16,7 @@ mod plugins;
 mod retention;
 mod runs;
 mod troubled;
+mod unpinned;
 
 pub(crate) use commands::*;
 pub(crate) use commits::*;
@@ -33,3 +34,4 @@ pub(crate) use plugins::*;
 pub(crate) use retention::*;
 pub(crate) use runs::*;
 pub(crate) use troubled::*;
+pub(crate) use unpinned::*;
