@@ -22,6 +22,9 @@ const LIMIT: Duration = Duration::from_secs(900);
 /// Time between two looks at a run: a look costs the server about as much as one agent does.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// The file of the server's policy, if it has one.
+const POLICY: &str = "policy.yaml";
+
 /// A server, the simulated agents, and a client for both.
 pub(crate) struct Scene {
     pub(crate) server: Process,
@@ -40,6 +43,15 @@ impl Scene {
         Self { server, agents, client: client(), backend, dir }
     }
 
+    /// Starts both processes, the server with this policy.
+    pub(crate) async fn start_with_policy(backend: Backend, takes: Duration, policy: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(POLICY), policy).unwrap();
+        let agents = Self::start_agents(&dir, takes).await;
+        let server = Self::start_server(backend, &dir).await;
+        Self { server, agents, client: client(), backend, dir }
+    }
+
     async fn start_agents(dir: &TempDir, takes: Duration) -> Process {
         let log = dir.path().join("agents.log");
         Process::start("the agents", simulator::command(takes), &log).await.unwrap()
@@ -49,6 +61,10 @@ impl Scene {
         let mut command = Command::new(env!("CARGO_BIN_EXE_replibook"));
         command.args(["serve", "--until-stdin-closes", "--listen", "127.0.0.1:0", "--data"]);
         command.arg(dir.path().join("data"));
+        let policy = dir.path().join(POLICY);
+        if policy.exists() {
+            command.arg("--policy").arg(policy);
+        }
         let name = dir.path().file_name().unwrap().to_str().unwrap();
         let store = match backend {
             Backend::Sqlite => "sqlite".to_owned(),

@@ -58,9 +58,9 @@ async fn ask_everything(store: &MongoStore) {
     let sample = playbook("restart", "1.0.0", &[&plugin]);
     let engine = EngineId("e".to_owned());
     store.put_plugin(&plugin, bytes).await.unwrap();
-    let (old, bytes) = crate::samples::plugin(2);
-    let old = Plugin { unpinned_at: Some(Timestamp::default()), ..old };
-    store.put_plugin(&old, bytes).await.unwrap();
+    let (unpinned, bytes) = crate::samples::plugin(2);
+    let unpinned = Plugin { unpinned_at: Some(Timestamp::default()), ..unpinned };
+    store.put_plugin(&unpinned, bytes).await.unwrap();
     store.put_playbook(&sample).await.unwrap();
     store.put_cluster(&cluster("a", "")).await.unwrap();
     let all = [Object::Playbook(sample.clone()), Object::Cluster(cluster("elsewhere", ""))];
@@ -134,7 +134,7 @@ async fn ask_everything(store: &MongoStore) {
     store.release(run, lease.epoch).await.unwrap();
     store.delete_playbook("restart", &sample.playbook.version).await.unwrap();
     let swept = store.sweep_plugins(9).await.unwrap().unwrap();
-    assert_eq!((swept.looked_at, swept.removed), (2, vec![old.info.digest]));
+    assert_eq!((swept.looked_at, swept.removed), (2, vec![unpinned.info.digest]));
     store.delete_plugin(digest).await.unwrap();
     store.delete_cluster("a").await.unwrap();
 }
