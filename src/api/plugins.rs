@@ -91,8 +91,10 @@ async fn put(
     let signatures = signatures::check(&state, bytes.clone(), signatures).await?;
     // Compiling takes long, and the plugin of a digest never changes.
     if let Some(known) = known(&state, &digest).await? {
+        let before = known.signatures.clone();
         let known = signatures::keep(&state, known, &signatures).await?;
-        return learn(&state, known, said, bytes).await;
+        let change = if known.signatures == before { "unchanged" } else { "updated" };
+        return learn(&state, known, said, bytes, change).await;
     }
     // Nothing of the plugin runs before this, and it runs when it is asked to describe itself.
     policy::admit_upload(&state, &digest, &signatures)?;
@@ -148,12 +150,13 @@ async fn learn(
     known: Plugin,
     said: Said,
     bytes: Bytes,
+    change: &str,
 ) -> Result<Response, ApiError> {
     let mut learnt = known.clone();
     if learnt.learn(&provenance(state, said)) {
         state.store.put_plugin(&learnt, bytes).await?;
     }
-    Ok(answer(state, StatusCode::OK, "unchanged", learnt))
+    Ok(answer(state, StatusCode::OK, change, learnt))
 }
 
 pub(super) fn answer(

@@ -298,11 +298,14 @@ async fn upload(client: &Client, prepared: &Prepared) -> Result<Sent, CliError> 
 }
 
 /// A plugin that the server removes within this time is uploaded again, which renews it: it has to be there when its
-/// playbook is applied. Clocks of machines differ by less.
+/// playbook is applied. Clocks of machines differ by less. Where plugins are kept for a short time only, it is half of that.
 const GOES_SOON: Millis = Millis::from_secs(24 * 3_600);
 
 fn goes_soon(plugin: &PluginView) -> bool {
-    plugin.goes_at.is_some_and(|at| at < SystemClock.now().plus(GOES_SOON))
+    plugin.goes_at.is_some_and(|at| {
+        let kept = at.since(plugin.unpinned_at.unwrap_or(at));
+        at < SystemClock.now().plus(Millis(GOES_SOON.0.min(kept.0 / 2)))
+    })
 }
 
 /// Uploads a plugin unless the server has it: plugins are large, and identified by their digest.

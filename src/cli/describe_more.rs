@@ -149,8 +149,9 @@ fn plugin_text(
     lines.line("Added", &moment(plugin.added_at));
     let since = plugin.unpinned_at.map(|since| format!("nothing since {}", moment(since)));
     lines.line_if("Pinned by", since);
-    let goes = |at| format!("{}, unless it is pinned or uploaded before", moment(at));
-    lines.line_if("Goes", plugin.goes_at.map(goes));
+    let expires =
+        |at| format!("{}, unless something pins it or it is uploaded again first", moment(at));
+    lines.line_if("Expires", plugin.goes_at.map(expires));
     for came in &plugin.provenance {
         lines.line("From", &origin(came));
     }

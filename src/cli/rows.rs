@@ -90,7 +90,7 @@ impl Row for ClusterView {
 impl Row for PluginView {
     fn headings(wide: bool) -> Vec<&'static str> {
         let mut headings =
-            vec!["DIGEST", "NAME", "VERSION", "KIND", "SIZE", "ADDED", "UNPINNED", "GOES"];
+            vec!["DIGEST", "NAME", "VERSION", "KIND", "SIZE", "ADDED", "UNPINNED", "EXPIRES"];
         if wide {
             headings.extend(["FROM", "SUMMARY"]);
         }
@@ -121,13 +121,13 @@ impl Row for PluginView {
         &[
             Narrower::Short("ADDED"),
             Narrower::Short("UNPINNED"),
-            Narrower::Short("GOES"),
+            Narrower::Short("EXPIRES"),
             Narrower::Without("ADDED"),
             Narrower::Without("SIZE"),
             Narrower::Without("UNPINNED"),
             Narrower::Short("DIGEST"),
             Narrower::Without("KIND"),
-            Narrower::Without("GOES"),
+            Narrower::Without("EXPIRES"),
             Narrower::Cut,
             Narrower::Without("VERSION"),
             Narrower::Cut,
@@ -138,7 +138,7 @@ impl Row for PluginView {
         match heading {
             "ADDED" => Some(short_moment(self.added_at)),
             "UNPINNED" => self.unpinned_at.map(short_moment),
-            "GOES" => self.goes_at.map(short_moment),
+            "EXPIRES" => self.goes_at.map(short_moment),
             "DIGEST" => self.info.digest.hex().get(..SHORT_DIGEST).map(str::to_owned),
             _ => None,
         }

@@ -74,8 +74,8 @@ pub struct ServeArgs {
     #[arg(long, value_name = "DIR")]
     pub secrets: Option<PathBuf>,
 
-    /// The most that compiled plugins take in --data, for example 512MiB or 4GiB, and at least 64MiB: those that were
-    /// not used for longest make room, but none that a run uses. With less, more is compiled again
+    /// Limit for compiled plugins in --data, such as 512MiB or 4GiB, at least 64MiB. The least recently used are removed
+    /// first, but never those that a run uses; a lower limit means more recompiling
     #[arg(long, value_name = "SIZE", default_value = "2GiB", value_parser = parse_cache_size)]
     pub plugin_cache_size: u64,
 

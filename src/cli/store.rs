@@ -50,7 +50,7 @@ pub struct StoreArgs {
     #[arg(long, value_name = "TIME")]
     pub retention: Option<Millis>,
 
-    /// How long a plugin is kept that no playbook and no run pins any more, from 30m on. By default, what the store is
+    /// How long to keep a plugin once no playbook or run pins it; at least 30m. By default, what the store is
     /// set to, at first 30d. A shorter time than that is refused; `replibook store migrate` changes it
     #[arg(long, value_name = "TIME", value_parser = parse_plugin_retention)]
     pub plugin_retention: Option<Millis>,
@@ -206,7 +206,7 @@ pub async fn look_after(command: StoreCommand) -> anyhow::Result<u8> {
             drop(store);
             say(&[format!(
                 "the store in {name} is ready for this version, and keeps a run for {retention} after it has finished, \
-                 and a plugin for {of_plugins} after nothing pins it any more"
+                 and a plugin for {of_plugins} once nothing pins it"
             )])?;
             if args.store == Place::Sqlite {
                 rebuild_sqlite(args.data.clone()).await?;

@@ -24,8 +24,8 @@ const RENEWED: Millis = Millis::from_secs(8 * 60);
 pub(super) struct Upkeep {
     world: World,
     renewed: Option<Timestamp>,
-    /// At most one task.
-    task: JoinSet<()>,
+    /// At most one task. Its result is the moment at which it renewed the built-in plugins, if it did.
+    task: JoinSet<Option<Timestamp>>,
 }
 
 impl Upkeep {
@@ -37,8 +37,11 @@ impl Upkeep {
     /// Does what is due, unless the previous look still does.
     pub(super) fn look(&mut self) {
         while let Some(ended) = self.task.try_join_next() {
-            if let Err(error) = ended {
-                tracing::error!(%error, "the task that looks after plugins broke off; it is tried again");
+            match ended {
+                Ok(renewed) => self.renewed = renewed.or(self.renewed),
+                Err(error) => {
+                    tracing::error!(%error, "the task that looks after plugins broke off; it is tried again");
+                }
             }
         }
         if !self.task.is_empty() {
@@ -46,20 +49,18 @@ impl Upkeep {
         }
         let now = self.world.clock.now();
         let renews = self.renewed.is_none_or(|at| now.since(at) >= RENEWED);
-        if renews {
-            self.renewed = Some(now);
-        }
         let world = self.world.clone();
         self.task.spawn(async move {
             // What is built in comes first: a sweep may be about to remove it.
             let renewed = if renews { renew(&world).await } else { Ok(()) };
-            let done = match renewed {
-                Ok(()) => sweep(&world).await,
-                Err(error) => Err(error),
+            let (renewed, done) = match renewed {
+                Ok(()) => (renews.then_some(now), sweep(&world).await),
+                Err(error) => (None, Err(error)),
             };
             if let Err(error) = done {
                 tracing::warn!(%error, "failed to look after plugins");
             }
+            renewed
         });
     }
 

@@ -49,8 +49,11 @@ pub async fn imported(
     store: &dyn Store,
 ) -> Result<Facts, StoreError> {
     let signers = match store.plugin(digest).await {
-        Ok(Some(known)) => signers_of(&known, policy, store).await?,
         // An import mends what can't be read, and so must not depend on it.
+        Ok(Some(known)) => match signers_of(&known, policy, store).await {
+            Err(StoreError::Damaged(_)) => signers_in(&known.signatures, policy),
+            found => found?,
+        },
         Ok(None) | Err(StoreError::Damaged(_)) => BTreeSet::new(),
         Err(error) => return Err(error),
     };

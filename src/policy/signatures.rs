@@ -132,11 +132,11 @@ pub async fn checked(
 }
 
 /// Checks signatures that a registry has for a plugin. Of each key the last right one is kept, and as many of unknown keys as
-/// there is room for, unchecked as [`checked`] keeps them. A wrong one stays in a registry for ever, so it is passed over where
-/// the same key has signed rightly, too.
+/// there is room for, unchecked as [`checked`] keeps them. Whoever may push can put a wrong one there, and it stays for ever, so
+/// wrong ones are passed over where there is a right one.
 ///
 /// # Errors
-/// [`SignatureError::Wrong`] if a key that the policy knows has signed other bytes, and not these.
+/// [`SignatureError::Wrong`] if there is none that is right, and one says that it is by a key of the policy.
 pub async fn checked_of_registry(
     bytes: Bytes,
     signatures: Vec<Signature>,
@@ -155,13 +155,12 @@ pub async fn checked_of_registry(
             None | Some(Err(SignatureError::UnknownKey { .. })) => {
                 unknown.push(unchecked(signature));
             }
-            Some(Err(error)) => wrong.push((signature.key_id(), error.clone())),
+            Some(Err(error)) => wrong.push(error.clone()),
         }
     }
-    let has_right = |id: &str| right.values().any(|one| one.key_id == id);
-    match wrong.into_iter().find(|(id, _)| !has_right(id)) {
-        Some((_, error)) => Err(error),
-        None => Ok(within_limits(right.into_values().chain(unknown))),
+    match wrong.into_iter().next() {
+        Some(error) if right.is_empty() => Err(error),
+        Some(_) | None => Ok(within_limits(right.into_values().chain(unknown))),
     }
 }
 

@@ -82,16 +82,24 @@ impl Registries {
     /// the only one of its kind.
     ///
     /// # Errors
-    /// The registry can't be asked, does not take them, or has something else where lists of them are kept.
+    /// The registry can't be asked, does not take them, has something else where lists of them are kept, or would have more
+    /// than are read.
     pub async fn sign(
         &self,
         reference: &OciReference,
         plugin: &Pushed,
         signatures: &[Signature],
     ) -> Result<(), RegistryError> {
+        if signatures.is_empty() {
+            return Ok(());
+        }
         let until = self.until();
         let mut session = self.session(reference, "pull,push").await?;
-        for signature in signatures {
+        let known = timeout_at(until, referrers::signatures(&mut session, &plugin.manifest)).await;
+        let known = known.unwrap_or_else(|_| self.too_long(&session))?;
+        let new: Vec<_> = signatures.iter().filter(|one| !known.contains(one)).collect();
+        referrers::check_number(&plugin.manifest, known.len() + new.len())?;
+        for signature in new {
             let attached = referrers::attach(&mut session, plugin, signature);
             timeout_at(until, attached).await.unwrap_or_else(|_| self.too_long(&session))?;
         }

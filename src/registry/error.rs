@@ -160,7 +160,7 @@ pub enum RegistryError {
         found: String,
     },
     /// What is said to be a signature of the plugin is none.
-    #[error("{what} is no signature of the plugin: {message}")]
+    #[error("{what} is not a signature of this plugin: {message}")]
     NotSignature {
         /// Which artefact.
         what: String,

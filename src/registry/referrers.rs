@@ -27,16 +27,32 @@ pub(super) async fn signatures(
 ) -> Result<Vec<Signature>, RegistryError> {
     let mut found: Vec<Signature> = Vec::new();
     for listed in list(session, manifest).await? {
-        for signature in one(session, manifest, &listed).await? {
+        let read = match one(session, manifest, &listed).await {
+            // Nobody said that it is a signature, so it need not be one.
+            Err(
+                RegistryError::NotFound { .. }
+                | RegistryError::TooLarge { .. }
+                | RegistryError::NotSignature { .. },
+            ) if !listed.1 => Vec::new(),
+            read => read?,
+        };
+        for signature in read {
             if !found.contains(&signature) {
                 found.push(signature);
             }
         }
-        if found.len() > MAX_REFERRERS {
-            return Err(too_many(manifest, &found.len().to_string()));
-        }
+        check_number(manifest, found.len())?;
     }
     Ok(found)
+}
+
+/// Refuses more signatures of one plugin than are read.
+pub(super) fn check_number(manifest: &Digest, found: usize) -> Result<(), RegistryError> {
+    if found <= MAX_REFERRERS {
+        return Ok(());
+    }
+    let (what, found) = (format!("the plugin in {manifest}"), format!("{found} signatures"));
+    Err(RegistryError::TooMany { what, found, most: MAX_REFERRERS })
 }
 
 /// A manifest in a list, and whether the list says that it is that of a signature.
@@ -62,7 +78,7 @@ async fn of_api(
     let mut url = session.url(&format!("referrers/{manifest}"))?;
     url.query_pairs_mut().append_pair("artifactType", SIGNATURE_TYPE);
     let mut found = Vec::new();
-    for _ in 0..MAX_PAGES {
+    for is_first in (0..MAX_PAGES).map(|page| page == 0) {
         let ask = Ask {
             method: Method::GET,
             url: url.clone(),
@@ -72,6 +88,11 @@ async fn of_api(
         };
         let page = match pull::read(session, &ask, MAX_MANIFEST, None).await {
             Ok(page) if is_list(&page) => page,
+            Ok(page) if !is_first => {
+                let message = format!("found a page that is no list, expected {INDEX_TYPE}");
+                return Err(malformed(page.origin, manifest, message));
+            }
+            Err(error) if !is_first => return Err(error),
             // Some answer whatever they do not know with a page for people.
             Ok(_) | Err(RegistryError::NotFound { .. }) => return Ok(None),
             Err(RegistryError::Status { status: 400 | 405 | 406 | 501, .. }) => return Ok(None),
@@ -95,11 +116,6 @@ fn malformed(origin: Origin, manifest: &Digest, message: String) -> RegistryErro
     RegistryError::Malformed { origin, what: list_of(manifest), message }
 }
 
-fn too_many(manifest: &Digest, found: &str) -> RegistryError {
-    let (what, found) = (format!("the plugin in {manifest}"), format!("{found} signatures"));
-    RegistryError::TooMany { what, found, most: MAX_REFERRERS }
-}
-
 /// Whether an answer is a list, also if the registry does not say what it is.
 fn is_list(page: &Read) -> bool {
     let media_type = page.content_type().map(|text| text.split(';').next().unwrap_or_default());
@@ -110,9 +126,7 @@ fn is_list(page: &Read) -> bool {
 fn add(found: &mut Vec<InList>, manifest: &Digest, page: &Read) -> Result<(), RegistryError> {
     let wrong = |message| malformed(page.origin.clone(), manifest, message);
     let Listed { first, count } = signature::read_list(&page.bytes).map_err(wrong)?;
-    if found.len() + count > MAX_REFERRERS {
-        return Err(too_many(manifest, &(found.len() + count).to_string()));
-    }
+    check_number(manifest, found.len() + count)?;
     for Candidate { digest, is_said } in first {
         match digest.parse() {
             Ok(digest) => found.push((digest, is_said)),
@@ -129,9 +143,12 @@ fn add(found: &mut Vec<InList>, manifest: &Digest, page: &Read) -> Result<(), Re
 /// The address of the next page. It is one of the same list.
 fn next(session: &Session, url: &Url, page: &Read) -> Result<Option<Url>, RegistryError> {
     let Some(link) = page.headers.get(LINK) else { return Ok(None) };
-    let link = link.to_str().ok().and_then(|link| link.trim().strip_prefix('<')?.split_once('>'));
-    let next = link.filter(|(_, rest)| rest.contains("next"));
-    let next = next.and_then(|(target, _)| url.join(target).ok());
+    let link = link.to_str().ok();
+    if link.is_some_and(|link| !link.contains("next")) {
+        return Ok(None);
+    }
+    let link = link.and_then(|link| link.trim().strip_prefix('<')?.split_once('>'));
+    let next = link.and_then(|(target, _)| url.join(target).ok());
     let is_same = |next: &Url| {
         Origin::of(next).as_ref() == Some(&session.registry) && next.path() == url.path()
     };
@@ -256,6 +273,14 @@ async fn add_to_tag(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_more_signatures_are_pushed_than_are_read() {
+        let manifest = Digest::of(b"abc");
+        assert!(check_number(&manifest, MAX_REFERRERS).is_ok());
+        let error = check_number(&manifest, MAX_REFERRERS + 1).unwrap_err().to_string();
+        assert!(error.contains("33 signatures") && error.contains("32"), "{error}");
+    }
 
     #[test]
     fn the_tag_is_that_of_the_specification() {

@@ -184,7 +184,7 @@ pub trait Store: Send + Sync + 'static {
     /// in a transaction like that of [`delete_plugin`](Self::delete_plugin). A plugin that can't be read is passed over.
     ///
     /// None if this was done less than [`PLUGIN_SWEEP`](super::PLUGIN_SWEEP) ago, whoever did it: of several engines,
-    /// one at a time does it.
+    /// one at a time does it. A store that one process has alone begins anew when it is opened.
     async fn sweep_plugins(&self, limit: u32) -> Result<Option<SweptPlugins>>;
 
     /// Creates a run with its first events. If an unexpired run with this idempotency key or identifier exists

@@ -43,7 +43,7 @@ impl StoreOptions {
         let asked = self.plugin_retention;
         let refused = |stored| {
             format!(
-                "found a retention of plugins of {asked}, expected at least the {stored} that this store has: \
+                "found a plugin retention of {asked}, expected at least the {stored} that this store has: \
                  plugins that others count on would be removed at once. Leave --plugin-retention out to use \
                  that of the store; `replibook store migrate --plugin-retention {asked}` makes it shorter",
             )

@@ -1,6 +1,7 @@
 //! What becomes of plugins that nothing pins. All back ends decide it here, and differ only in how they make sure that
 //! nobody pins a plugin at the moment of its removal.
 
+use super::damage::Found;
 use super::documents::Plugin;
 use super::options::Moment;
 use replibook_core::run::{Digest, Millis, Timestamp};
@@ -49,6 +50,14 @@ pub(super) fn is_due(next: Timestamp, at: &Moment) -> bool {
 /// After which plugin the next sweep goes on, if one with this limit looked at these. None: a round has ended.
 pub(super) fn goes_on_after<T>(looked_at: &[T], limit: u32) -> Option<&T> {
     looked_at.last().filter(|_| looked_at.len() >= limit as usize)
+}
+
+/// [`goes_on_after`] for plugins of which some can't be read. None is also a name that can't be: the next sweep begins anew.
+pub(super) fn goes_on_after_found(looked_at: &Found<Plugin>, limit: u32) -> Option<Digest> {
+    match goes_on_after(looked_at, limit)? {
+        Ok(plugin) => Some(plugin.info.digest.clone()),
+        Err(damage) => damage.key.parse().ok(),
+    }
 }
 
 /// Where a sweep over plugins goes on, and when.

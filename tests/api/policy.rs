@@ -16,10 +16,16 @@ use crate::minisign::Key;
 
 /// A policy that knows `key` as `ops`, and has these rules.
 pub(crate) fn policy(key: &Key, rules: &str) -> CurrentPolicy {
+    policy_of(&[("ops", key)], rules)
+}
+
+/// A policy that knows these keys, and has these rules.
+pub(crate) fn policy_of(keys: &[(&str, &Key)], rules: &str) -> CurrentPolicy {
+    let keys: Vec<_> = keys.iter().map(|(name, key)| format!("{name}: '{}'", key.public)).collect();
+    let keys = keys.join(", ");
     let text = format!(
-        "apiVersion: replicante.io/v1\nkind: Policy\nmetadata: {{ name: house }}\nspec:\n  keys: {{ ops: '{}' }}\n  \
-         plugins: [{rules}]\n",
-        key.public
+        "apiVersion: replicante.io/v1\nkind: Policy\nmetadata: {{ name: house }}\nspec:\n  keys: {{ {keys} }}\n  \
+         plugins: [{rules}]\n"
     );
     let content = Digest::of(text.as_bytes());
     CurrentPolicy::of(parse_policy(text.as_bytes()).unwrap(), content)

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::api::imports::{ended, start};
 use crate::api::plugins::{strategy, using};
-use crate::api::policy::policy;
+use crate::api::policy::{policy, policy_of};
 use crate::api::server::{PLUGINS, Server};
 use crate::minisign::Key;
 use crate::registry::artefact::Signed;
@@ -107,6 +107,16 @@ async fn a_wrong_signature_is_refused_and_nothing_is_compiled() {
     let server = Server::with_policy(policy(&key, SIGNED)).await;
     let done = import(&server, &registry).await;
     assert_eq!(done["plugin"]["signatures"].as_array().unwrap().len(), 1, "{done}");
+    server.stop().await;
+
+    // Nor can somebody who may push keep out what another key has signed rightly.
+    let (dev, bytes) = (Key::new(), strategy("signed by dev"));
+    let wrong = key.sign(b"other bytes");
+    let registry = self::registry(&bytes, &[wrong, dev.sign(&bytes)]).await;
+    let by_dev = "{ match: 'oci://127.0.0.1:*/ops/*', signed_by: [dev] }";
+    let server = Server::with_policy(policy_of(&[("ops", &key), ("dev", &dev)], by_dev)).await;
+    let done = import(&server, &registry).await;
+    assert_eq!(done["plugin"]["signatures"][0]["signer"], "dev", "{done}");
     server.stop().await;
 }
 

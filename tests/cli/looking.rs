@@ -105,7 +105,7 @@ async fn clusters_plugins_and_agents_are_described() {
             &[
                 "Plugin:     zones@0.1.0\n",
                 "Pinned by:  nothing since 2026-11-23T09:00:00Z\n",
-                "Goes:       2026-12-23T09:00:00Z, unless it is pinned or uploaded before\n",
+                "Expires:    2026-12-23T09:00:00Z, unless something pins it or it is uploaded again first\n",
                 "Used by:    restart@1.0.0\n",
                 DIGEST,
                 "  type: object\n",
@@ -123,7 +123,7 @@ async fn clusters_plugins_and_agents_are_described() {
         ),
         (
             &["plugin", "list"],
-            &["UNPINNED", "GOES", "  2026-11-23T09:00:00Z  2026-12-23T09:00:00Z\n"],
+            &["UNPINNED", "EXPIRES", "  2026-11-23T09:00:00Z  2026-12-23T09:00:00Z\n"],
         ),
         (&["get", "agents", "--cluster", "eu"], &["HEALTH   AGE", "HEALTHY  0.0s  zone=a"]),
     ] {

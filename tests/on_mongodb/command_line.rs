@@ -41,7 +41,7 @@ async fn a_store_is_checked_set_up_and_mended() {
 
     let ready =
         "the store in mongodb is ready for this version, and keeps a run for 30d after it has \
-                 finished, and a plugin for 30d after nothing pins it any more\n"
+                 finished, and a plugin for 30d once nothing pins it\n"
             .to_owned();
     for _ in 0..2 {
         let migrated = replibook(&store, &["store", "migrate"]).await;
@@ -95,7 +95,7 @@ async fn a_shorter_retention_needs_a_command_of_its_own() {
         let args = ["serve", "--listen", "127.0.0.1:0", "--data", &data];
         let (code, _, err) = replibook(&store, &[&args[..], &plugins("1h")].concat()).await;
         assert_eq!(code, 1, "{err}");
-        assert!(err.contains("found a retention of plugins of 1h, expected at least the 60d"));
+        assert!(err.contains("found a plugin retention of 1h, expected at least the 60d"));
         assert!(err.contains("`replibook store migrate --plugin-retention 1h`"), "{err}");
         let (code, _, err) = replibook(&store, &[&args[..], &plugins("29m")].concat()).await;
         assert!(code == 2 && err.contains("expected at least 30m"), "{code}: {err}");

@@ -53,6 +53,13 @@ async fn a_rule_with_a_signer_lets_in_what_was_signed_in_the_registry() {
         std::fs::read_to_string(scene.path("copy.wasm.minisig")).unwrap(),
         std::fs::read_to_string(signature).unwrap()
     );
+
+    // A plugin without signatures takes the place of one that had some, and they go with it.
+    std::fs::remove_file(&beside).unwrap();
+    let plain = registry.reference("ops/plain:1");
+    scene.ok(&["plugin", "push", path, &plain]).await;
+    scene.ok(&["plugin", "pull", &plain, "-o", copy.to_str().unwrap()]).await;
+    assert!(!scene.path("copy.wasm.minisig").exists());
 }
 
 #[tokio::test]

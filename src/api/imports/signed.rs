@@ -68,7 +68,7 @@ pub(super) async fn admitted(
 async fn unasked(wanted: &Wanted, artefact: &mut Artefact) -> Vec<Signature> {
     artefact.signatures().await.unwrap_or_else(|error| {
         let source = &wanted.source;
-        tracing::warn!(%source, %error, "the signatures of a plugin are not known");
+        tracing::warn!(%source, %error, "failed to read a plugin's signatures; going on without them");
         Vec::new()
     })
 }

@@ -87,6 +87,20 @@ pub(super) struct Started {
     pub(super) asked: Arc<Notify>,
 }
 
+/// A plugin that an import brought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Brought {
+    pub(super) digest: Digest,
+    /// Since when nothing pinned it, when it came. Whoever finds it later begins its retention anew.
+    pub(super) unpinned_at: Option<Timestamp>,
+}
+
+impl Brought {
+    pub(super) fn of(plugin: &PluginView) -> Self {
+        Self { digest: plugin.info.digest.clone(), unpinned_at: plugin.unpinned_at }
+    }
+}
+
 impl Imports {
     /// No imports yet, from these registries.
     pub(in crate::api) fn new(registries: Registries) -> Self {
@@ -152,14 +166,14 @@ impl Imports {
         Ok(view(id, import))
     }
 
-    /// Forgets an import, and stops it if it goes on. Returns the digest of the plugin if it is to be removed: the
-    /// import brought it, and no other one found it there.
-    pub(super) fn remove(&self, id: Uuid) -> Result<Option<Digest>, ApiError> {
+    /// Forgets an import, and stops it if it goes on. Returns the plugin if it is to be removed: the import brought it,
+    /// and no other one found it there.
+    pub(super) fn remove(&self, id: Uuid) -> Result<Option<Brought>, ApiError> {
         let mut table = self.table();
         let import = table.remove(&id).ok_or_else(|| not_found(id))?;
         import.stop.cancel();
         let brought = match import.stage {
-            Stage::Done(plugin, true) => plugin.info.digest,
+            Stage::Done(plugin, true) => Brought::of(&plugin),
             Stage::Done(_, false)
             | Stage::Waiting
             | Stage::Pulling
@@ -167,7 +181,7 @@ impl Imports {
             | Stage::Failed(_) => return Ok(None),
         };
         let found_it = |other: &Import| match &other.stage {
-            Stage::Done(plugin, _) => plugin.info.digest == brought,
+            Stage::Done(plugin, _) => plugin.info.digest == brought.digest,
             Stage::Waiting | Stage::Pulling | Stage::Checking | Stage::Failed(_) => false,
         };
         Ok((!table.values().any(found_it)).then_some(brought))

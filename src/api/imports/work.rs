@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::signed::{admitted, before_bytes, with_bytes};
-use super::table::{Imports, Started};
+use super::table::{Brought, Imports, Started};
 use super::vetting::{known, vet};
 use crate::api::Code;
 use crate::api::plugins::view;
@@ -14,7 +14,7 @@ use crate::api::state::ApiState;
 use crate::api::wire::{ImportProblem, PluginView};
 use crate::playbook::{OciReference, PluginInfo, Provenance};
 use crate::plugin::PluginError;
-use crate::registry::{MAX_LAYER, RegistryError, Resolved};
+use crate::registry::{MAX_LAYER, MAX_MANIFEST, RegistryError, Resolved};
 use crate::run::Digest;
 use crate::store::{Plugin, PluginSignature, Put, StoreError};
 use crate::web::Client;
@@ -59,16 +59,17 @@ pub(super) async fn import(state: ApiState, wanted: Wanted, started: Started) {
     };
     match kept {
         Ok((plugin, put)) => {
-            let (digest, brought) = (plugin.info.digest.clone(), put == Put::Created);
+            let is_new = put == Put::Created;
             let change = match put {
                 Put::Created => "created",
                 Put::Updated => "updated",
                 Put::Unchanged => "unchanged",
             };
             let seen = PluginView { change: Some(change.to_owned()), ..view(&state, plugin) };
-            let is_known = imports.done(started.id, seen, brought, state.clock.now());
-            if !is_known && brought {
-                take_back(&state, &digest).await;
+            let brought = Brought::of(&seen);
+            let is_known = imports.done(started.id, seen, is_new, state.clock.now());
+            if !is_known && is_new {
+                take_back(&state, &brought).await;
             }
         }
         Err(problem) => {
@@ -81,10 +82,19 @@ pub(super) async fn import(state: ApiState, wanted: Wanted, started: Started) {
     }
 }
 
-/// Removes what a cancelled import brought, unless something pins it by now.
-pub(super) async fn take_back(state: &ApiState, digest: &Digest) {
-    match state.store.delete_plugin(digest).await {
-        Ok(_) | Err(StoreError::Pinned { .. }) => {}
+/// Removes what a cancelled import brought, unless something pins it by now, or somebody else found it meanwhile and counts
+/// on it.
+pub(super) async fn take_back(state: &ApiState, brought: &Brought) {
+    let Brought { digest, unpinned_at } = brought;
+    let taken = match state.store.plugin(digest).await {
+        Ok(Some(plugin)) if plugin.unpinned_at == *unpinned_at => {
+            state.store.delete_plugin(digest).await.map(drop)
+        }
+        Ok(_) => Ok(()),
+        Err(error) => Err(error),
+    };
+    match taken {
+        Ok(()) | Err(StoreError::Pinned { .. }) => {}
         Err(error) => tracing::warn!(%digest, %error, "the plugin of a cancelled import stays"),
     }
 }
@@ -114,8 +124,11 @@ async fn check(
     let Resolved { manifest, digest, size } = &found;
     imports.knows(started.id, manifest.clone());
     expected(wanted, &found)?;
+    // A list of signatures is read whole as well.
+    let size = usize::try_from(*size).unwrap_or(MAX_LAYER);
+    share.shrink_to(size.max(MAX_MANIFEST));
     let signatures = before_bytes(state, wanted, &mut artefact).await?;
-    share.shrink_to(usize::try_from(*size).unwrap_or(MAX_LAYER));
+    share.shrink_to(size);
     if let Some(error) = imports.refused.find(digest.as_str()) {
         return Err(error.into());
     }
@@ -176,15 +189,11 @@ async fn keep(
     Ok((kept.unwrap_or(new), put))
 }
 
-/// Adds signatures to a plugin that was in the store before.
+/// Adds signatures to a plugin that was in the store before, those first that were checked.
 async fn sign(state: &ApiState, plugin: &Plugin) -> Result<(), ImportProblem> {
     let (digest, all) = (&plugin.info.digest, plugin.signatures.iter().cloned());
     let (checked, unchecked): (Vec<_>, Vec<_>) = all.partition(|one| one.checked.is_some());
-    if !checked.is_empty() {
-        let signed = state.store.sign_plugin(digest, &checked).await;
-        signed.map_err(|error| of_store(&error))?;
-    }
-    for one in unchecked {
+    for one in checked.into_iter().chain(unchecked) {
         match state.store.sign_plugin(digest, &[one]).await {
             // Those that are kept are worth as much.
             Ok(_) | Err(StoreError::TooLarge { .. }) => {}

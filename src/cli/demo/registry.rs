@@ -17,7 +17,7 @@ use super::terminal::{exit_code, pass_on, say, type_in};
 /// Starts a registry with the configuration `$1`. It would go on when its standard input closes, as that of a process that
 /// dies does; so what waits for that is beside it, and ends it.
 const REGISTRY: &str = r#"exec 3<&0
-(trap '' INT TERM HUP; exec <&3 3<&-; cat >/dev/null; kill -9 $$) 2>/dev/null &
+(trap '' INT TERM HUP; exec <&3 3<&-; cat; kill -9 $$) >/dev/null 2>&1 &
 exec docker-registry serve "$1" </dev/null 2>&1 3<&-"#;
 
 /// The version under which the plugins are pushed.
@@ -72,7 +72,7 @@ pub(super) async fn play(
     shell(scene, "grep source: playbook.yaml").await?.done()?;
     let applied = shell(scene, "replictl apply -f cluster.yaml -f playbook.yaml").await?.code;
     if applied != 0 {
-        return Ok(applied);
+        return conclude(args, &server, None, applied).await;
     }
     let start = ["run", "start", name, "--cluster", CLUSTER, "--watch"].map(OsString::from);
     let mut code = type_in(scene, &start).await?;

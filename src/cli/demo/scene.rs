@@ -216,7 +216,7 @@ impl Scene {
         if let Some((mut client, _stdin)) = self.client.take()
             && tokio::time::timeout(CLIENT_STOP_LIMIT, client.wait()).await.is_err()
         {
-            client.kill().await.context("failed to stop replictl")?;
+            client.kill().await.context("failed to stop a command")?;
         }
         // The server goes first, since it would report the agents as unreachable.
         if let Some(server) = self.server.take() {

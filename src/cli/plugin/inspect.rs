@@ -82,7 +82,7 @@ pub(super) async fn inspect(args: &Inspect, console: &Console) -> Result<Exit, C
         let Fetched { found, bytes, signatures } =
             fetch(&args.registries, &reference, console).await?;
         let plugin = Plugin::of(bytes.to_vec(), &args.plugin).await?;
-        let signatures = Signed::all(&signatures);
+        let signatures = Signed::all(&signatures.unwrap_or_default());
         Plugin { manifest: Some(found.manifest), signatures, ..plugin }
     } else {
         let path = PathBuf::from(&args.plugin);
@@ -120,8 +120,8 @@ fn text(plugin: &Plugin) -> Result<String, CliError> {
 pub(super) struct Fetched {
     pub(super) found: Resolved,
     pub(super) bytes: Bytes,
-    /// Its signatures, which nobody has checked.
-    pub(super) signatures: Vec<Signature>,
+    /// Its signatures, which nobody has checked; none if the registry did not give them.
+    pub(super) signatures: Option<Vec<Signature>>,
 }
 
 /// Reads a plugin of a registry with its signatures, and shows how far that is.
@@ -134,7 +134,13 @@ pub(super) async fn fetch(
     work.at(|| format!("pulling {reference}"));
     let mut artefact = registries.of_person()?.open(reference).await?;
     let found = artefact.found().clone();
-    let signatures = artefact.signatures().await?;
+    let signatures = match artefact.signatures().await {
+        Ok(signatures) => Some(signatures),
+        Err(error) => {
+            console.say_prose(&format!("warning: its signatures are not known: {error}"));
+            None
+        }
+    };
     work.at(|| format!("pulling {reference}: {}", size(found.size)));
     let bytes = artefact.bytes(&Progress::default()).await?;
     Ok(Fetched { found, bytes, signatures })

@@ -14,6 +14,7 @@ use crate::cli::output::{Console, Row};
 use crate::cli::registry_args::RegistryArgs;
 use crate::cli::table::Narrower;
 use crate::playbook::OciReference;
+use crate::playbook::policy::Signature;
 use crate::run::Digest;
 
 /// Arguments of `plugin pull`.
@@ -72,9 +73,10 @@ pub(super) async fn pull(
     let Fetched { found, bytes, signatures } =
         fetch(&args.registries, &args.reference, console).await?;
     write(to, &bytes).map_err(CliError::Output)?;
-    if !signatures.is_empty() {
-        write(&file_beside(to), text_of(&signatures).as_bytes()).map_err(CliError::Output)?;
+    if let Some(signatures) = &signatures {
+        write_signatures(&file_beside(to), signatures).map_err(CliError::Output)?;
     }
+    let signatures = signatures.unwrap_or_default();
     console.one(&Pulled {
         file: to.display().to_string(),
         bytes: found.size,
@@ -83,6 +85,17 @@ pub(super) async fn pull(
         signatures: Signed::all(&signatures),
     })?;
     Ok(Exit::Ok)
+}
+
+/// Without signatures, those of the plugin that was there before go: they are over other bytes.
+fn write_signatures(to: &Path, signatures: &[Signature]) -> std::io::Result<()> {
+    if !signatures.is_empty() {
+        return write(to, text_of(signatures).as_bytes());
+    }
+    match std::fs::remove_file(to) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// Nobody finds a part of a plugin under its name: it is renamed when it is whole.

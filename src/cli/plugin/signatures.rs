@@ -1,5 +1,6 @@
 //! Signatures beside the file of a plugin, and in registries. Nobody checks them here: that takes the keys of a policy.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -33,8 +34,8 @@ impl Signed {
 
     /// The keys that several say they are by, in one cell.
     pub(super) fn keys(all: &[Self]) -> String {
-        let mut ids: Vec<&str> = all.iter().map(|one| one.key_id.as_str()).collect();
-        ids.dedup();
+        let ids: BTreeSet<&str> = all.iter().map(|one| one.key_id.as_str()).collect();
+        let ids = Vec::from_iter(ids);
         if ids.is_empty() { crate::cli::output::EMPTY.to_owned() } else { ids.join(", ") }
     }
 }

@@ -13,10 +13,10 @@ use super::plugins::{by_digest, plugins};
 use super::time::date;
 use super::transaction::{self, Failure, Transaction};
 use crate::contract::{MAX_PAGE, MAX_SWEPT_PLUGINS, Result};
-use crate::documents::SweptPlugins;
+use crate::documents::{Plugin, SweptPlugins};
 use crate::error::StoreError;
 use crate::options::Moment;
-use crate::upkeep::{Fate, PLUGIN_SWEEP, fate, goes_on_after, is_due};
+use crate::upkeep::{Fate, PLUGIN_SWEEP, fate, goes_on_after_found, is_due};
 use replibook_core::run::{Digest, Timestamp};
 
 /// The `_id` of the document about the sweeps, in the collection `meta`.
@@ -46,27 +46,33 @@ pub(super) async fn sweep(base: &Base, limit: u32, at: &Moment) -> Result<Option
     let limit = limit.min(MAX_SWEPT_PLUGINS);
     let Some(after) = take_turn(base, at).await? else { return Ok(None) };
     let found = plugins(base, after.as_ref(), limit).await?;
-    let keys: Vec<Option<Digest>> = found
-        .iter()
-        .map(|one| match one {
-            Ok(plugin) => Some(plugin.info.digest.clone()),
-            Err(damage) => damage.key.parse().ok(),
-        })
-        .collect();
+    let last = goes_on_after_found(&found, limit);
     let looked_at = u32::try_from(found.len()).unwrap_or(limit);
     let mut swept = SweptPlugins { looked_at, removed: Vec::new() };
     for known in found.into_iter().flatten() {
-        let digest = known.info.digest.clone();
-        let is_pinned = is_pinned(base, &digest, at).await?;
-        match fate(&known, is_pinned, at) {
-            Fate::Stays => {}
-            Fate::Pinned => pinned(base, &digest).await?,
-            Fate::Unpinned => unpinned(base, &digest, at).await?,
-            Fate::Goes => swept.removed.extend(remove(base, &digest, at).await?.then_some(digest)),
+        match look_after(base, &known, at).await {
+            Ok(true) => swept.removed.push(known.info.digest),
+            Ok(false) => {}
+            Err(error) => {
+                // What fails each time must not keep the sweep from all that comes after it.
+                go_on(base, Some(&known.info.digest)).await?;
+                return Err(error);
+            }
         }
     }
-    go_on(base, goes_on_after(&keys, limit).and_then(Option::as_ref)).await?;
+    go_on(base, last.as_ref()).await?;
     Ok(Some(swept))
+}
+
+/// Does with a plugin what is due. Returns whether it was removed.
+async fn look_after(base: &Base, known: &Plugin, at: &Moment) -> Result<bool> {
+    let digest = &known.info.digest;
+    match fate(known, is_pinned(base, digest, at).await?, at) {
+        Fate::Stays => Ok(false),
+        Fate::Pinned => pinned(base, digest).await.map(|()| false),
+        Fate::Unpinned => unpinned(base, digest, at).await.map(|()| false),
+        Fate::Goes => remove(base, digest, at).await,
+    }
 }
 
 /// Takes the turn to make a sweep, if it is time: of several engines that try it at once, one has it. Returns after

@@ -13,8 +13,11 @@ use crate::contract::{MAX_PAGE, MAX_SWEPT_PLUGINS, Result};
 use crate::documents::{Plugin, SweptPlugins};
 use crate::error::StoreError;
 use crate::options::Moment;
-use crate::upkeep::{Fate, fate, goes_on_after};
+use crate::upkeep::{Fate, fate, goes_on_after_found};
 use replibook_core::run::{Digest, Timestamp};
+
+/// After how many bytes of removed plugins a sweep ends: it holds up everybody who writes. That is one plugin of the largest.
+const MAX_SWEPT_BYTES: u64 = 64 * 1024 * 1024;
 
 impl SqliteStore {
     /// Makes the next sweep over plugins, if it is time. No other process makes one, so this one alone knows where it goes
@@ -71,17 +74,12 @@ fn sweep(
     at: &Moment,
 ) -> Result<(SweptPlugins, Option<Digest>)> {
     let found = plugins(connection, after, limit)?;
-    let keys: Vec<Option<Digest>> = found
-        .iter()
-        .map(|one| match one {
-            Ok(plugin) => Some(plugin.info.digest.clone()),
-            Err(damage) => damage.key.parse().ok(),
-        })
-        .collect();
-    let last = goes_on_after(&keys, limit).cloned().flatten();
-    let looked_at = u32::try_from(found.len()).unwrap_or(limit);
-    let mut swept = SweptPlugins { looked_at, removed: Vec::new() };
-    for known in found.into_iter().flatten() {
+    let mut last = goes_on_after_found(&found, limit);
+    let mut swept = SweptPlugins::default();
+    let mut removed_bytes = 0;
+    for known in found {
+        swept.looked_at += 1;
+        let Ok(known) = known else { continue };
         let is_pinned = pinned_by(connection, &known.info.digest, at)?.is_some();
         match fate(&known, is_pinned, at) {
             Fate::Stays => {}
@@ -89,7 +87,12 @@ fn sweep(
             Fate::Unpinned => begin(connection, known, Some(at.now))?,
             Fate::Goes => {
                 if remove(connection, &known.info.digest)? {
-                    swept.removed.push(known.info.digest);
+                    removed_bytes += known.info.size;
+                    swept.removed.push(known.info.digest.clone());
+                }
+                if removed_bytes >= MAX_SWEPT_BYTES {
+                    last = Some(known.info.digest);
+                    break;
                 }
             }
         }
