@@ -21,7 +21,7 @@ use crate::playbook::{
     Source, parse_playbook, resolve, warnings,
 };
 use crate::run::{Digest, canonical};
-use crate::store::{MAX_PAGE, Page, Plugin, Put, StoreError, StoredPlaybook};
+use crate::store::{Came, MAX_PAGE, Page, Plugin, Put, StoreError, StoredPlaybook};
 
 /// The errors that applying a playbook can have.
 pub(super) const FAILS: [Code; 3] = [Code::InvalidDocument, Code::Conflict, Code::PluginMissing];
@@ -278,8 +278,10 @@ fn provenance_of(
     plugins: &BTreeMap<String, Plugin>,
 ) -> BTreeMap<String, Provenance> {
     let each = document.plugins().into_iter().filter_map(|declared| {
-        let came = plugins.get(&declared.name)?.came_from(&declared.source)?.clone();
-        Some((declared.name, came))
+        match plugins.get(&declared.name)?.came(&declared.source.to_string()) {
+            Came::AsNamed(came) => Some((declared.name, came.clone())),
+            Came::Otherwise(_) | Came::Unknown => None,
+        }
     });
     each.collect()
 }

@@ -6,7 +6,7 @@ use super::error::{ApiError, Code};
 use super::state::ApiState;
 use crate::playbook::policy::{check_document, check_playbook};
 use crate::playbook::{Playbook, PlaybookDocument, Problem};
-use crate::policy::{facts_of, facts_of_pins, uploaded};
+use crate::policy::{Known, facts_of, facts_of_pins, uploaded};
 use crate::run::Digest;
 use crate::store::{Plugin, PluginSignature};
 
@@ -42,7 +42,8 @@ pub(super) async fn problems_of(
 /// Refuses to start a run of a playbook that the policy would not let be applied any more.
 pub(super) async fn admit_run(state: &ApiState, playbook: &Playbook) -> Result<(), ApiError> {
     let Some(policy) = state.policy.now() else { return Ok(()) };
-    let facts = facts_of_pins(playbook, &policy, state.store.as_ref(), &state.plugins).await?;
+    let (store, mut known) = (state.store.as_ref(), Known::default());
+    let facts = facts_of_pins(playbook, &policy, store, &state.plugins, &mut known).await?;
     let refused = check_playbook(&policy, playbook, &facts);
     let Some((name, refusal)) = refused.first() else { return Ok(()) };
     let more = match refused.len() {
