@@ -259,7 +259,12 @@ async fn a_policy_is_validated_and_explained_and_not_applied() {
 async fn a_server_does_not_start_without_the_policy_that_was_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("policy.yaml");
-    for (content, says) in [(None, "failed to read"), (Some("kind: Policy\n"), "failed to use")] {
+    let misspelt = policy("house", &Key::new().public, "{ match: 'builtin:metrics' }");
+    for (content, says) in [
+        (None, "failed to read"),
+        (Some("kind: Policy\n"), "failed to use"),
+        (Some(misspelt.as_str()), "rule 1 is about the built-in plugin \"metrics\""),
+    ] {
         if let Some(content) = content {
             std::fs::write(&file, content).unwrap();
         }
