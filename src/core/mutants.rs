@@ -138,6 +138,10 @@ pub mod chosen {
         SignalForgotten,
         /// A signal to one agent ends the waits of all.
         SignalToAll,
+        /// A signal ends more than one wait of an attempt.
+        SignalTwice,
+        /// A server that answers with a redirect is not taken at its word: the request is sent to where it points.
+        RedirectFollowed,
         /// What comes from outside is kept with the secrets in it.
         SecretJournaled,
         /// A secret goes where the playbook lets it go, whatever the policy says.
@@ -203,6 +207,8 @@ pub mod chosen {
             Self::ClockOffTakesRuns,
             Self::SignalForgotten,
             Self::SignalToAll,
+            Self::SignalTwice,
+            Self::RedirectFollowed,
             Self::SecretJournaled,
             Self::OneSideGrants,
             Self::EventIgnored,

@@ -142,7 +142,10 @@ impl Dice {
                 }
                 step.work = match self.chance(50) {
                     true => Work::Http,
-                    false => Work::WaitSignal(self.one_of([5, 20, 60])),
+                    false => match self.one_of([5, 20, 60]) {
+                        20 => Work::WaitTwice(20),
+                        seconds => Work::WaitSignal(seconds),
+                    },
                 };
             }
         }

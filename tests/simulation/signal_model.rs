@@ -32,8 +32,11 @@ fn check_journal(run: &RunModel, journal: &Journal) -> Check {
     expect(numbers.len() == got, "an attempt gets a signal once", say)?;
     let (stage, step) = (usize::from(journal.key.stage), usize::from(journal.key.step));
     let plan = run.plan.stages.get(stage).and_then(|stage| stage.steps.get(step));
-    let Some(Work::WaitSignal(seconds)) = plan.map(|step| step.work) else { return Ok(()) };
-    // A wait is the first call of its step.
+    let seconds = match plan.map(|step| step.work) {
+        Some(Work::WaitSignal(seconds) | Work::WaitTwice(seconds)) => seconds,
+        Some(Work::Action | Work::WaitHealthy(_) | Work::Http) | None => return Ok(()),
+    };
+    // A wait is the first call of its step, if not the second one too.
     let timed_out = matches!(
         journal.answers.first().map(|first| &first.answer),
         Some(Answer::WaitSignal(Err(_)))
