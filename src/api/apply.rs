@@ -13,7 +13,7 @@ use super::bodies::{InJson, off_loop};
 use super::error::{ApiError, Code};
 use super::params::{InQuery, listing};
 use super::playbooks::view;
-use super::policy;
+use super::policy::{self, Judged};
 use super::state::ApiState;
 use super::wire::{ApplyPlaybook, PlaybookView};
 use crate::playbook::{
@@ -145,7 +145,9 @@ pub(super) async fn read(
     })
     .await??;
     let Found { plugins, mut problems } = find_plugins(state, &document, &uploads).await?;
-    problems.extend(policy::problems_of(state, &document, &plugins).await?);
+    let Judged { problems: refused, mut signers } =
+        policy::judge(state, &document, &plugins).await?;
+    problems.extend(refused);
     let mut provenance = provenance_of(&document, &plugins);
     let plugins = plugins.into_iter().map(|(name, plugin)| (name, plugin.info)).collect();
     let builtins: Vec<_> = state.plugins.builtins().iter().map(|one| one.info.clone()).collect();
@@ -158,6 +160,7 @@ pub(super) async fn read(
     let mut playbook = merge(resolved, problems).map_err(ApiError::invalid_document)?;
     for (name, pin) in &mut playbook.plugins {
         pin.provenance = provenance.remove(name);
+        pin.signers = signers.remove(name).unwrap_or_default();
     }
     let content = content_digest(&document, &playbook);
     let applied_at = state.clock.now();

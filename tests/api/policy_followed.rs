@@ -141,6 +141,7 @@ fn asks(
         version: "1.0.0".to_owned(),
         grants: Grants::default(),
         provenance: None,
+        signers: Vec::new(),
     };
     let caller = Caller { playbook: "restart".to_owned(), plugin };
     tokio::spawn(async move { PolicyNetworks::new(judged).networks(&caller).await })

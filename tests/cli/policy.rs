@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use replibook::plugin::{HostConfig, PluginHost};
+use replibook::run::Digest;
 use serde_json::Value;
 
 use super::replictl;
@@ -133,6 +134,9 @@ async fn a_server_holds_plugins_to_its_policy() {
     assert!(out.contains("uploaded") && out.contains("created"), "{out}");
     let (_, out, _) = scene.ctl(&["describe", "playbook", "restart"]).await;
     assert!(out.contains("Signed:   by ops (key ") && out.contains("made by a test"), "{out}");
+    assert!(out.contains("Signers:  ops (key "), "{out}");
+    let (_, out, _) = scene.ctl(&["describe", "plugin", Digest::of(&bytes).as_str()]).await;
+    assert!(out.contains("restart@1.0.0, signed by ops then\n"), "{out}");
 
     // A grant that the policy does not give has its place.
     let wide = scene.write("wide.yaml", playbook("1.1.0", ", grants: { actions: ['*'] }"));
@@ -218,6 +222,9 @@ async fn a_policy_that_is_tightened_or_broken_is_told_of_and_live_runs_go_on() {
         ),
         "{err}"
     );
+
+    let (_, out, _) = scene.ctl(&["describe", "run", run.trim()]).await;
+    assert!(out.contains("Signers:  ops (key "), "the policy has another key now: {out}");
 
     // The run that waited goes on.
     let (code, _, err) = scene.ctl(&["run", "approve", run.trim()]).await;
