@@ -7,10 +7,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::endpoint::Endpoint;
+use super::engines;
 use super::error::{ApiError, Code};
 use super::limits::READY_TIMEOUT;
 use super::shares::Class;
 use super::state::ApiState;
+use super::wire::FileDiffers;
 use crate::agent::Short;
 use crate::policy::{Outside, Standing};
 use crate::run::{Digest, RunId};
@@ -39,6 +41,10 @@ pub(super) struct Health {
     /// Which policy counts; only from `/readyz`, and missing if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) policy: Option<PolicyNow>,
+    /// Files of servers that are not the same on all engines that share the store; only from `/readyz`, and missing if there
+    /// are none. They do not make the server unready.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) files: Vec<FileDiffers>,
 }
 
 /// The policy that counts.
@@ -152,7 +158,8 @@ async fn readyz(State(state): State<ApiState>) -> Result<Json<Health>, ApiError>
             let clock = ClockOff::of(state.skew());
             let policy = state.policy.standing().map(PolicyNow::of);
             let troubled = troubled(&state).await?;
-            Ok(Json(Health { troubled, short, clock, policy, ..ready }))
+            let files = differing(&state).await?;
+            Ok(Json(Health { troubled, short, clock, policy, files, ..ready }))
         }
         Ok(Err(error)) => Err(not_ready(error.to_string()).caused_by(error)),
         Err(_) => {
@@ -171,6 +178,15 @@ async fn troubled(state: &ApiState) -> Result<Option<Troubled>, ApiError> {
     Ok(Some(Troubled { runs: u32::try_from(troubles.len()).unwrap_or(u32::MAX), first }))
 }
 
+/// The files that are not the same on all engines.
+async fn differing(state: &ApiState) -> Result<Vec<FileDiffers>, ApiError> {
+    // As above, a failure of this read does not make the server unready.
+    match tokio::time::timeout(READY_TIMEOUT, engines::views(state)).await {
+        Ok(views) => Ok(FileDiffers::among(&views?)),
+        Err(_) => Ok(Vec::new()),
+    }
+}
+
 fn health(status: &str, store: Option<&str>) -> Health {
     Health {
         status: status.to_owned(),
@@ -180,5 +196,6 @@ fn health(status: &str, store: Option<&str>) -> Health {
         short: None,
         clock: None,
         policy: None,
+        files: Vec::new(),
     }
 }

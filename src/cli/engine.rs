@@ -11,7 +11,8 @@ use super::rows::or_dash;
 use super::table::Narrower;
 use super::text::{Paint, clean, moment, plural, short_moment};
 use super::who::who;
-use crate::api::wire::{DrainEngine, EngineState, EngineView};
+use crate::api::wire::{DrainEngine, EngineState, EngineView, FileDiffers};
+use crate::store::POLICY_FILE;
 
 /// Characters of an identifier that are enough to name an engine.
 const MIN_ID_PREFIX: usize = 4;
@@ -112,12 +113,15 @@ pub(crate) fn find_engine<'a>(
     }
 }
 
-/// Says why engines can't write: that is too long for a column.
+/// Says why engines can't write, and which files they do not have in common: that is too long for columns.
 pub(crate) fn say_problems(console: &Console, engines: &[EngineView]) {
     for engine in engines {
         if let Some(problem) = &engine.problem {
             console.say(&clean(&format!("{} can't write: {problem}", engine.name)));
         }
+    }
+    for differs in FileDiffers::among(engines) {
+        console.say(&clean(&differs.to_string()));
     }
 }
 
@@ -125,7 +129,7 @@ impl Row for EngineView {
     fn headings(wide: bool) -> Vec<&'static str> {
         let mut headings = vec!["NAME", "STATE", "RUNS", "QUEUED", "VERSION", "CLOCK", "SEEN"];
         if wide {
-            headings.extend(["ID", "HOST", "ADDRESS", "STARTED", "DRAINED BY", "REASON"]);
+            headings.extend(["ID", "HOST", "ADDRESS", "STARTED", "POLICY", "DRAINED BY", "REASON"]);
         }
         headings
     }
@@ -162,6 +166,7 @@ impl Row for EngineView {
                 self.host.clone(),
                 or_dash(self.address.as_deref()),
                 moment(self.started),
+                policy(self),
                 or_dash(self.drained_by.as_deref()),
                 or_dash(self.drain_reason.as_deref()),
             ]);
@@ -180,6 +185,16 @@ impl Row for EngineView {
 
     fn name(&self) -> String {
         self.id.0.clone()
+    }
+}
+
+/// The beginning of the digest of the policy by which the engine's server goes.
+fn policy(engine: &EngineView) -> String {
+    match engine.files.get(POLICY_FILE) {
+        Some(Some(digest)) => digest.short().to_owned(),
+        Some(None) => "-".to_owned(),
+        // Its version does not say.
+        None => "?".to_owned(),
     }
 }
 
@@ -212,6 +227,7 @@ mod tests {
             clock_ahead: -1_449,
             started: Timestamp::default(),
             seen: Timestamp::default(),
+            files: [(POLICY_FILE.to_owned(), None)].into(),
             draining_since: None,
             drained_by: None,
             drain_reason: None,

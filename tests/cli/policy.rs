@@ -138,6 +138,10 @@ async fn a_server_holds_plugins_to_its_policy() {
     let (_, out, _) = scene.ctl(&["describe", "plugin", Digest::of(&bytes).as_str()]).await;
     assert!(out.contains("restart@1.0.0, signed by ops then\n"), "{out}");
 
+    let house = Digest::of(policy("house", &scene.key.public, RULES).as_bytes());
+    let (_, out, err) = scene.ctl(&["get", "engines", "-o", "wide"]).await;
+    assert!(out.contains("  POLICY  ") && out.contains(house.short()), "{out}{err}");
+
     // A grant that the policy does not give has its place.
     let wide = scene.write("wide.yaml", playbook("1.1.0", ", grants: { actions: ['*'] }"));
     let (code, _, err) = scene.ctl(&["apply", "--yes", "-f", &wide]).await;
