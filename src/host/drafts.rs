@@ -2,7 +2,7 @@
 //! `wasi:logging` writes to the log of the plugin, and `wasi:config` has the arguments of the step. Neither is an
 //! effect: what they do follows from what the attempt began with, so it is the same in each activation.
 //!
-//! A draft is compatible with no other version, so each version that was published is linked by its own name.
+//! A draft is compatible with no other version, so each one that is offered is linked by its own name.
 
 use std::collections::BTreeMap;
 
@@ -16,8 +16,13 @@ use replibook_core::run::{JsonText, LogLevel};
 /// The names of the interface for logs. The first one is from before it had a version.
 const LOGGING: [&str; 2] = ["wasi:logging/logging", "wasi:logging/logging@0.1.0-draft"];
 
-/// The names of the interface for configuration.
-const CONFIG: [&str; 2] = ["wasi:config/store@0.2.0-draft", "wasi:config/store@0.2.0-rc.1"];
+/// The names of the interface for configuration. The first one is from before it was renamed.
+const CONFIG: [&str; 4] = [
+    "wasi:config/runtime@0.2.0-draft",
+    "wasi:config/store@0.2.0-draft",
+    "wasi:config/store@0.2.0-draft-2024-09-27",
+    "wasi:config/store@0.2.0-rc.1",
+];
 
 /// What to do about other versions and interfaces of these packages, by how their names begin.
 const OTHERS: [(&str, &str); 2] = [
@@ -28,8 +33,9 @@ const OTHERS: [(&str, &str); 2] = [
     ),
     (
         "wasi:config/",
-        "a step is offered `wasi:config/store` at 0.2.0-draft and 0.2.0-rc.1, which has the step's arguments; the step \
-         gets these as its input, too",
+        "a step is offered `wasi:config/store` at 0.2.0-draft, 0.2.0-draft-2024-09-27 and 0.2.0-rc.1, and \
+         `wasi:config/runtime` at 0.2.0-draft, which have its arguments; a step gets these as its input, too, and a \
+         strategy gets its arguments with each plan",
     ),
 ];
 
@@ -64,11 +70,11 @@ pub(super) fn link(kind: PluginKind, linker: &mut Linker<Guest>) -> wasmtime::Re
 fn link_config(name: &str, linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     let mut config = linker.instance(name)?;
     config.func_wrap("get", |guest: StoreContextMut<'_, Guest>, (key,): (String,)| {
-        let found = settings(guest.data()).remove(&key);
+        let found = settings(guest.data()).and_then(|all| all.get(&key)).cloned();
         Ok((Ok::<_, Error>(found),))
     })?;
     config.func_wrap("get-all", |guest: StoreContextMut<'_, Guest>, (): ()| {
-        let all: Vec<_> = settings(guest.data()).into_iter().collect();
+        let all: Vec<_> = settings(guest.data()).cloned().into_iter().flatten().collect();
         Ok((Ok::<_, Error>(all),))
     })
 }
@@ -120,12 +126,14 @@ enum Error {
     Io(String),
 }
 
-/// The arguments of a step, each as text. They are read again for each call, which is the guest's time. A guest that only
-/// describes itself has none.
-fn settings(guest: &Guest) -> BTreeMap<String, String> {
+/// The arguments of a step, each as text. They may be large and are asked for one by one, so they are read once. A guest
+/// that only describes itself has none.
+fn settings(guest: &Guest) -> Option<&BTreeMap<String, String>> {
     match &guest.role {
-        Role::Step(attempt) => texts(attempt.replay.arguments()),
-        Role::Describe | Role::Strategy(_) => BTreeMap::new(),
+        Role::Step(attempt) => {
+            Some(attempt.settings.get_or_init(|| texts(attempt.replay.arguments())))
+        }
+        Role::Describe | Role::Strategy(_) => None,
     }
 }
 
@@ -141,11 +149,15 @@ fn texts(value: &JsonText) -> BTreeMap<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use serde_json::json;
 
     use super::*;
-    use crate::guest::Seed;
-    use replibook_core::run::Timestamp;
+    use crate::guest::{Attempt, Seed};
+    use crate::replay::Replay;
+    use replibook_core::playbook::Grants;
+    use replibook_core::run::{AgentId, AgentSeq, AttemptKey, Journal, RunId, Timestamp};
 
     const DOCUMENT: &str = include_str!("../../docs/tool-chains.md");
 
@@ -192,11 +204,25 @@ mod tests {
             (lines[0].message.as_str(), lines[6].message.as_str()),
             ("plain", "drain: moved 3")
         );
-        assert!(settings(&guest).is_empty());
+        assert_eq!(settings(&guest), None);
     }
 
     #[test]
-    fn each_published_draft_is_offered_and_the_page_has_it() {
+    fn arguments_are_read_once_in_an_activation() {
+        let key = AttemptKey { agent: AgentSeq(0), stage: 0, step: 0, attempt: 1 };
+        let (run, agent) = (RunId(uuid::Uuid::from_u128(7)), AgentId::from("node-1"));
+        let (started, arguments) = (Timestamp::default(), json!({ "grace": 30 }));
+        let journal = Journal::new(run, key, agent.clone(), "own".to_owned(), started, arguments);
+        let (grants, replay) = (Grants::default(), Replay::new(journal));
+        let attempt = Attempt::new(agent, Arc::default(), grants, replay);
+        let guest = Guest::new(Role::Step(Box::new(attempt)), started, Seed::Of([0; 32]));
+        let first = settings(&guest).unwrap();
+        assert_eq!(first["grace"], "30");
+        assert!(std::ptr::eq(first, settings(&guest).unwrap()));
+    }
+
+    #[test]
+    fn the_page_and_the_advice_have_each_draft_that_is_offered() {
         use PluginKind::{Step, Strategy};
         for name in LOGGING {
             assert!(offers(Step, name) && offers(Strategy, name), "{name}");
@@ -205,14 +231,22 @@ mod tests {
             assert!(offers(Step, name) && !offers(Strategy, name), "{name}");
         }
         for other in
-            ["wasi:config/store", "wasi:config/runtime@0.2.0-draft", "wasi:logging/logging@0.2.0"]
+            ["wasi:config/store", "wasi:config/runtime@0.2.0-rc.1", "wasi:logging/logging@0.2.0"]
         {
             assert!(!offers(Step, other) && instead(other).is_some(), "{other}");
         }
         assert_eq!(instead("wasi:keyvalue/store@0.2.0-draft"), None);
-        for part in ["`wasi:logging`", "`wasi:config`", "0.1.0-draft", "0.2.0-draft", "0.2.0-rc.1"]
-        {
-            assert!(DOCUMENT.contains(part), "the page lacks {part}");
+        for name in LOGGING.into_iter().chain(CONFIG) {
+            let (interface, version) = name.split_once('@').unwrap_or((name, "without a version"));
+            let (package, short) = interface.split_once('/').unwrap();
+            let is_of = |row: &&str| row.contains(&format!("`{package}`: "));
+            let row = DOCUMENT.lines().find(is_of).unwrap();
+            let advice = instead(name).unwrap();
+            for (text, named) in [(row, short), (advice, interface)] {
+                let has = |end: char| text.contains(&format!(" {version}{end}"));
+                assert!(text.contains(&format!("`{named}`")), "{name} in {text}");
+                assert!([' ', ',', ';'].into_iter().any(has), "{name} in {text}");
+            }
         }
     }
 }

@@ -17,6 +17,7 @@ async fn a_step_has_its_arguments_of_wasi_config_and_logs_with_wasi_logging() {
         "settings: grace is 30",
         "settings: mode is fast \"x\"",
         "settings: nodes is [\"a\",1]",
+        "unversioned: slept",
         "slept",
     ];
     assert_eq!(lines, expected, "each once, however often the step was activated");
@@ -35,7 +36,7 @@ async fn a_step_has_its_arguments_of_wasi_config_and_logs_with_wasi_logging() {
 async fn a_step_without_arguments_finds_none() {
     let plugin = imported("drafts").await;
     let (_, lines, end) = drive(activate(&plugin, json!({})), |_| Answer::Sleep).await;
-    assert_eq!(lines, ["slept"]);
+    assert_eq!(lines, ["unversioned: slept", "slept"]);
     let ActivationEnd::Done(result) = end else { panic!("found {end:?}, expected a result") };
     assert_eq!((&result.value()["all"], &result.value()["other"]), (&json!([]), &json!(null)));
 }
