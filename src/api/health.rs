@@ -27,7 +27,8 @@ pub(super) struct Health {
     pub(super) version: String,
     /// The store's back end; only from `/readyz`.
     pub(super) store: Option<String>,
-    /// Runs that can't go on; only from `/readyz`. They do not make the server unready.
+    /// Runs that can't go on; only from `/readyz`, and missing if the store did not say. They do not make the server
+    /// unready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) troubled: Option<Troubled>,
     /// The resource that the server lacks to send requests to its agents; only from `/readyz`. Its runs wait
@@ -130,7 +131,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .of_class(Class::AtOnce)
             .answers::<Health>(200, "The process is alive."),
         Endpoint::get("/readyz", "getReady", "Says whether the server can do its work.", readyz)
-            .fails(&[Code::NotReady, Code::StoreUnavailable])
+            .fails(&[Code::NotReady])
             .of_class(Class::Probe)
             .answers::<Health>(200, "The server is ready: its store answers."),
     ]
@@ -157,8 +158,7 @@ async fn readyz(State(state): State<ApiState>) -> Result<Json<Health>, ApiError>
                 .map(|Short { message, since }| TooLittle { message, seconds: since.as_secs() });
             let clock = ClockOff::of(state.skew());
             let policy = state.policy.standing().map(PolicyNow::of);
-            let troubled = troubled(&state).await?;
-            let files = differing(&state).await;
+            let (troubled, files) = tokio::join!(troubled(&state), differing(&state));
             Ok(Json(Health { troubled, short, clock, policy, files, ..ready }))
         }
         Ok(Err(error)) => Err(not_ready(error.to_string()).caused_by(error)),
@@ -169,13 +169,12 @@ async fn readyz(State(state): State<ApiState>) -> Result<Json<Health>, ApiError>
     }
 }
 
-async fn troubled(state: &ApiState) -> Result<Option<Troubled>, ApiError> {
+/// The runs that can't go on, if that is known: not to know it does not make the server unready.
+async fn troubled(state: &ApiState) -> Option<Troubled> {
     let asked = state.store.troubles(None, MAX_PAGE);
-    // A failure of this read does not make the server unready.
-    let Ok(troubles) = tokio::time::timeout(READY_TIMEOUT, asked).await else { return Ok(None) };
-    let troubles = troubles?;
+    let Ok(Ok(troubles)) = tokio::time::timeout(READY_TIMEOUT, asked).await else { return None };
     let first = troubles.iter().take(NAMED).map(|trouble| trouble.run).collect();
-    Ok(Some(Troubled { runs: u32::try_from(troubles.len()).unwrap_or(u32::MAX), first }))
+    Some(Troubled { runs: u32::try_from(troubles.len()).unwrap_or(u32::MAX), first })
 }
 
 /// The files that are not the same on all engines, as far as that is known: not to know it does not make the server unready.

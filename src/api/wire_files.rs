@@ -18,7 +18,9 @@ const NAMED: usize = 10;
 pub struct FileDiffers {
     /// What the file is: `policy`.
     pub file: String,
-    /// Its contents, the one that most engines have first; at most ten.
+    /// How many different contents there are.
+    pub distinct: usize,
+    /// The contents, the one that most engines have first; at most ten.
     pub contents: Vec<FileContent>,
 }
 
@@ -46,7 +48,9 @@ impl FileDiffers {
                     found.entry(digest).or_default().push(&engine.name);
                 }
             }
-            (found.len() > 1).then(|| Self { file: file.clone(), contents: contents(found) })
+            let distinct = found.len();
+            let differs = || Self { file: file.clone(), distinct, contents: contents(found) };
+            (distinct > 1).then(differs)
         });
         each.collect()
     }
@@ -75,7 +79,10 @@ impl fmt::Display for FileDiffers {
                 write!(f, " and {more} more")?;
             }
         }
-        Ok(())
+        match self.distinct.saturating_sub(self.contents.len()) {
+            0 => Ok(()),
+            others => write!(f, "; and {others} other contents"),
+        }
     }
 }
 
@@ -118,7 +125,8 @@ mod tests {
         assert!(said.contains(&format!("same policy: sha256:{one}… on b, c; ")), "{said}");
         assert!(said.contains(&format!("sha256:{other}… on a")), "{said}");
         assert!(said.contains("none on d"), "{said}");
-        assert_eq!(differs.contents[0].count, 2);
+        assert!(!said.contains("other contents"), "{said}");
+        assert_eq!((differs.distinct, differs.contents[0].count), (3, 2));
     }
 
     #[test]
@@ -130,9 +138,11 @@ mod tests {
             engines.push(engine("own", Some(Some(text.as_str()))));
         }
         let [differs] = FileDiffers::among(&engines).try_into().unwrap();
-        assert_eq!(differs.contents.len(), NAMED);
+        assert_eq!((differs.distinct, differs.contents.len()), (26, NAMED));
         let most = &differs.contents[0];
         assert_eq!((most.count, most.engines.len()), (25, NAMED));
-        assert!(differs.to_string().contains("e09 and 15 more; "), "{differs}");
+        let said = differs.to_string();
+        assert!(said.contains("e09 and 15 more; "), "{said}");
+        assert!(said.ends_with(" on own; and 16 other contents"), "{said}");
     }
 }

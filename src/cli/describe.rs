@@ -198,7 +198,7 @@ fn signers(signers: &[SignedBy]) -> Option<String> {
         None => name.clone(),
     });
     let named: Vec<_> = named.collect();
-    (!named.is_empty()).then(|| format!("{}, when the playbook was applied", named.join(", ")))
+    (!named.is_empty()).then(|| format!("when applied: {}", named.join(", ")))
 }
 
 /// Who made a signature, as human-readable text.

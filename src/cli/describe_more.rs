@@ -183,7 +183,10 @@ fn signers_then(playbook: &PlaybookView, digest: &Digest) -> String {
         pins.flat_map(|pin| &pin.signers).map(|one| one.name.as_str()).collect();
     match names.is_empty() {
         true => String::new(),
-        false => format!(", signed by {} then", Vec::from_iter(names).join(", ")),
+        false => {
+            let names = Vec::from_iter(names).join(", ");
+            format!(" (plugin signed by {names} when it was applied)")
+        }
     }
 }
 

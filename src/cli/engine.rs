@@ -113,16 +113,19 @@ pub(crate) fn find_engine<'a>(
     }
 }
 
-/// Says why engines can't write, and which files they do not have in common: that is too long for columns.
-pub(crate) fn say_problems(console: &Console, engines: &[EngineView]) {
-    for engine in engines {
-        if let Some(problem) = &engine.problem {
-            console.say(&clean(&format!("{} can't write: {problem}", engine.name)));
-        }
+/// Says why the engines that are shown can't write, and which files not all engines have in common: that is too long for
+/// columns.
+pub(crate) fn say_problems(console: &Console, shown: &[EngineView], all: &[EngineView]) {
+    for problem in problems(shown, all) {
+        console.say(&clean(&problem));
     }
-    for differs in FileDiffers::among(engines) {
-        console.say(&clean(&differs.to_string()));
-    }
+}
+
+fn problems(shown: &[EngineView], all: &[EngineView]) -> Vec<String> {
+    let unwritten = shown.iter().filter_map(|engine| {
+        engine.problem.as_ref().map(|problem| format!("{} can't write: {problem}", engine.name))
+    });
+    unwritten.chain(FileDiffers::among(all).iter().map(ToString::to_string)).collect()
 }
 
 impl Row for EngineView {
@@ -211,7 +214,7 @@ mod tests {
     use super::*;
     use crate::cli::table::table_within;
     use crate::cli::text::width;
-    use crate::run::{EngineId, Timestamp};
+    use crate::run::{Digest, EngineId, Timestamp};
 
     fn engine(id: &str, name: &str, state: EngineState) -> EngineView {
         EngineView {
@@ -255,6 +258,19 @@ mod tests {
         assert_eq!(said(&[(EngineState::Active, 9), (EngineState::Active, 8)]), None);
         let full = said(&[(EngineState::Active, 12), (EngineState::Active, 8)]).unwrap();
         assert!(full.starts_with("the other engines have room for 2 of its 3 runs: "), "{full}");
+    }
+
+    #[test]
+    fn one_engine_is_shown_with_its_own_problem_and_with_files_that_are_not_those_of_the_others() {
+        let mut all =
+            ["one", "two"].map(|name| engine(&format!("id-{name}"), name, EngineState::CantWrite));
+        all[1].problem = Some("the disk is full".to_owned());
+        assert_eq!(problems(&all[..1], &all), Vec::<String>::new());
+        assert_eq!(problems(&all[1..], &all), ["two can't write: the disk is full"]);
+        all[0].files.insert(POLICY_FILE.to_owned(), Some(Digest::of(b"rules")));
+        let [differs]: [String; 1] = problems(&all[..1], &all).try_into().unwrap();
+        assert!(differs.starts_with("engines do not have the same policy: "), "{differs}");
+        assert_eq!(problems(&all[1..], &all).len(), 2);
     }
 
     #[test]

@@ -140,7 +140,9 @@ pub mod chosen {
         SignalToAll,
         /// A signal ends more than one wait of an attempt.
         SignalTwice,
-        /// A server that answers with a redirect is not taken at its word: the request is sent to where it points.
+        /// A server that answers with a redirect is not taken at its word: the request is sent to where it points. The
+        /// client itself is no part of the simulator: `src/outbound/http.rs` has it follow no redirect, and the test
+        /// `a_request_arrives_with_its_key_and_a_redirect_is_an_answer` beside it watches that.
         RedirectFollowed,
         /// What comes from outside is kept with the secrets in it.
         SecretJournaled,

@@ -81,7 +81,7 @@ async fn a_policy_that_is_not_the_same_on_all_engines_is_told_of() {
     assert_eq!(differs().await, None);
     put("c", None).await;
     let rules = Digest::of(b"house rules");
-    let expected = json!([{ "file": "policy", "contents": [
+    let expected = json!([{ "file": "policy", "distinct": 2, "contents": [
         { "digest": rules, "count": 2, "engines": ["engine-a", "engine-b"] },
         { "digest": null, "count": 1, "engines": ["engine-c"] },
     ]}]);

@@ -140,12 +140,15 @@ impl Dice {
                 if step.large || self.chance(50) {
                     continue;
                 }
-                step.work = match self.chance(50) {
-                    true => Work::Http,
-                    false => match self.one_of([5, 20, 60]) {
-                        20 => Work::WaitTwice(20),
-                        seconds => Work::WaitSignal(seconds),
-                    },
+                step.work = if self.chance(50) {
+                    Work::Http
+                } else {
+                    let seconds = self.one_of([5, 20, 60]);
+                    if self.chance(33) {
+                        Work::WaitTwice(seconds)
+                    } else {
+                        Work::WaitSignal(seconds)
+                    }
                 };
             }
         }

@@ -79,7 +79,7 @@ impl Web {
         }
         let status = match action.end {
             End::Failed => 500,
-            // Not under this address any more, as some servers refuse.
+            // Some servers refuse by sending the client elsewhere.
             End::Refused if !is_moved => 307,
             End::Refused => 403,
             End::Done | End::Forgotten | End::Stalled => 200,
