@@ -116,6 +116,19 @@ impl<T> WatchedFile<T> {
         }
     }
 
+    /// [Looks](Self::look) on another thread, which may wait for the disk. `None` if the look broke off: the file is not
+    /// watched any more.
+    pub async fn look_aside(mut self) -> Option<(Self, Result<Option<T>, FileError>)>
+    where
+        T: Send + 'static,
+    {
+        let looked = tokio::task::spawn_blocking(move || {
+            let found = self.look();
+            (self, found)
+        });
+        looked.await.ok()
+    }
+
     fn read_if_changed(&mut self) -> io::Result<Option<Vec<u8>>> {
         let about = fs::metadata(&self.path)?;
         let stamp = (about.modified()?, about.len(), about.ino());

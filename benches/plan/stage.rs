@@ -85,6 +85,7 @@ fn snapshot_of(rolling: &PluginInfo, action: &PluginInfo) -> Snapshot {
         version: info.version.clone(),
         grants: Grants::default(),
         provenance: None,
+        signers: Vec::new(),
     };
     let plugins = [rolling, action].map(|info| (info.name.clone(), pin(info)));
     let playbook = Playbook {

@@ -13,7 +13,7 @@ use super::bodies::{InJson, off_loop};
 use super::error::{ApiError, Code};
 use super::params::{InQuery, listing};
 use super::playbooks::view;
-use super::policy;
+use super::policy::{self, Judged};
 use super::state::ApiState;
 use super::wire::{ApplyPlaybook, PlaybookView};
 use crate::playbook::{
@@ -21,7 +21,7 @@ use crate::playbook::{
     Source, parse_playbook, resolve, warnings,
 };
 use crate::run::{Digest, canonical};
-use crate::store::{MAX_PAGE, Page, Plugin, Put, StoreError, StoredPlaybook};
+use crate::store::{Came, MAX_PAGE, Page, Plugin, Put, StoreError, StoredPlaybook};
 
 /// The errors that applying a playbook can have.
 pub(super) const FAILS: [Code; 3] = [Code::InvalidDocument, Code::Conflict, Code::PluginMissing];
@@ -145,7 +145,9 @@ pub(super) async fn read(
     })
     .await??;
     let Found { plugins, mut problems } = find_plugins(state, &document, &uploads).await?;
-    problems.extend(policy::problems_of(state, &document, &plugins).await?);
+    let Judged { problems: refused, mut signers } =
+        policy::judge(state, &document, &plugins).await?;
+    problems.extend(refused);
     let mut provenance = provenance_of(&document, &plugins);
     let plugins = plugins.into_iter().map(|(name, plugin)| (name, plugin.info)).collect();
     let builtins: Vec<_> = state.plugins.builtins().iter().map(|one| one.info.clone()).collect();
@@ -158,6 +160,7 @@ pub(super) async fn read(
     let mut playbook = merge(resolved, problems).map_err(ApiError::invalid_document)?;
     for (name, pin) in &mut playbook.plugins {
         pin.provenance = provenance.remove(name);
+        pin.signers = signers.remove(name).unwrap_or_default();
     }
     let content = content_digest(&document, &playbook);
     let applied_at = state.clock.now();
@@ -278,8 +281,10 @@ fn provenance_of(
     plugins: &BTreeMap<String, Plugin>,
 ) -> BTreeMap<String, Provenance> {
     let each = document.plugins().into_iter().filter_map(|declared| {
-        let came = plugins.get(&declared.name)?.came_from(&declared.source)?.clone();
-        Some((declared.name, came))
+        match plugins.get(&declared.name)?.came(&declared.source.to_string()) {
+            Came::AsNamed(came) => Some((declared.name, came.clone())),
+            Came::Otherwise(_) | Came::Unknown => None,
+        }
     });
     each.collect()
 }

@@ -97,7 +97,7 @@ async fn set_drain(
     Ok(Json(view(engine, state.store.time())))
 }
 
-fn view(engine: Engine, now: Timestamp) -> EngineView {
+pub(super) fn view(engine: Engine, now: Timestamp) -> EngineView {
     let Engine { report, seen, draining } = engine;
     let state = match (&draining, now.since(seen) > SILENT) {
         (_, true) => EngineState::Silent,
@@ -118,6 +118,7 @@ fn view(engine: Engine, now: Timestamp) -> EngineView {
         clock_ahead: report.clock_ahead,
         started: report.started,
         seen,
+        files: report.files,
         draining_since: draining.as_ref().map(|draining| draining.since),
         drained_by: draining.as_ref().and_then(|draining| draining.actor.clone()),
         drain_reason: draining.and_then(|draining| draining.reason),

@@ -7,10 +7,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::endpoint::Endpoint;
+use super::engines;
 use super::error::{ApiError, Code};
 use super::limits::READY_TIMEOUT;
 use super::shares::Class;
 use super::state::ApiState;
+use super::wire::FileDiffers;
 use crate::agent::Short;
 use crate::policy::{Outside, Standing};
 use crate::run::{Digest, RunId};
@@ -25,7 +27,8 @@ pub(super) struct Health {
     pub(super) version: String,
     /// The store's back end; only from `/readyz`.
     pub(super) store: Option<String>,
-    /// Runs that can't go on; only from `/readyz`. They do not make the server unready.
+    /// Runs that can't go on; only from `/readyz`, and missing if the store did not say. They do not make the server
+    /// unready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) troubled: Option<Troubled>,
     /// The resource that the server lacks to send requests to its agents; only from `/readyz`. Its runs wait
@@ -39,6 +42,10 @@ pub(super) struct Health {
     /// Which policy counts; only from `/readyz`, and missing if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) policy: Option<PolicyNow>,
+    /// Files of servers that are not the same on all engines that share the store; only from `/readyz`, and missing if there
+    /// are none. They do not make the server unready.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) files: Vec<FileDiffers>,
 }
 
 /// The policy that counts.
@@ -124,7 +131,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .of_class(Class::AtOnce)
             .answers::<Health>(200, "The process is alive."),
         Endpoint::get("/readyz", "getReady", "Says whether the server can do its work.", readyz)
-            .fails(&[Code::NotReady, Code::StoreUnavailable])
+            .fails(&[Code::NotReady])
             .of_class(Class::Probe)
             .answers::<Health>(200, "The server is ready: its store answers."),
     ]
@@ -151,8 +158,8 @@ async fn readyz(State(state): State<ApiState>) -> Result<Json<Health>, ApiError>
                 .map(|Short { message, since }| TooLittle { message, seconds: since.as_secs() });
             let clock = ClockOff::of(state.skew());
             let policy = state.policy.standing().map(PolicyNow::of);
-            let troubled = troubled(&state).await?;
-            Ok(Json(Health { troubled, short, clock, policy, ..ready }))
+            let (troubled, files) = tokio::join!(troubled(&state), differing(&state));
+            Ok(Json(Health { troubled, short, clock, policy, files, ..ready }))
         }
         Ok(Err(error)) => Err(not_ready(error.to_string()).caused_by(error)),
         Err(_) => {
@@ -162,13 +169,19 @@ async fn readyz(State(state): State<ApiState>) -> Result<Json<Health>, ApiError>
     }
 }
 
-async fn troubled(state: &ApiState) -> Result<Option<Troubled>, ApiError> {
+/// The runs that can't go on, if that is known: not to know it does not make the server unready.
+async fn troubled(state: &ApiState) -> Option<Troubled> {
     let asked = state.store.troubles(None, MAX_PAGE);
-    // A failure of this read does not make the server unready.
-    let Ok(troubles) = tokio::time::timeout(READY_TIMEOUT, asked).await else { return Ok(None) };
-    let troubles = troubles?;
+    let Ok(Ok(troubles)) = tokio::time::timeout(READY_TIMEOUT, asked).await else { return None };
     let first = troubles.iter().take(NAMED).map(|trouble| trouble.run).collect();
-    Ok(Some(Troubled { runs: u32::try_from(troubles.len()).unwrap_or(u32::MAX), first }))
+    Some(Troubled { runs: u32::try_from(troubles.len()).unwrap_or(u32::MAX), first })
+}
+
+/// The files that are not the same on all engines, as far as that is known: not to know it does not make the server unready.
+async fn differing(state: &ApiState) -> Vec<FileDiffers> {
+    let asked = tokio::time::timeout(READY_TIMEOUT, engines::views(state)).await;
+    let Ok(Ok(views)) = asked else { return Vec::new() };
+    FileDiffers::among(&views)
 }
 
 fn health(status: &str, store: Option<&str>) -> Health {
@@ -180,5 +193,6 @@ fn health(status: &str, store: Option<&str>) -> Health {
         short: None,
         clock: None,
         policy: None,
+        files: Vec::new(),
     }
 }

@@ -60,6 +60,7 @@ mod watched;
 mod weigh;
 pub mod wire;
 mod wire_engines;
+mod wire_files;
 mod wire_found;
 mod wire_plugins;
 mod wire_signals;

@@ -21,6 +21,7 @@ use crate::run::{
 use crate::store::MAX_PUT;
 
 pub use super::wire_engines::{DrainEngine, EngineRef, EngineState, EngineView};
+pub use super::wire_files::{FileContent, FileDiffers};
 pub use super::wire_found::{FoundRuns, PART_OF_LIST};
 pub use super::wire_plugins::{
     ImportProblem, ImportState, ImportView, PluginView, SignatureView, StartImport,

@@ -1,10 +1,12 @@
 //! The types of requests and answers that are about engines.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::limits::{MAX_ACTOR, MAX_REASON};
-use crate::run::{EngineId, Timestamp};
+use crate::run::{Digest, EngineId, Timestamp};
 
 /// The engine that drives a run.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -44,6 +46,10 @@ pub struct EngineView {
     pub started: Timestamp,
     /// When it last reported.
     pub seen: Timestamp,
+    /// The files by which its server goes (`policy`), with the digests of their contents; null where it has no such file.
+    /// What its version does not know is missing.
+    #[serde(default)]
+    pub files: BTreeMap<String, Option<Digest>>,
     /// Since when it is being drained.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub draining_since: Option<Timestamp>,

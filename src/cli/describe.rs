@@ -20,8 +20,8 @@ use super::rows::{agents_of, stage_of};
 use super::run::{explain, find_run, paragraph};
 use super::text::{clean, moment, wrap_line};
 use crate::api::wire::{EngineRef, Listing, PlaybookView, RunView, SignatureView, TroubleView};
-use crate::playbook::policy::asks;
-use crate::playbook::{PluginPin, Vcs};
+use crate::playbook::policy::{PublicKey, asks};
+use crate::playbook::{PluginPin, SignedBy, Vcs};
 use crate::run::{AgentRecord, AgentState, Digest, dropped_in_words};
 use crate::shown::clean_lines;
 
@@ -161,6 +161,7 @@ impl Lines {
             if let Some(came) = &pin.provenance {
                 self.line("  From", &provenance(came));
             }
+            self.line_if("  Signers", signers(&pin.signers));
             for ask in asks(&pin.grants) {
                 self.line("  Granted", &ask.to_string());
             }
@@ -188,6 +189,16 @@ async fn signatures_of(
         }
     }
     Ok(signed)
+}
+
+/// Who had signed a plugin when its playbook was applied, as human-readable text.
+fn signers(signers: &[SignedBy]) -> Option<String> {
+    let named = signers.iter().map(|SignedBy { name, key }| match PublicKey::parse(key) {
+        Some(key) => format!("{name} (key {})", key.id()),
+        None => name.clone(),
+    });
+    let named: Vec<_> = named.collect();
+    (!named.is_empty()).then(|| format!("when applied: {}", named.join(", ")))
 }
 
 /// Who made a signature, as human-readable text.

@@ -1,6 +1,7 @@
 //! `describe cluster`, `describe plugin` and `describe agent`. Each description is put together from several
 //! requests.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::agent_rows::Plan;
@@ -17,7 +18,7 @@ use crate::api::wire::{
     ClusterAgentView, ClusterAgents, ClusterView, Listing, PlaybookView, PluginView, RunView,
 };
 use crate::playbook::Provenance;
-use crate::run::{AgentId, RunStatus};
+use crate::run::{AgentId, Digest, RunStatus};
 
 /// Agents that are shown with a cluster; `get agents` shows all.
 const SHOWN_AGENTS: usize = 20;
@@ -162,7 +163,8 @@ fn plugin_text(
         |playbook: &&PlaybookView| playbook.plugins.values().any(|pin| pin.digest == info.digest);
     let users: Vec<_> = playbooks.iter().filter(pins).collect();
     for playbook in users.iter().take(SHOWN_PLAYBOOKS) {
-        lines.line("Used by", &format!("{}@{}", playbook.name, playbook.version));
+        let signers = signers_then(playbook, &info.digest);
+        lines.line("Used by", &format!("{}@{}{signers}", playbook.name, playbook.version));
     }
     if let Some(more) = users.len().checked_sub(SHOWN_PLAYBOOKS).filter(|more| *more > 0) {
         lines.line("Used by", &format!("{more} more"));
@@ -173,6 +175,20 @@ fn plugin_text(
         let _ = writeln!(lines.text, "  {}", clean(line));
     }
     Ok(lines.text)
+}
+
+/// Who had signed a plugin when a playbook was applied that uses it, as the end of a line.
+fn signers_then(playbook: &PlaybookView, digest: &Digest) -> String {
+    let pins = playbook.plugins.values().filter(|pin| pin.digest == *digest);
+    let names: BTreeSet<&str> =
+        pins.flat_map(|pin| &pin.signers).map(|one| one.name.as_str()).collect();
+    match names.is_empty() {
+        true => String::new(),
+        false => {
+            let names = Vec::from_iter(names).join(", ");
+            format!(" (plugin signed by {names} when it was applied)")
+        }
+    }
 }
 
 /// Where a plugin came from, when, and who had it brought.

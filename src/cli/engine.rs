@@ -11,7 +11,8 @@ use super::rows::or_dash;
 use super::table::Narrower;
 use super::text::{Paint, clean, moment, plural, short_moment};
 use super::who::who;
-use crate::api::wire::{DrainEngine, EngineState, EngineView};
+use crate::api::wire::{DrainEngine, EngineState, EngineView, FileDiffers};
+use crate::store::POLICY_FILE;
 
 /// Characters of an identifier that are enough to name an engine.
 const MIN_ID_PREFIX: usize = 4;
@@ -112,20 +113,26 @@ pub(crate) fn find_engine<'a>(
     }
 }
 
-/// Says why engines can't write: that is too long for a column.
-pub(crate) fn say_problems(console: &Console, engines: &[EngineView]) {
-    for engine in engines {
-        if let Some(problem) = &engine.problem {
-            console.say(&clean(&format!("{} can't write: {problem}", engine.name)));
-        }
+/// Says why the engines that are shown can't write, and which files not all engines have in common: that is too long for
+/// columns.
+pub(crate) fn say_problems(console: &Console, shown: &[EngineView], all: &[EngineView]) {
+    for problem in problems(shown, all) {
+        console.say(&clean(&problem));
     }
+}
+
+fn problems(shown: &[EngineView], all: &[EngineView]) -> Vec<String> {
+    let unwritten = shown.iter().filter_map(|engine| {
+        engine.problem.as_ref().map(|problem| format!("{} can't write: {problem}", engine.name))
+    });
+    unwritten.chain(FileDiffers::among(all).iter().map(ToString::to_string)).collect()
 }
 
 impl Row for EngineView {
     fn headings(wide: bool) -> Vec<&'static str> {
         let mut headings = vec!["NAME", "STATE", "RUNS", "QUEUED", "VERSION", "CLOCK", "SEEN"];
         if wide {
-            headings.extend(["ID", "HOST", "ADDRESS", "STARTED", "DRAINED BY", "REASON"]);
+            headings.extend(["ID", "HOST", "ADDRESS", "STARTED", "POLICY", "DRAINED BY", "REASON"]);
         }
         headings
     }
@@ -162,6 +169,7 @@ impl Row for EngineView {
                 self.host.clone(),
                 or_dash(self.address.as_deref()),
                 moment(self.started),
+                policy(self),
                 or_dash(self.drained_by.as_deref()),
                 or_dash(self.drain_reason.as_deref()),
             ]);
@@ -183,6 +191,16 @@ impl Row for EngineView {
     }
 }
 
+/// The beginning of the digest of the policy by which the engine's server goes.
+fn policy(engine: &EngineView) -> String {
+    match engine.files.get(POLICY_FILE) {
+        Some(Some(digest)) => digest.short().to_owned(),
+        Some(None) => "-".to_owned(),
+        // Its version does not say.
+        None => "?".to_owned(),
+    }
+}
+
 /// How far a clock is off, in seconds.
 fn clock(ahead: i64) -> String {
     let tenths = ahead.unsigned_abs().saturating_add(50) / 100;
@@ -196,7 +214,7 @@ mod tests {
     use super::*;
     use crate::cli::table::table_within;
     use crate::cli::text::width;
-    use crate::run::{EngineId, Timestamp};
+    use crate::run::{Digest, EngineId, Timestamp};
 
     fn engine(id: &str, name: &str, state: EngineState) -> EngineView {
         EngineView {
@@ -212,6 +230,7 @@ mod tests {
             clock_ahead: -1_449,
             started: Timestamp::default(),
             seen: Timestamp::default(),
+            files: [(POLICY_FILE.to_owned(), None)].into(),
             draining_since: None,
             drained_by: None,
             drain_reason: None,
@@ -239,6 +258,19 @@ mod tests {
         assert_eq!(said(&[(EngineState::Active, 9), (EngineState::Active, 8)]), None);
         let full = said(&[(EngineState::Active, 12), (EngineState::Active, 8)]).unwrap();
         assert!(full.starts_with("the other engines have room for 2 of its 3 runs: "), "{full}");
+    }
+
+    #[test]
+    fn one_engine_is_shown_with_its_own_problem_and_with_files_that_are_not_those_of_the_others() {
+        let mut all =
+            ["one", "two"].map(|name| engine(&format!("id-{name}"), name, EngineState::CantWrite));
+        all[1].problem = Some("the disk is full".to_owned());
+        assert_eq!(problems(&all[..1], &all), Vec::<String>::new());
+        assert_eq!(problems(&all[1..], &all), ["two can't write: the disk is full"]);
+        all[0].files.insert(POLICY_FILE.to_owned(), Some(Digest::of(b"rules")));
+        let [differs]: [String; 1] = problems(&all[..1], &all).try_into().unwrap();
+        assert!(differs.starts_with("engines do not have the same policy: "), "{differs}");
+        assert_eq!(problems(&all[1..], &all).len(), 2);
     }
 
     #[test]

@@ -103,7 +103,7 @@ async fn get_one(
             let all = client.engines().await?.items;
             let engine = find_engine(&all, name)?;
             console.one(engine)?;
-            say_problems(console, std::slice::from_ref(engine));
+            say_problems(console, std::slice::from_ref(engine), &all);
             Ok(())
         }
         Things::Agents => get_agent(client, cluster, name, console).await,
@@ -141,7 +141,7 @@ async fn get_all(
         Things::Engines => {
             let all = client.engines().await?.items;
             console.list(&all)?;
-            say_problems(console, &all);
+            say_problems(console, &all, &all);
             None
         }
         Things::Agents => get_agents(client, cluster, after, limit, console).await?,

@@ -1,6 +1,7 @@
 //! `replibook serve`: the server's command line, and the one place where store, plugin host, driver and API are
 //! put together. It decides the order in which they start and stop.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -22,7 +23,7 @@ use crate::agent::{AgentHttpConfig, AgentLimits, HttpAgents, Shortage};
 use crate::api::{self, ApiState, StoreCalls};
 use crate::clock::{Clock, SystemClock};
 use crate::descriptors::Descriptors;
-use crate::driver::{Engine, EngineConfig, Followers, Signals, World};
+use crate::driver::{Engine, EngineConfig, FileSums, Followers, Signals, World};
 use crate::listen::check_listen;
 use crate::outbound::HttpOutbound;
 use crate::playbook::LENGTH_EXPECTED;
@@ -32,7 +33,7 @@ use crate::run::{EngineId, Millis};
 use crate::secrets::{NoSecrets, SecretFolder, Secrets};
 use crate::shown::clean;
 use crate::stop::StopAsked;
-use crate::store::{HeardStore, Store, StoreClock};
+use crate::store::{HeardStore, POLICY_FILE, Store, StoreClock};
 use crate::web::OwnNames;
 
 /// Arguments of `replibook serve`.
@@ -137,7 +138,7 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     tracing::info!(%address, store = world.store.name(), "serving");
 
     let stop = CancellationToken::new();
-    let config = engine_config(&args, address);
+    let config = engine_config(&args, address, &counts);
     let activity = config.activity.clone();
     let engine = tokio::spawn(Engine::new(world.clone(), config).run(stop.clone()));
     let following = policy.map(|file| tokio::spawn(follow(file, &world, stop.clone())));
@@ -191,15 +192,24 @@ fn print_address(address: SocketAddr) -> anyhow::Result<()> {
         .context("failed to print the address")
 }
 
-fn engine_config(args: &ServeArgs, address: SocketAddr) -> EngineConfig {
+fn engine_config(args: &ServeArgs, address: SocketAddr, policy: &CurrentPolicy) -> EngineConfig {
     let id = EngineId(Uuid::new_v4().to_string());
     let host = host_name();
     EngineConfig {
         name: args.engine_name.clone().unwrap_or_else(|| default_name(&host, &id)),
         host,
         address: Some(format!("http://{address}")),
+        files: file_sums(policy.clone()),
         ..EngineConfig::new(id, args.max_runs)
     }
+}
+
+/// What other engines are told of the files of this server.
+fn file_sums(policy: CurrentPolicy) -> FileSums {
+    FileSums::of(move || {
+        let content = policy.standing().map(|standing| standing.content);
+        BTreeMap::from([(POLICY_FILE.to_owned(), content)])
+    })
 }
 
 /// With a shorter time a single lost request would fail its agent; with a longer one nobody would learn of the

@@ -138,6 +138,12 @@ pub mod chosen {
         SignalForgotten,
         /// A signal to one agent ends the waits of all.
         SignalToAll,
+        /// A signal ends more than one wait of an attempt.
+        SignalTwice,
+        /// A server that answers with a redirect is not taken at its word: the request is sent to where it points. The
+        /// client itself is no part of the simulator: `src/outbound/http.rs` has it follow no redirect, and the test
+        /// `a_request_arrives_with_its_key_and_a_redirect_is_an_answer` beside it watches that.
+        RedirectFollowed,
         /// What comes from outside is kept with the secrets in it.
         SecretJournaled,
         /// A secret goes where the playbook lets it go, whatever the policy says.
@@ -203,6 +209,8 @@ pub mod chosen {
             Self::ClockOffTakesRuns,
             Self::SignalForgotten,
             Self::SignalToAll,
+            Self::SignalTwice,
+            Self::RedirectFollowed,
             Self::SecretJournaled,
             Self::OneSideGrants,
             Self::EventIgnored,

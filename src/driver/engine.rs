@@ -18,6 +18,7 @@ use super::abandoned::{self, Endings};
 use super::activity::Activity;
 use super::claiming::With;
 use super::exits::{Exit, Exits};
+use super::file_sums::FileSums;
 use super::lacking::Lacking;
 use super::lease::LeaseGuard;
 use super::places::{Place, Places};
@@ -74,6 +75,8 @@ pub struct EngineConfig {
     pub host: String,
     /// Base URL of the server that it is part of. None if there is no server.
     pub address: Option<String>,
+    /// The files by which that server goes.
+    pub files: FileSums,
     /// Counts what the engine does.
     pub activity: Arc<Activity>,
 }
@@ -85,8 +88,9 @@ impl EngineConfig {
 
     /// Settings of an engine that is named by its identifier, on a machine without a name.
     pub fn new(id: EngineId, max_runs: usize) -> Self {
-        let (name, activity) = (id.0.clone(), Arc::default());
-        Self { id, max_runs, name, host: String::new(), address: None, activity }
+        let (name, host) = (id.0.clone(), String::new());
+        let (files, activity) = (FileSums::default(), Arc::default());
+        Self { id, max_runs, name, host, address: None, files, activity }
     }
 }
 

@@ -14,6 +14,7 @@
 //! The engine (`engine`): `claiming` and `beyond` say which runs it takes up, and `places` how many; `lacking` are those whose secrets it does not have. `sharing`,
 //! `standing`, `exits` and `passing_on` spread runs over several engines. `abandoned` ends runs that were given
 //! up, `upkeep` looks after plugins, `skew` watches the machine's clock, and `activity` counts what was done.
+//! `file_sums` is what an engine reports of the files of its server.
 //!
 //! A run (`run_driver`): `load` reads it, `committer` writes it under its `lease`, and `effects` performs what
 //! follows, with `asking`, `performing`, `secrets`, `sending`, `stamping`, and `cluster` with its `queue`. `run_clock` gives it its time, and
@@ -33,6 +34,7 @@ mod discovery;
 mod effects;
 mod engine;
 mod exits;
+mod file_sums;
 mod lacking;
 mod lease;
 mod load;
@@ -59,5 +61,6 @@ mod world;
 pub use activity::{Activity, Unwritten};
 pub use discovery::{Followers, Known, LOOK, PLATFORM_TIMEOUT, View};
 pub use engine::{Engine, EngineConfig};
+pub use file_sums::FileSums;
 pub use signals::Signals;
 pub use world::World;

@@ -10,8 +10,8 @@ use super::lease::LeaseGuard;
 use crate::clock::{Clock, sleep_until};
 use crate::outbound::{Outbound, Sending};
 use crate::run::{
-    AgentSeq, Answer, AttemptKey, CallError, HttpError, HttpRequest, Millis, Perform, Received,
-    Signal, Timestamp,
+    AgentSeq, Answer, AttemptKey, CallError, HttpError, HttpRequest, HttpResponse, Millis, Perform,
+    Received, Signal, Timestamp,
 };
 use replibook_core::mutant;
 
@@ -46,9 +46,31 @@ impl Sender {
             biased;
             // Looked at first: whoever stood still for a while must not send anything after it.
             () = self.lease.ending() => std::future::pending().await,
-            answer = self.outbound.send(sending) => Answer::HttpSend(answer),
+            answer = self.answer_to(sending) => Answer::HttpSend(answer),
         }
     }
+
+    /// What the server answers, whatever that is: a redirect is an answer, too. Where it points nobody has granted.
+    async fn answer_to(&self, sending: Sending) -> Result<HttpResponse, HttpError> {
+        if mutant!(RedirectFollowed) {
+            let answer = self.outbound.send(sending.clone()).await?;
+            return match elsewhere(&sending, &answer) {
+                Some(sending) => self.outbound.send(sending).await,
+                None => Ok(answer),
+            };
+        }
+        self.outbound.send(sending).await
+    }
+}
+
+/// The request as a client that follows redirects would send it next. Only a [mistake](replibook_core::mutants) needs it.
+fn elsewhere(sending: &Sending, answer: &HttpResponse) -> Option<Sending> {
+    let (_, to) = answer.headers.iter().find(|(name, _)| name == "location")?;
+    let was = &sending.request;
+    let timeout = u32::try_from(was.timeout().0).ok()?;
+    let (method, headers) = (was.method().as_str(), was.headers().to_vec());
+    let request = HttpRequest::new(method, to, headers, was.body().bytes(), timeout).ok()?;
+    Some(Sending { request, ..sending.clone() })
 }
 
 /// The calls that wait for signals, at most one for each agent. They are in order, since agents that one signal wakes

@@ -1,5 +1,7 @@
 //! Sample values for tests in and outside of the driver.
 
+use std::collections::BTreeMap;
+
 use crate::run::{EngineId, Timestamp};
 use crate::store::EngineReport;
 
@@ -16,5 +18,6 @@ pub(crate) fn report(id: &str, runs: u32, max_runs: u32) -> EngineReport {
         runs,
         queued: 0,
         max_runs,
+        files: BTreeMap::new(),
     }
 }

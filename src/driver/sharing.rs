@@ -99,7 +99,7 @@ impl Engine {
     }
 
     fn report(&self) -> EngineReport {
-        let EngineConfig { id, max_runs, name, host, address, .. } = self.config.clone();
+        let EngineConfig { id, max_runs, name, host, address, files, .. } = self.config.clone();
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         let going = self.drivers.values().filter(|driver| driver.place.is_taken()).count();
         let world = &self.world;
@@ -114,6 +114,7 @@ impl Engine {
             runs: number(going),
             queued: number(self.drivers.len() - going),
             max_runs: number(max_runs),
+            files: files.now(),
         }
     }
 

@@ -25,7 +25,7 @@ pub(super) fn activate(runtime: &Runtime, plugin: &Loaded, activate: Activate) -
     let seed = Seed::Attempt(journal.seed_key(), journal.run);
     let started_at = journal.started_at;
     let replay = Replay::new(journal);
-    let attempt = Box::new(Attempt { agent, attributes, grants, replay });
+    let attempt = Box::new(Attempt::new(agent, attributes, grants, replay));
     let guest = Guest::new(Role::Step(attempt), started_at, seed);
 
     let mut store = guest.into_store(&runtime.engine);

@@ -11,7 +11,8 @@ use wasmtime::{
 
 use super::bindings::{step, strategy};
 use super::guest::Guest;
-use super::{limits, wasi};
+use super::{drafts, limits, wasi};
+use replibook_core::playbook::PluginKind;
 
 /// What all plugins share.
 pub(super) struct Runtime {
@@ -40,12 +41,14 @@ impl Runtime {
             guest
         })?;
         wasi::link(&mut step)?;
+        drafts::link(PluginKind::Step, &mut step)?;
         let mut strategy = Linker::new(&engine);
         strategy::Strategy::add_to_linker::<_, wasmtime::component::HasSelf<Guest>>(
             &mut strategy,
             |guest| guest,
         )?;
         wasi::link(&mut strategy)?;
+        drafts::link(PluginKind::Strategy, &mut strategy)?;
         Ok(Self { engine, step, strategy })
     }
 

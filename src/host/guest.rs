@@ -1,6 +1,7 @@
 //! One guest: the state of a wasmtime store that lives for one call, and the limits on it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,6 +50,19 @@ pub(super) struct Attempt {
     pub(super) attributes: Arc<Map<String, Value>>,
     pub(super) grants: Grants,
     pub(super) replay: Replay,
+    /// The arguments of the step as texts, once the guest has asked for one.
+    pub(super) settings: OnceCell<BTreeMap<String, String>>,
+}
+
+impl Attempt {
+    pub(super) fn new(
+        agent: AgentId,
+        attributes: Arc<Map<String, Value>>,
+        grants: Grants,
+        replay: Replay,
+    ) -> Self {
+        Self { agent, attributes, grants, replay, settings: OnceCell::new() }
+    }
 }
 
 /// Where the random bytes of a guest come from. The generator is only seeded when it is needed, because few guests

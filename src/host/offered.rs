@@ -4,7 +4,7 @@
 use semver::Version;
 
 use super::error::{PluginError, cut};
-use super::{limits, wasi};
+use super::{drafts, limits, wasi};
 use replibook_core::playbook::PluginKind;
 
 /// The WIT package of both worlds, and the version of it that this host speaks.
@@ -31,7 +31,7 @@ const OLDER: &str = "only WASI 0.2 is offered, and this is older; build with too
     WASI 0.2, or encode the core module again with an adapter of today (`wasm-tools component new --adapt`)";
 
 /// Interfaces that a step may miss, by how their names begin, and what to use instead.
-const STEP_INSTEAD: [(&str, &str); 7] = [
+const STEP_INSTEAD: [(&str, &str); 5] = [
     (
         "wasi:sockets/",
         "a step reaches its agent through `agent` and other servers through `http` of replicante:playbook; what \
@@ -41,11 +41,6 @@ const STEP_INSTEAD: [(&str, &str); 7] = [
         "wasi:http/",
         "`send` of replicante:playbook/http sends requests; what only the engine imports is left out by \
          `--disable http --disable fetch-event` of componentize-js and jco",
-    ),
-    ("wasi:config/", "the arguments of the step are its configuration"),
-    (
-        "wasi:logging/",
-        "`log` of replicante:playbook/logging, standard output and standard error are the log",
     ),
     (
         "wasi:keyvalue/",
@@ -124,6 +119,12 @@ fn missing(kind: PluginKind, import: &str) -> Option<&'static str> {
     }
     if !name.starts_with("wasi:") {
         return Some(FOREIGN);
+    }
+    if drafts::offers(kind, import) {
+        return None;
+    }
+    if let Some(advice) = drafts::instead(import) {
+        return Some(advice);
     }
     match wasi_version(version) {
         Wasi::Newer => Some(NEWER),

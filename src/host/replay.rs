@@ -39,6 +39,11 @@ impl Replay {
         }
     }
 
+    /// The arguments of the step.
+    pub(super) fn arguments(&self) -> &JsonText {
+        &self.arguments
+    }
+
     /// The time that the step sees.
     pub(super) fn now(&self) -> Timestamp {
         self.now

@@ -53,6 +53,7 @@ fn sending(method: &str, url: &str, timeout: u32) -> Sending {
         version: "1.0.0".to_owned(),
         grants: Grants::default(),
         provenance: None,
+        signers: Vec::new(),
     };
     Sending {
         request: HttpRequest::new(method, url, Vec::new(), b"", timeout).unwrap(),

@@ -14,4 +14,4 @@ mod resolver;
 pub use client::{Caller, NoOutbound, Outbound, Sending};
 pub use fake::{Exchange, FakeOutbound};
 pub use http::{HttpOutbound, MAX_SENDING, OutboundError, Reachable};
-pub use networks::{NETWORK_EXPECTED, Networks};
+pub use networks::Networks;

@@ -43,8 +43,9 @@ impl CurrentPolicy {
         self.read(Standing::clone)
     }
 
-    /// Another policy counts from now on. It is not known yet which runs it would refuse.
-    pub(super) fn changed(&self, policy: Policy, content: Digest) {
+    /// Another policy counts from now on, in whatever is not done yet. `content` is the digest of its file's content. It is
+    /// not known yet which runs it would refuse.
+    pub fn changed(&self, policy: Policy, content: Digest) {
         let policy = Arc::new(policy);
         let standing = Standing { policy, content, problem: None, outside: None };
         *self.shared.write().unwrap_or_else(PoisonError::into_inner) = Some(standing);

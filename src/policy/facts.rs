@@ -6,29 +6,23 @@ use std::sync::Arc;
 
 use super::signatures::{signers_in, signers_of};
 use crate::playbook::policy::{Facts, Policy, Signature};
-use crate::playbook::{Playbook, PluginPin, Provenance};
+use crate::playbook::{Playbook, PluginPin};
 use crate::plugin::PluginHost;
 use crate::run::Digest;
-use crate::store::{Plugin, PluginSignature, Store, StoreError};
+use crate::store::{Came, Plugin, PluginSignature, Store, StoreError, UPLOADED};
 
-/// The source of what somebody uploaded.
-const UPLOADED: &str = "file:";
-
-/// Where a plugin came from, for a playbook that names it by this source. The same bytes may have come in several ways. The
-/// way that the playbook names counts if it is one of them. Otherwise it is the first one: a document can't choose what
-/// never happened.
+/// Where a plugin came from, for a playbook that names it by this source. The same bytes may have come in several ways; if
+/// the one that the playbook names is none of them, another one counts.
 fn source_of(plugin: &Plugin, named: &str, host: &PluginHost) -> String {
     let builtin = host.builtins().iter().find(|one| one.info.digest == plugin.info.digest);
     if let Some(builtin) = builtin {
         return format!("builtin:{}", builtin.info.name);
     }
-    // Whoever uploads a file may call it anything, so one path is as good as another.
-    let is_upload = named.starts_with(UPLOADED);
-    let is_named =
-        |came: &&Provenance| came.source == named || is_upload && came.source.starts_with(UPLOADED);
-    let came = plugin.provenance.iter().find(is_named).or(plugin.provenance.first());
-    // Whatever does not come from a registry was uploaded, also if nobody said from where.
-    came.map_or_else(|| UPLOADED.to_owned(), |came| came.source.clone())
+    match plugin.came(named) {
+        Came::AsNamed(came) | Came::Otherwise(came) => came.source.clone(),
+        // Whatever does not come from a registry was uploaded, also if nobody said from where.
+        Came::Unknown => UPLOADED.to_owned(),
+    }
 }
 
 /// What is known about bytes that are being uploaded, with these signatures.
@@ -123,8 +117,23 @@ pub async fn facts_of_pin(
     Ok(Some(facts))
 }
 
+/// What was found out about pinned plugins under one policy, so that nothing is looked for twice. None: not in the store.
+#[derive(Debug, Default)]
+pub struct Known {
+    facts: BTreeMap<(Digest, String), Option<Facts>>,
+    /// Whether a plugin that can't be read counts as one that is not in the store.
+    skips_damaged: bool,
+}
+
+impl Known {
+    /// Nothing is known yet, and a plugin that can't be read will count as one that is not in the store.
+    pub(super) fn skipping_damaged() -> Self {
+        Self { skips_damaged: true, ..Self::default() }
+    }
+}
+
 /// What is known about the plugins that a playbook pins, by the names that they have there. There is no entry for those that
-/// are not in the store.
+/// are not in the store. `known` has what was found out for other playbooks, and learns what is found out for this one.
 ///
 /// # Errors
 /// Those of the store.
@@ -133,11 +142,21 @@ pub async fn facts_of_pins(
     policy: &Arc<Policy>,
     store: &dyn Store,
     host: &PluginHost,
+    known: &mut Known,
 ) -> Result<BTreeMap<String, Facts>, StoreError> {
     let mut all = BTreeMap::new();
     for (name, pin) in &playbook.plugins {
-        if let Some(facts) = facts_of_pin(pin, policy, store, host).await? {
-            all.insert(name.clone(), facts);
+        let came = pin.provenance.as_ref().map_or(&pin.source, |came| &came.source);
+        let key = (pin.digest.clone(), came.clone());
+        if !known.facts.contains_key(&key) {
+            let found = match facts_of_pin(pin, policy, store, host).await {
+                Err(StoreError::Damaged(_)) if known.skips_damaged => None,
+                other => other?,
+            };
+            known.facts.insert(key.clone(), found);
+        }
+        if let Some(Some(facts)) = known.facts.get(&key) {
+            all.insert(name.clone(), facts.clone());
         }
     }
     Ok(all)

@@ -17,7 +17,8 @@ mod watch;
 
 pub use current::{CurrentPolicy, Standing};
 pub use facts::{
-    claimed, facts_of, facts_of_pin, facts_of_pins, imported, signed, signed_by_all, uploaded,
+    Known, claimed, facts_of, facts_of_pin, facts_of_pins, imported, signed, signed_by_all,
+    uploaded,
 };
 pub use pin_facts::PinFacts;
 pub use reach::PolicyNetworks;

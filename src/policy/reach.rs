@@ -1,7 +1,6 @@
 //! Which networks the policy lets the requests of steps go to.
 
 use async_trait::async_trait;
-use ipnet::IpNet;
 
 use super::pin_facts::PinFacts;
 use crate::outbound::{Caller, Networks, Reachable};
@@ -26,7 +25,6 @@ impl Reachable for PolicyNetworks {
             HttpError::Failed(format!("failed to find out what the policy gives: {error}"))
         })?;
         let Some((policy, Some(facts))) = judged else { return Ok(Networks::default()) };
-        let given = policy.networks(&facts, &caller.playbook);
-        Ok(given.iter().filter_map(|one| IpNet::new(one.address(), one.bits()).ok()).collect())
+        Ok(policy.networks(&facts, &caller.playbook).into_iter().collect())
     }
 }

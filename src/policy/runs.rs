@@ -1,13 +1,11 @@
 //! The unfinished runs that a policy would not let start any more. They go on, and everybody who looks is told.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::facts::facts_of_pin;
-use crate::playbook::Playbook;
-use crate::playbook::policy::{Facts, Policy, check_playbook};
+use super::facts::{Known, facts_of_pins};
+use crate::playbook::policy::{Policy, check_playbook};
 use crate::plugin::PluginHost;
-use crate::run::{Digest, RunId, RunStatus};
+use crate::run::{RunId, RunStatus};
 use crate::store::{Page, RunFilter, Store, StoreError};
 
 /// The most unfinished runs that are looked at: more than a server drives at the same time.
@@ -44,7 +42,8 @@ pub async fn runs_outside(
     let mut outside = Outside::default();
     let mut page = Page { after: None, limit: PAGE };
     let mut looked_at = 0;
-    let mut plugins = Plugins { policy, store, host, known: BTreeMap::new() };
+    // A run with a plugin that can't be read could not be started either. Most runs have the same plugins.
+    let mut known = Known::skipping_damaged();
     while looked_at < MAX_LOOKED_AT {
         // Runs that can't be read do not go on.
         let found = store.read_runs(&filter, &page).await?.runs;
@@ -56,7 +55,7 @@ pub async fn runs_outside(
         });
         for run in found.into_iter().flatten() {
             let playbook = &run.snapshot.playbook;
-            let facts = plugins.of(playbook).await?;
+            let facts = facts_of_pins(playbook, policy, store, host, &mut known).await?;
             let refused = check_playbook(policy, playbook, &facts);
             let Some((name, refusal)) = refused.first() else { continue };
             outside.runs += 1;
@@ -70,35 +69,4 @@ pub async fn runs_outside(
         }
     }
     Ok(outside)
-}
-
-/// The plugins of many runs, most of which have the same ones.
-struct Plugins<'a> {
-    policy: &'a Arc<Policy>,
-    store: &'a dyn Store,
-    host: &'a PluginHost,
-    known: BTreeMap<(Digest, String), Option<Facts>>,
-}
-
-impl Plugins<'_> {
-    /// What is known about the plugins of a playbook. There is no entry for those that are not in the store, or can't be
-    /// read: a run with such a plugin could not be started either.
-    async fn of(&mut self, playbook: &Playbook) -> Result<BTreeMap<String, Facts>, StoreError> {
-        let mut all = BTreeMap::new();
-        for (name, pin) in &playbook.plugins {
-            let came = pin.provenance.as_ref().map_or(&pin.source, |came| &came.source);
-            let key = (pin.digest.clone(), came.clone());
-            if !self.known.contains_key(&key) {
-                let facts = match facts_of_pin(pin, self.policy, self.store, self.host).await {
-                    Err(StoreError::Damaged(_)) => None,
-                    other => other?,
-                };
-                self.known.insert(key.clone(), facts);
-            }
-            if let Some(Some(facts)) = self.known.get(&key) {
-                all.insert(name.clone(), facts.clone());
-            }
-        }
-        Ok(all)
-    }
 }

@@ -107,11 +107,7 @@ pub async fn follow(
             _ = hangup.recv() => file.read_again(),
             () = clock.sleep(LOOK) => {}
         }
-        let looked = tokio::task::spawn_blocking(move || {
-            let found = file.look();
-            (file, found)
-        });
-        let Ok((looked, found)) = looked.await else {
+        let Some((looked, found)) = file.look_aside().await else {
             tracing::error!("failed to look at the policy; the last one still counts");
             return;
         };

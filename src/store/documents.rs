@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::contract::MAX_QUEUED;
 use super::error::StoreError;
 use replibook_core::playbook::policy::{MAX_SIGNATURE_BYTES, MAX_SIGNATURES};
-use replibook_core::playbook::{Playbook, PluginInfo, Provenance, Source};
+use replibook_core::playbook::{Playbook, PluginInfo, Provenance};
 use replibook_core::run::{
     Digest, EngineId, LogLine, Run, RunEvent, RunId, RunStatus, Timestamp, Trouble, TroubleCode,
 };
@@ -97,18 +97,6 @@ impl Plugin {
             self.unpinned_at = Some(at);
         }
         renews
-    }
-
-    /// Where the plugin came from for a playbook that names it by this source, as far as that is known. What was in the
-    /// store came from where it came from first.
-    pub fn came_from(&self, source: &Source) -> Option<&Provenance> {
-        let written = source.to_string();
-        match source {
-            Source::File(_) | Source::Oci(_) => {
-                self.provenance.iter().find(|came| came.source == written)
-            }
-            Source::Store { .. } => self.provenance.first(),
-        }
     }
 
     /// Adds what is not known yet about where the plugin came from. A source that is known is kept as it was said

@@ -1,9 +1,14 @@
 //! What is known of the engines that share a store. This is all that engines know of each other.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::time::Skew;
-use replibook_core::run::{EngineId, Millis, Timestamp};
+use replibook_core::run::{Digest, EngineId, Millis, Timestamp};
+
+/// What the file of a server's policy is called in [`EngineReport::files`].
+pub const POLICY_FILE: &str = "policy";
 
 /// How long an engine that no longer reports is still listed: long enough for a person who is called because of it
 /// to see which engine it was.
@@ -32,6 +37,10 @@ pub struct EngineReport {
     pub queued: u32,
     /// The most runs that the engine drives at the same time.
     pub max_runs: u32,
+    /// The files by which the engine's server goes, such as [`POLICY_FILE`], with the digests of their contents: None where
+    /// it has no such file. What the engine's version does not know is missing.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, Option<Digest>>,
 }
 
 impl EngineReport {
@@ -74,6 +83,23 @@ impl Draining {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_report_of_an_earlier_version_says_nothing_of_files() {
+        let mut kept = serde_json::json!({
+            "id": "a", "name": "a", "version": "0.1.0", "host": "", "address": null, "started": Timestamp::default(),
+            "clock_ahead": 0, "runs": 1, "queued": 0, "max_runs": 9,
+        });
+        let report: EngineReport = serde_json::from_value(kept.clone()).unwrap();
+        assert_eq!((report.files.len(), &serde_json::to_value(&report).unwrap()), (0, &kept));
+        kept["files"] = serde_json::json!({ POLICY_FILE: Digest::of(b"x"), "access": null });
+        let report: EngineReport = serde_json::from_value(kept.clone()).unwrap();
+        assert_eq!(report.files[POLICY_FILE], Some(Digest::of(b"x")));
+        assert_eq!(
+            (&report.files["access"], serde_json::to_value(&report).unwrap()),
+            (&None, kept)
+        );
+    }
 
     #[test]
     fn a_drain_that_an_earlier_version_kept_has_no_reason() {

@@ -5,6 +5,7 @@
 //! list of cases.
 
 mod bounds;
+mod came;
 mod checked;
 mod contract;
 mod damage;
@@ -25,6 +26,7 @@ mod troubled;
 mod upkeep;
 
 pub use self::mongodb::MongoStore;
+pub use came::{Came, UPLOADED};
 pub use checked::{Checked, Flaw, MAX_FLAWS};
 pub use contract::{
     Lease, MAX_COMMIT_BYTES, MAX_COMMIT_DOCUMENTS, MAX_PAGE, MAX_PUT, MAX_QUEUED,
@@ -36,7 +38,7 @@ pub use documents::{
     MAX_PROVENANCE, NewRun, Object, Page, Plugin, PluginSignature, Put, Queue, RunFilter,
     StoredPlaybook, SweptPlugins,
 };
-pub use engines::{Draining, ENGINE_KEPT, Engine, EngineReport};
+pub use engines::{Draining, ENGINE_KEPT, Engine, EngineReport, POLICY_FILE};
 pub use error::StoreError;
 pub use heard::{CallsHeard, GIVEN_UP, HeardStore};
 pub use memory::MemoryStore;

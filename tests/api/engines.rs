@@ -1,10 +1,12 @@
 //! The engines that share the store, and what runs say about them.
 
+use std::collections::BTreeMap;
+
 use replibook::run::{
-    Command, CommandId, CommandOutcome, EngineId, RunId, RunStatus, StatusReason, Timestamp, Verb,
-    Writes,
+    Command, CommandId, CommandOutcome, Digest, EngineId, RunId, RunStatus, StatusReason,
+    Timestamp, Verb, Writes,
 };
-use replibook::store::{EngineReport, Store};
+use replibook::store::{EngineReport, POLICY_FILE, Store};
 use serde_json::{Value, json};
 
 use crate::api::engine::{Engine, id_of};
@@ -22,6 +24,7 @@ fn report(id: &str, runs: u32, max_runs: u32) -> EngineReport {
         runs,
         queued: 2,
         max_runs,
+        files: BTreeMap::new(),
     }
 }
 
@@ -58,6 +61,38 @@ async fn engines_are_listed_and_drained() {
     assert_eq!((&told["state"], told.get("drained_by")), (&json!("active"), None));
     drain(&server, "c", json!({"drain": true})).await.problem(404, "engine-not-found");
     drain(&server, "a", json!({"drain": "yes"})).await.problem(400, "bad-body");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_policy_that_is_not_the_same_on_all_engines_is_told_of() {
+    let server = Server::start().await;
+    let put = async |id: &str, policy: Option<&[u8]>| {
+        let files = BTreeMap::from([(POLICY_FILE.to_owned(), policy.map(Digest::of))]);
+        server.store.put_engine(&EngineReport { files, ..report(id, 3, 10) }).await.unwrap();
+    };
+    let differs = async || server.get("/readyz").await.ok(200).get("files").cloned();
+    assert_eq!(differs().await, None, "there is no engine");
+    for id in ["a", "b"] {
+        put(id, Some(b"house rules")).await;
+    }
+    // An engine of an earlier version does not say.
+    server.store.put_engine(&report("old", 3, 10)).await.unwrap();
+    assert_eq!(differs().await, None);
+    put("c", None).await;
+    let rules = Digest::of(b"house rules");
+    let expected = json!([{ "file": "policy", "distinct": 2, "contents": [
+        { "digest": rules, "count": 2, "engines": ["engine-a", "engine-b"] },
+        { "digest": null, "count": 1, "engines": ["engine-c"] },
+    ]}]);
+    assert_eq!(differs().await, Some(expected));
+    let all = server.get("/api/v1/engines").await.ok(200);
+    let files: Vec<&Value> =
+        all["items"].as_array().unwrap().iter().map(|one| &one["files"]).collect();
+    let same = json!({ "policy": rules });
+    assert_eq!(files, [&same, &same, &json!({ "policy": null }), &json!({})]);
+    put("c", Some(b"house rules")).await;
+    assert_eq!(differs().await, None);
     server.stop().await;
 }
 

@@ -175,6 +175,10 @@ async fn health_is_of_the_process_and_readiness_of_the_store() {
     assert_eq!(server.get("/healthz").await.ok(200)["status"], "ok");
     let ready = server.get("/readyz").await.ok(200);
     assert_eq!((&ready["status"], &ready["store"]), (&json!("ready"), &json!("memory")));
+    assert_eq!(ready["troubled"]["runs"], 0);
+    server.store.faults().fail_calls_but_pings(FaultMoment::Before);
+    let ready = server.get("/readyz").await.ok(200);
+    assert_eq!((&ready["status"], ready.get("troubled")), (&json!("ready"), None));
     server.store.faults().fail_calls(FaultMoment::Before);
     let reply = server.get("/readyz").await;
     assert_eq!(reply.header("retry-after"), "1");

@@ -50,7 +50,7 @@ fn path(view: &Value) -> String {
 }
 
 /// The import once it is in one of these states.
-async fn reach(server: &Server, view: &Value, states: &[&str]) -> Value {
+pub(crate) async fn reach(server: &Server, view: &Value, states: &[&str]) -> Value {
     let path = path(view);
     until("the import", DEADLINE, async || {
         let view = server.get(&path).await.ok(200);

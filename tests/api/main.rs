@@ -12,6 +12,7 @@ mod events;
 mod imports;
 mod plugins;
 mod policy;
+mod policy_followed;
 mod policy_imports;
 mod policy_networks;
 mod policy_signed;

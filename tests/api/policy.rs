@@ -62,8 +62,27 @@ async fn a_signed_plugin_comes_in_and_says_whose_it_is() {
         let shown = server.get(&format!("/api/v1/plugins/{digest}")).await.ok(200);
         assert_eq!(shown["signatures"], created["signatures"]);
         let uploaded = json!({ "document": using("file:x.wasm"), "uploads": { "own": digest } });
-        server.post("/api/v1/playbooks", uploaded).await.ok(201);
-        server.stop().await;
+        let applied = server.post("/api/v1/playbooks", uploaded.clone()).await.ok(201);
+        let signers = json!([{ "name": "ops", "key": key.public }]);
+        assert_eq!(applied["plugins"]["own"]["signers"], signers);
+
+        // Who had signed it then is kept with each run, whichever keys there are later.
+        let lax = server.restarted(policy(&Key::new(), "{ match: 'file:*' }")).await;
+        lax.apply_cluster(CLUSTER).await.ok(201);
+        let start = json!({ "playbook": "restart", "cluster": "eu" });
+        let run = lax.post("/api/v1/runs", start).await.ok(201);
+        assert_eq!(run["plugins"]["own"]["signers"], signers);
+        let snapshot = format!("/api/v1/runs/{}/snapshot", run["id"].as_str().unwrap());
+        let snapshot = lax.get(&snapshot).await.ok(200);
+        assert_eq!(snapshot["playbook"]["plugins"]["own"]["signers"], signers);
+        lax.post("/api/v1/playbooks", uploaded.clone()).await.ok(200);
+        let kept = lax.get("/api/v1/playbooks/restart").await.ok(200);
+        assert_eq!(kept["plugins"]["own"]["signers"], signers, "it was applied before");
+        let next = using("file:x.wasm").replace("version: 1.0.0", "version: 1.1.0");
+        let next = json!({ "document": next, "uploads": { "own": digest } });
+        let next = lax.post("/api/v1/playbooks", next).await.ok(201);
+        assert!(next["plugins"]["own"].get("signers").is_none(), "{next}");
+        lax.stop().await;
     }
 }
 

@@ -50,6 +50,7 @@ fn pin(source: &str, digest: Digest) -> PluginPin {
         version: "1.0.0".to_owned(),
         grants: Grants::default(),
         provenance: None,
+        signers: Vec::new(),
     }
 }
 

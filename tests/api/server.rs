@@ -95,6 +95,13 @@ impl Server {
         Self::of_host(plugins, clock, store, |state| state).await
     }
 
+    /// A server with a policy, whose plugins are checked by this host.
+    pub(crate) async fn with_host_and_policy(plugins: PluginHost, policy: CurrentPolicy) -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let store = new_store(&clock).await;
+        Self::of_host(plugins, clock, store, |state| state.with_policy(policy)).await
+    }
+
     async fn of(
         clock: Arc<dyn Clock>,
         store: Arc<MemoryStore>,

@@ -9,8 +9,10 @@ use std::time::Duration;
 use replibook::plugin::{Compile, CompileApart, CompileLimits, HostConfig, PluginHost};
 use replibook::run::Digest;
 
-use crate::api::imports::{ended, opened, registry, start};
+use crate::api::imports::{ended, opened, reach, registry, start};
+use crate::api::policy::policy;
 use crate::api::server::{DEADLINE, Reply, Server, send};
+use crate::minisign::Key;
 use crate::wait::until;
 
 /// A compiler that keeps a record of its work.
@@ -24,6 +26,10 @@ impl Compiler {
     }
 
     async fn server(&self) -> Server {
+        Server::with_host(self.host()).await
+    }
+
+    fn host(&self) -> PluginHost {
         let folder = self.folder.path().display();
         let script = format!(
             "#!/bin/sh\necho begins >> {folder}/record\n\
@@ -35,7 +41,7 @@ impl Compiler {
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
         let compile = Compile::Apart(CompileApart { program, limits: CompileLimits::default() });
         let config = HostConfig { threads: Some(1), compile, ..HostConfig::default() };
-        Server::with_host(PluginHost::start(config).unwrap()).await
+        PluginHost::start(config).unwrap()
     }
 
     fn record(&self) -> Vec<String> {
@@ -172,5 +178,35 @@ async fn an_import_that_is_cancelled_while_it_compiles_is_remembered_too() {
     assert_eq!(compiler.record(), ["begins", "ends"]);
     let shown = server.get(&format!("/api/v1/plugins/{}", Digest::of(&bytes))).await;
     shown.problem(404, "plugin-not-found");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waited_for_its_turn_is_judged_by_the_policy_of_then() {
+    let (compiler, key) = (Compiler::new(), Key::new());
+    let lax = policy(&key, "{ match: 'file:*' }, { match: 'oci://127.0.0.1:*/ops/*' }");
+    let server = Server::with_host_and_policy(compiler.host(), lax.clone()).await;
+    let registry = registry(looks_good("imported"), opened()).await;
+    let slow = upload(&server, 1, looks_good("slow"));
+    compiler.begun(1).await;
+    // Of the same client, so they wait.
+    let waiting = upload(&server, 1, looks_good("uploaded"));
+    let import = start(&server, &format!("oci://{}/ops/own:1", registry.host)).await;
+    reach(&server, &import, &["checking"]).await;
+    // Anybody else has not to wait, so the server had the time to let both in.
+    refused(upload(&server, 2, looks_good("of another")).await.unwrap());
+    let strict = policy(&key, "").standing().unwrap();
+    lax.changed((*strict.policy).clone(), strict.content);
+    compiler.go();
+    refused(slow.await.unwrap());
+    let problem = waiting.await.unwrap().problem(403, "plugin-refused");
+    assert!(problem["detail"].as_str().unwrap().starts_with("no rule"), "{problem}");
+    let failed = ended(&server, &import).await;
+    assert_eq!(failed["problem"]["code"], "plugin-refused", "{failed}");
+    // Nothing of either was compiled, and a refusal of the policy is not remembered.
+    assert_eq!(compiler.record(), ["begins", "begins", "ends", "ends"]);
+    let again = policy(&key, "{ match: 'file:*' }").standing().unwrap();
+    lax.changed((*again.policy).clone(), again.content);
+    refused(upload(&server, 1, looks_good("uploaded")).await.unwrap());
     server.stop().await;
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use replibook::plugin::{HostConfig, PluginHost};
+use replibook::run::Digest;
 use serde_json::Value;
 
 use super::replictl;
@@ -179,6 +180,26 @@ async fn a_server_holds_plugins_to_its_policy() {
 }
 
 #[tokio::test]
+async fn who_signed_is_kept_with_the_playbook_and_engines_say_which_policy_they_have() {
+    let scene = Scene::start().await;
+    let bytes = step(b'd');
+    scene.write("own.wasm", &bytes);
+    scene.write("own.wasm.minisig", scene.key.sign(&bytes));
+    let first = scene.write("first.yaml", playbook("1.0.0", ""));
+    let (code, _, err) = scene.ctl(&["apply", "-f", &first]).await;
+    assert_eq!(code, 0, "{err}");
+    let (_, out, _) = scene.ctl(&["describe", "playbook", "restart"]).await;
+    assert!(out.contains("Signers:  when applied: ops (key "), "{out}");
+    let (_, out, _) = scene.ctl(&["describe", "plugin", Digest::of(&bytes).as_str()]).await;
+    assert!(out.contains("restart@1.0.0 (plugin signed by ops when it was applied)\n"), "{out}");
+
+    let house = Digest::of(policy("house", &scene.key.public, RULES).as_bytes());
+    let (_, out, err) = scene.ctl(&["get", "engines", "-o", "wide"]).await;
+    assert!(out.contains("  POLICY  ") && out.contains(house.short()), "{out}{err}");
+    scene.server.stop().await;
+}
+
+#[tokio::test]
 async fn a_policy_that_is_tightened_or_broken_is_told_of_and_live_runs_go_on() {
     let scene = Scene::start().await;
     let bytes = step(b'b');
@@ -218,6 +239,10 @@ async fn a_policy_that_is_tightened_or_broken_is_told_of_and_live_runs_go_on() {
         ),
         "{err}"
     );
+
+    let (_, out, _) = scene.ctl(&["describe", "run", run.trim()]).await;
+    let signers = "Signers:  when applied: ops (key ";
+    assert!(out.contains(signers), "the policy has another key now: {out}");
 
     // The run that waited goes on.
     let (code, _, err) = scene.ctl(&["run", "approve", run.trim()]).await;
@@ -259,7 +284,12 @@ async fn a_policy_is_validated_and_explained_and_not_applied() {
 async fn a_server_does_not_start_without_the_policy_that_was_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("policy.yaml");
-    for (content, says) in [(None, "failed to read"), (Some("kind: Policy\n"), "failed to use")] {
+    let misspelt = policy("house", &Key::new().public, "{ match: 'builtin:metrics' }");
+    for (content, says) in [
+        (None, "failed to read"),
+        (Some("kind: Policy\n"), "failed to use"),
+        (Some(misspelt.as_str()), "rule 1 is about the built-in plugin \"metrics\""),
+    ] {
         if let Some(content) = content {
             std::fs::write(&file, content).unwrap();
         }

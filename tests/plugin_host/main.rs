@@ -10,6 +10,7 @@ mod bytes;
 mod canary;
 #[path = "../conformance/main.rs"]
 mod conformance;
+mod drafts;
 mod examples;
 mod fixtures;
 mod grouped;

@@ -111,6 +111,7 @@ pub(crate) fn playbook(setup: &Setup) -> Playbook {
         version: "0.1.0".to_owned(),
         grants: Grants::default(),
         provenance: None,
+        signers: Vec::new(),
     };
     let first = |index: usize, what| index == 0 && setup.first == what;
     let kind =

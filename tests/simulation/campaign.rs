@@ -11,6 +11,7 @@ use bytes::Bytes;
 use replibook::playbook::PluginInfo;
 use replibook::plugin::{HostConfig, PluginHost};
 
+use crate::documents::WAITS_TWICE;
 use crate::gate::lock;
 use crate::history::play;
 use crate::ledger::Violation;
@@ -32,11 +33,15 @@ pub(crate) static PLUGINS: LazyLock<PluginHost> = LazyLock::new(|| {
     PluginHost::start(HostConfig { threads: Some(0), ..HostConfig::default() }).unwrap()
 });
 
-/// The strategy that logs all the time. It is built for these tests and imported into [`PLUGINS`].
-pub(crate) static CHATTY: LazyLock<(PluginInfo, Bytes)> = LazyLock::new(|| {
-    let bytes = plugins::component(&plugins::build("tests/plugins"), "chatty");
-    let info = futures::executor::block_on(PLUGINS.import(bytes.clone())).unwrap();
-    (info, bytes)
+/// The strategy that logs all the time, and the step that waits for two signals. They are built for these tests and
+/// imported into [`PLUGINS`].
+pub(crate) static GUESTS: LazyLock<[(PluginInfo, Bytes); 2]> = LazyLock::new(|| {
+    let folder = plugins::build("tests/plugins");
+    ["chatty", WAITS_TWICE].map(|name| {
+        let bytes = plugins::component(&folder, name);
+        let info = futures::executor::block_on(PLUGINS.import(bytes.clone())).unwrap();
+        (info, bytes)
+    })
 });
 
 /// A seed whose history went wrong.

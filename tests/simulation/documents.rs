@@ -46,6 +46,12 @@ pub(crate) fn secrets() -> FakeSecrets {
 /// The signal that steps wait for.
 pub(crate) const SIGNAL: &str = "go";
 
+/// The step that waits for a signal and then for another one.
+pub(crate) const WAITS_TWICE: &str = "waits-twice";
+
+/// What the path of a request ends with that was sent to where a redirect points.
+pub(crate) const MOVED: &str = "/moved";
+
 /// Whether the Cluster object says which cluster the stores of these agents are in.
 pub(crate) fn compares_stores(agents: &[AgentPlan]) -> bool {
     agents.len().is_multiple_of(2)
@@ -96,20 +102,33 @@ fn milliseconds(length: u64) -> String {
     format!("{length}ms")
 }
 
-pub(crate) fn playbook(plan: &RunPlan, builtins: &[PluginInfo]) -> Playbook {
+/// The playbook of a run. `plugins` are those that came with the program, and those of the tests.
+pub(crate) fn playbook(plan: &RunPlan, plugins: &[PluginInfo]) -> Playbook {
     let stages: Vec<Value> = plan.stages.iter().enumerate().map(|(n, s)| stage(n, s)).collect();
+    let steps = || plan.stages.iter().flat_map(|stage| &stage.steps);
+    let waits_twice = steps().any(|step| matches!(step.work, Work::WaitTwice(_)));
+    let declared = plugins.iter().filter(|info| waits_twice && info.name == WAITS_TWICE);
+    let declared: BTreeMap<_, _> = declared.map(|info| (info.name.clone(), info.clone())).collect();
+    let sources: Map<String, Value> = declared
+        .values()
+        .map(|info| {
+            let source = format!("store:{}@{}", info.name, info.version);
+            (info.name.clone(), json!({"source": source, "grants": {"signals": [SIGNAL]}}))
+        })
+        .collect();
     let text = json!({
         "apiVersion": "replicante.io/v1", "kind": "Playbook",
         "metadata": {"name": "simulated", "version": "1.0.0"},
         "spec": {
             "approval": if plan.approval { "required" } else { "granted" },
             "concurrency": if plan.beside { "allow" } else { "queue" },
+            "plugins": sources,
             "stages": stages,
         },
     })
     .to_string();
     let document = parse_playbook(text.as_bytes()).unwrap();
-    resolve(&document, &BTreeMap::new(), builtins).unwrap()
+    resolve(&document, &declared, plugins).unwrap()
 }
 
 fn stage(index: usize, plan: &StagePlan) -> Value {
@@ -201,6 +220,10 @@ fn step(index: usize, plan: StepPlan) -> Value {
         }
         Work::WaitSignal(seconds) => json!({
             "name": name, "use": "wait-signal", "on_error": on_error,
+            "with": {"name": SIGNAL, "timeout_seconds": seconds},
+        }),
+        Work::WaitTwice(seconds) => json!({
+            "name": name, "use": WAITS_TWICE, "on_error": on_error,
             "with": {"name": SIGNAL, "timeout_seconds": seconds},
         }),
     };

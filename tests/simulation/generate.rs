@@ -140,9 +140,15 @@ impl Dice {
                 if step.large || self.chance(50) {
                     continue;
                 }
-                step.work = match self.chance(50) {
-                    true => Work::Http,
-                    false => Work::WaitSignal(self.one_of([5, 20, 60])),
+                step.work = if self.chance(50) {
+                    Work::Http
+                } else {
+                    let seconds = self.one_of([5, 20, 60]);
+                    if self.chance(33) {
+                        Work::WaitTwice(seconds)
+                    } else {
+                        Work::WaitSignal(seconds)
+                    }
                 };
             }
         }

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::agents::Agents;
 use crate::alarm::Alarm;
-use crate::campaign::CHATTY;
+use crate::campaign::GUESTS;
 use crate::documents;
 use crate::engines::{self, Surroundings};
 use crate::illness::Patient;
@@ -61,7 +61,8 @@ pub(crate) fn play(plan: &Plan, plugins: &PluginHost, traced: bool) -> Told {
 struct History<'a> {
     plan: &'a Plan,
     around: Surroundings,
-    builtins: Vec<PluginInfo>,
+    /// The plugins that are in the store.
+    known: Vec<PluginInfo>,
     commands: u128,
     /// How often the operator had agents of each run tried again, and in which pause the last time.
     retried: BTreeMap<RunId, (u32, Timestamp)>,
@@ -82,10 +83,11 @@ impl<'a> History<'a> {
         memory.put_cluster(&Cluster { text, spec, applied_at: start }).await.unwrap();
         let shared = Arc::new(plan.clone());
         let builtins = plugins.builtins().iter().map(|builtin| builtin.info.clone());
-        let (info, bytes) = CHATTY.clone();
-        let chatty = Plugin::new(info.clone(), start);
-        memory.put_plugin(&chatty, bytes).await.unwrap();
-        let builtins = builtins.chain([info]).collect();
+        let mut known: Vec<_> = builtins.collect();
+        for (info, bytes) in GUESTS.iter().cloned() {
+            memory.put_plugin(&Plugin::new(info.clone(), start), bytes).await.unwrap();
+            known.push(info);
+        }
         let around = Surroundings {
             memory,
             agents: Agents::new(&plan.agents, clock.clone(), start, ledger.clone()),
@@ -100,7 +102,7 @@ impl<'a> History<'a> {
             tells: plan.tells,
         };
         let patient = plan.ill.map(|ill| Patient::new(ill, run_id(ill.run)));
-        Self { plan, around, builtins, commands: 0, retried: BTreeMap::new(), patient }
+        Self { plan, around, known, commands: 0, retried: BTreeMap::new(), patient }
     }
 
     async fn play(mut self) -> Told {
@@ -212,7 +214,7 @@ impl<'a> History<'a> {
 
     async fn start_run(&mut self, index: usize) {
         let plan = &self.plan.runs[index];
-        let playbook = documents::playbook(plan, &self.builtins);
+        let playbook = documents::playbook(plan, &self.known);
         let (id, now) = (run_id(index), self.around.clock.now());
         let (run, events) = new_run(id, &playbook, Map::new(), documents::CLUSTER, None, now);
         let run = seeded(run, || RunSeed::new([3; 32]));

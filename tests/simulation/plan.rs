@@ -274,6 +274,8 @@ pub(crate) enum Work {
     Http,
     /// Waits up to this many seconds for a signal.
     WaitSignal(u32),
+    /// Waits up to this many seconds for a signal, and as long for another one.
+    WaitTwice(u32),
 }
 
 /// A signal that somebody sends.

@@ -11,7 +11,7 @@ use replibook::run::{HttpError, HttpResponse, Millis, Timestamp};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use crate::documents::{SECRET_HEADER, SERVER};
+use crate::documents::{MOVED, SECRET_HEADER, SERVER};
 use crate::gate::{Gate, lock};
 use crate::ledger::SharedLedger;
 use crate::plan::{AgentPlan, CALM, End, Point, PostFault, Side};
@@ -43,6 +43,10 @@ impl Web {
     /// Deals with a request, whose answer has its key as the body.
     async fn serve(&self, sending: &Sending) -> Result<HttpResponse, HttpError> {
         let path = sending.request.url().strip_prefix(SERVER).unwrap();
+        let (path, is_moved) = match path.strip_suffix(MOVED) {
+            Some(path) => (path, true),
+            None => (path, false),
+        };
         let (agent, step) = path.split_once('/').unwrap();
         let agent = agent.strip_prefix("node-").and_then(|number| number.parse::<usize>().ok());
         // Agents of another cluster have a server that does nothing.
@@ -75,12 +79,17 @@ impl Web {
         }
         let status = match action.end {
             End::Failed => 500,
+            // Some servers refuse by sending the client elsewhere.
+            End::Refused if !is_moved => 307,
             End::Refused => 403,
             End::Done | End::Forgotten | End::Stalled => 200,
         };
         let body = sending.key.to_string().into_bytes().into();
         // Servers may return what they got.
-        let headers = vec![("x-echo".to_owned(), secret_in(sending))];
+        let mut headers = vec![("x-echo".to_owned(), secret_in(sending))];
+        if status == 307 {
+            headers.push(("location".to_owned(), format!("{SERVER}{path}{MOVED}")));
+        }
         Ok(HttpResponse { status, headers, body })
     }
 }
@@ -103,7 +112,7 @@ impl Outbound for EngineWeb {
     /// A request that is on its way arrives, even if its sender dies meanwhile.
     async fn send(&self, sending: Sending) -> Result<HttpResponse, HttpError> {
         self.gate.at(Point::Post, Side::Before).await;
-        self.ledger.request_begins(self.gate.engine, sending.key, &secret_in(&sending));
+        self.ledger.request_begins(self.gate.engine, &sending, &secret_in(&sending));
         let (answer, answered) = oneshot::channel();
         let web = Arc::clone(&self.web);
         tokio::spawn(async move {

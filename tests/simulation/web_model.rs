@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use replibook::outbound::Sending;
 use replibook::run::{Answer, AttemptKey, CallName, Journal, RunId, Timestamp};
 use uuid::Uuid;
 
-use crate::documents::{DENIED, SECRET, value_of};
+use crate::documents::{DENIED, MOVED, SECRET, value_of};
 use crate::ledger::{Check, Holder, SharedLedger, expect};
 use crate::run_model::RunModel;
 
@@ -98,13 +99,15 @@ fn no_secret(journal: &Journal) -> Check {
 
 impl SharedLedger {
     /// A request of a step leaves an engine, with this secret.
-    pub(crate) fn request_begins(&self, engine: usize, key: Uuid, secret: &str) {
-        let now = self.clock.now();
+    pub(crate) fn request_begins(&self, engine: usize, sending: &Sending, secret: &str) {
+        let (now, key, url) = (self.clock.now(), sending.key, sending.request.url());
         self.with(
             || format!("engine {engine} sends request {key}"),
             |ledger| {
                 let rule = "a secret goes where both sides let it go, and nowhere else";
                 expect(secret == value_of(SECRET), rule, || format!("{key} has {secret:?}"))?;
+                let rule = "a redirect is an answer, and is not followed";
+                expect(!url.ends_with(MOVED), rule, || format!("{key} goes to {url}"))?;
                 ledger.requests.begins(engine, key, (&ledger.runs, &ledger.holders), now)
             },
         );

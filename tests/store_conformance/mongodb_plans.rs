@@ -74,8 +74,8 @@ async fn ask_everything(store: &MongoStore) {
     store.lock_cluster(run, lease.epoch).await.unwrap();
     store.queues(&["mongo-eu", "a"].map(str::to_owned)).await.unwrap();
     store.heads(&[run, run_id(2)]).await.unwrap();
-    let old = OldLines { level: LogLevel::Info, from: 0, to: 9, last: 9 };
-    store.forget_lines(run, lease.epoch, &old).await.unwrap();
+    let lines = OldLines { level: LogLevel::Info, from: 0, to: 9, last: 9 };
+    store.forget_lines(run, lease.epoch, &lines).await.unwrap();
     let rejecting = new_run_on("elsewhere", 50, Concurrency::Reject, RunStatus::Pending);
     store.create_run(&rejecting).await.unwrap();
     store.commit(run, lease.epoch, &one_of_each(run)).await.unwrap();

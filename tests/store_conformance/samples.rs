@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use replibook_core::playbook::{
     Amount, Approval, Budget, BudgetScope, Concurrency, Grants, Membership, OnAdded, OnError,
-    OnExceeded, OnRemoved, Playbook, PluginInfo, PluginKind, PluginPin, Retry, Stage, Step,
-    StrategyUse, Template,
+    OnExceeded, OnRemoved, Playbook, PluginInfo, PluginKind, PluginPin, Retry, SignedBy, Stage,
+    Step, StrategyUse, Template,
 };
 use replibook_core::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, CallName, Command, CommandId, Digest,
@@ -63,6 +63,7 @@ pub(crate) fn playbook(name: &str, version: &str, plugins: &[&Plugin]) -> Stored
             version: info.version.clone(),
             grants: Grants::default(),
             provenance: None,
+            signers: vec![SignedBy { name: "ops".to_owned(), key: "RWQ/+=".to_owned() }],
         };
         (info.name.clone(), pin)
     };

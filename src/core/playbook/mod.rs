@@ -77,7 +77,7 @@ pub use model::{
 pub use names::{ADDRESS_EXPECTED, IDENTIFIER_EXPECTED, is_identifier, parse_address};
 pub use params::{MAX_PARAMS_BYTES, check_params};
 pub use pin::{PinError, pin};
-pub use plugin_info::{PluginInfo, Provenance, RUN_ACTION};
+pub use plugin_info::{PluginInfo, Provenance, RUN_ACTION, SignedBy};
 pub use problem::{MAX_EXCERPT, MAX_PROBLEMS, Problem, Problems, code};
 pub use read::{PlaybookDocument, kind_of, parse_playbook};
 pub use resolve::resolve;

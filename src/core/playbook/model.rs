@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::expr::Expr;
 use super::grants::Grants;
-use super::plugin_info::Provenance;
+use super::plugin_info::{Provenance, SignedBy};
 use super::template::Template;
 use crate::ids::{AgentId, Digest};
 use crate::time::Millis;
@@ -111,6 +111,10 @@ pub struct PluginPin {
     /// with an early version, and for built-in plugins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provenance: Option<Provenance>,
+    /// Who had signed the bytes when the playbook was applied, of those whose keys the policy had then: each signature
+    /// was checked. Empty if there was no policy, for what came with an early version, and for built-in plugins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signers: Vec<SignedBy>,
 }
 
 /// One part of a playbook.

@@ -46,5 +46,38 @@ pub struct Provenance {
     pub by: Option<String>,
 }
 
+/// Somebody who signed a plugin: a key that a policy had, with which a signature was checked over the plugin's bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct SignedBy {
+    /// The name that the policy gave the key then.
+    pub name: String,
+    /// The public key, as minisign writes it.
+    pub key: String,
+}
+
 /// The function of the host with which a step has an agent run an action.
 pub const RUN_ACTION: &str = "agent.run-action";
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{from_value, json, to_value};
+
+    use super::super::{Grants, PluginPin};
+    use super::*;
+
+    #[test]
+    fn a_pin_that_an_earlier_version_kept_has_no_signers() {
+        let kept = json!({
+            "source": "file:a.wasm", "digest": Digest::of(b"a"), "kind": "step", "name": "a", "version": "1.0.0",
+            "grants": Grants::default(),
+        });
+        let pin: PluginPin = from_value(kept.clone()).unwrap();
+        assert_eq!((&pin.provenance, pin.signers.len()), (&None, 0));
+        assert_eq!(to_value(&pin).unwrap(), kept, "and it is written as it was");
+        let ops = SignedBy { name: "ops".to_owned(), key: "RWQ".to_owned() };
+        let signed = PluginPin { signers: vec![ops], ..pin };
+        let shown = to_value(&signed).unwrap();
+        assert_eq!(shown["signers"], json!([{ "name": "ops", "key": "RWQ" }]));
+        assert_eq!(from_value::<PluginPin>(shown).unwrap(), signed);
+    }
+}

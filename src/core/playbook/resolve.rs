@@ -198,6 +198,7 @@ impl<'a> Resolver<'a> {
             grants,
             // The store knows it.
             provenance: None,
+            signers: Vec::new(),
         })
     }
 

@@ -16,6 +16,10 @@ impl Faults {
         Ok(())
     }
 
+    pub(super) const fn spare_pings(&self) -> bool {
+        false
+    }
+
     pub(super) const fn ends_take(&self) -> Millis {
         Millis(0)
     }

@@ -27,6 +27,7 @@ pub struct Faults(Mutex<Plan>);
 struct Plan {
     commits: Option<(u32, FaultMoment)>,
     calls: Option<FaultMoment>,
+    spare_pings: bool,
     impossible: BTreeSet<RunId>,
     endless: BTreeSet<RunId>,
     ends_take: Millis,
@@ -47,7 +48,15 @@ impl Faults {
 
     /// Makes every call fail until [`heal`](Self::heal).
     pub fn fail_calls(&self, moment: FaultMoment) {
-        self.plan().calls = Some(moment);
+        let mut plan = self.plan();
+        (plan.calls, plan.spare_pings) = (Some(moment), false);
+    }
+
+    /// Makes every call fail until [`heal`](Self::heal), but for pings: the store is there, and can't do what it is
+    /// asked for.
+    pub fn fail_calls_but_pings(&self, moment: FaultMoment) {
+        let mut plan = self.plan();
+        (plan.calls, plan.spare_pings) = (Some(moment), true);
     }
 
     /// Refuses every commit to a run as too large, until [`heal`](Self::heal).
@@ -86,6 +95,11 @@ impl Faults {
             }),
             false => Ok(()),
         }
+    }
+
+    /// Whether pings are answered whatever becomes of other calls.
+    pub(super) fn spare_pings(&self) -> bool {
+        self.plan().spare_pings
     }
 
     /// How long one part of the end of an abandoned run takes.

@@ -1,7 +1,7 @@
 //! What engines say about themselves, and which of them are drained.
 
-use replibook_core::run::{EngineId, Millis};
-use replibook_store::{ENGINE_KEPT, Engine, EngineReport};
+use replibook_core::run::{Digest, EngineId, Millis};
+use replibook_store::{ENGINE_KEPT, Engine, EngineReport, POLICY_FILE};
 
 use crate::backends::{Fixture, START};
 
@@ -17,6 +17,7 @@ fn report(id: &str, runs: u32) -> EngineReport {
         runs,
         queued: 7,
         max_runs: 1_000,
+        files: [(POLICY_FILE.to_owned(), Some(Digest::of(&[7]))), ("none".to_owned(), None)].into(),
     }
 }
 
@@ -33,8 +34,11 @@ pub(crate) async fn an_engine_is_listed_until_it_is_silent_for_long(on: Fixture)
     assert_eq!(on.store.engines().await.unwrap(), [first.clone(), report_of("b", 1)]);
 
     on.clock.advance(ENGINE_KEPT);
-    let later = on.store.put_engine(&report("b", 3)).await.unwrap();
-    assert_eq!((later.report.runs, later.seen), (3, on.now()));
+    // It goes by another policy now.
+    let mut said = report("b", 3);
+    said.files.insert(POLICY_FILE.to_owned(), Some(Digest::of(b"changed")));
+    let later = on.store.put_engine(&said).await.unwrap();
+    assert_eq!((&later.report, later.seen), (&said, on.now()));
     assert_eq!(on.store.engines().await.unwrap(), [first, later]);
     on.clock.advance(Millis(1));
     assert_eq!(ids(&on).await, ["b"], "the other one has been silent for too long");

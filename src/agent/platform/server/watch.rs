@@ -29,11 +29,7 @@ impl Watcher {
         let Self(mut file) = self;
         loop {
             clock.sleep(LOOK).await;
-            let looked = tokio::task::spawn_blocking(move || {
-                let found = file.look();
-                (file, found)
-            });
-            let Ok((looked, found)) = looked.await else {
+            let Some((looked, found)) = file.look_aside().await else {
                 tracing::error!("failed to look at the file; its last content is still served");
                 return;
             };

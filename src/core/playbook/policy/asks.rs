@@ -162,8 +162,9 @@ impl fmt::Display for GrantChange {
 ///     let grants = Grants::of_actions(actions.iter().map(|&kind| kind.to_owned()).collect());
 ///     # let (name, version) = ("drain".to_owned(), "1.0.0".to_owned());
 ///     # let (source, digest) = ("file:drain.wasm".to_owned(), Digest::of(b"drain"));
-///     let (kind, provenance) = (PluginKind::Step, None);
-///     let pin = PluginPin { grants, kind, source, digest, name, version, provenance };
+///     # let (provenance, signers) = (None, Vec::new());
+///     let kind = PluginKind::Step;
+///     let pin = PluginPin { grants, kind, source, digest, name, version, provenance, signers };
 ///     BTreeMap::from([("drain".to_owned(), pin)])
 /// };
 /// let changes = grants_changed(&plugins(&["a/*"]), &plugins(&["a/x", "b/y"]));

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use ipnet::IpNet;
+
 use super::asks::{Ask, asks};
 use super::model::{Policy, Rule, covers};
-use super::networks::Network;
 use super::origin::is_builtin;
 use crate::ids::Digest;
 use crate::playbook::grants::Grants;
@@ -44,7 +45,7 @@ pub struct Allowed {
     /// The grants that count.
     pub grants: Grants,
     /// The networks that are not public and that may be reached nevertheless.
-    pub networks: Vec<Network>,
+    pub networks: Vec<IpNet>,
 }
 
 /// Why a policy refuses a plugin, or a grant of it.
@@ -106,7 +107,7 @@ impl Policy {
 
     /// The networks that are not public, and that a plugin may reach in a playbook. A plugin that the policy refuses may
     /// reach none, also if it runs because it was started under another policy.
-    pub fn networks(&self, facts: &Facts, playbook: &str) -> Vec<Network> {
+    pub fn networks(&self, facts: &Facts, playbook: &str) -> Vec<IpNet> {
         self.judge(facts, playbook, &Grants::default())
             .map_or_else(|_| Vec::new(), |allowed| allowed.networks)
     }

@@ -30,7 +30,7 @@ pub(crate) use document::PolicyFile;
 pub use judge::{Allowed, Facts, Refusal};
 pub use keys::PublicKey;
 pub use model::{May, Policy, Proved, Rule};
-pub use networks::{Network, NotNetwork};
+pub use networks::{NotNetwork, read_network};
 pub use origin::{Match, NotMatch, Repositories, Versions};
 pub use read::{not_applied, parse_policy};
 pub use signature::{

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use ipnet::IpNet;
 use serde::Serialize;
 
 use super::keys::PublicKey;
-use super::networks::Network;
 use super::origin::Match;
 use super::web::OriginPattern;
 
@@ -48,7 +48,7 @@ pub struct May {
     /// Patterns of names of signals.
     pub signals: Vec<String>,
     /// Networks that are not public but may be reached.
-    pub networks: Vec<Network>,
+    pub networks: Vec<IpNet>,
 }
 
 /// How well a strategy must have been proved.

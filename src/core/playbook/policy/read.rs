@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::document::{MayFile, PolicyFile, ProvedFile, RuleFile};
 use super::keys::{KEY_EXPECTED, PublicKey};
 use super::model::{May, Policy, Proved, Rule};
-use super::networks::{NETWORK_EXPECTED, Network};
+use super::networks::{NETWORK_EXPECTED, read_network};
 use super::origin::Match;
 use super::web::{OriginPattern, PATTERN_EXPECTED};
 use crate::playbook::document::Kind;
@@ -215,7 +215,7 @@ impl Reader {
         }
         let mut reached = Vec::new();
         for (index, text) in networks.iter().enumerate() {
-            match text.parse::<Network>() {
+            match read_network(text) {
                 Ok(network) => reached.push(network),
                 Err(error) => {
                     let message = match error.expected.as_str() {

@@ -7,6 +7,7 @@ use super::illegal::IllegalInput;
 use super::index::set;
 use super::value::State;
 use super::weight::size_of_answered;
+use crate::mutants::mutant;
 use crate::run::{
     AgentSeq, Answer, Answered, AttemptKey, Journal, Outstanding, Pending, Received, SentAction,
     Signal, Timestamp,
@@ -197,7 +198,8 @@ impl State {
         if number == 0 || number > last {
             return Err(IllegalInput::new("a signal", found(), format!("{last} signals came")));
         }
-        match self.attempt(seq)?.journal.received().any(|before| before == number) {
+        let had = self.attempt(seq)?.journal.received().any(|before| before == number);
+        match had && !mutant!(SignalTwice) {
             true => Err(IllegalInput::new("a signal", found(), "an attempt that had it before")),
             false => Ok(()),
         }
