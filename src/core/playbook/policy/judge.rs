@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::asks::{Ask, asks};
-use super::model::{Policy, Rule, covers};
+use super::model::{Policy, Rule};
 use super::networks::Network;
 use super::origin::is_builtin;
 use crate::ids::Digest;
 use crate::playbook::grants::Grants;
+use crate::playbook::names::covers;
 use crate::playbook::problem::cut;
 
 /// The longest part of a message that lists what a policy has, in characters: a few lines.
