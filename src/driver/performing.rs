@@ -11,8 +11,11 @@ use super::secrets::{CallSecrets, refused};
 use crate::agent::{self, ActionRequest, FollowContext, Start};
 use crate::clock::sleep_until;
 use crate::outbound::Outbound;
-use crate::run::{Answer, Call, CallError, CallName, Input, JsonText, KeptNode, Perform};
+use crate::run::{
+    Answer, Call, CallError, CallName, Input, JsonText, KeptNode, Perform, SECRET_PLACES,
+};
 use replibook_core::mutant;
+use serde_json::json;
 
 /// What the task of a call needs.
 pub(super) struct Performing {
@@ -107,11 +110,15 @@ impl Performing {
     fn request(&self, perform: &Perform, kind: &str, args: &JsonText) -> ActionRequest {
         let run = self.lease.run();
         let label = |text: String| serde_json::Value::String(text);
-        let metadata = [
+        let mut metadata = vec![
             ("replibook.run".to_owned(), label(run.to_string())),
             ("replibook.agent".to_owned(), label(perform.agent.to_string())),
             ("replibook.attempt".to_owned(), label(perform.key.attempt.to_string())),
         ];
+        if !self.secrets.places().is_empty() {
+            let places = json!(self.secrets.places()).to_string();
+            metadata.push((SECRET_PLACES.to_owned(), label(places)));
+        }
         ActionRequest {
             id: perform.key.action_id(run, &perform.agent, perform.call),
             kind: kind.to_owned(),

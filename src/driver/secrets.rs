@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use crate::playbook::Destination;
 use crate::run::{
     Answer, Call, CallError, Caller, HttpError, Input, KnownSecrets, Notice, Perform, Scrubber,
-    SecretError, SecretText, Snapshot, destination, filled, secrets_in,
+    SecretError, SecretPlace, SecretText, Snapshot, destination, filled, secret_places, secrets_in,
 };
 use crate::secrets::Secrets;
 use replibook_core::mutant;
@@ -120,6 +120,8 @@ struct Sent {
     caller: Caller,
     names: Vec<String>,
     to: Destination,
+    /// Where they are in the arguments of an action.
+    places: Vec<SecretPlace>,
     /// Finds these values also when they have changed so often meanwhile that the run has forgotten them.
     scrubber: Arc<Scrubber>,
 }
@@ -156,7 +158,8 @@ impl CallSecrets {
         let call = filled(&perform.what, &secrets)?;
         let (caller, scrubber) = (Caller::clone(caller), self.run.scrubber());
         // A call is filled once.
-        let _ = self.sent.set(Sent { caller, names, to, scrubber });
+        let places = secret_places(&perform.what, &secrets);
+        let _ = self.sent.set(Sent { caller, names, to, places, scrubber });
         Ok(Some(call))
     }
 
@@ -178,6 +181,11 @@ impl CallSecrets {
             self.run.source.allowed(caller, name, to).await?;
         }
         Ok(())
+    }
+
+    /// Where secrets are in the arguments of the action that is sent.
+    pub(super) fn places(&self) -> &[SecretPlace] {
+        self.sent.get().map(|sent| sent.places.as_slice()).unwrap_or_default()
     }
 
     /// An answer without what the call was sent with.
