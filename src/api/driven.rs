@@ -98,9 +98,13 @@ impl Drivers {
         let queues = queues_of(state, runs).await?;
         let mut waits = HashMap::new();
         let mut unclaimed = Vec::new();
+        let mut secrets = OwnSecrets { state, read: HashMap::new() };
         for run in runs {
             let Some(holder) = self.holders.get(&run.id()) else {
-                unclaimed.push(*run);
+                match secrets.why_unread(run).await {
+                    Some(why) => drop(waits.insert(run.id(), WaitsFor::Secrets { why })),
+                    None => unclaimed.push(*run),
+                }
                 continue;
             };
             let engine =
@@ -153,6 +157,38 @@ impl Drivers {
             0 => WaitsFor::Engine,
             draining => WaitsFor::Undrained(draining),
         }
+    }
+}
+
+/// The secrets that the engine of this server can read. Each is read once, however many runs name it.
+struct OwnSecrets<'s> {
+    state: &'s ApiState,
+    read: HashMap<String, Option<String>>,
+}
+
+impl OwnSecrets<'_> {
+    /// Why this server's engine leaves a run to others because of a secret; `None` if it does not.
+    async fn why_unread(&mut self, run: &Run) -> Option<String> {
+        match run.progress.status {
+            RunStatus::Pending | RunStatus::Starting | RunStatus::Running => {}
+            RunStatus::PendingApprove
+            | RunStatus::Paused
+            | RunStatus::Cancelling
+            | RunStatus::Finishing
+            | RunStatus::Done
+            | RunStatus::Failed
+            | RunStatus::Cancelled => return None,
+        }
+        for name in run.snapshot.secrets() {
+            if !self.read.contains_key(name) {
+                let error = self.state.secrets.read(name).await.err();
+                self.read.insert(name.to_owned(), error.map(|error| error.to_string()));
+            }
+            if let Some(Some(why)) = self.read.get(name) {
+                return Some(why.clone());
+            }
+        }
+        None
     }
 }
 

@@ -199,7 +199,8 @@ fn show_waits(view: &mut RunView, waits: Option<&WaitsFor>) {
             | WaitsFor::Engine
             | WaitsFor::Undrained(_)
             | WaitsFor::RightClock { .. }
-            | WaitsFor::CanWrite { .. },
+            | WaitsFor::CanWrite { .. }
+            | WaitsFor::Secrets { .. },
         ) => {}
     }
     view.waits = waits.map(waits_in_words);

@@ -21,7 +21,9 @@ use super::state::ApiState;
 use super::wire::{RunView, StartRun};
 use super::{clusters, playbooks, policy, runs};
 use crate::playbook::check_params;
-use crate::run::{Digest, Run, RunId, RunSeed, RunStatus, Timestamp, canonical, new_run, seeded};
+use crate::run::{
+    Digest, KnownSecrets, Run, RunId, RunSeed, RunStatus, Timestamp, canonical, new_run, seeded,
+};
 use crate::store::{Created, NewRun, StoreError, StoredPlaybook};
 
 /// The header that names a request, so that it can be repeated.
@@ -105,8 +107,10 @@ pub(super) async fn before(
 
 /// Refuses a run with secrets that this server's engine can't read: it would only fail later, on some of its agents.
 async fn check_secrets(state: &ApiState, run: &Run) -> Result<(), ApiError> {
+    let mut known = KnownSecrets::default();
     for name in run.snapshot.secrets() {
-        if let Err(error) = state.secrets.read(name).await {
+        let value = state.secrets.read(name).await;
+        if let Err(error) = value.and_then(|value| known.take(name, &value)) {
             return Err(ApiError::new(Code::SecretUnavailable, error.to_string()));
         }
     }

@@ -174,7 +174,7 @@ fn check_policy(args: &ServeArgs, policy: Option<&PolicyFile>) -> anyhow::Result
     }
     if args.secrets.is_some() {
         anyhow::bail!(
-            "others can reach {listen}, and --secrets has secrets: expected --policy FILE, which says where they may go"
+            "others can reach {listen}, and --secrets is given without --policy FILE, which says where secrets may go"
         );
     }
     tracing::warn!(

@@ -39,6 +39,18 @@ pub fn is_unseen(c: char) -> bool {
     c.is_control() || UNSEEN.iter().any(|(first, last)| (*first..=*last).contains(&c))
 }
 
+/// A text with another character in the place of each control character but line feeds and tabs: they would affect a
+/// terminal, and JSON writes each with six bytes.
+///
+/// # Example
+/// ```
+/// assert_eq!(replibook_core::shown::without_controls("a\r\n\tb"), "a\u{fffd}\n\tb");
+/// ```
+pub fn without_controls(text: &str) -> String {
+    let is_shown = |c: char| !c.is_control() || c == '\n' || c == '\t';
+    text.chars().map(|c| if is_shown(c) { c } else { char::REPLACEMENT_CHARACTER }).collect()
+}
+
 /// Whether a character must not be in a name: characters that [are not seen](is_unseen), white space, and the
 /// blank Braille pattern, which is not white space but looks like it.
 ///

@@ -1,29 +1,45 @@
-//! Runs that an engine takes up beyond its places, because a command for them has come. Such a run does what was
-//! asked of it, and begins nothing for which it would need a place.
+//! Runs that an engine takes up although it will not go on with them: beyond its places, because a command for them has
+//! come, or without their secrets. Such a run does what was asked of it, and begins nothing for which it would need a
+//! place or a secret.
 
 use std::time::Duration;
 
-use super::run_driver::RunDriver;
-use crate::run::{Effect, Input, Run, RunStatus, Transition};
+use super::run_driver::{DriveError, RunDriver};
+use crate::run::{Effect, Input, Machine, Run, RunStatus, Transition};
 
 /// How long such a run waits for its command: several looks of its engine, one of which may fail.
 const ASKED_WITHIN: Duration = Duration::from_secs(5);
 
 impl RunDriver {
-    /// Whether the run has no place and would go on. Once it has done what was asked, such a run waits in the
-    /// store as before. Effects that were committed but not performed by then are performed by the next engine.
-    pub(super) fn makes_way(&self, status: RunStatus) -> bool {
-        match status {
-            RunStatus::Pending | RunStatus::Starting | RunStatus::Running => self.place.is_beyond(),
+    /// Whether the run would go on, and has no place or not all of its secrets here. Once it has done what was asked,
+    /// such a run waits in the store as before. Effects that were committed but not performed by then are performed by
+    /// the next engine.
+    pub(super) fn makes_way(&self, machine: &Machine) -> bool {
+        match machine.run().progress.status {
+            RunStatus::Pending | RunStatus::Starting | RunStatus::Running => {
+                self.lacks || self.place.is_beyond()
+            }
+            // Agents that have started go on.
+            RunStatus::Paused => self.lacks && machine.rests_until().is_none(),
             // It waits for a person, or is ending.
             RunStatus::PendingApprove
-            | RunStatus::Paused
             | RunStatus::Cancelling
             | RunStatus::Finishing
             | RunStatus::Done
             | RunStatus::Failed
             | RunStatus::Cancelled => false,
         }
+    }
+
+    /// Gives up a run that makes way. One that lacks a secret here is left to other engines for a while.
+    pub(super) fn left(&self) -> Result<(), DriveError> {
+        let run = self.lease.run();
+        if self.lacks {
+            self.lacking.note(run, self.own.now());
+        } else {
+            tracing::info!(%run, "giving the run back: there is no place for it");
+        }
+        self.given_up()
     }
 
     /// Keeps the place of a resumed run that would suffer from waiting in the store: either a hold on agents has
@@ -39,7 +55,11 @@ impl RunDriver {
     }
 
     /// The commands for the run. The engine hands them out with its next look; empty if none comes in time.
+    /// A run that lacks a secret needs no place meanwhile.
     pub(super) async fn asked(&mut self) -> Vec<Input> {
+        if self.lacks {
+            self.place.give_back();
+        }
         let clock = self.world.clock.clone();
         let mut asked = Vec::new();
         tokio::select! {

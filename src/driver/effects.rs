@@ -14,7 +14,7 @@ use super::discovery::{Fed, Following, feed, known_members};
 use super::lease::{LeaseGuard, LeasedAgents};
 use super::outside::{Waits, wait_signal};
 use super::performing::Performing;
-use super::secrets::RunSecrets;
+use super::secrets::{CallSecrets, RunSecrets};
 use super::sending::{NotedAgents, Sent};
 use crate::agent::{self, FollowContext};
 use crate::clock::sleep_until;
@@ -124,7 +124,9 @@ impl Effects {
                 None => {}
             }
         }
-        let mut follow = self.watched(key, Some(call), perform.noticed.clone(), unsure);
+        let secrets = self.secrets.of_call();
+        let noticed = perform.noticed.clone();
+        let mut follow = self.watched((key, Some(call)), noticed, unsure, secrets.clone());
         if is_action {
             let sent = Sent::new(perform.again || perform.look_only);
             follow.client = Arc::new(NotedAgents { inner: follow.client, sent: sent.clone() });
@@ -135,7 +137,8 @@ impl Effects {
             outbound: self.world.outbound.clone(),
             lease: self.lease.clone(),
             inbox: self.inbox.clone(),
-            secrets: self.secrets.clone(),
+            secrets,
+            accepted: Arc::default(),
         };
         self.start(key, async move {
             let answer = performing.perform(perform).await;
@@ -151,7 +154,7 @@ impl Effects {
         wanted: Wanted,
         noticed: Option<Notice>,
     ) {
-        let follow = self.watched(key, None, noticed, false);
+        let follow = self.watched((key, None), noticed, false, self.secrets.of_call());
         self.start(key, async move {
             Input::Checked { key, info: agent::info(&follow, &address, wanted).await }
         });
@@ -161,14 +164,14 @@ impl Effects {
     /// the notice is dropped: neither the call nor other inputs may wait for it.
     fn watched(
         &self,
-        key: AttemptKey,
-        call: Option<u32>,
+        (key, call): (AttemptKey, Option<u32>),
         noticed: Option<Notice>,
         again: bool,
+        secrets: CallSecrets,
     ) -> FollowContext {
-        let (inbox, secrets) = (self.inbox.clone(), self.secrets.clone());
+        let inbox = self.inbox.clone();
         let report = move |notice: Option<Notice>| {
-            let notice = notice.map(|notice| secrets.scrub_notice(notice));
+            let notice = notice.map(|notice| secrets.notice(notice));
             inbox.try_send(Input::Noticed { key, call, notice }).is_ok()
         };
         self.follow.watched(noticed, again, report)
@@ -248,6 +251,7 @@ impl Effects {
             told: machine.run().progress.mass_absence,
             only: (!takes_others).then(only),
             selection: machine.selection(),
+            secrets: self.secrets.clone(),
         };
         let feed = feed(self.world.clone(), self.following(), fed, self.inbox.clone());
         self.feed = Some(self.tasks.spawn(feed));

@@ -280,6 +280,8 @@ impl Engine {
             stop: stopping.clone(),
             exit: exit.clone(),
             lacking: self.lacking.clone(),
+            lacks: false,
+            own: self.world.clock.clone(),
             activity: self.config.activity.clone(),
             commands: receiver,
         };

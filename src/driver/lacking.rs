@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::run::{Millis, RunId, RunStatus, Timestamp};
+use crate::run::{Millis, RunId, Timestamp};
 
 /// How long a run is left alone. After that it is looked at again, which costs loading it.
 const LEFT_FOR: Millis = Millis::from_secs(10);
@@ -34,20 +34,6 @@ impl Lacking {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<RunId, Timestamp>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Whether a run of this status needs its secrets soon. A run that waits for a person, or ends, goes on without them.
-pub(super) const fn is_left(status: RunStatus) -> bool {
-    match status {
-        RunStatus::Pending | RunStatus::Starting | RunStatus::Running => true,
-        RunStatus::PendingApprove
-        | RunStatus::Paused
-        | RunStatus::Cancelling
-        | RunStatus::Finishing
-        | RunStatus::Done
-        | RunStatus::Failed
-        | RunStatus::Cancelled => false,
     }
 }
 

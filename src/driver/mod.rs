@@ -11,14 +11,14 @@
 //! Everything that it touches is injected: store, agents, clock and plugins. A current-thread runtime is enough,
 //! so that the simulator can repeat a history.
 //!
-//! The engine (`engine`): `claiming` and `beyond` say which runs it takes up, and `places` how many; `lacking` are those whose secrets it does not have. `sharing`,
-//! `standing`, `exits` and `passing_on` spread runs over several engines. `abandoned` ends runs that were given
-//! up, `upkeep` looks after plugins, `skew` watches the machine's clock, and `activity` counts what was done.
-//! `file_sums` is what an engine reports of the files of its server.
+//! The engine (`engine`): `claiming` and `beyond` say which runs it takes up, and `places` how many; `lacking` are
+//! those whose secrets it does not have. `sharing`, `standing`, `exits` and `passing_on` spread runs over several
+//! engines. `abandoned` ends runs that were given up, `upkeep` looks after plugins, `skew` watches the machine's
+//! clock, and `activity` counts what was done. `file_sums` is what an engine reports of the files of its server.
 //!
 //! A run (`run_driver`): `load` reads it, `committer` writes it under its `lease`, and `effects` performs what
-//! follows, with `asking`, `performing`, `secrets`, `sending`, `stamping`, and `cluster` with its `queue`. `run_clock` gives it its time, and
-//! `trouble` sets it aside when it can't go on.
+//! follows, with `asking`, `performing`, `secrets`, `sending`, `stamping`, and `cluster` with its `queue`.
+//! `run_clock` gives it its time, and `trouble` sets it aside when it can't go on.
 //!
 //! Both use `world` (everything that is injected), `signals` (how API and driver wake each other) and `discovery`
 //! (the members of clusters). `samples` is for tests.

@@ -26,6 +26,13 @@ pub(super) struct Sender {
 }
 
 impl Sender {
+    /// Waits until the lease lets a request go out.
+    pub(super) async fn wait(&self) {
+        while !self.lease.may_act() {
+            self.clock.sleep(GUARD_WAIT).await;
+        }
+    }
+
     /// Sends a request under the lease of the run. If the lease ends first, nothing is answered: whoever takes the
     /// run over sends the request again, with the same key.
     pub(super) async fn send(&self, perform: &Perform, request: &HttpRequest) -> Answer {
@@ -39,9 +46,7 @@ impl Sender {
             key: perform.key.action_id(self.lease.run(), &perform.agent, perform.call),
             caller: caller.clone(),
         };
-        while !self.lease.may_act() {
-            self.clock.sleep(GUARD_WAIT).await;
-        }
+        self.wait().await;
         tokio::select! {
             biased;
             // Looked at first: whoever stood still for a while must not send anything after it.

@@ -1,17 +1,21 @@
 //! Performs the calls of steps, each in a task of its own: those to agents, and HTTP requests.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::mpsc;
 
 use super::lease::LeaseGuard;
 use super::outside::Sender;
-use super::secrets::{RunSecrets, refused, withheld};
+use super::secrets::{CallSecrets, refused};
 use crate::agent::{self, ActionRequest, FollowContext, Start};
 use crate::clock::sleep_until;
 use crate::outbound::Outbound;
-use crate::run::{Answer, Call, CallName, Input, JsonText, KeptNode, Perform};
+use crate::run::{
+    Answer, Call, CallError, CallName, Input, JsonText, KeptNode, Perform, SECRET_PLACES,
+};
 use replibook_core::mutant;
+use serde_json::json;
 
 /// What the task of a call needs.
 pub(super) struct Performing {
@@ -19,7 +23,9 @@ pub(super) struct Performing {
     pub(super) outbound: Arc<dyn Outbound>,
     pub(super) lease: LeaseGuard,
     pub(super) inbox: mpsc::Sender<Input>,
-    pub(super) secrets: RunSecrets,
+    pub(super) secrets: CallSecrets,
+    /// Whether the agent was seen to know the action.
+    pub(super) accepted: Arc<AtomicBool>,
 }
 
 impl Performing {
@@ -28,23 +34,42 @@ impl Performing {
         if self.secrets.are_none() {
             return self.act(&perform).await;
         }
-        // What can't be read now need not be in the call; what is, is read again below.
-        let _ = self.secrets.read_all().await;
+        if perform.what.name() == CallName::HttpSend {
+            // What is sent is looked up once it may be sent.
+            self.sender().wait().await;
+        }
+        self.secrets.read_all().await;
         let may_be_out = perform.what.name() == CallName::RunAction && perform.again;
+        let mut unsent = None;
         if !perform.look_only {
             match self.secrets.filled(&perform).await {
                 Ok(Some(call)) => perform.what = call,
                 Ok(None) => {}
                 // It is followed to its end, and not sent again.
-                Err(_) if may_be_out => perform.look_only = true,
+                Err(error) if may_be_out => {
+                    perform.look_only = true;
+                    unsent = Some(error);
+                }
                 Err(error) => return refused(&perform.what, error),
             }
         }
         let answer = self.act(&perform).await;
-        match self.secrets.unread(&perform).await.filter(|_| may_be_out) {
-            Some(error) => withheld(answer, &error),
-            None => answer,
+        match unsent {
+            Some(error) if self.never_arrived(&perform, &answer) => refused(&perform.what, error),
+            Some(_) | None => self.secrets.answer(answer),
         }
+    }
+
+    /// Whether an action that was only looked at turned out not to exist.
+    fn never_arrived(&self, perform: &Perform, answer: &Answer) -> bool {
+        let is_unknown =
+            matches!(answer, Answer::RunAction(Err(CallError::Lost(_) | CallError::NotTaken(_))));
+        is_unknown && !perform.accepted && !self.accepted.load(Ordering::Acquire)
+    }
+
+    fn sender(&self) -> Sender {
+        let (outbound, clock) = (self.outbound.clone(), self.follow.clock.clone());
+        Sender { outbound, lease: self.lease.clone(), clock }
     }
 
     async fn act(&self, perform: &Perform) -> Answer {
@@ -72,10 +97,7 @@ impl Performing {
                 sleep_until(self.follow.clock.as_ref(), perform.since.plus(*length)).await;
                 Answer::Sleep
             }
-            Call::HttpSend { request } => {
-                let (outbound, clock) = (self.outbound.clone(), self.follow.clock.clone());
-                Sender { outbound, lease: self.lease.clone(), clock }.send(perform, request).await
-            }
+            Call::HttpSend { request } => self.sender().send(perform, request).await,
             // It is told of the signal by name, before it comes here.
             Call::WaitSignal { .. } => std::future::pending().await,
             Call::RunAction { kind, arguments } => {
@@ -88,11 +110,15 @@ impl Performing {
     fn request(&self, perform: &Perform, kind: &str, args: &JsonText) -> ActionRequest {
         let run = self.lease.run();
         let label = |text: String| serde_json::Value::String(text);
-        let metadata = [
+        let mut metadata = vec![
             ("replibook.run".to_owned(), label(run.to_string())),
             ("replibook.agent".to_owned(), label(perform.agent.to_string())),
             ("replibook.attempt".to_owned(), label(perform.key.attempt.to_string())),
         ];
+        if !self.secrets.places().is_empty() {
+            let places = json!(self.secrets.places()).to_string();
+            metadata.push((SECRET_PLACES.to_owned(), label(places)));
+        }
         ActionRequest {
             id: perform.key.action_id(run, &perform.agent, perform.call),
             kind: kind.to_owned(),
@@ -113,6 +139,7 @@ impl Performing {
         };
         let (key, call) = (perform.key, perform.call);
         let on_accepted = || {
+            self.accepted.store(true, Ordering::Release);
             let inbox = self.inbox.clone();
             // This input may be late: it only serves to tell, after a crash, a lost action from one that never
             // arrived.
@@ -120,10 +147,22 @@ impl Performing {
                 let _ = inbox.send(Input::Accepted { key, call }).await;
             });
         };
-        let may_post = || async { self.lease.may_act() };
-        let address = &perform.address;
-        Answer::RunAction(
-            agent::run_action(&self.follow, address, request, start, on_accepted, may_post).await,
-        )
+        let (refuse, mut refusal) = mpsc::channel(1);
+        let may_post = || async {
+            if let Err(error) = self.secrets.may_still().await {
+                // There is no action, and nothing of the request is on its way: the call ends here.
+                let _ = refuse.try_send(error);
+                return std::future::pending().await;
+            }
+            self.lease.may_act()
+        };
+        let (follow, address) = (&self.follow, &perform.address);
+        tokio::select! {
+            biased;
+            answer = agent::run_action(follow, address, request, start, on_accepted, may_post) => {
+                Answer::RunAction(answer)
+            }
+            Some(error) = refusal.recv() => refused(&perform.what, error),
+        }
     }
 }

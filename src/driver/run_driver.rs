@@ -14,7 +14,7 @@ use super::committer::Committer;
 use super::discovery::{Following, known_members};
 use super::effects::{self, Effects, INBOX};
 use super::exits::Exit;
-use super::lacking::{Lacking, is_left};
+use super::lacking::Lacking;
 use super::lease::LeaseGuard;
 use super::places::Place;
 use super::queue::Queues;
@@ -67,6 +67,10 @@ pub(super) struct RunDriver {
     pub(super) exit: Exit,
     /// Where it says that this engine lacks a secret of the run.
     pub(super) lacking: Arc<Lacking>,
+    /// Whether it lacks one.
+    pub(super) lacks: bool,
+    /// The engine's own clock.
+    pub(super) own: Arc<dyn Clock>,
     pub(super) activity: Arc<Activity>,
     /// Commands for the run, which the engine hands out.
     pub(super) commands: mpsc::Receiver<Input>,
@@ -98,8 +102,7 @@ impl RunDriver {
     /// Nothing is performed before the transition that led to it is committed. After an error nothing further
     /// is committed or performed: this engine or another one can load the run anew.
     pub(super) async fn drive(mut self) -> Result<(), DriveError> {
-        let own = self.world.clock.clone();
-        self.world.clock = Arc::new(StoreClock::new(self.world.store.clone(), own.clone()));
+        self.world.clock = Arc::new(StoreClock::new(self.world.store.clone(), self.own.clone()));
         let committer = self.committer();
         let health = Health::of(&committer, self.now()).await.map_err(DriveError::Load)?;
         let (loaded, last) = load::load(&self.world, &committer).await?;
@@ -110,15 +113,7 @@ impl RunDriver {
         // What agents say from now on may have what an engine before this one sent.
         if let Err(error) = secrets.read_all().await {
             tracing::warn!(run = %self.lease.run(), "{error}");
-            if is_left(loaded.run.progress.status) {
-                // Whoever asks something of the run is heard all the same.
-                let asked = self.asked().await;
-                if asked.is_empty() {
-                    self.lacking.note(self.lease.run(), own.now());
-                    return self.given_up();
-                }
-                asked.into_iter().for_each(|input| drop(sender.try_send(input)));
-            }
+            self.lacks = true;
         }
         let following = self.follow(&loaded).await;
         let (world, lease) = (self.world.clone(), self.lease.clone());
@@ -138,7 +133,9 @@ impl RunDriver {
         effects: &mut Effects,
     ) -> Result<(), DriveError> {
         let mut was_held = loaded.run.progress.hold;
-        let (mut machine, mut transitions) = self.begin(loaded).await?;
+        let Some((mut machine, mut transitions)) = self.begin(loaded).await? else {
+            return self.left();
+        };
         let mut waiting: VecDeque<Input> = VecDeque::new();
         let mut told = machine.run().progress.status;
         tracing::info!(run = %self.lease.run(), status = %told, "taking up the run");
@@ -153,9 +150,8 @@ impl RunDriver {
                 self.world.signals.changed(self.lease.run());
             }
             self.keep_if_resumed(&mut was_held, machine.run(), &transitions);
-            if self.makes_way(machine.run().progress.status) {
-                tracing::info!(run = %self.lease.run(), "giving the run back: there is no place for it");
-                return self.given_up();
+            if self.makes_way(&machine) {
+                return self.left();
             }
             let asked = self.perform(&mut transitions, effects, &machine, &mut waiting);
             question = asked.or(question);
@@ -172,7 +168,7 @@ impl RunDriver {
                 return self.gone();
             }
             health.look(committer, committed, told, self.now()).await?;
-            feed(effects, &machine);
+            self.feed(effects, &machine);
             if let Some(question) = question {
                 let (back, decision) = self.ask(machine, question).await;
                 machine = back;
@@ -203,18 +199,25 @@ impl RunDriver {
         }
     }
 
-    /// Takes up the run. Commands of people come first where there is no place for the run, so that nothing begins
-    /// which would need one.
-    async fn begin(&mut self, loaded: Loaded) -> Result<(Machine, Vec<Transition>), DriveError> {
+    /// Takes up the run. Commands of people come first where the run makes way, so that nothing begins here. `None` if
+    /// nobody asks anything of a run that lacks a secret: then nothing of it is written.
+    async fn begin(
+        &mut self,
+        loaded: Loaded,
+    ) -> Result<Option<(Machine, Vec<Transition>)>, DriveError> {
         let (mut machine, first) = Machine::load(loaded, self.now())?;
         let mut transitions = vec![first];
-        if self.makes_way(machine.run().progress.status) {
-            for command in self.asked().await {
+        if self.makes_way(&machine) {
+            let asked = self.asked().await;
+            if asked.is_empty() && self.lacks {
+                return Ok(None);
+            }
+            for command in asked {
                 transitions.push(machine.apply(command, self.now())?);
             }
         }
         transitions.push(machine.settle(self.now())?);
-        Ok((machine, transitions))
+        Ok(Some((machine, transitions)))
     }
 
     /// Logs a status that was not told yet.
@@ -269,7 +272,7 @@ impl RunDriver {
     }
 
     /// How the driver ends: with an error, if something that acts for the run gave it up.
-    fn given_up(&self) -> Result<(), DriveError> {
+    pub(super) fn given_up(&self) -> Result<(), DriveError> {
         self.lease.take_failure().map_or(Ok(()), |error| Err(error.into()))
     }
 
@@ -430,6 +433,17 @@ impl RunDriver {
         }
     }
 
+    /// Has the run told of changes among the members of its cluster, while it takes any. A run that lacks a secret here
+    /// is told of them by the next engine: what new agents say could not be kept.
+    fn feed(&self, effects: &mut Effects, machine: &Machine) {
+        match takes_changes(machine.run()) && !self.lacks {
+            // Wait until the machine has caught up with what an earlier feed told it.
+            true if !effects.is_fed() && !machine.catches_up() => effects.feed(machine),
+            true => {}
+            false => effects.stop_feeding(),
+        }
+    }
+
     /// Waits until the run may hold its cluster.
     fn cluster(&self, run: &Run) -> impl Future<Output = Input> + Send + 'static {
         let waiting = cluster::Waiting {
@@ -448,16 +462,6 @@ impl RunDriver {
                 }
             }
         }
-    }
-}
-
-/// Has the run told of changes among the members of its cluster, while it takes any.
-fn feed(effects: &mut Effects, machine: &Machine) {
-    match takes_changes(machine.run()) {
-        // Wait until the machine has caught up with what an earlier feed told it.
-        true if !effects.is_fed() && !machine.catches_up() => effects.feed(machine),
-        true => {}
-        false => effects.stop_feeding(),
     }
 }
 

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use super::pin_facts::PinFacts;
 use crate::playbook::{Destination, Grants, SecretGrant};
 use crate::run::{Caller, SecretError};
-use crate::secrets::Allowed;
+use crate::secrets::SecretPolicy;
 
 /// What the rule for the plugin gives. Without a policy, what the playbook grants counts.
 pub struct PolicySecrets(PinFacts);
@@ -19,7 +19,7 @@ impl PolicySecrets {
 }
 
 #[async_trait]
-impl Allowed for PolicySecrets {
+impl SecretPolicy for PolicySecrets {
     async fn allowed(
         &self,
         caller: &Caller,

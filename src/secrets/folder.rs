@@ -1,5 +1,5 @@
 //! Secrets in a folder: one file for each, with the name of the secret, as systemd (`LoadCredential`) and Kubernetes
-//! (volumes of secrets) mount them. A file is read each time when its secret is used, so that a new value counts at once.
+//! (volumes of secrets) mount them. A file is read each time its secret is used, so that a new value counts at once.
 
 use std::fs;
 use std::io::{self, Read as _};
@@ -18,7 +18,7 @@ const MAX_READ: u64 = MAX_SECRET_BYTES as u64 + 3;
 
 /// Says what the policy lets plugins do with secrets.
 #[async_trait]
-pub trait Allowed: Send + Sync {
+pub trait SecretPolicy: Send + Sync {
     /// Whether the plugin of the caller may send this secret there.
     ///
     /// # Errors
@@ -44,7 +44,7 @@ pub struct FolderError {
 /// Secrets in a folder.
 pub struct SecretFolder {
     folder: PathBuf,
-    policy: Arc<dyn Allowed>,
+    policy: Arc<dyn SecretPolicy>,
 }
 
 impl SecretFolder {
@@ -52,7 +52,7 @@ impl SecretFolder {
     ///
     /// # Errors
     /// The folder can't be read: a server does not start without what was asked for.
-    pub fn open(folder: &Path, policy: Arc<dyn Allowed>) -> Result<Self, FolderError> {
+    pub fn open(folder: &Path, policy: Arc<dyn SecretPolicy>) -> Result<Self, FolderError> {
         let failed = |source| FolderError { folder: folder.to_owned(), source };
         fs::read_dir(folder).map_err(failed)?;
         Ok(Self { folder: folder.to_owned(), policy })
@@ -104,7 +104,7 @@ mod tests {
     struct Anything;
 
     #[async_trait]
-    impl Allowed for Anything {
+    impl SecretPolicy for Anything {
         async fn allowed(&self, _: &Caller, _: &str, _: &Destination) -> Result<(), SecretError> {
             Ok(())
         }

@@ -10,4 +10,4 @@ mod folder;
 
 pub use client::{NoSecrets, Secrets};
 pub use fake::FakeSecrets;
-pub use folder::{Allowed, FolderError, SecretFolder};
+pub use folder::{FolderError, SecretFolder, SecretPolicy};

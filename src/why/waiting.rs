@@ -18,6 +18,9 @@ pub fn words(waits: &WaitsFor) -> String {
         WaitsFor::CanWrite { name, .. } => {
             format!("waits for an engine: {name:?} is there, but can't write to the store")
         }
+        WaitsFor::Secrets { .. } => {
+            "waits for an engine that can read its secrets: this server's can't".to_owned()
+        }
     }
 }
 
@@ -46,7 +49,9 @@ pub(super) fn whole(waits: &WaitsFor) -> String {
             let words = words(waits);
             format!("{words}: {who} {runs} of at most {places} runs{share}, and {wait}")
         }
-        WaitsFor::CanWrite { why, .. } => format!("{}: {}", words(waits), quoted(why)),
+        WaitsFor::CanWrite { why, .. } | WaitsFor::Secrets { why } => {
+            format!("{}: {}", words(waits), quoted(why))
+        }
         WaitsFor::RightClock { off, .. } => format!("{}: {off} the store's", words(waits)),
         WaitsFor::Engine | WaitsFor::Undrained(_) => words(waits),
     }
@@ -84,6 +89,14 @@ mod tests {
         let told = "waits for an engine: \"engine-1\" is there, but can't write to the store";
         assert_eq!(words(&waits), told);
         assert_eq!(whole(&waits), format!("{told}: the store is full"));
+    }
+
+    #[test]
+    fn a_secret_that_cant_be_read_is_named_where_there_is_room() {
+        let waits = WaitsFor::Secrets { why: "secret-gone: no \"key\"".to_owned() };
+        let told = "waits for an engine that can read its secrets: this server's can't";
+        assert_eq!(words(&waits), told);
+        assert_eq!(whole(&waits), format!("{told}: secret-gone: no \"key\""));
     }
 
     #[test]

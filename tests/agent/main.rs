@@ -7,6 +7,7 @@
 mod answers;
 mod client;
 mod door;
+mod hidden;
 mod memory;
 mod platform;
 mod process;

@@ -6,6 +6,7 @@ use replibook::run::{
     Command, CommandId, CommandOutcome, Digest, EngineId, RunId, RunStatus, StatusReason,
     Timestamp, Verb, Writes,
 };
+use replibook::secrets::FakeSecrets;
 use replibook::store::{EngineReport, POLICY_FILE, Store};
 use serde_json::{Value, json};
 
@@ -151,6 +152,39 @@ async fn a_run_says_who_drives_it_and_why_nobody_does() {
     let engine = &server.get(&path).await.ok(200)["engine"];
     assert_eq!((&engine["id"], &engine["name"]), (&json!("a"), &json!("engine-a")));
     assert!(!why().await.contains("It waits for an engine"));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_run_whose_secrets_the_server_can_not_read_says_so_and_none_is_started() {
+    let secrets = FakeSecrets::default();
+    let server = Server::with_secrets(secrets.clone()).await;
+    let args = "          args: { keys: [\"${{ secret('key') }}\", \"${{ secret('other') }}\"] }\n";
+    server.apply(&(playbook("rotate", "1.0.0", "") + args)).await.ok(201);
+    let cluster = "apiVersion: replicante.io/v1\nkind: Cluster\nmetadata: { name: eu }\nspec: { agents: [] }\n";
+    server.apply_cluster(cluster).await.ok(201);
+    let start =
+        async || server.post("/api/v1/runs", json!({"playbook": "rotate", "cluster": "eu"})).await;
+    secrets.put("key", "correct horse");
+    start().await.problem(409, "secret-unavailable");
+    secrets.put("other", "battery staple");
+    let run = start().await.ok(201);
+    let path = format!("/api/v1/runs/{}", run["id"].as_str().unwrap());
+    server.store.put_engine(&report("a", 0, 10)).await.unwrap();
+    let told = async || {
+        let waits = server.get(&path).await.ok(200)["waits"].clone();
+        let why = server.get(&format!("{path}/explanation")).await.ok(200)["text"].to_string();
+        (waits, why)
+    };
+    assert_eq!(told().await.0, Value::Null, "an engine takes it up at any moment");
+    secrets.remove("other");
+    let (waits, why) = told().await;
+    let says = "waits for an engine that can read its secrets: this server's can't";
+    assert_eq!(waits, says);
+    assert!(why.contains(&format!("It {says}: secret-gone: ")), "{why}");
+    // Another engine may have them.
+    server.store.claim(&EngineId("a".to_owned()), 1).await.unwrap();
+    assert_eq!(told().await.0, Value::Null);
     server.stop().await;
 }
 

@@ -14,6 +14,7 @@ use replibook::driver::{Followers, Signals};
 use replibook::plugin::{HostConfig, PluginHost};
 use replibook::policy::CurrentPolicy;
 use replibook::run::Timestamp;
+use replibook::secrets::FakeSecrets;
 use replibook::store::{MemoryStore, StoreOptions};
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
@@ -72,6 +73,13 @@ impl Server {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = new_store(&clock).await;
         Self::of(clock, store, |state| state.with_policy(policy)).await
+    }
+
+    /// A server with these secrets.
+    pub(crate) async fn with_secrets(secrets: FakeSecrets) -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let store = new_store(&clock).await;
+        Self::of(clock, store, |state| state.with_secrets(Arc::new(secrets))).await
     }
 
     /// Stops the server, and starts another one with this policy over the same store.

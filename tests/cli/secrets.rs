@@ -293,5 +293,5 @@ async fn beyond_loopback_secrets_want_a_policy() {
     command.stdin(std::process::Stdio::null()).kill_on_drop(true);
     let (code, out, err) = super::read(command.output()).await;
     assert!(code != 0 && out.is_empty(), "{code} {out} {err}");
-    assert!(err.contains("--secrets has secrets: expected --policy FILE"), "{err}");
+    assert!(err.contains("--secrets is given without --policy FILE"), "{err}");
 }

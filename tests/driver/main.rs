@@ -14,6 +14,8 @@ mod outside;
 mod places;
 mod queue;
 mod secrets;
+mod secrets_elsewhere;
+mod secrets_sent;
 mod spread;
 mod strategies;
 mod troubled;

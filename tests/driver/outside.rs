@@ -33,7 +33,7 @@ fn waits() -> String {
     playbook(json!({"name": "wait", "use": "wait-signal", "with": with, "timeout": "10m"}))
 }
 
-async fn signal(
+pub(crate) async fn signal(
     scene: &Scene,
     run: RunId,
     name: &str,

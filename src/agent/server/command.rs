@@ -19,6 +19,7 @@ use super::config::CommandSpec;
 use super::output::{Output, Tail};
 use super::process::ProcessId;
 use crate::clock::Clock;
+use crate::run::Scrubber;
 
 /// How long a command may take unless its declaration says otherwise.
 pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5 * 60);
@@ -47,6 +48,8 @@ pub(super) struct Job<'a> {
     pub(super) spec: &'a CommandSpec,
     /// Arguments of the action, in JSON.
     pub(super) args: &'a str,
+    /// Finds the secrets in them.
+    pub(super) scrubber: Option<&'a Scrubber>,
     /// Environment variables besides `PATH`.
     pub(super) env: Vec<(&'static str, String)>,
 }
@@ -91,7 +94,7 @@ pub(super) async fn perform<E>(
     let mut group = Group::of(&child);
     record(&process).await?;
     let end = tokio::select! {
-        end = run(&mut child, &mut group, job.args, clock) => end,
+        end = run(&mut child, &mut group, job, clock) => end,
         () = clock.sleep(job.spec.timeout) => {
             let seconds = job.spec.timeout.as_secs_f64();
             CommandEnd::Failed(format!("the command was killed after {seconds} s, its timeout"))
@@ -160,9 +163,10 @@ fn find(program: &str, search: &std::ffi::OsStr) -> io::Result<PathBuf> {
     found.ok_or_else(|| io::Error::other(format!("found no program {program:?} in PATH")))
 }
 
-async fn run(child: &mut Child, group: &mut Group, args: &str, clock: &dyn Clock) -> CommandEnd {
+async fn run(child: &mut Child, group: &mut Group, job: &Job<'_>, clock: &dyn Clock) -> CommandEnd {
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    let (mut output, mut errors) = (Output::default(), Tail::default());
+    let Job { args, scrubber, .. } = *job;
+    let (mut output, mut errors) = (Output::default(), Tail::new(scrubber.is_some()));
     let status = {
         let talk = async {
             tokio::join!(
@@ -190,8 +194,8 @@ async fn run(child: &mut Child, group: &mut Group, args: &str, clock: &dyn Clock
         status
     };
     match status {
-        Ok(status) if status.success() => CommandEnd::Done(output.payload()),
-        Ok(status) => CommandEnd::Failed(errors.message(status)),
+        Ok(status) if status.success() => CommandEnd::Done(output.payload(scrubber)),
+        Ok(status) => CommandEnd::Failed(errors.message(status, scrubber)),
         Err(error) => CommandEnd::Failed(format!("failed to wait for the command: {error}")),
     }
 }
@@ -258,7 +262,7 @@ mod tests {
         let spec = CommandSpec { command, timeout };
         let env = vec![("REPLIBOOK_NODE_ID", "node-1".to_owned())];
         let args = args.to_string();
-        let job = Job { spec: &spec, args: &args, env };
+        let job = Job { spec: &spec, args: &args, scrubber: None, env };
         let Ok(done) = perform(&job, &SystemClock, &CancellationToken::new(), recorded).await;
         done.end
     }
@@ -299,7 +303,7 @@ mod tests {
         let file = folder.path().join("effect");
         let command = vec!["touch".to_owned(), file.display().to_string()];
         let spec = CommandSpec { command, timeout: DEFAULT_TIMEOUT };
-        let job = Job { spec: &spec, args: "null", env: Vec::new() };
+        let job = Job { spec: &spec, args: "null", scrubber: None, env: Vec::new() };
         let stop = CancellationToken::new();
         let mut shell = None;
         let full = async |process: &ProcessId| {
@@ -325,7 +329,7 @@ mod tests {
     async fn the_process_that_is_written_down_is_the_command() {
         let command = ["sh", "-c", "echo $$"].map(str::to_owned).to_vec();
         let spec = CommandSpec { command, timeout: DEFAULT_TIMEOUT };
-        let job = Job { spec: &spec, args: "null", env: Vec::new() };
+        let job = Job { spec: &spec, args: "null", scrubber: None, env: Vec::new() };
         let mut written = Value::Null;
         let record = async |process: &ProcessId| {
             written = serde_json::to_value(process).unwrap();
@@ -431,11 +435,11 @@ mod tests {
     async fn a_group_is_killed_once() {
         let command = ["true"].map(str::to_owned).to_vec();
         let spec = CommandSpec { command, timeout: DEFAULT_TIMEOUT };
-        let job = Job { spec: &spec, args: "null", env: Vec::new() };
+        let job = Job { spec: &spec, args: "null", scrubber: None, env: Vec::new() };
         let (mut child, _) = spawn(&job).unwrap();
         let mut group = Group::of(&child);
         assert!(group.0.is_some());
-        let end = run(&mut child, &mut group, job.args, &SystemClock).await;
+        let end = run(&mut child, &mut group, &job, &SystemClock).await;
         assert_eq!((end, group.0), (CommandEnd::Done("null".to_owned()), None));
     }
 
@@ -443,7 +447,7 @@ mod tests {
     async fn a_stop_of_the_agent_ends_the_command() {
         let command = ["sleep", "1000"].map(str::to_owned).to_vec();
         let spec = CommandSpec { command, timeout: DEFAULT_TIMEOUT };
-        let job = Job { spec: &spec, args: "null", env: Vec::new() };
+        let job = Job { spec: &spec, args: "null", scrubber: None, env: Vec::new() };
         let stop = CancellationToken::new();
         stop.cancel();
         let Ok(stopped) = perform(&job, &SystemClock, &stop, recorded).await;

@@ -1,7 +1,7 @@
 //! The file of the agent's database: private, of a version that this agent knows, and used by one agent at a
 //! time.
 //!
-//! Whoever can read it can read the arguments of all actions, and whoever can write to it can make the agent
+//! Whoever can read it can read the arguments of all actions but for their secrets, and whoever can write to it can make the agent
 //! believe that it did something. So all that touches the file and its permissions is here, apart from the
 //! queries in `store`.
 
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use super::store::StoreError;
+use super::error::StoreError;
 
 /// Version of the tables, which the database keeps too. Later versions are refused.
 pub(super) const VERSION: i64 = 3;

@@ -7,13 +7,16 @@
 //! A request goes from `router` to `store`, over the file that `database` keeps private. The `worker` takes the
 //! actions from there, one step per tick, and gives commands to `command`. `process` finds those again after a
 //! crash, and `left` ends them. `output` turns what they print into results, and `json` checks JSON that is
-//! passed on as text. `node` says what the agent tells about its node, `config` and `args` read its settings,
-//! and `serve` puts everything together and stops it. `docs/agent.md` is for users.
+//! passed on as text. Secrets in arguments are `hidden` from the database. `node` says what the agent tells about
+//! its node, `config` and `args` read its settings, and `serve` puts everything together and stops it.
+//! `docs/agent.md` is for users.
 
 mod args;
 mod command;
 mod config;
 mod database;
+mod error;
+mod hidden;
 mod json;
 mod left;
 mod node;
@@ -28,5 +31,5 @@ pub use args::AgentArgs;
 pub use config::{
     AgentConfig, CommandSpec, ConfigError, NodeAddress, NodeStatus, Shard, ShardOffset,
 };
+pub use error::StoreError;
 pub use serve::{AgentSettings, RunningAgent, ServeError, serve, start};
-pub use store::StoreError;

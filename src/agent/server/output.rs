@@ -7,11 +7,11 @@
 
 use std::process::ExitStatus;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::json::{Measure, measure};
 use crate::agent::door::bounds::PAYLOAD;
-use crate::run::integer_beyond_64_bits;
+use crate::run::{MAX_SECRET_BYTES, Scrubber, integer_beyond_64_bits};
 
 /// Bytes of JSON that a command may write: the largest payload that engines accept.
 pub(super) const MAX_JSON_BYTES: usize = PAYLOAD.bytes;
@@ -22,6 +22,9 @@ pub(super) const MAX_TEXT_BYTES: usize = 64 * 1024;
 
 /// How many bytes of standard error are kept, from its end: that is where programs say why they failed.
 pub(super) const STDERR_BYTES: usize = 2_048;
+
+/// How many more bytes of standard error are looked through for secrets: one of the largest, escaped more than once.
+const SECRET_BYTES: usize = 16 * MAX_SECRET_BYTES;
 
 /// What a command wrote to standard output. Bytes beyond the limit are read, so that the command can go on, but
 /// not kept.
@@ -38,8 +41,20 @@ impl Output {
         self.kept.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
     }
 
-    /// The payload of the action, in JSON.
-    pub(super) fn payload(&self) -> String {
+    /// The payload of the action, in JSON, without the secrets that the command was given.
+    pub(super) fn payload(&self, scrubber: Option<&Scrubber>) -> String {
+        let payload = self.whole();
+        let Some(scrubber) = scrubber else { return payload };
+        match serde_json::from_str::<Value>(&payload) {
+            Ok(mut value) => match scrubber.value(&mut value) {
+                true => value.to_string(),
+                false => payload,
+            },
+            Err(_) => "null".to_owned(),
+        }
+    }
+
+    fn whole(&self) -> String {
         let whole = self.written == self.kept.len();
         if whole && self.kept.trim_ascii().is_empty() {
             return "null".to_owned();
@@ -88,17 +103,34 @@ fn without_half_a_character(bytes: &[u8]) -> &[u8] {
 #[derive(Default)]
 pub(super) struct Tail {
     kept: Vec<u8>,
+    /// How many bytes before them are kept, too.
+    before: usize,
+    /// Whether there were more.
+    is_cut: bool,
 }
 
 impl Tail {
+    /// If the command was given secrets, more is kept: a secret whose beginning is cut off can't be found.
+    pub(super) fn new(has_secrets: bool) -> Self {
+        let before = if has_secrets { SECRET_BYTES } else { 0 };
+        Self { before, ..Self::default() }
+    }
+
     pub(super) fn add(&mut self, bytes: &[u8]) {
         self.kept.extend_from_slice(bytes);
-        let excess = self.kept.len().saturating_sub(STDERR_BYTES);
+        let excess = self.kept.len().saturating_sub(STDERR_BYTES + self.before);
+        self.is_cut |= excess > 0;
         self.kept.drain(..excess);
     }
 
-    pub(super) fn message(&self, status: ExitStatus) -> String {
-        let text = String::from_utf8_lossy(&self.kept);
+    pub(super) fn message(&self, status: ExitStatus, scrubber: Option<&Scrubber>) -> String {
+        let scrubbed = scrubber.map(|scrubber| scrubber.bytes(&self.kept));
+        let kept = scrubbed.as_deref().unwrap_or(&self.kept);
+        // Scrubbing makes nothing longer, so this drops at least all that may be the end of a secret.
+        let start = if self.is_cut { self.before } else { 0 };
+        let kept = kept.get(start..).unwrap_or_default();
+        let kept = kept.get(kept.len().saturating_sub(STDERR_BYTES)..).unwrap_or_default();
+        let text = String::from_utf8_lossy(kept);
         match text.trim() {
             "" => format!("the command ended with {status}"),
             text => format!("the command ended with {status}: {text}"),
@@ -116,7 +148,7 @@ mod tests {
         let mut output = Output::default();
         // In pieces, as a pipe delivers them.
         bytes.chunks(1_000).for_each(|piece| output.add(piece));
-        serde_json::from_str(&output.payload()).unwrap()
+        serde_json::from_str(&output.payload(None)).unwrap()
     }
 
     #[test]
@@ -180,6 +212,41 @@ mod tests {
         // Whatever is written becomes a payload that engines accept.
         let mut output = Output::default();
         output.add(&vec![1; MAX_JSON_BYTES]);
-        assert!(output.payload().len() < MAX_JSON_BYTES);
+        assert!(output.payload(None).len() < MAX_JSON_BYTES);
+    }
+
+    #[test]
+    fn output_has_no_secrets_also_where_it_is_cut() {
+        use std::os::unix::process::ExitStatusExt as _;
+
+        let secret = crate::run::SecretText::read("", b"correct \"horse\" battery").unwrap();
+        let scrubber = Scrubber::new([&secret]);
+        let mut output = Output::default();
+        output.add(br#"{"a": "correct \"hor"#);
+        output.add(br#"se\" battery", "b": 1}"#);
+        assert_eq!(output.payload(Some(&scrubber)), r#"{"a":"[secret]","b":1}"#);
+        let mut long = Output::default();
+        long.add("x".repeat(MAX_TEXT_BYTES - 10).as_bytes());
+        long.add(secret.expose().as_bytes());
+        let payload = long.payload(Some(&scrubber));
+        assert!(payload.contains("x[secret]") && !payload.contains("correct"), "{payload}");
+        // The end of a secret is found where its beginning is, however much comes before.
+        for after in STDERR_BYTES - 12..STDERR_BYTES + 12 {
+            for before in [0, 2 * SECRET_BYTES] {
+                let mut errors = Tail::new(true);
+                errors.add("x".repeat(before).as_bytes());
+                errors.add(secret.expose().as_bytes());
+                errors.add("y".repeat(after).as_bytes());
+                let message = errors.message(ExitStatus::from_raw(256), Some(&scrubber));
+                assert!(!message.contains("attery") && message.ends_with("yy"), "{message}");
+                assert!(message.len() < STDERR_BYTES + 100);
+            }
+        }
+        // What was cut may have begun with a secret.
+        let mut errors = Tail::new(true);
+        errors.add(secret.expose().as_bytes());
+        errors.add(secret.expose().repeat(20_000).as_bytes());
+        let message = errors.message(ExitStatus::from_raw(256), Some(&scrubber));
+        assert!(!message.contains("battery"), "{message}");
     }
 }

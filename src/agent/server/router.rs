@@ -19,11 +19,10 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::config::AgentConfig;
+use super::error::StoreError;
 use super::json::measure;
 use super::node;
-use super::store::{
-    Action, ActionStore, Added, Listed, MAX_QUEUED, MAX_QUEUED_BYTES, NewAction, StoreError,
-};
+use super::store::{Action, ActionStore, Added, Listed, MAX_QUEUED, MAX_QUEUED_BYTES, NewAction};
 use super::worker::Kind;
 use crate::agent::ActionPhase;
 use crate::clock::Clock;

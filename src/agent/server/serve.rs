@@ -15,8 +15,9 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::args::AgentArgs;
 use super::config::{AgentConfig, ConfigError};
+use super::error::StoreError;
 use super::router::{Shared, router};
-use super::store::{ActionStore, StoreError};
+use super::store::ActionStore;
 use super::worker::Worker;
 use crate::clock::{Clock, SystemClock};
 use crate::listen::{NotLoopback, check_listen};

@@ -3,14 +3,16 @@
 //! It counts how often each action was started, and the count is committed before the work begins: so
 //! the database proves that an action ran once.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::database::{self, VERSION};
+use super::database;
+use super::error::StoreError;
+use super::hidden::{Hidden, HiddenArguments};
 use super::process::ProcessId;
 use crate::agent::ActionPhase;
 use crate::run::Timestamp;
@@ -28,45 +30,6 @@ pub(super) const MAX_LISTED: u32 = 1_000;
 
 const COLUMNS: &str = "id, kind, args, metadata, created_time, scheduled_time, finished_time, phase, \
                        payload, error, executions, process";
-
-/// Why the actions could not be read or written.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// SQLite failed.
-    #[error("failed to use the agent's database")]
-    Sqlite(#[from] rusqlite::Error),
-    /// Another agent has the database open.
-    #[error("failed to open {}: another agent uses it", path.display())]
-    InUse {
-        /// Path of the database.
-        path: PathBuf,
-    },
-    /// The database was made by a later version.
-    #[error("failed to open {}: found version {found}, expected at most {VERSION}", path.display())]
-    Version {
-        /// Path of the database.
-        path: PathBuf,
-        /// The version of its tables.
-        found: i64,
-    },
-    /// The file can't be used, or is not the agent's own.
-    #[error("failed to use {}: {message}", path.display())]
-    File {
-        /// Path of the file.
-        path: PathBuf,
-        /// What is wrong with the file.
-        message: String,
-        /// The error of the system, if there is one.
-        #[source]
-        source: Option<std::io::Error>,
-    },
-    /// The agent is stopping, and has closed the database.
-    #[error("failed to use the agent's database: it is closed, since the agent stops")]
-    Closed,
-    /// The thread that did the work panicked or was cancelled.
-    #[error("failed to finish the work on the agent's database")]
-    Thread(#[from] tokio::task::JoinError),
-}
 
 /// An action as the database keeps it. Arguments, metadata and payload are JSON.
 #[derive(Clone, Debug, PartialEq)]
@@ -135,6 +98,8 @@ pub(super) enum ActionEnd {
 pub(super) struct ActionStore {
     /// `None` once it is closed.
     connection: Arc<Mutex<Option<Connection>>>,
+    /// What the database does not have.
+    hidden: HiddenArguments,
 }
 
 impl ActionStore {
@@ -142,7 +107,8 @@ impl ActionStore {
     /// clones are gone. Blocks.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
         let connection = database::open(path)?;
-        Ok(Self { connection: Arc::new(Mutex::new(Some(connection))) })
+        let connection = Arc::new(Mutex::new(Some(connection)));
+        Ok(Self { connection, hidden: HiddenArguments::default() })
     }
 
     /// Closes the database for all clones, after the call in progress, if there is one. Blocks.
@@ -150,8 +116,10 @@ impl ActionStore {
         drop(self.connection.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
-    /// Adds an action to the queue, if its identifier is new and there is room.
+    /// Adds an action to the queue, if its identifier is new and there is room. What is secret in its arguments is not
+    /// written.
     pub(super) async fn add(&self, action: NewAction, now: Timestamp) -> Result<Added, StoreError> {
+        let hidden = self.hidden.clone();
         self.call(move |connection| {
             let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let id = action.id.to_string();
@@ -168,6 +136,7 @@ impl ActionStore {
             if count >= MAX_QUEUED || sum > MAX_QUEUED_BYTES {
                 return Ok(Added::QueueFull);
             }
+            let (args, secrets) = Hidden::of(&action.args, &action.metadata);
             tx.execute(
                 "INSERT INTO actions
                  (id, kind, args, metadata, created_time, scheduled_time, phase, bytes)
@@ -175,7 +144,7 @@ impl ActionStore {
                 params![
                     id,
                     action.kind,
-                    action.args,
+                    args,
                     action.metadata,
                     action.created_time,
                     now.to_string(),
@@ -183,6 +152,8 @@ impl ActionStore {
                 ],
             )?;
             tx.commit()?;
+            // Nobody takes the action before this has let go of the connection.
+            secrets.into_iter().for_each(|secrets| hidden.put(action.id, secrets));
             Ok(Added::Queued)
         })
         .await
@@ -264,6 +235,12 @@ impl ActionStore {
         .await
     }
 
+    /// The arguments of an action whose secrets are not in the database; `None` if there are none, or if they came to an
+    /// agent before this one.
+    pub(super) fn hidden(&self, id: Uuid) -> Option<Arc<Hidden>> {
+        self.hidden.get(id)
+    }
+
     /// Writes down which process will be the command of an action.
     pub(super) async fn starts(&self, id: Uuid, process: &ProcessId) -> Result<(), StoreError> {
         let process = serde_json::to_string(process).map_err(|error| broken(11, error))?;
@@ -316,6 +293,7 @@ impl ActionStore {
         end: ActionEnd,
         now: Timestamp,
     ) -> Result<(), StoreError> {
+        let hidden = self.hidden.clone();
         self.call(move |connection| {
             let (phase, payload, error) = match end {
                 ActionEnd::Done(payload) => ("DONE", Some(payload), None),
@@ -326,6 +304,7 @@ impl ActionStore {
                  finished_time = ?5, finished_at = ?6, command_end = NULL WHERE id = ?1",
                 params![id.to_string(), phase, payload, error, now.to_string(), now.as_millis()],
             )?;
+            hidden.forget(id);
             Ok(())
         })
         .await

@@ -12,9 +12,11 @@ use uuid::Uuid;
 
 use super::command::{CommandEnd, Job, Performed, perform};
 use super::config::{AgentConfig, CommandSpec};
+use super::error::StoreError;
+use super::hidden::has_secrets;
 use super::left::Left;
 use super::process::{ACTION_ID, ProcessId};
-use super::store::{Action, ActionEnd, ActionStore, Started, StoreError};
+use super::store::{Action, ActionEnd, ActionStore, Started};
 use crate::clock::Clock;
 use crate::run::{Millis, Timestamp};
 
@@ -201,6 +203,12 @@ impl Worker {
     }
 
     async fn command(&self, action: &Action, spec: &CommandSpec) -> Result<Step, StoreError> {
+        let hidden = self.store.hidden(action.id);
+        if hidden.is_none() && has_secrets(&action.metadata) {
+            let message = "the agent was restarted before the action began, and its arguments had secrets, which \
+                           are not kept";
+            return Ok(Step::Ended(ActionEnd::Failed(message.to_owned())));
+        }
         let mut env = vec![
             (ACTION_ID, action.id.to_string()),
             ("REPLIBOOK_ACTION_KIND", action.kind.clone()),
@@ -209,7 +217,11 @@ impl Worker {
         if let Some(path) = &self.config.status_file {
             env.push(("REPLIBOOK_STATUS_FILE", path.display().to_string()));
         }
-        let job = Job { spec, args: &action.args, env };
+        let (args, scrubber) = match &hidden {
+            Some(hidden) => (hidden.args.as_str(), Some(&hidden.scrubber)),
+            None => (action.args.as_str(), None),
+        };
+        let job = Job { spec, args, scrubber, env };
         let record = async |process: &ProcessId| self.store.starts(action.id, process).await;
         let Performed { end, left } =
             perform(&job, self.clock.as_ref(), &self.stop, record).await?;

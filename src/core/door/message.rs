@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::bounds::{ERROR, REFUSAL_BYTES};
 use super::json::read_object;
+use crate::shown::without_controls;
 
 /// Bytes that are kept of a message. It is written to the journal, the record and several events of each attempt.
 pub(super) const MESSAGE_BYTES: usize = 8 * 1024;
@@ -32,9 +33,7 @@ pub(super) fn quote(text: &str) -> String {
 fn shorten(text: &str, bytes: usize) -> String {
     let end = text.floor_char_boundary(bytes);
     let start = text.get(..end).unwrap_or_default();
-    let is_shown = |c: char| !c.is_control() || c == '\n' || c == '\t';
-    let mut short: String =
-        start.chars().map(|c| if is_shown(c) { c } else { char::REPLACEMENT_CHARACTER }).collect();
+    let mut short = without_controls(start);
     if end < text.len() {
         short.push('…');
     }
@@ -61,6 +60,8 @@ pub fn error_message(body: &[u8]) -> String {
     }
     match String::from_utf8_lossy(body).trim() {
         "" => "(no message)".to_owned(),
+        // No more than that is read, so there may have been more.
+        text if body.len() == REFUSAL_BYTES && text.len() <= MESSAGE_BYTES => cut(text) + "…",
         text => cut(text),
     }
 }
@@ -132,6 +133,8 @@ mod tests {
         assert_eq!(error_message(b" plain text\n"), "plain text");
         assert_eq!(error_message(b""), "(no message)");
         assert_eq!(error_message(b"\xff\x1b[2Jx"), "\u{fffd}\u{fffd}[2Jx");
+        let spaces = format!("{}said", " ".repeat(REFUSAL_BYTES - 3));
+        assert_eq!(error_message(spaces.as_bytes()), "sai…");
         let long = error_message("ä".repeat(100_000).as_bytes());
         assert_eq!((long.len(), long.ends_with("ä…")), (MESSAGE_BYTES + 3, true));
         let long = json!({"error_msg": "x".repeat(50_000), "error_cause": "y"}).to_string();

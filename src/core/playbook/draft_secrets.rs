@@ -88,8 +88,7 @@ impl Drafter {
 
     /// Reports secrets that the playbook does not grant to a plugin that it declares.
     fn only_granted(&mut self, used: &PluginUse, named: &[(String, String)]) {
-        // A plugin whose source can't be read has no entry.
-        let Some(granted) = self.granted.get(&used.name) else { return };
+        let granted = self.granted.get(&used.name).map(Vec::as_slice).unwrap_or_default();
         let granted: Vec<String> = granted.iter().map(|grant| grant.name.clone()).collect();
         for (path, name) in named.iter().filter(|(_, name)| !granted.contains(name)) {
             let hint = did_you_mean(name, granted.iter().map(String::as_str));
@@ -118,5 +117,82 @@ impl Drafter {
             let problem = Problem::new(code::NOT_GRANTED, path, message);
             self.problems.push(problem.expected("a header or the body"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::playbook::parse_playbook;
+    use crate::playbook::secrets::MAX_DESTINATIONS;
+
+    /// What is wrong with a playbook of these plugins and steps.
+    fn problems(plugins: &Value, steps: &[Value]) -> Vec<String> {
+        let text = json!({
+            "apiVersion": "replicante.io/v1", "kind": "Playbook",
+            "metadata": {"name": "many", "version": "1.0.0"},
+            "spec": {
+                "plugins": plugins,
+                "stages": [{"name": "all", "strategy": {"use": "all-at-once"}, "steps": steps}],
+            },
+        });
+        let document = parse_playbook(text.to_string().as_bytes()).unwrap();
+        let problems = document.check().err().map(|problems| problems.0).unwrap_or_default();
+        problems
+            .into_iter()
+            .map(|problem| format!("{}: {}", problem.path, problem.message))
+            .collect()
+    }
+
+    /// A plugin that is granted these secrets, each to `to` destinations.
+    fn granted(secrets: std::ops::Range<usize>, to: usize) -> Value {
+        let to: Vec<String> = (0..to).map(|n| format!("https://s{n}.example.com")).collect();
+        let secrets: Vec<Value> =
+            secrets.map(|n| json!({"name": format!("s{n}"), "to": to})).collect();
+        json!({"source": "file:own.wasm", "grants": {"secrets": secrets}})
+    }
+
+    /// A built-in step with these secrets in its arguments.
+    fn naming(name: usize, secrets: std::ops::Range<usize>) -> Value {
+        let all: Vec<String> = secrets.map(|n| format!("${{{{ secret('s{n}') }}}}")).collect();
+        let with = json!({"url": "https://s0.example.com/", "body": all});
+        json!({"name": format!("tell-{name}"), "use": "http", "with": with})
+    }
+
+    #[test]
+    fn a_plugin_is_granted_so_many_secrets_to_so_many_destinations() {
+        let own = |plugin: Value| {
+            let uses = json!({"name": "own", "use": "own"});
+            problems(&json!({ "own": plugin }), &[uses])
+        };
+        assert_eq!(own(granted(0..MAX_SECRETS, MAX_DESTINATIONS)), Vec::<String>::new());
+        let secrets = own(granted(0..MAX_SECRETS + 1, 1));
+        assert!(secrets.len() == 1 && secrets[0].contains("/grants/secrets"), "{secrets:?}");
+        let to = own(granted(0..1, MAX_DESTINATIONS + 1));
+        assert!(to.len() == 1 && to[0].contains("/grants/secrets/0/to"), "{to:?}");
+    }
+
+    #[test]
+    fn a_built_in_step_and_a_playbook_have_so_many_secrets() {
+        let none = json!({});
+        assert_eq!(problems(&none, &[naming(0, 0..MAX_SECRETS)]), Vec::<String>::new());
+        let step = problems(&none, &[naming(0, 0..MAX_SECRETS + 1)]);
+        let says = format!("a step has more than {MAX_SECRETS} secrets in its arguments");
+        assert!(step.len() == 1 && step[0].contains(&says), "{step:?}");
+        let steps = |most: usize| {
+            let first = |n: usize| n * MAX_SECRETS;
+            let step = |n: usize| naming(n, first(n)..most.min(first(n + 1)));
+            (0..most.div_ceil(MAX_SECRETS)).map(step).collect::<Vec<_>>()
+        };
+        assert_eq!(problems(&none, &steps(MAX_NAMED)), Vec::<String>::new());
+        let all = problems(&none, &steps(MAX_NAMED + 1));
+        let says = format!("the playbook names more than {MAX_NAMED} secrets");
+        assert!(all.len() == 1 && all[0].contains(&says), "{all:?}");
+        // Those that are granted count, too.
+        let plugins = json!({"own": granted(100..101, 1)});
+        let all = problems(&plugins, &steps(MAX_NAMED));
+        assert!(all.len() == 1 && all[0].contains(&says), "{all:?}");
     }
 }

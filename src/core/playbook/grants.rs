@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::names;
+use super::names::{self, covers};
 use super::secrets::{Destination, SecretGrant};
 
 /// Capabilities that a playbook gives to a plugin. The default grants nothing.
@@ -43,12 +43,12 @@ impl Grants {
     /// assert!(!Grants::default().allows_action("demo.example.com/restart"));
     /// ```
     pub fn allows_action(&self, kind: &str) -> bool {
-        self.actions.iter().any(|pattern| fits(pattern, kind))
+        self.actions.iter().any(|pattern| covers(pattern, kind))
     }
 
     /// Whether a plugin may wait for a signal of this name.
     pub fn allows_signal(&self, name: &str) -> bool {
-        self.signals.iter().any(|pattern| fits(pattern, name))
+        self.signals.iter().any(|pattern| covers(pattern, name))
     }
 
     /// Whether a request with this method may go to this URL.
@@ -84,14 +84,6 @@ impl Grants {
     /// Whether a plugin needs an engine that can perform more than calls to agents.
     pub fn is_beyond_agents(&self) -> bool {
         !self.http.is_empty() || !self.signals.is_empty()
-    }
-}
-
-/// Whether `text` is `pattern`, or begins with it if a `*` follows.
-fn fits(pattern: &str, text: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(prefix) => text.starts_with(prefix),
-        None => pattern == text,
     }
 }
 
@@ -133,7 +125,7 @@ impl HttpGrant {
 
     /// Whether this grants all that the other one grants.
     pub(super) fn includes(&self, other: &Self) -> bool {
-        let includes_path = |path: &String| self.paths.iter().any(|pattern| fits(pattern, path));
+        let includes_path = |path: &String| self.paths.iter().any(|pattern| covers(pattern, path));
         self.origin == other.origin
             && (self.methods.is_empty()
                 || !other.methods.is_empty()
@@ -146,7 +138,7 @@ impl HttpGrant {
         let any_path = self.paths.is_empty();
         self.origin == origin
             && (self.methods.is_empty() || self.methods.contains(&method))
-            && (any_path || !is_ambiguous(path) && self.paths.iter().any(|one| fits(one, path)))
+            && (any_path || !is_ambiguous(path) && self.paths.iter().any(|one| covers(one, path)))
     }
 }
 

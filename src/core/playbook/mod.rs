@@ -84,7 +84,7 @@ pub use resolve::resolve;
 pub use scan::{MAX_EXPR_DEPTH, MAX_LOOP_DEPTH};
 pub use schema::{MAX_SCHEMA_BYTES, check_arguments_schema, json_schema};
 pub use schema_types::{SchemaPlace, Types, type_of};
-pub use secrets::{Destination, SECRET_NAME_EXPECTED, SecretGrant, is_secret_name};
+pub use secrets::{Destination, MAX_SECRETS, SECRET_NAME_EXPECTED, SecretGrant, is_secret_name};
 pub use source::{OciReference, OciVersion, PluginSource, Source};
 pub use spans::{MAX_DEPTH, MAX_KEY_BYTES};
 pub use template::{MAX_EXPRESSIONS, MAX_RENDERED_BYTES, Template};

@@ -133,6 +133,14 @@ pub(super) fn is_file_path(text: &str) -> bool {
     text.starts_with('/') && !text.ends_with('/') && text.len() <= MAX_FILE_PATH && plain
 }
 
+/// Whether `pattern` stands for everything that `text` stands for. A `*` at the end stands for any rest.
+pub(super) fn covers(pattern: &str, text: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(prefix) => text.starts_with(prefix),
+        None => pattern == text,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -247,6 +255,19 @@ mod tests {
         assert!(is_file_path("/etc/replibook/ca.pem"));
         for bad in ["", "ca.pem", "/etc/../ca.pem", "/etc/", "/a\nb", &"/x".repeat(2_049)] {
             assert!(!is_file_path(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_covers_what_it_stands_for_and_nothing_more() {
+        for (pattern, text) in
+            [("*", ""), ("*", "*"), ("a/*", "a/b"), ("a/*", "a/b*"), ("a/*", "a/*"), ("a", "a")]
+        {
+            assert!(covers(pattern, text), "{pattern} {text}");
+        }
+        for (pattern, text) in [("a", "a*"), ("a/b", "a/*"), ("a/*", "*"), ("a/*", "a"), ("a", "A")]
+        {
+            assert!(!covers(pattern, text), "{pattern} {text}");
         }
     }
 }

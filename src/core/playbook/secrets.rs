@@ -4,10 +4,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::names;
+use super::names::{self, covers};
 
 /// The most secrets that one plugin is granted: a step that needs more does the work of several.
-pub(super) const MAX_SECRETS: usize = 16;
+pub const MAX_SECRETS: usize = 16;
 
 /// The most destinations of one secret.
 pub(super) const MAX_DESTINATIONS: usize = 32;
@@ -142,14 +142,6 @@ fn includes(granted: &str, other: &str) -> bool {
     match is_origin(granted) {
         true => granted == other,
         false => !is_origin(other) && covers(granted, other),
-    }
-}
-
-/// Whether `text` is `pattern`, or begins with it if a `*` follows.
-fn covers(pattern: &str, text: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(prefix) => text.starts_with(prefix),
-        None => pattern == text,
     }
 }
 

@@ -206,6 +206,23 @@ pub enum Answer {
 }
 
 impl CallError {
+    /// The same error with another message.
+    #[must_use]
+    pub fn map_message(self, map: impl FnOnce(String) -> String) -> Self {
+        match self {
+            Self::Failed(message) => Self::Failed(map(message)),
+            Self::Refused(message) => Self::Refused(map(message)),
+            Self::Malformed(message) => Self::Malformed(map(message)),
+            Self::Unreachable(message) => Self::Unreachable(map(message)),
+            Self::NotTaken(message) => Self::NotTaken(map(message)),
+            Self::Lost(message) => Self::Lost(map(message)),
+            Self::TimedOut(message) => Self::TimedOut(map(message)),
+            Self::WrongNode(message) => Self::WrongNode(map(message)),
+            Self::NotGranted(message) => Self::NotGranted(map(message)),
+            Self::Secret(message) => Self::Secret(map(message)),
+        }
+    }
+
     /// Whether the error says nothing about how the action ended: the action may still be going on.
     pub const fn leaves_open(&self) -> bool {
         match self {

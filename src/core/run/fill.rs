@@ -1,13 +1,19 @@
 //! Puts secrets in the place of their tokens, in a call that is about to be performed. What results is never kept.
 
+use std::cell::Cell;
+
 use aho_corasick::AhoCorasick;
 use serde_json::{Map, Value};
 
 use super::call::Call;
 use super::http::HttpRequest;
 use super::json_text::JsonText;
-use super::secret::{Entitled, SecretError, SecretText};
-use crate::playbook::{Destination, origin_of_url};
+use super::secret::{Entitled, MAX_SECRET_BYTES, SecretError, SecretText};
+use crate::playbook::{Destination, MAX_SECRETS, origin_of_url};
+
+/// The most bytes that secrets add to one call: as many secrets as a step may have, as large as they may be, each byte of
+/// them escaped. A token can be in a call thousands of times.
+pub const MAX_FILLED_BYTES: usize = MAX_SECRETS * MAX_SECRET_BYTES * 4;
 
 /// Where a call sends its arguments; `None` if they are not sent anywhere.
 pub fn destination(call: &Call) -> Option<Destination> {
@@ -45,6 +51,14 @@ pub fn secrets_in<'e>(
     Ok(found)
 }
 
+/// By how many bytes secrets may lengthen the arguments of an action, at most. JSON writes a byte with six at most.
+pub(super) fn may_add(call: &Call, entitled: &[Entitled]) -> u32 {
+    let Call::RunAction { arguments, .. } = call else { return 0 };
+    let tokens = entitled.iter().map(|one| arguments.as_str().matches(&one.token).count());
+    let bytes = tokens.sum::<usize>().saturating_mul(MAX_SECRET_BYTES).min(MAX_FILLED_BYTES);
+    u32::try_from(bytes.saturating_mul(6)).unwrap_or(u32::MAX)
+}
+
 /// The part of the call where the token is although no secret can be there.
 fn misplaced(call: &Call, token: &str) -> Option<&'static str> {
     match call {
@@ -80,36 +94,42 @@ fn has(call: &Call, token: &str) -> bool {
 /// is escaped as it has to be there.
 ///
 /// # Errors
-/// [`SecretError::Unfit`] if the call can't be made with the values: one can't be in a header, or the request becomes too
+/// [`SecretError::Unfit`] if the call can't be made with the values: one can't be in a header, or they make the call too
 /// large.
 pub fn filled(call: &Call, secrets: &[(&Entitled, SecretText)]) -> Result<Call, SecretError> {
     let unfit = |why: String| SecretError::Unfit { why };
     let tokens = secrets.iter().map(|(entitled, _)| entitled.token.as_str());
     let tokens = AhoCorasick::new(tokens).map_err(|error| unfit(error.to_string()))?;
-    let filler = Filler { tokens, secrets };
-    match call {
+    let filler = Filler { tokens, secrets, left: Cell::new(Some(MAX_FILLED_BYTES)) };
+    let filled = match call {
         Call::RunAction { kind, arguments } => {
             let arguments = JsonText::from(filler.value(arguments.value()));
-            Ok(Call::RunAction { kind: kind.clone(), arguments })
+            Call::RunAction { kind: kind.clone(), arguments }
         }
         Call::HttpSend { request } => {
             let request = filler.request(request).map_err(unfit)?;
-            Ok(Call::HttpSend { request })
+            Call::HttpSend { request }
         }
         Call::Info | Call::WaitStatus { .. } | Call::Sleep { .. } | Call::WaitSignal { .. } => {
-            Ok(call.clone())
+            call.clone()
         }
+    };
+    match filler.left.get() {
+        Some(_) => Ok(filled),
+        None => Err(unfit(format!("secrets add more than {MAX_FILLED_BYTES} bytes to it"))),
     }
 }
 
 struct Filler<'a> {
     tokens: AhoCorasick,
     secrets: &'a [(&'a Entitled, SecretText)],
+    /// How many bytes may still be added. `None` once there were too many: then nothing more is.
+    left: Cell<Option<usize>>,
 }
 
 /// How a secret is written in a body.
 #[derive(Clone, Copy)]
-enum Written {
+pub(super) enum Written {
     AsIs,
     InJson,
     InForm,
@@ -122,7 +142,11 @@ impl Filler<'_> {
         for hit in self.tokens.find_iter(bytes) {
             filled.extend_from_slice(bytes.get(from..hit.start()).unwrap_or_default());
             if let Some((_, value)) = self.secrets.get(hit.pattern().as_usize()) {
-                filled.extend_from_slice(write(value.expose(), written).as_bytes());
+                let value = write(value.expose(), written);
+                self.left.set(self.left.get().and_then(|left| left.checked_sub(value.len())));
+                if self.left.get().is_some() {
+                    filled.extend_from_slice(value.as_bytes());
+                }
             }
             from = hit.end();
         }
@@ -170,7 +194,7 @@ fn written_in(request: &HttpRequest) -> Written {
     }
 }
 
-fn write(value: &str, written: Written) -> String {
+pub(super) fn write(value: &str, written: Written) -> String {
     match written {
         Written::AsIs => value.to_owned(),
         Written::InJson => {
@@ -313,5 +337,32 @@ mod tests {
             panic!()
         };
         assert_eq!(request.body().bytes(), other.token.as_bytes());
+    }
+
+    #[test]
+    fn secrets_add_no_more_to_a_call_than_they_may() {
+        let kind = "demo.example.com/rotate";
+        let pager = [entitled("pager", kind)];
+        let value = "x".repeat(MAX_SECRET_BYTES);
+        let act = |tokens: usize| {
+            let arguments = json!(vec![pager[0].token.as_str(); tokens]).into();
+            fill(&Call::RunAction { kind: kind.to_owned(), arguments }, &pager, &value)
+        };
+        let most = MAX_FILLED_BYTES / MAX_SECRET_BYTES;
+        let filled = act(most).unwrap();
+        let arguments = json!(vec![pager[0].token.as_str(); most]).into();
+        let call = Call::RunAction { kind: kind.to_owned(), arguments };
+        let (before, after) = (call.argument_bytes().unwrap(), filled.argument_bytes().unwrap());
+        assert!(before + may_add(&call, &pager) >= after);
+        assert_eq!(may_add(&call, &[entitled("other", kind)]), 0);
+        let error = act(most + 1).unwrap_err();
+        assert!(error.to_string().contains("more than"), "{error}");
+        // They are not even put together.
+        let error = act(10_000).unwrap_err();
+        assert!(matches!(error, SecretError::Unfit { .. }), "{error}");
+        let body = pager[0].token.repeat(10_000);
+        let pager = [entitled("pager", ORIGIN)];
+        let error = fill(&send(ORIGIN, "x", "text/plain", &body), &pager, &value).unwrap_err();
+        assert!(matches!(error, SecretError::Unfit { .. }), "{error}");
     }
 }

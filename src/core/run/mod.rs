@@ -22,6 +22,7 @@ mod identity;
 mod journal;
 mod json_strict;
 mod json_text;
+mod known_secrets;
 mod late;
 mod log_kept;
 mod machine;
@@ -33,8 +34,10 @@ mod retry_of;
 mod roster_at;
 mod scrub;
 mod scrub_inputs;
+mod scrub_search;
 mod scrub_spelling;
 mod secret;
+mod secret_places;
 mod signal;
 mod start;
 mod state;
@@ -61,7 +64,7 @@ pub use document::{
     Loaded, PlannedNext, Progress, ReasonCode, Run, Snapshot, StageProgress, StatusReason,
     Unanswered,
 };
-pub use fill::{destination, filled, secrets_in};
+pub use fill::{MAX_FILLED_BYTES, destination, filled, secrets_in};
 pub use format::{FIRST_FORMAT, KNOWN_FORMAT};
 pub use history::{Asked, Happened, LogLevel, LogLine, PluginLine, RunEvent};
 pub use http::{
@@ -72,6 +75,7 @@ pub use identity::{Expected, WrongNode};
 pub use journal::{Answered, Journal, Pending};
 pub use json_strict::{Unambiguous, integer_beyond_64_bits};
 pub use json_text::{JsonText, escaped_bytes, json_text_depth};
+pub use known_secrets::{KnownSecrets, MAX_SECRETS_BYTES};
 pub use late::{LateEnd, Taken};
 pub use log_kept::{LogKept, MAX_RUN_LINES, MAX_RUN_LOG_BYTES, OldLines, dropped_in_words};
 
@@ -92,6 +96,7 @@ pub use secret::{
     Entitled, MAX_SECRET_BYTES, MIN_SECRET_BYTES, NotASeed, RunSeed, SecretError, SecretText,
     TOKEN_PREFIX,
 };
+pub use secret_places::{SECRET_PLACES, SecretPlace, secret_places, without_secrets};
 pub use signal::{
     MAX_PAYLOAD_BYTES, MAX_SIGNAL_BYTES, MAX_SIGNALS_OF_AGENT, MAX_SIGNALS_OF_RUN, Received,
     SentSignal, Signal,

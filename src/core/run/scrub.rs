@@ -2,22 +2,20 @@
 //!
 //! A server or an agent may return what it was sent: as it is, or escaped for JSON, in base64 (both alphabets, also in the
 //! middle of something longer), in hex or percent-encoded. What is only spelled in another way is found by reading it:
-//! the text is searched as it is, without its JSON escapes, without its percent escapes, and without both.
+//! the text is searched as it is, and without its JSON escapes and its percent escapes, in either order and more than
+//! once. Base64 and hex may be of the value with such escapes, too.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 use std::ops::Range;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, BuildError};
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
 
-use super::scrub_spelling::{Spelled, spellings};
+use super::scrub_search::{Patterns, Search};
+use super::scrub_spelling::spellings;
 use super::secret::{MIN_SECRET_BYTES, SecretText, TOKEN_PREFIX};
 
 /// What is put in the place of a secret. It needs no escaping anywhere, and is not longer than the shortest secret, so
-/// that nothing grows.
+/// that no text grows. A number becomes a text, which has two quotation marks more.
 pub const SCRUBBED: &str = "[secret]";
 
 const _: () = assert!(SCRUBBED.len() <= MIN_SECRET_BYTES && SCRUBBED.len() <= TOKEN_PREFIX.len());
@@ -27,47 +25,6 @@ pub struct Scrubber {
     /// What is compared as it is, and what is compared without regard to case. `None` if a search could not be made: then
     /// nothing is let through.
     searches: Option<[Search; 2]>,
-}
-
-struct Search {
-    machine: AhoCorasick,
-    /// For each pattern, whether a character before it and one after it have a part of the secret, too.
-    edges: Vec<(bool, bool)>,
-}
-
-#[derive(Default)]
-struct Patterns {
-    texts: Vec<Vec<u8>>,
-    edges: Vec<(bool, bool)>,
-}
-
-impl Patterns {
-    fn add(&mut self, text: impl Into<Vec<u8>>, edges: (bool, bool)) {
-        self.texts.push(text.into());
-        self.edges.push(edges);
-    }
-
-    /// All parts of base64 that a value has, wherever it begins in what is encoded.
-    fn add_base64(&mut self, value: &str) {
-        for shift in 0..3 {
-            let bytes = [&[0; 2][..shift], value.as_bytes()].concat();
-            // Whole characters: those that have bits of nothing else.
-            let first = (8 * shift).div_ceil(6);
-            let last = 8 * bytes.len() / 6;
-            let edges = (shift != 0, !(8 * bytes.len()).is_multiple_of(6));
-            let [standard, url] = [STANDARD_NO_PAD.encode(&bytes), URL_SAFE_NO_PAD.encode(&bytes)];
-            let both = BTreeSet::from([&standard[first..last], &url[first..last]]);
-            both.into_iter().for_each(|text| self.add(text, edges));
-        }
-    }
-
-    fn search(self, any_case: bool) -> Result<Search, BuildError> {
-        let machine = AhoCorasick::builder()
-            .kind(Some(AhoCorasickKind::ContiguousNFA))
-            .ascii_case_insensitive(any_case)
-            .build(&self.texts)?;
-        Ok(Search { machine, edges: self.edges })
-    }
 }
 
 impl Scrubber {
@@ -85,16 +42,18 @@ impl Scrubber {
     /// ```
     pub fn new<'s>(secrets: impl IntoIterator<Item = &'s SecretText>) -> Self {
         let (mut exact, mut any_case) = (Patterns::default(), Patterns::default());
-        exact.add(TOKEN_PREFIX, (false, false));
-        any_case.add(TOKEN_PREFIX, (false, false));
+        any_case.add(TOKEN_PREFIX);
         for secret in secrets {
-            let value = secret.expose();
-            exact.add(value, (false, false));
-            exact.add_base64(value);
-            any_case.add(hex::encode(value), (false, false));
+            exact.add_spellings(secret);
+            any_case.add_hex(secret);
         }
         let searches = exact.search(false).and_then(|exact| Ok([exact, any_case.search(true)?]));
         Self { searches: searches.ok() }
+    }
+
+    /// Takes all texts and numbers for secrets: for an engine that does not know them.
+    pub const fn of_unknown() -> Self {
+        Self { searches: None }
     }
 
     /// The text without secrets.
@@ -183,29 +142,6 @@ impl Scrubber {
             }
         }
         apart
-    }
-}
-
-impl Search {
-    fn find(&self, spelled: &Spelled<'_>, found: &mut Vec<Range<usize>>) {
-        let text = spelled.bytes();
-        let is_base64 = |at: usize| {
-            let byte = text.get(at).copied().unwrap_or_default();
-            byte.is_ascii_alphanumeric() || b"+/-_".contains(&byte)
-        };
-        // Overlapping ones, too: what is left of a secret beside another one is still a part of it.
-        for hit in self.machine.find_overlapping_iter(text) {
-            let (mut start, mut end) = (hit.start(), hit.end());
-            let (before, after) =
-                self.edges.get(hit.pattern().as_usize()).copied().unwrap_or_default();
-            if before && start > 0 && is_base64(start - 1) {
-                start -= 1;
-            }
-            if after && is_base64(end) {
-                end += 1;
-            }
-            found.push(spelled.place(start..end));
-        }
     }
 }
 

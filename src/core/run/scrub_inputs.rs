@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::agent_record::About;
 use super::call::{Answer, CallError};
 use super::datastore::Datastore;
+use super::following::MembershipChange;
 use super::http::{HttpBody, HttpError, HttpResponse};
 use super::json_text::JsonText;
 use super::node_info::{KeptNode, NodeInfo};
@@ -39,6 +40,10 @@ impl Scrubber {
                 let members = members.into_iter().map(|one| self.member(one)).collect();
                 Input::MembersOfRetry { members, gone }
             }
+            Input::Membership(change) => {
+                let joined = change.joined.into_iter().map(|one| self.member(one)).collect();
+                Input::Membership(MembershipChange { joined, ..change })
+            }
             Input::MembersFailed(message) => Input::MembersFailed(self.text(&message).into_owned()),
             Input::ClusterFree
             | Input::ClusterBusy { .. }
@@ -46,7 +51,6 @@ impl Scrubber {
             | Input::Planned { .. }
             | Input::Activated { .. }
             | Input::Accepted { .. }
-            | Input::Membership(_)
             | Input::Command(_)
             | Input::Woken
             | Input::Forgotten(_)
@@ -131,19 +135,7 @@ impl Scrubber {
     }
 
     fn call_error(&self, error: CallError) -> CallError {
-        let text = |message: String| self.text(&message).into_owned();
-        match error {
-            CallError::Failed(message) => CallError::Failed(text(message)),
-            CallError::Refused(message) => CallError::Refused(text(message)),
-            CallError::Malformed(message) => CallError::Malformed(text(message)),
-            CallError::Unreachable(message) => CallError::Unreachable(text(message)),
-            CallError::NotTaken(message) => CallError::NotTaken(text(message)),
-            CallError::Lost(message) => CallError::Lost(text(message)),
-            CallError::TimedOut(message) => CallError::TimedOut(text(message)),
-            CallError::WrongNode(message) => CallError::WrongNode(text(message)),
-            CallError::NotGranted(message) => CallError::NotGranted(text(message)),
-            CallError::Secret(message) => CallError::Secret(text(message)),
-        }
+        error.map_message(|message| self.text(&message).into_owned())
     }
 
     fn kept_node(&self, node: KeptNode) -> KeptNode {

@@ -1,14 +1,24 @@
-//! Reads a text in the ways in which it may be meant: as it is, with JSON escapes, with percent escapes, with both. What is
-//! found in one of them has a place in the text itself.
+//! Reads a text in the ways in which it may be meant: as it is, with JSON escapes, with percent escapes, with both, and with
+//! escapes that are escaped once more. What is found in one of them has a place in the text itself.
 
 use std::borrow::Cow;
 use std::ops::Range;
+
+/// How often a text is read anew, each time in all ways. A server that returns a form in a text of JSON, which is in
+/// another text of JSON, is read in three. Each of two ways makes a reading of each reading, so a text has 15 at most.
+const DEPTH: usize = 3;
+
+/// A way to read a text: the bytes without which there is nothing to read, and what a text begins with.
+type Way = (&'static [u8], fn(&[u8]) -> Unit);
+
+const WAYS: [Way; 2] = [(b"\\", json), (b"%+", form)];
 
 /// One reading of a text.
 pub(super) struct Spelled<'t> {
     bytes: Cow<'t, [u8]>,
     /// Where each byte of the reading begins in the text, and at last where the text ends. `None` if it is the text itself.
-    places: Option<Vec<usize>>,
+    /// Texts are much shorter than 4 GiB.
+    places: Option<Vec<u32>>,
 }
 
 impl Spelled<'_> {
@@ -17,11 +27,20 @@ impl Spelled<'_> {
         &self.bytes
     }
 
+    /// Whether it is the text itself.
+    pub(super) const fn is_plain(&self) -> bool {
+        self.places.is_none()
+    }
+
     /// Where a part of the reading is in the text.
     pub(super) fn place(&self, part: Range<usize>) -> Range<usize> {
-        let Some(places) = &self.places else { return part };
-        let at = |index: usize| places.get(index).or(places.last()).copied().unwrap_or_default();
-        at(part.start)..at(part.end)
+        self.at(part.start)..self.at(part.end)
+    }
+
+    fn at(&self, index: usize) -> usize {
+        let Some(places) = &self.places else { return index };
+        let place = places.get(index).or(places.last()).copied().unwrap_or_default();
+        usize::try_from(place).unwrap_or(usize::MAX)
     }
 
     /// Reads the reading once more. `unit` reads what a text begins with: how many bytes it takes, and what they mean.
@@ -30,7 +49,7 @@ impl Spelled<'_> {
         let (mut bytes, mut places) = (Vec::with_capacity(self.bytes.len()), Vec::new());
         let (mut at, mut is_new) = (0, false);
         while let Some(rest) = self.bytes.get(at..).filter(|rest| !rest.is_empty()) {
-            let place = self.place(at..at).start;
+            let place = u32::try_from(self.at(at)).unwrap_or(u32::MAX);
             let Unit { length, means, count } = unit(rest);
             is_new |= length != count || means.first() != rest.first();
             for byte in means.into_iter().take(count) {
@@ -39,7 +58,7 @@ impl Spelled<'_> {
             }
             at += length.max(1);
         }
-        places.push(self.place(at..at).start);
+        places.push(u32::try_from(self.at(at)).unwrap_or(u32::MAX));
         is_new.then(|| Spelled { bytes: Cow::Owned(bytes), places: Some(places) })
     }
 }
@@ -70,25 +89,30 @@ impl Unit {
     }
 }
 
-/// All readings of a text, at most six. A JSON text may hold texts that are percent-encoded.
+/// All readings of a text, each once.
 pub(super) fn spellings(text: &[u8]) -> Vec<Spelled<'_>> {
-    let plain = Spelled { bytes: Cow::Borrowed(text), places: None };
-    let mut all = vec![plain];
-    if text.contains(&b'\\') {
-        let json = all[0].read(json);
-        all.extend(json);
-    }
-    for index in 0..all.len() {
-        if all[index].bytes.contains(&b'%') {
-            let encoded = all[index].read(percent);
-            all.extend(encoded);
-        }
-        if all[index].bytes.contains(&b'+') {
-            let form = all[index].read(form);
-            all.extend(form);
+    let mut all = vec![Spelled { bytes: Cow::Borrowed(text), places: None }];
+    let mut from = 0;
+    for _ in 0..DEPTH {
+        let last = from..all.len();
+        from = all.len();
+        for index in last {
+            for (needs, unit) in WAYS {
+                if !all[index].bytes.iter().any(|byte| needs.contains(byte)) {
+                    continue;
+                }
+                let new = all[index].read(unit);
+                let new = new.filter(|new| all.iter().all(|known| known.bytes != new.bytes));
+                all.extend(new);
+            }
         }
     }
     all
+}
+
+/// A text in which nobody can tell what stood for a space, as [`form`] reads it.
+pub(super) fn without_plus(text: &str) -> String {
+    text.replace('+', " ")
 }
 
 /// Reads an escape of JSON.
@@ -138,11 +162,15 @@ fn percent(text: &[u8]) -> Unit {
     }
 }
 
-/// Reads `%HH` and `+` as forms have them.
+/// Reads `%HH` and `+` as forms have them. Elsewhere a `+` means itself, so what is searched for in a form has spaces in
+/// the place of all of them ([`without_plus`]).
 fn form(text: &[u8]) -> Unit {
     match text {
         [b'+', ..] => Unit::byte(1, b' '),
-        _ => percent(text),
+        _ => match percent(text) {
+            Unit { length, means: [b'+', ..], .. } => Unit::byte(length, b' '),
+            unit => unit,
+        },
     }
 }
 
@@ -159,12 +187,22 @@ mod tests {
     fn a_text_is_read_in_all_ways() {
         assert_eq!(readings("plain"), ["plain"]);
         assert_eq!(readings(r#"a\u0042\/\"\n"#), [r#"a\u0042\/\"\n"#, "aB/\"\n"]);
-        assert_eq!(readings("a%42+%2b%zz%4"), ["a%42+%2b%zz%4", "aB++%zz%4", "aB +%zz%4"]);
+        assert_eq!(readings("a%42+%2b%zz%4"), ["a%42+%2b%zz%4", "aB  %zz%4"]);
         assert_eq!(readings(r"\u0025\u0034\u0031"), [r"\u0025\u0034\u0031", "%41", "A"]);
         assert_eq!(readings(r"\ud83d\ude00 \ud83d"), [r"\ud83d\ude00 \ud83d", "😀 \\ud83d"]);
         assert_eq!(readings(r"\"), [r"\"]);
         assert_eq!(readings(r"\u00zz\u12"), [r"\u00zz\u12"]);
         assert_eq!(readings(""), [""]);
+        assert_eq!(readings("%252541"), ["%252541", "%2541", "%41", "A"]);
+        assert_eq!(readings("%25252541").last().unwrap(), "%41", "no more than three times");
+        assert_eq!(readings("%5Cn"), ["%5Cn", "\\n", "\n"]);
+    }
+
+    #[test]
+    fn a_text_that_is_made_to_have_many_readings_has_few() {
+        let text = r"%5C%5C%255C\u005c%2525u0025\\u005c%252Bu0041+".repeat(3);
+        let all = spellings(text.as_bytes());
+        assert!((8..16).contains(&all.len()), "{}", all.len());
     }
 
     #[test]

@@ -1,7 +1,11 @@
 //! Tests of scrubbing: each named encoding, wherever it is and in whichever way it is spelled.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use serde_json::json;
 
+use super::super::fill::{Written, write};
+use super::super::scrub_search::cut_here;
 use super::*;
 
 /// Has what JSON, percent encoding and headers escape, and bytes whose base64 differs between the two alphabets.
@@ -34,10 +38,15 @@ fn ascii_json(text: &str, upper: bool) -> String {
     text.encode_utf16().map(unit).collect()
 }
 
+/// The text as it is in a text of JSON.
+fn inner(text: &str) -> String {
+    let json = serde_json::to_string(text).unwrap();
+    json[1..json.len() - 1].to_owned()
+}
+
 /// The secret in each encoding, with its name.
 fn encoded() -> Vec<(&'static str, String)> {
-    let json = serde_json::to_string(SECRET).unwrap();
-    let json = json.trim_matches('"').to_owned();
+    let json = inner(SECRET);
     vec![
         ("plain", SECRET.to_owned()),
         ("JSON", json.clone()),
@@ -55,6 +64,15 @@ fn encoded() -> Vec<(&'static str, String)> {
             "percent in JSON",
             percent(SECRET, b"/\\", true).replace('\\', "\\\\").replace('/', "\\/"),
         ),
+        ("JSON in JSON", inner(&json)),
+        ("JSON in JSON in JSON", inner(&inner(&json))),
+        ("percent twice", percent(&percent(SECRET, b"", true), b"", false)),
+        ("JSON in percent", percent(&json, b"", true)),
+        ("percent in JSON in percent", percent(&inner(&percent(SECRET, b"\\", true)), b"", true)),
+        ("JSON in base64", STANDARD_NO_PAD.encode(&json)),
+        ("JSON in hex", hex::encode(&json)),
+        ("percent in base64url", URL_SAFE_NO_PAD.encode(write(SECRET, Written::InForm))),
+        ("base64 in a form", percent(&STANDARD_NO_PAD.encode(SECRET), b"", true)),
     ]
 }
 
@@ -69,7 +87,9 @@ fn a_secret_is_found_in_each_encoding_and_nothing_else_is_touched() {
             assert!(scrubber.bytes(all.as_bytes()).len() <= all.len(), "{name}");
         }
     }
-    for text in ["", "password", "%41", "a\\u0041", "p\u{e9}ss \"w/rd\"", "[secret]"] {
+    for text in
+        ["", "password", "%41", "a\\u0041", "p\u{e9}ss \"", "p\u{e9}ss \"w/rd\".", "[secret]"]
+    {
         assert!(matches!(scrubber.text(text), Cow::Borrowed(_)), "{text}");
     }
 }
@@ -140,5 +160,69 @@ fn a_large_body_that_is_made_to_be_slow_is_searched_in_time() {
     let body = format!("{}c", "ab".repeat(500_000));
     assert_eq!(scrubber.text(&body), "[secret]c");
     let body = format!("%61{}", &"ab".repeat(4_095)).repeat(100);
-    assert!(matches!(scrubber.text(&body), Cow::Borrowed(_)));
+    assert!(matches!(scrubber.text(&format!("{body}.")), Cow::Borrowed(_)));
+    // Each piece ends as if the secret had been cut there.
+    let scrubbed = scrubber.text(&format!("{}…", "ab".repeat(4_095)).repeat(100)).into_owned();
+    assert_eq!(scrubbed, "[secret]…".repeat(100));
+}
+
+#[test]
+fn the_beginning_of_a_secret_is_taken_out_where_a_text_was_cut() {
+    let scrubber = scrubber();
+    for (name, text) in encoded() {
+        // Where a secret in base64 begins in the middle, the first characters are of something else.
+        for end in (0..text.len()).step_by(3).filter(|end| text.is_char_boundary(*end)) {
+            for cut in [text[..end].to_owned(), format!("said {}…: b", &text[..end])] {
+                let scrubbed = scrubber.text(&cut);
+                let kept = scrubbed.trim_start_matches("said ").trim_end_matches("…: b");
+                let is_gone = kept == SCRUBBED;
+                // What stands for fewer than eight bytes can't be told from anything else.
+                let is_short = readings(kept).iter().any(|read| whole_bytes(read) < 8);
+                assert!(is_gone || is_short, "{name}: {cut} became {scrubbed}");
+            }
+        }
+    }
+    let whole = format!("x{SECRET}y");
+    assert_eq!(scrubber.text(&whole), "x[secret]y");
+    let server = TOKEN_PREFIX.trim_end_matches("-secret.");
+    assert!(matches!(scrubber.text(server), Cow::Borrowed(_)), "a word that servers say");
+}
+
+/// How many bytes come before what is left of an escape.
+fn whole_bytes(text: &[u8]) -> usize {
+    (0..text.len()).find(|at| cut_here(&text[*at..]).is_some()).unwrap_or(text.len())
+}
+
+fn readings(text: &str) -> Vec<Vec<u8>> {
+    spellings(text.as_bytes()).iter().map(|read| read.bytes().to_vec()).collect()
+}
+
+#[test]
+fn a_secret_is_found_as_messages_and_headers_show_it() {
+    let pem = " -----BEGIN KEY-----\r\nMIIEv\u{7}QIBADANBg\r\n-----END KEY-----\t\n";
+    let scrubber = Scrubber::new([&secret(pem)]);
+    let message = crate::door::told_error(&json!({"error_msg": format!("bad key {pem}!")}));
+    assert!(message.contains('\u{fffd}'), "{message}");
+    assert_eq!(scrubber.text(&message), "bad key [secret]\n!");
+    assert_eq!(scrubber.text(pem.trim()), SCRUBBED);
+    let body = format!("bad key: {pem}");
+    assert_eq!(scrubber.text(&crate::door::error_message(body.as_bytes())), "bad key: [secret]");
+}
+
+#[test]
+fn messages_that_the_door_cuts_have_nothing_of_a_secret() {
+    let long = "0123456789abcdef".repeat(256);
+    let scrubber = Scrubber::new([&secret(&long)]);
+    let clean = |message: &str| {
+        let scrubbed = scrubber.text(message).into_owned();
+        assert!(scrubbed.contains(SCRUBBED) && !scrubbed.contains("01234567"), "{scrubbed}");
+    };
+    let before = "x".repeat(6_000);
+    clean(&crate::door::cut(&format!("{before}{long}")));
+    clean(&crate::door::error_message(format!("{before}{long}").as_bytes()));
+    let spaces = " ".repeat(32 * 1024 - 3_000);
+    clean(&crate::door::error_message(format!("{spaces}{long}").as_bytes()));
+    // Of a cause less is kept.
+    let error = json!({"error_msg": "a", "error_trail": [format!("b{long}"), "c"]});
+    clean(&crate::door::told_error(&error));
 }

@@ -13,6 +13,7 @@ use sha2::Sha256;
 
 use super::call::CallError;
 use super::http::HttpError;
+use super::known_secrets::MAX_SECRETS_BYTES;
 use crate::ids::{AttemptKey, RunId};
 use crate::playbook::{SecretGrant, SecretTokens};
 
@@ -203,23 +204,29 @@ pub enum SecretError {
     },
     /// The value is shorter than a secret may be.
     #[error(
-        "secret-too-short: the secret {name:?} has less than {MIN_SECRET_BYTES} bytes, so answers could not be scrubbed \
+        "secret-too-short: the secret {name:?} has fewer than {MIN_SECRET_BYTES} bytes, so answers could not be scrubbed \
          of it"
     )]
     TooShort {
         /// The secret.
         name: String,
     },
+    /// With it the secrets of the run have more bytes than they may have together.
+    #[error(
+        "secret-too-much: with the secret {name:?} the secrets of the run have more than {MAX_SECRETS_BYTES} bytes together"
+    )]
+    TooMuch {
+        /// The secret.
+        name: String,
+    },
     /// The value is no text.
-    #[error("secret-not-text: the secret {name:?} is not UTF-8, or has a zero in it")]
+    #[error("secret-not-text: the secret {name:?} is not UTF-8, or contains a NUL byte")]
     NotText {
         /// The secret.
         name: String,
     },
     /// The playbook does not let the secret go there.
-    #[error(
-        "secret-elsewhere: the playbook lets the secret {name:?} go to {granted}, and not to {to}"
-    )]
+    #[error("secret-elsewhere: the playbook lets the secret {name:?} go to {granted}, not to {to}")]
     Elsewhere {
         /// The secret.
         name: String,
@@ -264,9 +271,9 @@ pub enum SecretError {
         /// What is wrong. It has no value.
         why: String,
     },
-    /// The action ended, but the secret that it was given can't be read any more, so its result can't be scrubbed.
+    /// An answer came, but a secret that may be in it can't be read any more, so the answer can't be scrubbed.
     #[error(
-        "secret-withheld: the action ended, but its result is withheld, since it can't be scrubbed: {why}"
+        "secret-withheld: an answer came, but it is withheld, since it can't be scrubbed: {why}"
     )]
     Withheld {
         /// Why the secret can't be read.
@@ -285,6 +292,7 @@ impl SecretError {
             | Self::Unreadable { .. }
             | Self::TooLarge { .. }
             | Self::TooShort { .. }
+            | Self::TooMuch { .. }
             | Self::NotText { .. }
             | Self::Unjudged { .. }
             | Self::Unfit { .. }

@@ -65,6 +65,11 @@ pub enum WaitsFor {
         /// Why that engine can't.
         why: String,
     },
+    /// An engine that can read its secrets.
+    Secrets {
+        /// Why the engine of the server that tells it can't.
+        why: String,
+    },
 }
 
 impl WaitsFor {
@@ -72,9 +77,11 @@ impl WaitsFor {
     pub const fn is_for_place(&self) -> bool {
         match self {
             Self::Place(_) | Self::AnyPlace { .. } => true,
-            Self::Engine | Self::Undrained(_) | Self::RightClock { .. } | Self::CanWrite { .. } => {
-                false
-            }
+            Self::Engine
+            | Self::Undrained(_)
+            | Self::RightClock { .. }
+            | Self::CanWrite { .. }
+            | Self::Secrets { .. } => false,
         }
     }
 }

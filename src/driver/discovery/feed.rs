@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use super::followers::Following;
 use crate::driver::World;
 use crate::driver::asking;
+use crate::driver::secrets::RunSecrets;
 use crate::run::{
     AgentId, AgentRecord, AgentState, Difference, Input, KnownAgent, MassAbsence, Member, Members,
     Membership, MembershipChange, Phase, Selection, Source, Timestamp, difference,
@@ -51,6 +52,8 @@ pub(crate) struct Fed {
     pub(crate) only: Option<HashSet<AgentId>>,
     /// Decides which agents have to answer before the stage knows whom it selects.
     pub(crate) selection: Selection,
+    /// What new agents say is kept without them.
+    pub(in crate::driver) secrets: RunSecrets,
 }
 
 /// Puts every change of the cluster into the inbox of a run. Agents that left or moved are reported at once. A new
@@ -221,8 +224,9 @@ impl Feed {
 
     async fn send(&mut self, change: MembershipChange) {
         for part in change.split() {
+            let input = self.fed.secrets.scrub(Input::Membership(part));
             // If nobody takes the input, the driver is gone.
-            let _ = self.inbox.send(Input::Membership(part)).await;
+            let _ = self.inbox.send(input).await;
         }
     }
 }

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::model::{May, covers};
+use super::model::May;
 use crate::playbook::grants::{Grants, HttpGrant};
 use crate::playbook::model::PluginPin;
+use crate::playbook::names::covers;
 use crate::playbook::secrets::{SecretGrant, is_origin};
 
 /// What is granted.

@@ -67,11 +67,15 @@ pub fn check_playbook(
             continue;
         };
         let steps = playbook.stages.iter().flat_map(|stage| &stage.steps);
-        let mut grants = vec![&pin.grants];
+        let mut grants: Vec<&Grants> = Vec::new();
         for step in steps.filter(|step| step.plugin == *name) {
             if !grants.contains(&&step.grants) {
                 grants.push(&step.grants);
             }
+        }
+        // What a built-in step is granted is what its steps are, all together.
+        if (builtin.is_none() || grants.is_empty()) && !grants.contains(&&pin.grants) {
+            grants.insert(0, &pin.grants);
         }
         let mut refusals = Vec::new();
         for grants in grants {
@@ -81,4 +85,64 @@ pub fn check_playbook(
         refused.extend(refusals.into_iter().map(|refusal| (name.clone(), refusal)));
     }
     refused
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::ids::Digest;
+    use crate::playbook::policy::parse_policy;
+    use crate::playbook::{PluginInfo, PluginKind, parse_playbook, resolve};
+
+    /// A policy with these rules.
+    fn policy(rules: &str) -> Policy {
+        let text = format!(
+            "apiVersion: replicante.io/v1\nkind: Policy\nmetadata: {{ name: house }}\nspec: {{ plugins: [{rules}] }}\n"
+        );
+        parse_policy(text.as_bytes()).unwrap()
+    }
+
+    fn info(kind: PluginKind, name: &str) -> PluginInfo {
+        PluginInfo {
+            digest: Digest::of(name.as_bytes()),
+            kind,
+            name: name.to_owned(),
+            version: "1.0.0".to_owned(),
+            summary: String::new(),
+            arguments: json!({}),
+            size: 1,
+            calls: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_secret_of_built_in_steps_is_refused_once_for_each_destination() {
+        let step = |name: &str, host: &str| {
+            let with = json!({"url": format!("https://{host}/"), "body": "${{ secret('pager') }}"});
+            json!({"name": name, "use": "http", "with": with})
+        };
+        let steps = [step("a", "a.example"), step("b", "b.example"), step("c", "a.example")];
+        let text = json!({
+            "apiVersion": "replicante.io/v1", "kind": "Playbook",
+            "metadata": {"name": "tell", "version": "1.0.0"},
+            "spec": {"stages": [{"name": "all", "strategy": {"use": "rolling"}, "steps": steps}]},
+        });
+        let document = parse_playbook(text.to_string().as_bytes()).unwrap();
+        let builtins = [info(PluginKind::Strategy, "rolling"), info(PluginKind::Step, "http")];
+        let playbook = resolve(&document, &BTreeMap::new(), &builtins).unwrap();
+        let refused = |rules: &str| {
+            let refused = check_playbook(&policy(rules), &playbook, &BTreeMap::new());
+            refused.into_iter().map(|(name, one)| format!("{name}: {one}")).collect::<Vec<_>>()
+        };
+        for rules in ["", "{ match: 'builtin:http', may: { http: ['*'] } }"] {
+            let refused = refused(rules);
+            let secrets = refused.iter().filter(|one| one.contains("secrets pager"));
+            assert_eq!(secrets.count(), 2, "{refused:?}");
+        }
+        // A built-in strategy has no step.
+        let lab = refused("{ match: 'builtin:rolling', playbooks: [lab] }");
+        assert!(lab.iter().any(|one| one.starts_with("rolling: rule 1")), "{lab:?}");
+    }
 }

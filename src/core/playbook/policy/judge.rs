@@ -6,10 +6,11 @@ use std::fmt;
 use ipnet::IpNet;
 
 use super::asks::{Ask, asks};
-use super::model::{Policy, Rule, covers};
+use super::model::{Policy, Rule};
 use super::origin::is_builtin;
 use crate::ids::Digest;
 use crate::playbook::grants::Grants;
+use crate::playbook::names::covers;
 use crate::playbook::problem::cut;
 
 /// The longest part of a message that lists what a policy has, in characters: a few lines.

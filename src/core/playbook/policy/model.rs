@@ -69,29 +69,3 @@ impl Policy {
         self.keys.values().any(|key| key.id() == id)
     }
 }
-
-/// Whether `pattern` stands for everything that `text` stands for. A `*` at the end stands for any rest.
-pub(super) fn covers(pattern: &str, text: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(prefix) => text.starts_with(prefix),
-        None => pattern == text,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pattern_covers_what_it_stands_for_and_nothing_more() {
-        for (pattern, text) in
-            [("*", ""), ("*", "*"), ("a/*", "a/b"), ("a/*", "a/b*"), ("a/*", "a/*"), ("a", "a")]
-        {
-            assert!(covers(pattern, text), "{pattern} {text}");
-        }
-        for (pattern, text) in [("a", "a*"), ("a/b", "a/*"), ("a/*", "*"), ("a/*", "a"), ("a", "A")]
-        {
-            assert!(!covers(pattern, text), "{pattern} {text}");
-        }
-    }
-}

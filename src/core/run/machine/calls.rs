@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::steps::{Why, deadline};
 use super::turn::{Legal, Turn};
 use crate::mutants::mutant;
+use crate::run::fill::may_add;
 use crate::run::state::{Agent, Attempt, Doing, IllegalInput, OfCall, State, size_of_answered};
 use crate::run::{
     Activate, Activation, ActivationEnd, AgentSeq, Answer, Answered, AttemptKey, Call, CallError,
@@ -306,9 +307,12 @@ impl Turn<'_> {
 
     fn make_pending(&mut self, seq: AgentSeq, what: &Call, logs: Vec<PluginLine>) -> Legal {
         self.log_of(seq, logs)?;
-        let pending = Pending::new(what, self.now);
         let journal = &self.attempt(seq)?.journal;
         let (key, call) = (journal.key, journal.call());
+        let secrets = self.entitled(key, journal.seed_key())?;
+        let mut pending = Pending::new(what, self.now);
+        // How long a request may be on its way depends on how long it is with its secrets.
+        pending.bytes = pending.bytes.map(|bytes| bytes.saturating_add(may_add(what, &secrets)));
         let action = (what.name() == CallName::RunAction)
             .then(|| SentAction::of(self.snapshot().id, &journal.agent, key, call));
         self.emit((seq, OfCall::Called { pending, action }))
