@@ -11,7 +11,7 @@ use wasmtime::{
 
 use super::bindings::{step, strategy};
 use super::guest::Guest;
-use super::{limits, wasi};
+use super::{limits, wasi, wasi_http};
 
 /// What all plugins share.
 pub(super) struct Runtime {
@@ -40,6 +40,7 @@ impl Runtime {
             guest
         })?;
         wasi::link(&mut step)?;
+        wasi_http::link(&mut step)?;
         let mut strategy = Linker::new(&engine);
         strategy::Strategy::add_to_linker::<_, wasmtime::component::HasSelf<Guest>>(
             &mut strategy,

@@ -22,3 +22,4 @@ mod plugins;
 mod stage;
 mod strategies;
 mod toolchains;
+mod wasi_http;
