@@ -96,6 +96,7 @@ async fn send_as_engine(outbound: &HttpOutbound, url: &str) -> Duration {
         version: "1.0.0".to_owned(),
         grants: Grants::default(),
         provenance: None,
+        signers: Vec::new(),
     };
     let caller = Caller { playbook: "hooks".to_owned(), plugin };
     let request = HttpRequest::new("POST", url, Vec::new(), b"{}", 60_000).unwrap();

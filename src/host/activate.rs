@@ -31,7 +31,12 @@ pub(super) fn activate(runtime: &Runtime, plugin: &Loaded, activate: Activate) -
     let mut store = guest.into_store(&runtime.engine);
     let returned = step
         .instantiate(&mut store)
-        .and_then(|step| step.replicante_playbook_working().call_run(&mut store, &input));
+        .and_then(|step| step.replicante_playbook_working().call_run(&mut store, &input))
+        .and_then(|returned| match returned {
+            // Requests for whose responses the step has not waited are sent as well, unless it failed.
+            Ok(result) => store.data_mut().send_whole().map(|()| Ok(result)),
+            Err(error) => Ok(Err(error)),
+        });
     let guest = store.into_data();
     let logs = guest.log.take();
     let end = match returned {

@@ -1,4 +1,4 @@
-//! The bindings of both worlds: the only place that generates code from `wit/`.
+//! The bindings of both worlds, and of what WASI has for HTTP: the only place that generates code from WIT.
 
 // The generated code takes its documentation from the WIT.
 #![allow(missing_docs, unreachable_pub, clippy::all)]
@@ -20,6 +20,29 @@ pub(super) mod strategy {
             "replicante:playbook/failing": super::step::replicante::playbook::failing,
             "replicante:playbook/logging": super::step::replicante::playbook::logging,
             "replicante:playbook/types": super::step::replicante::playbook::types,
+        },
+    });
+}
+
+/// `wasi:http`, for which there is our own code. What it refers to is that of wasmtime-wasi.
+pub(super) mod outgoing {
+    wasmtime::component::bindgen!({
+        path: "wasi_http/wasi.wit",
+        world: "outgoing",
+        imports: { default: trappable },
+        with: {
+            "wasi:io/error": wasmtime_wasi_io::bindings::wasi::io::error,
+            "wasi:io/poll": wasmtime_wasi::p2::bindings::sync::io::poll,
+            "wasi:io/streams": wasmtime_wasi::p2::bindings::sync::io::streams,
+            "wasi:http/types.fields": crate::wasi_http::Fields,
+            "wasi:http/types.future-incoming-response": crate::wasi_http::FutureResponse,
+            "wasi:http/types.future-trailers": crate::wasi_http::Trailers,
+            "wasi:http/types.incoming-body": crate::wasi_http::IncomingBody,
+            "wasi:http/types.incoming-response": crate::wasi_http::IncomingResponse,
+            "wasi:http/types.outgoing-body": crate::wasi_http::OutgoingBody,
+            "wasi:http/types.outgoing-request": crate::wasi_http::OutgoingRequest,
+            "wasi:http/types.outgoing-response": crate::wasi_http::OutgoingResponse,
+            "wasi:http/types.request-options": crate::wasi_http::RequestOptions,
         },
     });
 }

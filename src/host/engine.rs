@@ -11,7 +11,7 @@ use wasmtime::{
 
 use super::bindings::{step, strategy};
 use super::guest::Guest;
-use super::{drafts, limits, wasi};
+use super::{drafts, limits, wasi, wasi_http};
 use replibook_core::playbook::PluginKind;
 
 /// What all plugins share.
@@ -42,6 +42,7 @@ impl Runtime {
         })?;
         wasi::link(&mut step)?;
         drafts::link(PluginKind::Step, &mut step)?;
+        wasi_http::link(&mut step)?;
         let mut strategy = Linker::new(&engine);
         strategy::Strategy::add_to_linker::<_, wasmtime::component::HasSelf<Guest>>(
             &mut strategy,

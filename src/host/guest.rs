@@ -153,8 +153,15 @@ impl Guest {
         })
     }
 
-    /// Makes a call that has an effect: it is answered from the journal, or ends this activation.
-    pub(super) fn effect(&mut self, call: Call) -> Result<Answer, Stop> {
+    /// Makes a call that has an effect: it is answered from the journal, or ends this activation. Requests that the
+    /// guest has handed over before are sent before it.
+    pub(super) fn effect(&mut self, call: Call) -> wasmtime::Result<Answer> {
+        self.send_whole()?;
+        Ok(self.answered(call)?)
+    }
+
+    /// The answer to a call from the journal, which otherwise ends this activation.
+    pub(super) fn answered(&mut self, call: Call) -> Result<Answer, Stop> {
         match &mut self.role {
             Role::Step(attempt) => {
                 let answer = attempt.replay.call(call)?;

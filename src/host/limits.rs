@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use replibook_core::run::Millis;
+
 /// CPU time of one activation, plan or description: a thousand times what a guest in Rust needs, and
 /// hundreds of times what one in Python needs.
 pub(super) const CPU_TIME: Duration = Duration::from_secs(1);
@@ -93,6 +95,28 @@ pub(super) const MESSAGE_BYTES: usize = 4 << 10;
 
 /// Handles of WASI resources that one guest may hold: ordinary language runtimes hold some tens.
 pub(super) const WASI_HANDLES: usize = 1_024;
+
+/// Requests that a guest has handed over to `wasi:http` and that have no answer yet. They are sent one after the other,
+/// so that more of them at once would gain nothing, and an attempt has only a few times as many calls.
+pub(super) const WASI_REQUESTS: usize = 64;
+
+/// Bytes of all bodies together that a guest has written to `wasi:http` and that are not sent yet: a few of the
+/// largest.
+pub(super) const WASI_BODY_BYTES: usize = 4 * replibook_core::run::MAX_HTTP_BODY;
+
+/// Bytes that a guest may write to a body at once: as many as wasmtime lets it write to a pipe.
+pub(super) const WASI_WRITE_BYTES: usize = 64 << 10;
+
+/// Bytes in a method or a scheme that `wasi:http` has no name for: none of them is offered, so they are only kept until
+/// they are refused.
+pub(super) const WASI_WORD_BYTES: usize = 64;
+
+/// How long a request waits for its response where the guest sets no limit: as long as the built-in step `http` does.
+pub(super) const WASI_HTTP_TIMEOUT: Millis = Millis::from_secs(30);
+
+/// Lines of the log that explain errors of `wasi:http`, whose codes have no text, to one activation: as many as a
+/// person reads, so that a guest that tries again and again does not use up its log.
+pub(super) const WASI_HTTP_NOTES: usize = 16;
 
 /// Characters in the name of a plugin and in the label of a batch: the same as in a DNS label.
 pub(super) const LABEL_CHARS: usize = 63;

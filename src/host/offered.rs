@@ -4,7 +4,7 @@
 use semver::Version;
 
 use super::error::{PluginError, cut};
-use super::{drafts, limits, wasi};
+use super::{drafts, limits, wasi, wasi_http};
 use replibook_core::playbook::PluginKind;
 
 /// The WIT package of both worlds, and the version of it that this host speaks.
@@ -39,8 +39,8 @@ const STEP_INSTEAD: [(&str, &str); 5] = [
     ),
     (
         "wasi:http/",
-        "`send` of replicante:playbook/http sends requests; what only the engine imports is left out by \
-         `--disable http --disable fetch-event` of componentize-js and jco",
+        "a step sends requests through `wasi:http/outgoing-handler` or `send` of replicante:playbook/http, and serves \
+         none; what only the engine imports is left out by `--disable fetch-event` of componentize-js and jco",
     ),
     (
         "wasi:keyvalue/",
@@ -59,7 +59,8 @@ const STRATEGY_WASI: &str = "a strategy reaches nothing but `roster` and `loggin
     of componentize-py and by `--disable http --disable fetch-event` of componentize-js and jco";
 
 /// What is left of WASI, such as `wasi:nn`.
-const OTHER_WASI: &str = "of WASI only what language runtimes need to start is offered";
+const OTHER_WASI: &str =
+    "of WASI only what language runtimes need to start and what HTTP clients stand on is offered";
 
 const OTHER_VERSION: &str = "another version of the package is offered, 0.1.0; build with the WIT files of this \
     version of Replibook";
@@ -102,11 +103,16 @@ pub(super) fn check<'a>(
             format!("{} ({advice})", cut(names.join(", "), NAMES_BYTES))
         })
         .collect();
-    let (kind, own) = (kind.as_str(), own_imports(kind).join(", "));
+    let own = own_imports(kind).join(", ");
     let found = cut(found.join("; "), limits::MESSAGE_BYTES);
+    let of_wasi = match kind {
+        PluginKind::Step => "what language runtimes and HTTP clients need",
+        PluginKind::Strategy => "what language runtimes need",
+    };
+    let kind = kind.as_str();
     let message = format!(
         "found imports that a {kind} is not offered: {found}. A {kind} may import {own} of {PACKAGE} at {VERSION}, \
-         and what language runtimes need of WASI 0.2; {PAGE} says more"
+         and {of_wasi} of WASI 0.2; {PAGE} says more"
     );
     Err(PluginError::new("unknown-import", message))
 }
@@ -130,6 +136,7 @@ fn missing(kind: PluginKind, import: &str) -> Option<&'static str> {
         Wasi::Newer => Some(NEWER),
         Wasi::Older => Some(OLDER),
         Wasi::Spoken if wasi::INTERFACES.contains(&name) => None,
+        Wasi::Spoken if kind == PluginKind::Step && wasi_http::INTERFACES.contains(&name) => None,
         Wasi::Spoken => Some(match kind {
             PluginKind::Strategy => STRATEGY_WASI,
             PluginKind::Step => STEP_INSTEAD
@@ -265,6 +272,9 @@ mod tests {
             (Step, ours("roster"), ONLY_STRATEGIES),
             (Strategy, ours("agent"), ONLY_STEPS),
             (Strategy, "wasi:http/outgoing-handler@0.2.3".to_owned(), STRATEGY_WASI),
+            (Strategy, "wasi:http/types@0.2.3".to_owned(), STRATEGY_WASI),
+            (Step, "wasi:http/outgoing-handler@0.3.0".to_owned(), NEWER),
+            (Step, "wasi:http/outgoing-handler@0.2.0-rc-2023-12-05".to_owned(), OLDER),
             (Step, ours("secrets"), UNKNOWN),
             (Step, "replicante:playbook/agent@0.9.0".to_owned(), OTHER_VERSION),
             (Step, "wasi:nn/graph@0.2.0".to_owned(), OTHER_WASI),
@@ -277,6 +287,11 @@ mod tests {
         for name in STEP_IMPORTS {
             assert!(check(Step, [ours(name).as_str()]).is_ok(), "{name}");
         }
+        for (name, patch) in wasi_http::INTERFACES.into_iter().zip([0, 99]) {
+            assert!(check(Step, [format!("{name}@0.2.{patch}").as_str()]).is_ok(), "{name}");
+        }
+        let message = refused(Step, &["wasi:http/incoming-handler@0.2.3"]);
+        assert!(message.contains("and serves none"), "{message}");
     }
 
     #[test]
@@ -310,7 +325,8 @@ mod tests {
     fn the_page_has_every_interface_that_is_offered_or_has_a_substitute() {
         let substitutes = STEP_INSTEAD.iter().map(|(begins, _)| begins.trim_end_matches('/'));
         let own = STEP_IMPORTS.iter().chain(&STRATEGY_IMPORTS).copied();
-        for name in wasi::INTERFACES.into_iter().chain(substitutes).chain(own) {
+        let of_wasi = wasi::INTERFACES.into_iter().chain(wasi_http::INTERFACES);
+        for name in of_wasi.chain(substitutes).chain(own) {
             let short = name.rsplit('/').next().unwrap_or(name);
             assert!(DOCUMENT.contains(&format!("`{short}`")), "{PAGE} lacks {name}");
         }

@@ -153,7 +153,7 @@ impl signal::Host for Guest {
 }
 
 /// The replay only returns an answer of the call's own kind. Should it ever not, this error says so.
-fn mismatch(call: CallName) -> Stop {
+pub(super) fn mismatch(call: CallName) -> Stop {
     Stop::NotDeterministic(format!("the journal has no answer for {}", word(call)))
 }
 

@@ -19,12 +19,13 @@ use wasmtime_wasi_io::bindings::wasi::io::error as io_error;
 use super::guest::Guest;
 use super::limits;
 use super::log::Stream;
+use super::wasi_http::Requests;
 use replibook_core::run::{Call, Millis};
 
 /// Nanoseconds in a millisecond: WASI clocks count nanoseconds, a journal counts milliseconds.
 const NANOS: u64 = 1_000_000;
 
-/// The interfaces that are linked, without their versions. A component that imports any other is refused.
+/// The interfaces that are linked for steps and for strategies, without their versions.
 pub(super) const INTERFACES: [&str; 20] = [
     "wasi:cli/environment",
     "wasi:cli/exit",
@@ -81,13 +82,23 @@ impl HasData for Table {
 
 /// The state of WASI for one guest.
 pub(super) struct Wasi {
-    table: ResourceTable,
+    pub(super) table: ResourceTable,
+    pub(super) http: Requests,
     cli: WasiCliCtx,
     files: WasiFilesystemCtx,
-    /// For the pollable of each timer, the moment that it waits for, in nanoseconds since the Unix epoch.
-    timers: HashMap<u32, u64>,
+    /// What each pollable waits for. One that is not here is always ready.
+    pub(super) awaited: HashMap<u32, Awaited>,
     /// The monotonic clock never shows less than this, whatever the clock of the host did.
     reached: u64,
+}
+
+/// What a pollable waits for.
+#[derive(Clone, Copy)]
+pub(super) enum Awaited {
+    /// A moment, in nanoseconds since the Unix epoch.
+    Moment(u64),
+    /// The response of an HTTP request, by the handle of its future.
+    Response(u32),
 }
 
 impl Default for Wasi {
@@ -95,7 +106,8 @@ impl Default for Wasi {
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits::WASI_HANDLES);
         let (cli, files) = (WasiCliCtx::default(), WasiFilesystemCtx::default());
-        Self { table, cli, files, timers: HashMap::new(), reached: 0 }
+        let (http, awaited) = (Requests::default(), HashMap::new());
+        Self { table, http, cli, files, awaited, reached: 0 }
     }
 }
 
@@ -121,16 +133,41 @@ impl Guest {
     fn timer(&mut self, until: u64) -> wasmtime::Result<Resource<DynPollable>> {
         let timer = self.wasi.table.push(Timer)?;
         let pollable = subscribe(&mut self.wasi.table, timer)?;
-        self.wasi.timers.insert(pollable.rep(), until);
+        self.wasi.awaited.insert(pollable.rep(), Awaited::Moment(until));
         Ok(pollable)
     }
 
-    /// Whether a pollable is ready; if not, the moment when it will be. Streams are always ready.
-    fn due(&mut self, pollable: &Resource<DynPollable>) -> Result<(), u64> {
-        let now = self.monotonic();
-        match self.wasi.timers.get(&pollable.rep()) {
-            Some(until) if *until > now => Err(*until),
-            Some(_) | None => Ok(()),
+    /// What a pollable waits for, unless it is ready.
+    fn awaits(&mut self, pollable: &Resource<DynPollable>) -> Option<Awaited> {
+        let awaited = *self.wasi.awaited.get(&pollable.rep())?;
+        let is_ready = match awaited {
+            Awaited::Moment(until) => until <= self.monotonic(),
+            Awaited::Response(future) => self.is_answered(future),
+        };
+        (!is_ready).then_some(awaited)
+    }
+
+    /// Waits until one of these is ready. A request is sent before a timer is waited for: its own timeout ends it.
+    fn wait_for_one(&mut self, pollables: &[Resource<DynPollable>]) -> wasmtime::Result<()> {
+        loop {
+            let awaited: Option<Vec<_>> = pollables.iter().map(|it| self.awaits(it)).collect();
+            let Some(awaited) = awaited else { return Ok(()) };
+            if self.send_next()? {
+                continue;
+            }
+            let moments = awaited.iter().filter_map(|awaited| match awaited {
+                Awaited::Moment(until) => Some(*until),
+                Awaited::Response(_) => None,
+            });
+            if let Some(first) = moments.min() {
+                return self.wait_until(first);
+            }
+            // What is left are requests whose bodies would have to be finished by the guest, which waits.
+            for awaited in awaited {
+                if let Awaited::Response(future) = awaited {
+                    self.give_up_unfinished(future)?;
+                }
+            }
         }
     }
 
@@ -156,39 +193,23 @@ impl poll::Host for Guest {
         if pollables.is_empty() {
             return Err(wasmtime::Error::msg("the plugin polled an empty list"));
         }
-        let mut ready = self.ready_ones(&pollables);
-        if ready.is_empty() {
-            let moments = pollables.iter().filter_map(|pollable| self.due(pollable).err());
-            if let Some(first) = moments.min() {
-                self.wait_until(first)?;
-            }
-            ready = self.ready_ones(&pollables);
-        }
-        Ok(ready)
-    }
-}
-
-impl Guest {
-    fn ready_ones(&mut self, pollables: &[Resource<DynPollable>]) -> Vec<u32> {
-        let numbered = (0u32..).zip(pollables);
-        numbered.filter(|(_, pollable)| self.due(pollable).is_ok()).map(|(n, _)| n).collect()
+        self.wait_for_one(&pollables)?;
+        let numbered = (0u32..).zip(&pollables);
+        Ok(numbered.filter(|(_, it)| self.awaits(it).is_none()).map(|(n, _)| n).collect())
     }
 }
 
 impl poll::HostPollable for Guest {
     fn ready(&mut self, pollable: Resource<DynPollable>) -> wasmtime::Result<bool> {
-        Ok(self.due(&pollable).is_ok())
+        Ok(self.awaits(&pollable).is_none())
     }
 
     fn block(&mut self, pollable: Resource<DynPollable>) -> wasmtime::Result<()> {
-        match self.due(&pollable) {
-            Ok(()) => Ok(()),
-            Err(until) => self.wait_until(until),
-        }
+        self.wait_for_one(std::slice::from_ref(&pollable))
     }
 
     fn drop(&mut self, pollable: Resource<DynPollable>) -> wasmtime::Result<()> {
-        self.wasi.timers.remove(&pollable.rep());
+        self.wasi.awaited.remove(&pollable.rep());
         poll::HostPollable::drop(&mut self.wasi.table, pollable)
     }
 }
@@ -290,7 +311,7 @@ mod tests {
         for rep in [first, second] {
             poll::HostPollable::drop(&mut guest, Resource::new_own(rep)).unwrap();
         }
-        assert!(guest.wasi.timers.is_empty());
+        assert!(guest.wasi.awaited.is_empty());
         assert!(poll::Host::poll(&mut guest, vec![]).is_err());
     }
 
@@ -301,7 +322,7 @@ mod tests {
             if let Err(error) = monotonic_clock::Host::subscribe_duration(&mut guest, 1) {
                 break error;
             }
-            assert!(guest.wasi.timers.len() <= limits::WASI_HANDLES);
+            assert!(guest.wasi.awaited.len() <= limits::WASI_HANDLES);
         };
         let Unwound::Fault(fault) = Unwound::from(error) else { panic!("not a fault") };
         assert_eq!(fault.code, "handle-limit");

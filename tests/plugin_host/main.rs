@@ -23,3 +23,4 @@ mod plugins;
 mod stage;
 mod strategies;
 mod toolchains;
+mod wasi_http;

@@ -30,7 +30,7 @@ pub const MAX_HTTP_HEADER_BYTES: usize = 16 * 1024;
 pub const MAX_HTTP_TIMEOUT: Millis = Millis::from_secs(10 * 60);
 
 /// The longest URL in bytes. Servers refuse longer ones.
-const MAX_URL: usize = 8 * 1024;
+pub const MAX_HTTP_URL: usize = 8 * 1024;
 
 /// How many characters of a URL people are shown.
 const SHOWN_URL: usize = 200;
@@ -93,16 +93,27 @@ impl HttpRequest {
             .ok_or_else(|| format!("found the method {method:?}, expected {}", expected()))?;
         let url = check_url(url)?;
         let headers = check_headers(headers)?;
-        if body.len() > MAX_HTTP_BODY {
-            let found = body.len();
-            return Err(format!("found a body of {found} bytes, expected at most {MAX_HTTP_BODY}"));
-        }
+        check_body(body)?;
         let timeout = Millis(u64::from(timeout));
         if timeout.0 == 0 || timeout > MAX_HTTP_TIMEOUT {
             let (found, most) = (timeout.0, MAX_HTTP_TIMEOUT.0);
             return Err(format!("found a timeout of {found} ms, expected 1 to {most}"));
         }
         Ok(Self { method, url, headers, body: HttpBody::from(body), timeout })
+    }
+
+    /// The same request with this body.
+    ///
+    /// # Errors
+    /// A body that is too long, as a message like those of [`new`](Self::new).
+    pub fn with_body(self, body: Vec<u8>) -> Result<Self, String> {
+        check_body(&body)?;
+        Ok(Self { body: HttpBody::from(body), ..self })
+    }
+
+    /// Whether only the host sets this header, in any spelling: a request that has it is refused.
+    pub fn is_header_of_the_host(name: &str) -> bool {
+        OF_THE_HOST.iter().any(|known| known.eq_ignore_ascii_case(name))
     }
 
     /// The method.
@@ -157,10 +168,18 @@ impl HttpRequest {
     }
 }
 
+fn check_body(body: &[u8]) -> Result<(), String> {
+    let found = body.len();
+    match found > MAX_HTTP_BODY {
+        true => Err(format!("found a body of {found} bytes, expected at most {MAX_HTTP_BODY}")),
+        false => Ok(()),
+    }
+}
+
 fn check_url(text: &str) -> Result<String, String> {
-    if text.len() > MAX_URL {
+    if text.len() > MAX_HTTP_URL {
         let found = text.len();
-        return Err(format!("found a URL of {found} bytes, expected at most {MAX_URL}"));
+        return Err(format!("found a URL of {found} bytes, expected at most {MAX_HTTP_URL}"));
     }
     let expected = "expected http:// or https://, a host, and perhaps a path and a query";
     let mut url =
@@ -394,7 +413,7 @@ mod tests {
         for bad in ["https://u@a.example", "https://:p@a.example", "data:text/plain,x"] {
             assert!(get(bad).is_err(), "{bad}");
         }
-        assert!(get(&format!("https://a.example/{}", "x".repeat(MAX_URL))).is_err());
+        assert!(get(&format!("https://a.example/{}", "x".repeat(MAX_HTTP_URL))).is_err());
     }
 
     #[test]
@@ -440,6 +459,9 @@ mod tests {
         ] {
             assert!(bad.is_err(), "{bad:?}");
         }
+        let with_body = |bytes| request("POST", 0, 1).unwrap().with_body(vec![b'x'; bytes]);
+        assert_eq!(with_body(MAX_HTTP_BODY), request("POST", MAX_HTTP_BODY, 1));
+        assert!(with_body(MAX_HTTP_BODY + 1).is_err());
     }
 
     #[test]

@@ -69,7 +69,7 @@ pub use format::{FIRST_FORMAT, KNOWN_FORMAT};
 pub use history::{Asked, Happened, LogLevel, LogLine, PluginLine, RunEvent};
 pub use http::{
     Caller, HttpBody, HttpError, HttpRequest, HttpResponse, MAX_HTTP_BODY, MAX_HTTP_HEADER_BYTES,
-    MAX_HTTP_HEADERS, MAX_HTTP_TIMEOUT,
+    MAX_HTTP_HEADERS, MAX_HTTP_TIMEOUT, MAX_HTTP_URL,
 };
 pub use identity::{Expected, WrongNode};
 pub use journal::{Answered, Journal, Pending};
