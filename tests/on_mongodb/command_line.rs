@@ -91,7 +91,7 @@ async fn a_shorter_retention_needs_a_command_of_its_own() {
         assert!(migrate(&[]).await.contains("keeps a run for 1s after"));
 
         let plugins = |time| ["--plugin-retention", time];
-        assert!(migrate(&plugins("60d")).await.contains("and a plugin for 60d after"));
+        assert!(migrate(&plugins("60d")).await.contains("and a plugin for 60d once"));
         let args = ["serve", "--listen", "127.0.0.1:0", "--data", &data];
         let (code, _, err) = replibook(&store, &[&args[..], &plugins("1h")].concat()).await;
         assert_eq!(code, 1, "{err}");
@@ -99,7 +99,7 @@ async fn a_shorter_retention_needs_a_command_of_its_own() {
         assert!(err.contains("`replibook store migrate --plugin-retention 1h`"), "{err}");
         let (code, _, err) = replibook(&store, &[&args[..], &plugins("29m")].concat()).await;
         assert!(code == 2 && err.contains("expected at least 30m"), "{code}: {err}");
-        assert!(migrate(&plugins("1h")).await.contains("and a plugin for 1h after"));
+        assert!(migrate(&plugins("1h")).await.contains("and a plugin for 1h once"));
         assert!(migrate(&[]).await.contains("for 1s after it has finished, and a plugin for 1h"));
     }
 }
