@@ -43,6 +43,11 @@ pub(super) enum Stop {
     Limit { code: &'static str, message: String },
     #[error("the plugin called {call}, which it must not do in {during}")]
     Forbidden { call: &'static str, during: &'static str },
+    #[error(
+        "the plugin called {call}, and there are no sockets; other servers are reached through `wasi:http` or `http` of \
+         replicante:playbook"
+    )]
+    NoSockets { call: String },
 }
 
 /// Why a guest returned nothing.
@@ -130,7 +135,7 @@ impl From<Stop> for Fault {
             }
             Stop::GaveUp(_) => Self::new("trapped", FailureReason::PluginTrapped, message),
             Stop::Limit { code, .. } => Self::new(code, FailureReason::PluginLimit, message),
-            Stop::Blocked(_) | Stop::Forbidden { .. } => {
+            Stop::Blocked(_) | Stop::Forbidden { .. } | Stop::NoSockets { .. } => {
                 Self::new("forbidden-call", FailureReason::PluginTrapped, message)
             }
         }

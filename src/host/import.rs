@@ -19,7 +19,7 @@ use super::guest::{Guest, Role, Seed};
 use super::interfaces::Interfaces;
 use super::offered::{self, PACKAGE, VERSION};
 use super::pace::Pace;
-use super::{json, limits};
+use super::{absent, json, limits};
 use replibook_core::playbook::{PluginInfo, PluginKind, RUN_ACTION, check_arguments_schema};
 use replibook_core::run::{Digest, FailureReason, Timestamp};
 
@@ -236,9 +236,10 @@ fn link(
     kind: PluginKind,
 ) -> Result<Compiled, PluginError> {
     let compiled = match kind {
-        PluginKind::Step => {
-            runtime.step.instantiate_pre(component).and_then(StepPre::new).map(Compiled::Step)
-        }
+        PluginKind::Step => absent::link(&runtime.engine, &runtime.step, component)
+            .and_then(|with| with.as_ref().unwrap_or(&runtime.step).instantiate_pre(component))
+            .and_then(StepPre::new)
+            .map(Compiled::Step),
         PluginKind::Strategy => runtime
             .strategy
             .instantiate_pre(component)

@@ -8,12 +8,13 @@
 //!
 //! `engine` is wasmtime with its settings, and `workers` are the threads on which guests run. `guest` is what the
 //! host keeps for a guest while it lives, `limits` has every limit on it, `pace` knows which plugins take long,
-//! and `wasi` is all that a guest sees of a machine; `drafts` has what there is of WASI without a release, and
-//! `wasi_http` makes calls of the journal of a step's requests. `log` takes what a guest writes, `json` reads the JSON
-//! that it sends, and `error` says why it failed. `interfaces` reads what a component imports without compiling it, and
-//! `offered` says which of that there is, and what to use instead of the rest. The types of the WIT come from
-//! `bindings` and end at `convert`.
+//! and `wasi` is all that a guest sees of a machine; `drafts` has what there is of WASI without a release, `wasi_http`
+//! makes calls of the journal of a step's requests, and `absent` stands for sockets, which nobody gets. `log` takes
+//! what a guest writes, `json` reads the JSON that it sends, and `error` says why it failed. `interfaces` reads what a
+//! component imports without compiling it, and `offered` says which of that there is, and what to use instead of the
+//! rest. The types of the WIT come from `bindings` and end at `convert`.
 
+mod absent;
 mod activate;
 mod bindings;
 mod builtin;

@@ -4,7 +4,7 @@
 use semver::Version;
 
 use super::error::{PluginError, cut};
-use super::{drafts, limits, wasi, wasi_http};
+use super::{absent, drafts, limits, wasi, wasi_http};
 use replibook_core::playbook::PluginKind;
 
 /// The WIT package of both worlds, and the version of it that this host speaks.
@@ -85,9 +85,12 @@ pub(super) fn check<'a>(
     kind: PluginKind,
     imports: impl IntoIterator<Item = &'a str>,
 ) -> Result<(), PluginError> {
+    let imports: Vec<_> = imports.into_iter().collect();
+    // Runtimes of languages bring sockets along beside such a client. None of them works.
+    let with_sockets = kind == PluginKind::Step && imports.iter().any(|import| is_client(import));
     let mut groups: Vec<(&'static str, Vec<&str>)> = Vec::new();
     for import in imports {
-        let Some(advice) = missing(kind, import) else { continue };
+        let Some(advice) = missing(kind, import, with_sockets) else { continue };
         match groups.iter_mut().find(|(known, _)| *known == advice) {
             Some((_, names)) => names.push(import),
             None => groups.push((advice, vec![import])),
@@ -117,8 +120,13 @@ pub(super) fn check<'a>(
     Err(PluginError::new("unknown-import", message))
 }
 
+fn is_client(import: &str) -> bool {
+    let (name, version) = import.split_once('@').unwrap_or((import, ""));
+    name == "wasi:http/outgoing-handler" && matches!(wasi_version(version), Wasi::Spoken)
+}
+
 /// What to do about an import. None if it is offered.
-fn missing(kind: PluginKind, import: &str) -> Option<&'static str> {
+fn missing(kind: PluginKind, import: &str, with_sockets: bool) -> Option<&'static str> {
     let (name, version) = import.split_once('@').unwrap_or((import, ""));
     if let Some(interface) = name.strip_prefix(PACKAGE) {
         return missing_of_ours(kind, interface, version);
@@ -137,6 +145,7 @@ fn missing(kind: PluginKind, import: &str) -> Option<&'static str> {
         Wasi::Older => Some(OLDER),
         Wasi::Spoken if wasi::INTERFACES.contains(&name) => None,
         Wasi::Spoken if kind == PluginKind::Step && wasi_http::INTERFACES.contains(&name) => None,
+        Wasi::Spoken if with_sockets && name.starts_with(absent::SOCKETS) => None,
         Wasi::Spoken => Some(match kind {
             PluginKind::Strategy => STRATEGY_WASI,
             PluginKind::Step => STEP_INSTEAD
@@ -292,6 +301,17 @@ mod tests {
         }
         let message = refused(Step, &["wasi:http/incoming-handler@0.2.3"]);
         assert!(message.contains("and serves none"), "{message}");
+    }
+
+    #[test]
+    fn sockets_may_come_along_with_an_http_client_of_a_step() {
+        let imports = ["wasi:sockets/tcp@0.2.0", "wasi:http/outgoing-handler@0.2.12"];
+        assert!(check(Step, imports).is_ok());
+        assert!(refused(Strategy, &imports).contains("wasi:sockets/tcp@0.2.0"));
+        for other in ["wasi:http/types@0.2.12", "wasi:http/outgoing-handler@0.3.0"] {
+            let message = refused(Step, &["wasi:sockets/tcp@0.2.0", other]);
+            assert!(message.contains("wasi:sockets/tcp@0.2.0 (a step reaches"), "{message}");
+        }
     }
 
     #[test]

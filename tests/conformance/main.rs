@@ -6,5 +6,6 @@
 
 mod health;
 mod languages;
+mod notify;
 mod step;
 mod strategy;

@@ -17,6 +17,7 @@ mod full;
 mod gone;
 mod large_payloads;
 mod moments;
+mod notify;
 mod outage;
 mod pages;
 mod read_only;

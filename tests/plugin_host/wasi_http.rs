@@ -6,6 +6,7 @@ use replibook_core::run::{
     Activate, ActivationEnd, Answer, Call, FailureReason, HttpError, HttpRequest, HttpResponse,
     MAX_HTTP_BODY, Millis,
 };
+use replibook_host::Interfaces;
 use serde_json::{Value, json};
 
 use crate::fixtures::*;
@@ -279,4 +280,15 @@ async fn a_request_waits_as_long_as_its_options_say() {
         };
         assert_eq!(request.timeout(), Millis(expected));
     }
+}
+
+/// Runtimes of languages bring sockets along beside such a client, so a component may import them.
+#[tokio::test]
+async fn sockets_are_there_and_end_the_step() {
+    let imports = Interfaces::of(&guest("wasi-client")).imports;
+    assert!(imports.iter().any(|name| name.starts_with("wasi:sockets/tcp@")), "{imports:?}");
+    let (reason, message) = failure(client(json!({ "do": "connect" })).await).await;
+    assert_eq!(reason, FailureReason::PluginTrapped, "{message}");
+    assert!(message.starts_with("forbidden-call: the plugin called wasi:sockets/"), "{message}");
+    assert!(message.contains("and there are no sockets"), "{message}");
 }
