@@ -32,15 +32,11 @@ pub(super) fn activate(runtime: &Runtime, plugin: &Loaded, activate: Activate) -
     let returned = step
         .instantiate(&mut store)
         .and_then(|step| step.replicante_playbook_working().call_run(&mut store, &input))
-        .and_then(|returned| match returned {
-            // Requests for whose responses the step has not waited are sent as well, unless it failed.
-            Ok(result) => store.data_mut().send_whole().map(|()| Ok(result)),
-            Err(error) => Ok(Err(error)),
-        });
+        .and_then(|returned| taken(store.data_mut(), returned.map_err(convert::step_error)));
     let guest = store.into_data();
     let logs = guest.log.take();
     let end = match returned {
-        Ok(returned) => ended(&guest, returned.map_err(convert::step_error)),
+        Ok(returned) => ended(&guest, returned),
         Err(error) => match Unwound::from(error) {
             Unwound::Blocked(call) => ActivationEnd::Blocked(call),
             Unwound::GaveUp(message) => ended(&guest, Err((message, false))),
@@ -50,8 +46,27 @@ pub(super) fn activate(runtime: &Runtime, plugin: &Loaded, activate: Activate) -
     Activation { end, logs }
 }
 
+/// What a step returned: a result, which may be none that can be taken, or an error and whether to try again.
+type Returned = Result<Result<JsonText, Fault>, (String, bool)>;
+
+/// Takes what a step returned. Requests for whose responses it has not waited are sent as well, unless it failed.
+fn taken(
+    guest: &mut Guest,
+    returned: Result<String, (String, bool)>,
+) -> wasmtime::Result<Returned> {
+    let text = match returned {
+        Ok(text) => text,
+        Err(error) => return Ok(Err(error)),
+    };
+    let result = read_result(&text, &guest.attempt("run")?.replay);
+    if result.is_ok() {
+        guest.send_whole()?;
+    }
+    Ok(Ok(result))
+}
+
 /// How an activation ended, if its guest returned.
-fn ended(guest: &Guest, returned: Result<String, (String, bool)>) -> ActivationEnd {
+fn ended(guest: &Guest, returned: Returned) -> ActivationEnd {
     let Role::Step(attempt) = &guest.role else {
         return unavailable("the guest is not a step".to_owned(), false).end;
     };
@@ -59,10 +74,8 @@ fn ended(guest: &Guest, returned: Result<String, (String, bool)>) -> ActivationE
         return failed(stop.into());
     }
     match returned {
-        Ok(result) => match read_result(&result, &attempt.replay) {
-            Ok(result) => ActivationEnd::Done(result),
-            Err(fault) => failed(fault),
-        },
+        Ok(Ok(result)) => ActivationEnd::Done(result),
+        Ok(Err(fault)) => failed(fault),
         Err((message, retryable)) => {
             let reason = attempt.replay.trouble().unwrap_or(FailureReason::StepFailed);
             ActivationEnd::Failed { reason, message, retryable }

@@ -1,4 +1,4 @@
-//! Interfaces of WASI that are still drafts, and that plugins get nevertheless, since libraries stand on them:
+//! Interfaces of WASI that are still drafts, and that plugins get nevertheless, since libraries are built on them:
 //! `wasi:logging` writes to the log of the plugin, and `wasi:config` has the arguments of the step. Neither is an
 //! effect: what they do follows from what the attempt began with, so it is the same in each activation.
 //!

@@ -166,6 +166,7 @@ impl Guest {
             Role::Step(attempt) => {
                 let answer = attempt.replay.call(call)?;
                 self.log.forget();
+                self.wasi.http.notes = 0;
                 Ok(answer)
             }
             Role::Describe => Err(forbidden(word(call.name()), "describe")),

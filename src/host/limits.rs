@@ -93,8 +93,11 @@ pub(super) const LOG_BYTES: usize = replibook_core::run::MAX_LOG_BYTES;
 /// Bytes of an error message from a guest, which is stored in the agent's record. Longer messages are cut.
 pub(super) const MESSAGE_BYTES: usize = 4 << 10;
 
-/// Handles of WASI resources that one guest may hold: ordinary language runtimes hold some tens.
-pub(super) const WASI_HANDLES: usize = 1_024;
+/// Handles of WASI resources that one guest may hold, and that it may poll at once. Ordinary language runtimes hold some
+/// tens. StarlingMonkey gives none back, and needs eight or more for each `fetch`, of which an attempt may make as many
+/// as it has calls: so sixteen for each. One handle keeps some tens of KiB at most, those of a request, so that all of
+/// them keep about as much as the guest's own memory.
+pub(super) const WASI_HANDLES: usize = 16 * CALLS;
 
 /// Requests that a guest has handed over to `wasi:http` and that have no answer yet. They are sent one after the other,
 /// so that more of them at once would gain nothing, and an attempt has only a few times as many calls.
@@ -104,7 +107,8 @@ pub(super) const WASI_REQUESTS: usize = 64;
 /// largest.
 pub(super) const WASI_BODY_BYTES: usize = 4 * replibook_core::run::MAX_HTTP_BODY;
 
-/// Bytes that a guest may write to a body at once: as many as wasmtime lets it write to a pipe.
+/// Bytes that a guest may write to a body at once, which is what it is told when it asks: as many as wasmtime lets it
+/// write to a pipe.
 pub(super) const WASI_WRITE_BYTES: usize = 64 << 10;
 
 /// Bytes in a method or a scheme that `wasi:http` has no name for: none of them is offered, so they are only kept until
@@ -114,7 +118,7 @@ pub(super) const WASI_WORD_BYTES: usize = 64;
 /// How long a request waits for its response where the guest sets no limit: as long as the built-in step `http` does.
 pub(super) const WASI_HTTP_TIMEOUT: Millis = Millis::from_secs(30);
 
-/// Lines of the log that explain errors of `wasi:http`, whose codes have no text, to one activation: as many as a
+/// Lines of the log that explain errors of `wasi:http`, whose codes have no text, between two answers: as many as a
 /// person reads, so that a guest that tries again and again does not use up its log.
 pub(super) const WASI_HTTP_NOTES: usize = 16;
 

@@ -19,8 +19,7 @@ pub(super) struct Log(Arc<Mutex<Lines>>);
 struct Lines {
     /// The lines after the last recorded answer.
     kept: Vec<PluginLine>,
-    /// Their number.
-    lines: usize,
+    /// Their bytes, as JSON.
     bytes: usize,
     /// The last lines of the standard streams, while they have no line break yet.
     stdout: Vec<u8>,
@@ -29,15 +28,16 @@ struct Lines {
 
 impl Lines {
     fn push(&mut self, level: LogLevel, message: String) -> Result<(), Stop> {
-        self.lines += 1;
-        self.bytes += escaped_bytes(&message);
-        if self.lines > LOG_LINES {
+        let bytes = self.bytes + escaped_bytes(&message);
+        if self.kept.len() >= LOG_LINES {
             return Err(limit(format!("the plugin wrote more than {LOG_LINES} lines to its log")));
         }
-        if self.bytes > LOG_BYTES {
+        if bytes > LOG_BYTES {
             let most = LOG_BYTES >> 10;
             return Err(limit(format!("the plugin wrote more than {most} KiB to its log")));
         }
+        // A line that has no place takes none, so that a shorter one may still follow.
+        self.bytes = bytes;
         self.kept.push(PluginLine { level, message });
         Ok(())
     }
@@ -241,6 +241,17 @@ mod tests {
             log.push(LogLevel::Info, "x".repeat(LOG_LINE_BYTES)).unwrap();
         }
         assert!(log.push(LogLevel::Info, "x".to_owned()).is_err());
+    }
+
+    #[test]
+    fn a_line_that_has_no_place_takes_none() {
+        let log = Log::default();
+        for _ in 1..LOG_BYTES / LOG_LINE_BYTES {
+            log.push(LogLevel::Info, "x".repeat(LOG_LINE_BYTES)).unwrap();
+        }
+        log.push(LogLevel::Info, "x".repeat(LOG_LINE_BYTES - 1)).unwrap();
+        assert!(log.push(LogLevel::Info, "xx".to_owned()).is_err());
+        assert!(log.push(LogLevel::Info, "x".to_owned()).is_ok());
     }
 
     /// The log is stored as JSON, in which some characters take six bytes.

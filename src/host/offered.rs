@@ -35,7 +35,8 @@ const STEP_INSTEAD: [(&str, &str); 5] = [
     (
         "wasi:sockets/",
         "a step reaches its agent through `agent` and other servers through `http` of replicante:playbook; what \
-         only the language's runtime imports is left out by `--stub-wasi` of componentize-py",
+         only the language's runtime imports is left out by `--stub-wasi` of componentize-py, unless the step has an \
+         HTTP client: that flag stubs it as well",
     ),
     (
         "wasi:http/",
@@ -59,8 +60,7 @@ const STRATEGY_WASI: &str = "a strategy reaches nothing but `roster` and `loggin
     of componentize-py and by `--disable http --disable fetch-event` of componentize-js and jco";
 
 /// What is left of WASI, such as `wasi:nn`.
-const OTHER_WASI: &str =
-    "of WASI only what language runtimes need to start and what HTTP clients stand on is offered";
+const OTHER_WASI: &str = "of WASI only what language runtimes need to start and what HTTP clients are built on is offered";
 
 const OTHER_VERSION: &str = "another version of the package is offered, 0.1.0; build with the WIT files of this \
     version of Replibook";
@@ -268,7 +268,8 @@ mod tests {
         let begin = "found imports that a step is not offered: \
             wasi:sockets/tcp@0.2.9, wasi:sockets/udp@0.2.9 (a step reaches its agent";
         assert!(message.starts_with(begin), "{message}");
-        for part in ["`--stub-wasi`", "test:extra/secrets (no host", "`wac plug`", "`--sync`"] {
+        let stubbed = "`--stub-wasi` of componentize-py, unless the step has an HTTP client: that";
+        for part in [stubbed, "test:extra/secrets (no host", "`wac plug`", "`--sync`"] {
             assert_eq!(message.matches(part).count(), 1, "{part}: {message}");
         }
         assert!(!message.contains("wasi:io/poll"), "{message}");

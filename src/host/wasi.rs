@@ -16,6 +16,7 @@ use wasmtime_wasi::p2::bindings::{cli, clocks, filesystem, random as randoms, sy
 use wasmtime_wasi::p2::{DynOutputStream, DynPollable, Pollable, subscribe};
 use wasmtime_wasi_io::bindings::wasi::io::error as io_error;
 
+use super::error::Stop;
 use super::guest::Guest;
 use super::limits;
 use super::log::Stream;
@@ -149,6 +150,10 @@ impl Guest {
 
     /// Waits until one of these is ready. A request is sent before a timer is waited for: its own timeout ends it.
     fn wait_for_one(&mut self, pollables: &[Resource<DynPollable>]) -> wasmtime::Result<()> {
+        // A guest that always has something ready, such as timers of no length, would never have its requests sent.
+        if pollables.iter().any(|it| matches!(self.awaits(it), Some(Awaited::Response(_)))) {
+            self.send_next()?;
+        }
         loop {
             let awaited: Option<Vec<_>> = pollables.iter().map(|it| self.awaits(it)).collect();
             let Some(awaited) = awaited else { return Ok(()) };
@@ -192,6 +197,12 @@ impl poll::Host for Guest {
     fn poll(&mut self, pollables: Vec<Resource<DynPollable>>) -> wasmtime::Result<Vec<u32>> {
         if pollables.is_empty() {
             return Err(wasmtime::Error::msg("the plugin polled an empty list"));
+        }
+        // A guest may name one handle many times, so the number of its handles does not limit the list.
+        let (found, most) = (pollables.len(), limits::WASI_HANDLES);
+        if found > most {
+            let message = format!("the plugin polled {found} handles, expected at most {most}");
+            return Err(Stop::Limit { code: "handle-limit", message }.into());
         }
         self.wait_for_one(&pollables)?;
         let numbered = (0u32..).zip(&pollables);
@@ -290,7 +301,7 @@ impl stderr::Host for Guest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{Stop, Unwound};
+    use crate::error::Unwound;
     use crate::guest::{Role, Seed};
     use replibook_core::run::Timestamp;
 
@@ -313,6 +324,17 @@ mod tests {
         }
         assert!(guest.wasi.awaited.is_empty());
         assert!(poll::Host::poll(&mut guest, vec![]).is_err());
+    }
+
+    #[test]
+    fn a_poll_has_no_more_handles_than_a_guest_may_hold() {
+        let mut guest = guest();
+        let due = monotonic_clock::Host::subscribe_instant(&mut guest, 0).unwrap();
+        let list = |length: usize| (0..length).map(|_| Resource::new_borrow(due.rep())).collect();
+        let ready = poll::Host::poll(&mut guest, list(limits::WASI_HANDLES)).unwrap();
+        assert_eq!(ready.len(), limits::WASI_HANDLES);
+        let error = poll::Host::poll(&mut guest, list(limits::WASI_HANDLES + 1)).unwrap_err();
+        assert!(matches!(error.downcast_ref(), Some(Stop::Limit { code: "handle-limit", .. })));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A step that stands on drafts of WASI: where its arguments come from, and where its lines go.
+//! A step that is built on drafts of WASI: where its arguments come from, and where its lines go.
 
 use replibook_core::playbook::PluginKind;
 use replibook_core::run::{ActivationEnd, Answer, Call, Millis};

@@ -1,4 +1,4 @@
-//! Requests of clients that stand on `wasi:http`: which calls of the journal they are, what the client gets, and that
+//! Requests of clients that are built on `wasi:http`: which calls of the journal they are, what the client gets, and that
 //! whatever is not offered is an error and no trap.
 
 use replibook_core::playbook::{Grants, HttpGrant};
@@ -85,7 +85,7 @@ async fn several_at_once_are_sent_and_answered_in_the_order_of_their_creation() 
     assert_eq!(came, json!([[0, got("/1 ")], [1, got("/2 ")], [2, got("/3 ")]]));
     let (calls, _, responses) = played(json!({ "do": "last-first" })).await;
     assert_eq!(calls, ["/1", "/2", "/3"]);
-    assert_eq!(responses, json!([got("/1 x"), got("/2 x"), got("/3 x")]));
+    assert_eq!(responses, json!([got("/3 x"), got("/1 x"), got("/2 x")]));
     // A request can't be sent before its body is there.
     let (calls, _, responses) = played(json!({ "do": "order-of-bodies" })).await;
     assert_eq!(calls, ["/2", "/1"]);
@@ -101,7 +101,11 @@ async fn requests_come_before_whatever_the_step_does_next() {
         ("timer-alone", vec!["/1", "sleep 4000"], got("/1 x")),
         // The answer comes a second later, and then the timer is due as well.
         ("timer", vec!["/1"], json!([[0, 1], got("/1 x")])),
+        // A timer that is always due does not hold requests back.
+        ("always-ready", vec!["/1", "/2"], json!([[0, 1], [0, 1, 2]])),
         ("unfinished-with-timer", vec!["sleep 1", "/1"], got("/1 late")),
+        ("finished-first", vec!["/1"], got("/1 early")),
+        ("no-trailers", vec!["/1"], json!(["sent", got("/1 ")])),
     ] {
         let (calls, _, found) = played(json!({ "do": what })).await;
         assert_eq!(
@@ -164,6 +168,11 @@ async fn a_request_that_can_not_be_sent_has_a_code_and_a_line_in_the_log() {
             "HttpRequestBodySize",
             "finish",
         ),
+        (
+            json!({ "headers": [["content-length", "1048577"]], "body": "1" }),
+            "HttpRequestBodySize(Some(1048577))",
+            "found a content-length of 1048577 bytes, expected at most 1048576",
+        ),
         (json!({ "headers": [["content-length", "five"]] }), "InternalError", "no number"),
     ] {
         let start = client(json!({ "do": "each", "requests": [of] })).await;
@@ -214,19 +223,71 @@ async fn a_request_without_a_response_has_a_code_and_a_reason() {
 }
 
 #[tokio::test]
+async fn what_the_host_refuses_is_the_reason_of_an_error_after_it() {
+    for (requests, then) in [
+        (json!([{}, { "headers": [["Host", "b.example"]] }]), None),
+        (json!([{}, { "headers": [["a", "b\r\nc: d"]] }]), None),
+        (json!([{}, { "headers": [["content-length", "5"]], "body": "1" }]), None),
+        (json!([{}]), Some("dropped-body")),
+    ] {
+        let said = format!("{requests} {then:?}");
+        let arguments = json!({ "do": "fail", "requests": requests, "then": then });
+        let late = Answer::HttpSend(Err(HttpError::TimedOut("late".to_owned())));
+        let (calls, _, end) = drive(client(arguments).await, |_| late.clone()).await;
+        assert_eq!(calls.len(), 1, "{said}");
+        let ActivationEnd::Failed { reason, message, .. } = end else { panic!("found {end:?}") };
+        assert_eq!(reason, FailureReason::StepFailed, "{said}: {message}");
+    }
+}
+
+#[tokio::test]
+async fn every_answer_has_its_line_however_many_came_before() {
+    let requests = vec![json!({}); 20];
+    let start = client(json!({ "do": "each", "requests": requests })).await;
+    let mut number = 0;
+    let (calls, lines, end) = drive(start, |_| {
+        number += 1;
+        Answer::HttpSend(Err(HttpError::Failed(format!("reset {number}"))))
+    })
+    .await;
+    assert!(matches!(end, ActivationEnd::Done(_)), "{end:?}");
+    assert_eq!((calls.len(), lines.len()), (20, 20), "{lines:?}");
+    assert!(lines[19].ends_with("reset 20"), "{lines:?}");
+}
+
+#[tokio::test]
+async fn a_step_whose_result_is_not_taken_sends_nothing_more() {
+    let (calls, _, end) = drive(client(json!({ "do": "bad-result" })).await, echo).await;
+    let ActivationEnd::Failed { message, .. } = end else { panic!("found {end:?}") };
+    assert!(message.starts_with("bad-result: "), "{message}");
+    assert!(calls.is_empty(), "{calls:?}");
+}
+
+#[tokio::test]
 async fn what_is_sent_in_pieces_is_an_error_and_no_hang() {
-    for (what, calls, expected) in [
-        ("unfinished", 0, "has to be finished before its response is waited for"),
-        ("dropped-body", 0, "dropped before it was finished"),
-        ("trailers", 0, "trailers are not sent"),
+    for (what, expected) in [
+        ("unfinished", "has to be finished before its response is waited for"),
+        ("dropped-body", "dropped before it was finished"),
+        ("trailers", "trailers are not sent"),
     ] {
         let (made, lines, result) = played(json!({ "do": what })).await;
-        assert_eq!(made.len(), calls);
+        assert!(made.is_empty(), "{what}: {made:?}");
         assert!(result.to_string().contains(expected), "{what}: {result}");
         assert!(lines.join("\n").contains(expected), "{what}: {lines:?}");
     }
     let (_, _, result) = played(json!({ "do": "serve" })).await;
     assert_eq!(result, json!([204, true]));
+    let (_, _, result) = played(json!({ "do": "fixed-headers" })).await;
+    assert!(result.to_string().contains("Immutable"), "{result}");
+}
+
+#[tokio::test]
+async fn what_belongs_to_a_handle_goes_before_it() {
+    for what in ["stream-without-body", "pollable-without-future"] {
+        let (reason, message) = failure(client(json!({ "do": what })).await).await;
+        assert_eq!(reason, FailureReason::PluginLimit, "{what}: {message}");
+        assert!(message.starts_with("handle-limit: "), "{what}: {message}");
+    }
 }
 
 #[tokio::test]
@@ -248,9 +309,10 @@ async fn every_limit_is_an_error_that_names_itself() {
     assert!(result.to_string().contains("ConnectionLimitReached"), "{result}");
     assert!(lines[0].contains("found 64 requests without an answer"), "{lines:?}");
 
+    assert_eq!(sent("pollables", 4_000).await.2, json!(4_000));
     let cases = [("pollables", "handle-limit"), ("spin", "out-of-time")];
     for (what, code) in cases {
-        let start = client(json!({ "do": what, "number": 2_000 })).await;
+        let start = client(json!({ "do": what, "number": 4_200 })).await;
         let (_, message) = failure(start).await;
         assert!(message.starts_with(code), "{message}");
     }

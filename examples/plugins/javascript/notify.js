@@ -1,6 +1,6 @@
 // The step `notify`: tells a web hook about a node, with `fetch`.
 //
-// `fetch` stands on `wasi:http`, and the host makes a call of the journal of its request. So the step may be activated
+// `fetch` is built on `wasi:http`, and the host makes a call of the journal of its request. So the step may be activated
 // again as often as it takes: the hook gets one message, which it knows by the `Idempotency-Key`. QuickJS has no `fetch`, so
 // this plugin runs on StarlingMonkey.
 

@@ -1,6 +1,6 @@
 """The step `notify`: tells a web hook about a node, with the `asyncio` loop of componentize-py.
 
-The loop stands on `wasi:io/poll`, its requests on `wasi:http`, and the host makes a call of the journal of each. So the
+The loop is built on `wasi:io/poll`, its requests on `wasi:http`, and the host makes a call of the journal of each. So the
 step may be activated again as often as it takes: the hook gets one message, which it knows by the `Idempotency-Key`.
 """
 

@@ -9,7 +9,7 @@ use wasmtime::component::Resource;
 use wasmtime_wasi::async_trait;
 use wasmtime_wasi::p2::{DynOutputStream, OutputStream, Pollable, StreamError, StreamResult};
 
-use super::errors::internal;
+use super::errors::{internal, reason};
 use super::fields::Fields;
 use crate::bindings::outgoing::wasi::http::types::{ErrorCode, HostOutgoingBody};
 use crate::guest::Guest;
@@ -25,7 +25,7 @@ struct Content {
     /// The length that the headers tell.
     expected: Option<u64>,
     written: Written,
-    /// The bytes of all bodies of the guest that are not sent.
+    /// The bytes of all bodies of the guest that are not yet sent.
     all: Arc<AtomicUsize>,
     /// The future of the request, once that was handed over.
     future: Option<u32>,
@@ -100,7 +100,7 @@ impl Content {
         } else if all > limits::WASI_BODY_BYTES {
             let most = limits::WASI_BODY_BYTES;
             internal(format!(
-                "found {all} bytes of bodies that are not sent, expected at most {most}"
+                "found {all} bytes of bodies that are not yet sent, expected at most {most}"
             ))
         } else {
             self.bytes.extend_from_slice(piece);
@@ -157,6 +157,12 @@ impl Pollable for Writer {
 
 impl OutputStream for Writer {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        let (found, most) = (bytes.len(), limits::WASI_WRITE_BYTES);
+        if found > most {
+            let message =
+                format!("the plugin wrote {found} bytes at once, expected at most {most}");
+            return Err(StreamError::Trap(wasmtime::Error::msg(message)));
+        }
         self.0.content().add(&bytes)
     }
 
@@ -200,7 +206,8 @@ impl HostOutgoingBody for Guest {
                 Ok(Ok(()))
             }
             Err(code) => {
-                self.note(format!("failed to finish a body: {code:?}"))?;
+                self.refused(reason(&code));
+                self.note(format!("failed to finish a body: {code:?}"));
                 Ok(Err(code))
             }
         }
@@ -223,7 +230,20 @@ mod tests {
     }
 
     fn write(body: &Body, length: usize) -> StreamResult<()> {
-        Writer(body.clone()).write(vec![b'x'; length].into())
+        let bytes = vec![b'x'; length];
+        let mut pieces = bytes.chunks(limits::WASI_WRITE_BYTES);
+        pieces.try_for_each(|piece| Writer(body.clone()).write(piece.to_vec().into()))
+    }
+
+    #[test]
+    fn a_guest_writes_no_more_at_once_than_it_was_told() {
+        let (body, all) = body(None);
+        let mut writer = Writer(body);
+        let most = writer.check_write().unwrap();
+        let too_much = writer.write(vec![b'x'; most + 1].into());
+        assert!(matches!(too_much, Err(StreamError::Trap(_))));
+        assert_eq!(all.load(Ordering::Relaxed), 0);
+        assert!(writer.write(vec![b'x'; most].into()).is_ok());
     }
 
     #[test]

@@ -4,10 +4,13 @@ use wasmtime::component::Resource;
 
 use crate::bindings::outgoing::wasi::http::types::{HeaderError, HostFields};
 use crate::guest::Guest;
-use replibook_core::run::{HttpRequest, MAX_HTTP_HEADER_BYTES, MAX_HTTP_HEADERS};
+use replibook_core::run::{FailureReason, HttpRequest, MAX_HTTP_HEADER_BYTES, MAX_HTTP_HEADERS};
 
 /// The header that a client may set, and that the host sends by itself.
 const CONTENT_LENGTH: &str = "content-length";
+
+/// The digits of the largest length.
+const LENGTH_DIGITS: usize = 20;
 
 /// Headers, in the order and the spelling in which they were added.
 #[derive(Clone, Default)]
@@ -81,16 +84,24 @@ impl Fields {
         if !is_name(name) || !values.iter().all(|value| is_value(value)) {
             return Err(Refused::Syntax);
         }
-        if HttpRequest::is_header_of_the_host(name) && !name.eq_ignore_ascii_case(CONTENT_LENGTH) {
+        let is_length = |known: &str| known.eq_ignore_ascii_case(CONTENT_LENGTH);
+        // Headers of a response may have such a name too, and a copy of them may be rid of it.
+        if HttpRequest::is_header_of_the_host(name) && !is_length(name) && !values.is_empty() {
             return Err(Refused::OfTheHost(name.to_ascii_lowercase()));
         }
         let stays = |known: &str| !(instead && known.eq_ignore_ascii_case(name));
         let kept = self.entries.iter().filter(|(known, _)| stays(known));
-        let sizes = kept.map(|(known, value)| known.len() + value.len());
-        let added = values.iter().map(|value| name.len() + value.len());
-        let (headers, bytes) = sizes
-            .chain(added)
-            .fold((0_usize, 0_usize), |(count, all), size| (count + 1, all.saturating_add(size)));
+        let kept = kept.map(|(known, value)| (known.as_str(), value.len()));
+        let mut sizes: Vec<_> = kept.chain(values.iter().map(|it| (name, it.len()))).collect();
+        // The length is not sent, so it takes no place: once, and only if it is as short as a number.
+        let free = |(known, size): &(&str, usize)| is_length(known) && *size <= LENGTH_DIGITS;
+        if let Some(place) = sizes.iter().position(free) {
+            sizes.swap_remove(place);
+        }
+        let headers = sizes.len();
+        let bytes = sizes.iter().fold(0_usize, |all, (known, size)| {
+            all.saturating_add(known.len()).saturating_add(*size)
+        });
         if headers > MAX_HTTP_HEADERS || bytes > MAX_HTTP_HEADER_BYTES {
             return Err(Refused::TooMany { headers, bytes });
         }
@@ -112,22 +123,23 @@ fn is_value(value: &[u8]) -> bool {
 
 impl Guest {
     /// What a guest is told. The codes have no text, so the log has it.
-    fn refused_header(&mut self, refused: Refused) -> wasmtime::Result<HeaderError> {
-        Ok(match refused {
+    fn refused_header(&mut self, refused: Refused) -> HeaderError {
+        self.refused(FailureReason::StepFailed);
+        match refused {
             Refused::Fixed => HeaderError::Immutable,
             Refused::Syntax => HeaderError::InvalidSyntax,
             Refused::OfTheHost(name) => {
-                self.note(format!("found the header {name}, which only the host sets"))?;
+                self.note(format!("found the header {name}, which only the host sets"));
                 HeaderError::Forbidden
             }
             Refused::TooMany { headers, bytes } => {
                 let most = MAX_HTTP_HEADER_BYTES;
                 self.note(format!(
                     "found {headers} headers of {bytes} bytes, expected at most {MAX_HTTP_HEADERS} of {most} bytes"
-                ))?;
+                ));
                 HeaderError::Forbidden
             }
-        })
+        }
     }
 
     fn change(
@@ -139,7 +151,7 @@ impl Guest {
     ) -> wasmtime::Result<Result<(), HeaderError>> {
         match self.wasi.table.get_mut(fields)?.add(name, values, instead) {
             Ok(()) => Ok(Ok(())),
-            Err(refused) => Ok(Err(self.refused_header(refused)?)),
+            Err(refused) => Ok(Err(self.refused_header(refused))),
         }
     }
 }
@@ -156,7 +168,7 @@ impl HostFields for Guest {
         let mut fields = Fields::default();
         for (name, value) in entries {
             if let Err(refused) = fields.add(&name, vec![value], false) {
-                return Ok(Err(self.refused_header(refused)?));
+                return Ok(Err(self.refused_header(refused)));
             }
         }
         Ok(Ok(self.wasi.table.push(fields)?))
@@ -262,6 +274,30 @@ mod tests {
         assert!(added(&mut fields, "a", &"b".repeat(MAX_HTTP_HEADER_BYTES - 1)));
         assert!(!added(&mut fields, "c", ""));
         assert!(!added(&mut Fields::default(), "a", &"b".repeat(MAX_HTTP_HEADER_BYTES)));
+    }
+
+    #[test]
+    fn one_length_of_the_body_takes_no_place() {
+        let mut fields = Fields::default();
+        assert!(added(&mut fields, "Content-Length", "12"));
+        for _ in 0..MAX_HTTP_HEADERS {
+            assert!(added(&mut fields, "a", ""));
+        }
+        assert!(!added(&mut fields, "content-length", "12") && !added(&mut fields, "a", ""));
+        assert_eq!(fields.sent().unwrap().len(), MAX_HTTP_HEADERS);
+        assert!(added(&mut Fields::default(), "content-length", &u64::MAX.to_string()));
+        let long = "1".repeat(MAX_HTTP_HEADER_BYTES);
+        assert!(!added(&mut Fields::default(), "content-length", &long));
+    }
+
+    #[test]
+    fn a_copy_of_the_headers_of_a_response_can_be_rid_of_those_that_only_the_host_sets() {
+        let received = [("Connection".to_owned(), "close".to_owned())];
+        let mut copy = Fields { fixed: false, ..Fields::received(&received) };
+        let again = copy.add("connection", vec![b"close".to_vec()], true);
+        assert!(matches!(again, Err(Refused::OfTheHost(_))));
+        assert!(copy.add("connection", Vec::new(), true).is_ok());
+        assert!(copy.is_empty());
     }
 
     #[test]

@@ -1,8 +1,9 @@
-//! `wasi:http/outgoing-handler` for steps: HTTP clients that stand on WASI send their requests through the journal.
+//! `wasi:http/outgoing-handler` for steps: HTTP clients that are built on WASI send their requests through the journal.
 //!
-//! A request becomes whole when it was handed over and its body is finished. Nothing is sent until the guest waits, for
-//! a response or for anything else: then the whole requests are calls of `http.send`, one after the other, in the order
-//! in which they became whole. So they are in the journal like requests through our own `http`, with the same checks.
+//! A request becomes whole when it was handed over and its body is finished. Nothing is sent until the guest waits. Then
+//! whole requests are calls of `http.send`, one after the other, in the order in which they became whole, until what the
+//! guest waits for is there; before any other effect, and when the guest returns a result, all of them are. So they are
+//! in the journal like requests through our own `http`, with the same checks.
 //!
 //! `fields` has headers, `body` what a guest writes, `request` a request until it is handed over, `sending` what
 //! becomes of it then, and `response` what the guest reads. `errors` says which code is which error, and `served` has what

@@ -11,7 +11,7 @@ use crate::bindings::outgoing::wasi::http::types::{
 use crate::guest::Guest;
 use crate::limits;
 use replibook_core::playbook::HttpMethod;
-use replibook_core::run::{HttpRequest, MAX_HTTP_TIMEOUT, MAX_HTTP_URL};
+use replibook_core::run::{HttpRequest, MAX_HTTP_BODY, MAX_HTTP_TIMEOUT, MAX_HTTP_URL};
 
 /// Nanoseconds in a millisecond.
 const NANOS: u64 = 1_000_000;
@@ -46,6 +46,13 @@ impl OutgoingRequest {
         let no_text = || Refusal::other("found a header whose value is no text".to_owned());
         let headers = self.headers.sent().ok_or_else(no_text)?;
         let length = self.headers.length().map_err(Refusal::other)?;
+        // Some clients tell the length first and break off without a word where a write fails.
+        if let Some(found) = length.filter(|found| *found > MAX_HTTP_BODY as u64) {
+            let message = format!(
+                "found a content-length of {found} bytes, expected at most {MAX_HTTP_BODY}"
+            );
+            return Err(Refusal::invalid(ErrorCode::HttpRequestBodySize(Some(found)), message));
+        }
         if self.body.is_none() && length.is_some_and(|length| length > 0) {
             let message = "found a content-length without a body";
             return Err(Refusal::invalid(ErrorCode::HttpRequestBodySize(Some(0)), message));

@@ -12,7 +12,7 @@ use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
 use wasmtime_wasi_io::streams::Error as IoError;
 
 use super::body::Body;
-use super::errors::{Refusal, internal, of_answer};
+use super::errors::{Refusal, internal, of_answer, reason};
 use super::request::{OutgoingRequest, RequestOptions};
 use super::response::IncomingResponse;
 use crate::bindings::outgoing::wasi::http::outgoing_handler;
@@ -34,10 +34,10 @@ pub(crate) struct Requests {
     pub(super) whole: VecDeque<u32>,
     /// How many have no answer, whole or not.
     unanswered: usize,
-    /// The bytes of bodies that are not sent.
+    /// The bytes of bodies that are not yet sent.
     pub(super) bytes: Arc<AtomicUsize>,
-    /// How many errors the log explains.
-    pub(super) notes: usize,
+    /// How many errors the log has explained since the last answer.
+    pub(crate) notes: usize,
 }
 
 /// A response that will be there once the guest has waited.
@@ -103,10 +103,13 @@ impl Guest {
             Ok(request) => {
                 self.sent(request)?.map_err(|error| (error.to_string(), of_answer(error)))
             }
-            Err(message) => Err((message.clone(), internal(message))),
+            Err(message) => {
+                self.refused(FailureReason::StepFailed);
+                Err((message.clone(), internal(message)))
+            }
         };
         if let Err((message, _)) = &answer {
-            self.note(format!("{said}: {message}"))?;
+            self.note(format!("{said}: {message}"));
         }
         self.future(handle)?.0 = State::Answered(answer.map_err(|(_, code)| code));
         self.wasi.http.unanswered = self.wasi.http.unanswered.saturating_sub(1);
@@ -165,8 +168,8 @@ impl outgoing_handler::Host for Guest {
         let admitted = match self.admitted(&request, &options.unwrap_or_default())? {
             Ok(admitted) => admitted,
             Err(Refusal { code, reason, message }) => {
-                self.attempt("http.send")?.replay.refused(reason);
-                self.note(message)?;
+                self.refused(reason);
+                self.note(message);
                 if let Some(body) = &request.body {
                     body.fail(code.clone());
                 }
@@ -204,7 +207,8 @@ impl HostFutureIncomingResponse for Guest {
         if let Some(code) = future.failure() {
             future.0 = State::Taken;
             self.wasi.http.unanswered = self.wasi.http.unanswered.saturating_sub(1);
-            self.note(format!("a request was not sent: {code:?}"))?;
+            self.refused(reason(&code));
+            self.note(format!("a request was not sent: {code:?}"));
             return Ok(Some(Ok(Err(code))));
         }
         if let State::Waiting(..) = future.0 {

@@ -1,19 +1,20 @@
 //! A step that sends requests through `wasi:http`, as its argument `do` says. Most of what it does no client does.
 
+mod odd;
+
 use serde_json::{Value, json};
-use wasip2::clocks::monotonic_clock::subscribe_duration;
 use wasip2::http::outgoing_handler::handle;
 use wasip2::http::types::{
     ErrorCode, Fields, FutureIncomingResponse, IncomingBody, Method, OutgoingBody, OutgoingRequest,
-    OutgoingResponse, RequestOptions, Scheme, http_error_code,
+    RequestOptions, Scheme, http_error_code,
 };
-use wasip2::io::poll::{Pollable, poll};
+use wasip2::io::poll::poll;
 use wasip2::io::streams::StreamError;
 
 wit_bindgen::generate!({ path: "../../../wit", world: "step", generate_all });
 
 use exports::replicante::playbook::working::{Description, Guest, StepError, StepInput};
-use replicante::playbook::timer;
+use odd::odd;
 
 struct Client;
 
@@ -32,7 +33,15 @@ impl Guest for Client {
         let found = match arguments["do"].as_str().unwrap() {
             "all" => all(&arguments),
             "each" => each(&arguments),
-            "fail" => return Err(StepError::Permanent(each(&arguments).to_string())),
+            "fail" => {
+                let responses = each(&arguments);
+                let then = text(&arguments, "then").map(|what| odd(&what, &arguments));
+                return Err(StepError::Permanent(json!([responses, then]).to_string()));
+            }
+            "bad-result" => {
+                odd("forget", &arguments);
+                return Ok("no JSON".to_owned());
+            }
             other => odd(other, &arguments),
         };
         Ok(found.to_string())
@@ -169,132 +178,6 @@ fn each(arguments: &Value) -> Value {
             Err(said) => json!(said),
         })
         .collect()
-}
-
-/// What few clients do.
-fn odd(what: &str, arguments: &Value) -> Value {
-    let of = |path: &str| json!({ "method": "POST", "path": path, "body": "x" });
-    let number = arguments["number"].as_u64().unwrap_or_default() as usize;
-    match what {
-        "forget" => {
-            for path in ["/1", "/2"] {
-                std::mem::forget(sent(&of(path)).unwrap());
-            }
-            json!("went on")
-        }
-        "cancel" => {
-            let first = sent(&of("/1")).unwrap();
-            drop(sent(&of("/2")).unwrap());
-            let third = sent(&of("/3")).unwrap();
-            third.subscribe().block();
-            json!([received(&first), received(&third)])
-        }
-        "sleep" => {
-            let future = sent(&of("/1")).unwrap();
-            timer::sleep(5);
-            received(&future)
-        }
-        "last-first" => {
-            let futures = ["/1", "/2", "/3"].map(|path| sent(&of(path)).unwrap());
-            futures[2].subscribe().block();
-            json!(futures.map(|future| received(&future)))
-        }
-        "order-of-bodies" => {
-            let [first, second] = ["/1", "/2"].map(|path| {
-                let (request, body) = request(&of(path)).unwrap();
-                (handle(request, None).unwrap(), body.unwrap())
-            });
-            write(second.1, b"two").unwrap();
-            write(first.1, b"one").unwrap();
-            first.0.subscribe().block();
-            json!([received(&first.0), received(&second.0)])
-        }
-        "timer" => {
-            let (future, timer) = (sent(&of("/1")).unwrap(), subscribe_duration(500_000_000));
-            let ready = poll(&[&timer, &future.subscribe()]);
-            json!([ready, received(&future)])
-        }
-        "timer-alone" => {
-            let future = sent(&of("/1")).unwrap();
-            subscribe_duration(5_000_000_000).block();
-            received(&future)
-        }
-        "unfinished" => {
-            let (request, body) = request(&of("/1")).unwrap();
-            let future = handle(request, None).unwrap();
-            let pollable = future.subscribe();
-            assert!(!pollable.ready());
-            pollable.block();
-            let late = write(body.unwrap(), b"x");
-            json!([received(&future), said(late)])
-        }
-        "unfinished-with-timer" => {
-            let (request, body) = request(&of("/1")).unwrap();
-            let future = handle(request, None).unwrap();
-            let timer = subscribe_duration(1_000_000);
-            let ready = poll(&[&future.subscribe(), &timer]);
-            assert_eq!(ready, [1]);
-            write(body.unwrap(), b"late").unwrap();
-            future.subscribe().block();
-            received(&future)
-        }
-        "dropped-body" => {
-            let (request, body) = request(&of("/1")).unwrap();
-            let future = handle(request, None).unwrap();
-            drop(body);
-            future.subscribe().block();
-            received(&future)
-        }
-        "trailers" => {
-            let (request, body) = request(&of("/1")).unwrap();
-            let future = handle(request, None).unwrap();
-            let trailers = Fields::from_list(&[("a".to_owned(), b"b".to_vec())]).unwrap();
-            let finished = OutgoingBody::finish(body.unwrap(), Some(trailers));
-            future.subscribe().block();
-            json!([said(finished), received(&future)])
-        }
-        "body" => {
-            let (request, body) = request(&of("/1")).unwrap();
-            let future = handle(request, None).unwrap();
-            let written = write(body.unwrap(), &vec![b'x'; number]);
-            future.subscribe().block();
-            let answer = received(&future);
-            json!([said(written), answer.get("status").unwrap_or(&answer)])
-        }
-        "bodies" => {
-            let futures: Result<Vec<_>, _> = (0..number)
-                .map(|_| {
-                    let (request, body) = request(&of("/1")).unwrap();
-                    let future = handle(request, None).unwrap();
-                    write(body.unwrap(), &vec![b'x'; 1 << 20]).map(|()| future)
-                })
-                .collect();
-            said(futures)
-        }
-        "requests" => {
-            let futures: Result<Vec<_>, _> =
-                (0..number).map(|_| handle(request(&json!({})).unwrap().0, None)).collect();
-            said(futures)
-        }
-        "pollables" => {
-            let future = sent(&of("/1")).unwrap();
-            let pollables: Vec<Pollable> = (0..number).map(|_| future.subscribe()).collect();
-            json!(pollables.len())
-        }
-        "spin" => {
-            let future = sent(&of("/1")).unwrap();
-            loop {
-                std::hint::black_box(future.get().is_some());
-            }
-        }
-        "connect" => json!(std::net::TcpStream::connect("127.0.0.1:1").is_ok()),
-        "serve" => {
-            let response = OutgoingResponse::new(Fields::new());
-            response.set_status_code(204).unwrap();
-            json!([response.status_code(), response.body().is_err()])
-        }
-        other => panic!("found {other}"),
-    }
 }
 
 export!(Client);

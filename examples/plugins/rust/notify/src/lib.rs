@@ -1,6 +1,6 @@
 //! The step `notify`: tells a web hook about a node, with the HTTP client of `wstd`.
 //!
-//! The client stands on `wasi:http`, and the host makes a call of the journal of its request. So the step may be
+//! The client is built on `wasi:http`, and the host makes a call of the journal of its request. So the step may be
 //! activated again as often as it takes: the hook gets one message, which it knows by the `Idempotency-Key`.
 
 use replibook_plugin_sdk::Level;
