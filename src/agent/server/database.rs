@@ -1,9 +1,9 @@
 //! The file of the agent's database: private, of a version that this agent knows, and used by one agent at a
 //! time.
 //!
-//! Whoever can read it can read the arguments of all actions but for their secrets, and whoever can write to it can make the agent
-//! believe that it did something. So all that touches the file and its permissions is here, apart from the
-//! queries in `store`.
+//! Whoever can read it can read the arguments of all actions but for their secrets, and whoever can write to it
+//! can make the agent believe that it did something. So all that touches the file and its permissions is here,
+//! apart from the queries in `store`.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io;

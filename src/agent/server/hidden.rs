@@ -4,42 +4,72 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::run::{SECRET_PLACES, Scrubber, SecretPlace, without_secrets};
+use crate::run::{SECRET_PLACES, Scrubber, SecretPlace, Withheld, without_secrets};
 
-/// Arguments with their secrets, and what finds those in output.
+/// What is kept in the place of the label: the label itself tells how long each secret is.
+const NO_PLACES: &str = "[]";
+
+/// Arguments with their secrets, in JSON.
 pub(super) struct Hidden {
-    /// The arguments as they were sent, in JSON.
     pub(super) args: String,
-    pub(super) scrubber: Scrubber,
+    label: String,
+}
+
+/// What the database has of an action.
+pub(super) struct Kept {
+    pub(super) args: String,
+    pub(super) metadata: String,
 }
 
 impl Hidden {
-    /// The arguments as they are kept, and what is hidden of them. With a label that can't be read, that is all.
-    pub(super) fn of(args: &str, metadata: &str) -> (String, Option<Self>) {
-        let Some(label) = label(metadata) else { return (args.to_owned(), None) };
+    /// What is kept of arguments and metadata, and what is not. With a label or arguments that can't be read, nothing is
+    /// kept of the arguments.
+    pub(super) fn of(args: String, metadata: String) -> (Kept, Option<Self>) {
+        let Some((label, metadata)) = take_label(&metadata) else {
+            return (Kept { args, metadata }, None);
+        };
+        let hidden = Self { args, label };
+        let (args, _) = hidden.parts();
+        (Kept { args: args.to_string(), metadata }, Some(hidden))
+    }
+
+    /// Finds the secrets in output. It takes much more memory than they do, so it is made for one command at a time.
+    pub(super) fn scrubber(&self) -> Scrubber {
+        self.parts().1.scrubber()
+    }
+
+    fn parts(&self) -> (Value, Withheld) {
         let all = || vec![SecretPlace { at: String::new(), from: 0, to: None }];
-        let places: Vec<SecretPlace> = serde_json::from_str(&label).unwrap_or_else(|_| all());
-        let value = serde_json::from_str(args).unwrap_or(Value::Null);
-        let (kept, scrubber) = without_secrets(value, &places);
-        (kept.to_string(), Some(Self { args: args.to_owned(), scrubber }))
+        let places: Vec<SecretPlace> = serde_json::from_str(&self.label).unwrap_or_else(|_| all());
+        // Null has nothing to search for, so nothing of the output is let through.
+        serde_json::from_str(&self.args).map_or_else(
+            |_| without_secrets(Value::Null, &all()),
+            |args| without_secrets(args, &places),
+        )
     }
 }
 
-/// What the metadata of an action say about secrets.
-fn label(metadata: &str) -> Option<String> {
-    let metadata: HashMap<String, Value> = serde_json::from_str(metadata).ok()?;
-    metadata.get(SECRET_PLACES)?.as_str().map(str::to_owned)
+/// What the metadata of an action say about secrets, and the metadata without it.
+fn take_label(metadata: &str) -> Option<(String, String)> {
+    let mut metadata: Map<String, Value> = serde_json::from_str(metadata).ok()?;
+    let label = metadata.get_mut(SECRET_PLACES)?;
+    let label = match std::mem::replace(label, Value::String(NO_PLACES.to_owned())) {
+        Value::String(label) => label,
+        // Such a label can't be read, but there is one.
+        other => other.to_string(),
+    };
+    Some((label, Value::Object(metadata).to_string()))
 }
 
 /// Whether an action was sent with secrets.
 pub(super) fn has_secrets(metadata: &str) -> bool {
-    label(metadata).is_some()
+    take_label(metadata).is_some()
 }
 
-/// The hidden arguments of the actions that have not ended. There are no more than may wait, and they have no more bytes.
+/// The hidden arguments of the actions that have not ended. They and their labels count for what the queue may have.
 #[derive(Clone, Default)]
 pub(super) struct HiddenArguments(Arc<Mutex<HashMap<Uuid, Arc<Hidden>>>>);
 
@@ -73,22 +103,48 @@ mod tests {
 
     use super::*;
 
+    fn hide(args: &str, label: &Value) -> (Kept, Scrubber) {
+        let metadata = json!({ SECRET_PLACES: label, "replibook.run": "x" }).to_string();
+        let (kept, hidden) = Hidden::of(args.to_owned(), metadata);
+        let hidden = hidden.unwrap();
+        assert_eq!(hidden.args, args);
+        (kept, hidden.scrubber())
+    }
+
     #[test]
     fn what_a_label_names_is_hidden_and_all_of_it_if_the_label_is_strange() {
         let args = json!({"password": "correct horse", "user": "ann from ops"}).to_string();
-        let hide = |label: &str| Hidden::of(&args, &json!({ SECRET_PLACES: label }).to_string());
-        let (kept, hidden) = hide(r#"[{"at": "/password", "from": 0, "to": 13}]"#);
-        assert_eq!(kept, json!({"password": "[secret]", "user": "ann from ops"}).to_string());
-        let hidden = hidden.unwrap();
-        assert_eq!(hidden.args, args);
-        assert_eq!(hidden.scrubber.text("a correct+horse"), "a [secret]");
+        let label = r#"[{"at": "/password", "from": 0, "to": 13}]"#;
+        let (kept, scrubber) = hide(&args, &json!(label));
+        assert_eq!(kept.args, json!({"password": "[secret]", "user": "ann from ops"}).to_string());
+        assert_eq!(scrubber.text("a correct+horse"), "a [secret]");
+        let metadata: Value = serde_json::from_str(&kept.metadata).unwrap();
+        assert_eq!(metadata, json!({ SECRET_PLACES: "[]", "replibook.run": "x" }));
+        assert!(has_secrets(&kept.metadata));
+        let read: Value = serde_json::from_str(label).unwrap();
+        assert_eq!(hide(&args, &read).0.args, kept.args, "a list in the place of its text");
         for strange in ["", "/password", "[1]", r#"["/password"]"#, "{}"] {
-            let (kept, hidden) = hide(strange);
-            assert_eq!(kept, "\"[secret]\"", "{strange}");
-            let scrubber = hidden.unwrap().scrubber;
-            assert_eq!(scrubber.text("ann from ops: correct horse"), "[secret]: [secret]");
+            for label in [json!(strange), json!({ "at": strange })] {
+                let (kept, scrubber) = hide(&args, &label);
+                assert_eq!(kept.args, "\"[secret]\"", "{label}");
+                assert_eq!(scrubber.text("ann from ops: correct horse"), "[secret]: [secret]");
+            }
         }
-        let (kept, hidden) = Hidden::of(&args, r#"{"replibook.run": "x"}"#);
-        assert!(kept == args && hidden.is_none());
+        let (kept, hidden) = Hidden::of(args.clone(), r#"{"replibook.run": "x"}"#.to_owned());
+        assert!(kept.args == args && hidden.is_none() && !has_secrets(&kept.metadata));
+    }
+
+    #[test]
+    fn nothing_is_let_through_if_it_is_not_known_what_is_secret() {
+        let label = json!(r#"[{"at": "/password"}]"#);
+        let large: Vec<String> = (0..20).map(|n| format!("{n}{}", "x".repeat(4_000))).collect();
+        let large = json!({ "password": large }).to_string();
+        for args in
+            ["{\"password\": \"correct horse", r#"{"other": "correct horse"}"#, large.as_str()]
+        {
+            let (kept, scrubber) = hide(args, &label);
+            assert!(!kept.args.contains("horse") && !kept.args.contains("xx"), "{}", kept.args);
+            assert_eq!(scrubber.text("a word"), "[secret]", "{}", kept.args);
+        }
     }
 }

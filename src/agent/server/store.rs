@@ -136,7 +136,7 @@ impl ActionStore {
             if count >= MAX_QUEUED || sum > MAX_QUEUED_BYTES {
                 return Ok(Added::QueueFull);
             }
-            let (args, secrets) = Hidden::of(&action.args, &action.metadata);
+            let (kept, secrets) = Hidden::of(action.args, action.metadata);
             tx.execute(
                 "INSERT INTO actions
                  (id, kind, args, metadata, created_time, scheduled_time, phase, bytes)
@@ -144,8 +144,8 @@ impl ActionStore {
                 params![
                     id,
                     action.kind,
-                    args,
-                    action.metadata,
+                    kept.args,
+                    kept.metadata,
                     action.created_time,
                     now.to_string(),
                     i64::try_from(bytes).unwrap_or(i64::MAX),

@@ -205,8 +205,8 @@ impl Worker {
     async fn command(&self, action: &Action, spec: &CommandSpec) -> Result<Step, StoreError> {
         let hidden = self.store.hidden(action.id);
         if hidden.is_none() && has_secrets(&action.metadata) {
-            let message = "the agent was restarted before the action began, and its arguments had secrets, which \
-                           are not kept";
+            let message = "the agent was restarted before the action began, and its arguments had \
+                           secrets, which are not kept";
             return Ok(Step::Ended(ActionEnd::Failed(message.to_owned())));
         }
         let mut env = vec![
@@ -217,11 +217,9 @@ impl Worker {
         if let Some(path) = &self.config.status_file {
             env.push(("REPLIBOOK_STATUS_FILE", path.display().to_string()));
         }
-        let (args, scrubber) = match &hidden {
-            Some(hidden) => (hidden.args.as_str(), Some(&hidden.scrubber)),
-            None => (action.args.as_str(), None),
-        };
-        let job = Job { spec, args, scrubber, env };
+        let args = hidden.as_ref().map_or(&action.args, |hidden| &hidden.args);
+        let scrubber = hidden.as_ref().map(|hidden| hidden.scrubber());
+        let job = Job { spec, args, scrubber: scrubber.as_ref(), env };
         let record = async |process: &ProcessId| self.store.starts(action.id, process).await;
         let Performed { end, left } =
             perform(&job, self.clock.as_ref(), &self.stop, record).await?;

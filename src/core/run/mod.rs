@@ -96,7 +96,7 @@ pub use secret::{
     Entitled, MAX_SECRET_BYTES, MIN_SECRET_BYTES, NotASeed, RunSeed, SecretError, SecretText,
     TOKEN_PREFIX,
 };
-pub use secret_places::{SECRET_PLACES, SecretPlace, secret_places, without_secrets};
+pub use secret_places::{SECRET_PLACES, SecretPlace, Withheld, secret_places, without_secrets};
 pub use signal::{
     MAX_PAYLOAD_BYTES, MAX_SIGNAL_BYTES, MAX_SIGNALS_OF_AGENT, MAX_SIGNALS_OF_RUN, Received,
     SentSignal, Signal,

@@ -153,10 +153,14 @@ impl SecretText {
         if content.len() < MIN_SECRET_BYTES {
             return Err(SecretError::TooShort { name: name() });
         }
-        match std::str::from_utf8(content) {
-            Ok(text) if !text.contains('\0') => Ok(Self(text.into())),
-            Ok(_) | Err(_) => Err(SecretError::NotText { name: name() }),
-        }
+        let text = std::str::from_utf8(content).ok().and_then(Self::of_value);
+        text.ok_or_else(|| SecretError::NotText { name: name() })
+    }
+
+    /// The value of a secret that was read already, as it is; `None` if no secret can have that value.
+    pub(super) fn of_value(text: &str) -> Option<Self> {
+        let fits = (MIN_SECRET_BYTES..=MAX_SECRET_BYTES).contains(&text.len());
+        (fits && !text.contains('\0')).then(|| Self(text.into()))
     }
 
     /// The value itself, to be put into a call that is about to be performed.
