@@ -188,9 +188,15 @@ impl CallSecrets {
         self.sent.get().map(|sent| sent.places.as_slice()).unwrap_or_default()
     }
 
+    /// What the call was sent with, unless the scrubber of the run finds it, too: whatever comes back goes through that.
+    fn forgotten(&self) -> Option<&Sent> {
+        let of_run = self.run.scrubber();
+        self.sent.get().filter(|sent| !Arc::ptr_eq(&sent.scrubber, &of_run))
+    }
+
     /// An answer without what the call was sent with.
     pub(super) fn answer(&self, answer: Answer) -> Answer {
-        match self.sent.get().filter(|_| !mutant!(SecretJournaled)) {
+        match self.forgotten().filter(|_| !mutant!(SecretJournaled)) {
             Some(sent) => sent.scrubber.answer(answer),
             None => answer,
         }
@@ -204,7 +210,10 @@ impl CallSecrets {
         match (self.run.unknown(), notice) {
             (None, notice) => {
                 let notice = self.run.scrubber().notice(notice);
-                self.sent.get().map_or(notice.clone(), |sent| sent.scrubber.notice(notice))
+                match self.forgotten() {
+                    Some(sent) => sent.scrubber.notice(notice),
+                    None => notice,
+                }
             }
             (Some(error), Notice::NoAnswer { since, errors, .. }) => {
                 Notice::NoAnswer { since, message: instead(&error), errors }

@@ -71,14 +71,12 @@ impl Scrubber {
         if found.is_empty() {
             return Cow::Borrowed(bytes);
         }
-        let (mut scrubbed, mut from) = (Vec::with_capacity(bytes.len()), 0);
-        for range in found {
-            scrubbed.extend_from_slice(bytes.get(from..range.start).unwrap_or_default());
-            scrubbed.extend_from_slice(SCRUBBED.as_bytes());
-            from = range.end;
-        }
-        scrubbed.extend_from_slice(bytes.get(from..).unwrap_or_default());
-        Cow::Owned(scrubbed)
+        Cow::Owned(without(bytes, 0, found))
+    }
+
+    /// What comes from a byte on, without secrets, also without such as begin before.
+    pub fn end(&self, bytes: &[u8], from: usize) -> Vec<u8> {
+        without(bytes, from, self.find(bytes))
     }
 
     /// Takes secrets out of all texts, keys and numbers in a value. Returns whether there were any.
@@ -128,11 +126,11 @@ impl Scrubber {
             return if bytes.is_empty() { Vec::new() } else { vec![all] };
         };
         let mut found: Vec<Range<usize>> = Vec::new();
-        for spelled in spellings(bytes) {
+        spellings(bytes, &mut |spelled| {
             for search in searches {
-                search.find(&spelled, &mut found);
+                search.find(spelled, &mut found);
             }
-        }
+        });
         found.sort_unstable_by_key(|range| range.start);
         let mut apart: Vec<Range<usize>> = Vec::new();
         for range in found {
@@ -143,6 +141,18 @@ impl Scrubber {
         }
         apart
     }
+}
+
+/// The bytes from one on, without those that were found. Those are in order and apart from each other.
+fn without(bytes: &[u8], mut from: usize, found: Vec<Range<usize>>) -> Vec<u8> {
+    let mut kept = Vec::with_capacity(bytes.len().saturating_sub(from));
+    for range in found.into_iter().filter(|range| range.end > from) {
+        kept.extend_from_slice(bytes.get(from..range.start).unwrap_or_default());
+        kept.extend_from_slice(SCRUBBED.as_bytes());
+        from = range.end;
+    }
+    kept.extend_from_slice(bytes.get(from..).unwrap_or_default());
+    kept
 }
 
 #[cfg(test)]

@@ -140,6 +140,10 @@ impl Search {
         let (before, rest) = spelled.bytes().split_at(at);
         let Some(part) = cut_here(rest) else { return };
         let Some(length) = self.depth(before, state) else { return };
+        // Nothing but the beginning of a secret, and no mark of a cut: it is a name or a number.
+        if rest.is_empty() && length == at {
+            return;
+        }
         let begun = &before[before.len() - length..];
         // The beginning of a token is of no use, and a word that servers may say.
         let token = TOKEN_PREFIX.as_bytes().get(..length);

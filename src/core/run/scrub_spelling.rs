@@ -2,7 +2,10 @@
 //! escapes that are escaped once more. What is found in one of them has a place in the text itself.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ops::Range;
+
+use sha2::{Digest as _, Sha256};
 
 /// How often a text is read anew, each time in all ways. A server that returns a form in a text of JSON, which is in
 /// another text of JSON, is read in three. Each of two ways makes a reading of each reading, so a text has 15 at most.
@@ -89,25 +92,46 @@ impl Unit {
     }
 }
 
-/// All readings of a text, each once.
-pub(super) fn spellings(text: &[u8]) -> Vec<Spelled<'_>> {
-    let mut all = vec![Spelled { bytes: Cow::Borrowed(text), places: None }];
-    let mut from = 0;
-    for _ in 0..DEPTH {
-        let last = from..all.len();
-        from = all.len();
-        for index in last {
-            for (needs, unit) in WAYS {
-                if !all[index].bytes.iter().any(|byte| needs.contains(byte)) {
-                    continue;
-                }
-                let new = all[index].read(unit);
-                let new = new.filter(|new| all.iter().all(|known| known.bytes != new.bytes));
-                all.extend(new);
-            }
+/// Shows all readings of a text, each once. No more than [`DEPTH`] of them are in memory at a time, since a body may be
+/// large.
+pub(super) fn spellings(text: &[u8], show: &mut impl FnMut(&Spelled<'_>)) {
+    let text = Spelled { bytes: Cow::Borrowed(text), places: None };
+    show(&text);
+    let mut seen = BTreeMap::from([(hash(&text), DEPTH)]);
+    read_on(&text, DEPTH, &mut seen, show);
+}
+
+/// Shows what is read in a reading: in all ways, as often as is left.
+fn read_on(
+    reading: &Spelled<'_>,
+    left: usize,
+    seen: &mut BTreeMap<Hash, usize>,
+    show: &mut impl FnMut(&Spelled<'_>),
+) {
+    let Some(left) = left.checked_sub(1) else { return };
+    for (needs, unit) in WAYS {
+        if !reading.bytes.iter().any(|byte| needs.contains(byte)) {
+            continue;
+        }
+        let Some(new) = reading.read(unit) else { continue };
+        let hash = hash(&new);
+        let before = seen.get(&hash).copied();
+        if before.is_none() {
+            show(&new);
+        }
+        // It may have been read in a longer way before. Then what is in it was not read as often as it is now.
+        if before.is_none_or(|before| before < left) {
+            seen.insert(hash, left);
+            read_on(&new, left, seen, show);
         }
     }
-    all
+}
+
+/// Tells readings apart. Who makes a text must not be able to make two of the same hash, since one would not be searched.
+type Hash = [u8; 32];
+
+fn hash(reading: &Spelled<'_>) -> Hash {
+    Sha256::digest(&reading.bytes).into()
 }
 
 /// A text in which nobody can tell what stood for a space, as [`form`] reads it.
@@ -179,8 +203,11 @@ mod tests {
     use super::*;
 
     fn readings(text: &str) -> Vec<String> {
-        let all = spellings(text.as_bytes());
-        all.iter().map(|one| String::from_utf8_lossy(one.bytes()).into_owned()).collect()
+        let mut all = Vec::new();
+        spellings(text.as_bytes(), &mut |one| {
+            all.push(String::from_utf8_lossy(one.bytes()).into_owned());
+        });
+        all
     }
 
     #[test]
@@ -201,20 +228,27 @@ mod tests {
     #[test]
     fn a_text_that_is_made_to_have_many_readings_has_few() {
         let text = r"%5C%5C%255C\u005c%2525u0025\\u005c%252Bu0041+".repeat(3);
-        let all = spellings(text.as_bytes());
+        let all = readings(&text);
         assert!((8..16).contains(&all.len()), "{}", all.len());
+        let once = all.iter().collect::<std::collections::BTreeSet<_>>();
+        assert_eq!(once.len(), all.len());
     }
 
     #[test]
     fn what_is_found_has_its_place_in_the_text() {
         let text = r"x\u00e9\ny%41";
-        let all = spellings(text.as_bytes());
-        let json = &all[1];
-        assert_eq!(json.bytes(), "xé\ny%41".as_bytes());
-        assert_eq!(&text[json.place(1..3)], r"\u00e9");
-        assert_eq!(&text[json.place(1..4)], r"\u00e9\n");
-        let both = all.last().unwrap();
-        assert_eq!(both.bytes(), "xé\nyA".as_bytes());
-        assert_eq!(&text[both.place(4..6)], "y%41");
+        let place = |reading: &str, part: Range<usize>| {
+            let mut found = None;
+            spellings(text.as_bytes(), &mut |one| {
+                if one.bytes() == reading.as_bytes() {
+                    found = Some(&text[one.place(part.clone())]);
+                }
+            });
+            found.unwrap()
+        };
+        let json = "xé\ny%41";
+        assert_eq!(place(json, 1..3), r"\u00e9");
+        assert_eq!(place(json, 1..4), r"\u00e9\n");
+        assert_eq!(place("xé\nyA", 4..6), "y%41");
     }
 }

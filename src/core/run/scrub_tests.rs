@@ -167,12 +167,41 @@ fn a_large_body_that_is_made_to_be_slow_is_searched_in_time() {
 }
 
 #[test]
+fn a_secret_is_found_in_each_reading_of_a_large_body() {
+    let scrubber = Scrubber::new([&secret("correct horse")]);
+    let many = r"%5C%5C%255C\u005c%2525u0025\\u005c%252Bu0041+";
+    let many = many.repeat(1024 * 1024 / many.len());
+    let escaped = [
+        "correct%252520horse",
+        r"correct\\\\u0020horse",
+        r"correct%255cu0020horse",
+        "correct+horse",
+    ];
+    let body = format!("{many}/{}/{many}", escaped.join("/"));
+    let scrubbed = scrubber.text(&body);
+    let found = format!("{many}/[secret]/[secret]/[secret]/[secret]/{many}");
+    assert!(scrubbed == found, "{}", scrubbed.len());
+}
+
+#[test]
+fn the_end_of_a_text_has_no_end_of_a_secret() {
+    let scrubber = Scrubber::new([&secret("correct horse")]);
+    let said = b"correct horse says no";
+    let end = |from: usize| String::from_utf8(scrubber.end(said, from)).unwrap();
+    assert_eq!(end(0), "[secret] says no");
+    assert_eq!(end(6), "[secret] says no");
+    assert_eq!(end(13), " says no");
+    assert_eq!(end(said.len()), "");
+    assert_eq!(String::from_utf8(Scrubber::of_unknown().end(said, 15)).unwrap(), SCRUBBED);
+}
+
+#[test]
 fn the_beginning_of_a_secret_is_taken_out_where_a_text_was_cut() {
     let scrubber = scrubber();
     for (name, text) in encoded() {
         // Where a secret in base64 begins in the middle, the first characters are of something else.
         for end in (0..text.len()).step_by(3).filter(|end| text.is_char_boundary(*end)) {
-            for cut in [text[..end].to_owned(), format!("said {}…: b", &text[..end])] {
+            for cut in [format!("said {}", &text[..end]), format!("said {}…: b", &text[..end])] {
                 let scrubbed = scrubber.text(&cut);
                 let kept = scrubbed.trim_start_matches("said ").trim_end_matches("…: b");
                 let is_gone = kept == SCRUBBED;
@@ -188,13 +217,26 @@ fn the_beginning_of_a_secret_is_taken_out_where_a_text_was_cut() {
     assert!(matches!(scrubber.text(server), Cow::Borrowed(_)), "a word that servers say");
 }
 
+#[test]
+fn a_name_or_a_number_with_which_a_secret_begins_stays() {
+    let scrubber = Scrubber::new([&secret("replicator:pw-1234"), &secret("20261130-7c1e")]);
+    let value = json!({"replicator": "replicator", "at": 20_261_130, "in": ["20261130-7c1"]});
+    let mut scrubbed = value.clone();
+    assert!(!scrubber.value(&mut scrubbed));
+    assert_eq!(scrubbed, value);
+    assert_eq!(scrubber.text("replicator…"), "[secret]…");
+    assert_eq!(scrubber.text("user replicator:pw"), "user [secret]");
+}
+
 /// How many bytes come before what is left of an escape.
 fn whole_bytes(text: &[u8]) -> usize {
     (0..text.len()).find(|at| cut_here(&text[*at..]).is_some()).unwrap_or(text.len())
 }
 
 fn readings(text: &str) -> Vec<Vec<u8>> {
-    spellings(text.as_bytes()).iter().map(|read| read.bytes().to_vec()).collect()
+    let mut all = Vec::new();
+    spellings(text.as_bytes(), &mut |read| all.push(read.bytes().to_vec()));
+    all
 }
 
 #[test]
