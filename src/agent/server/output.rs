@@ -5,6 +5,7 @@
 //! text: it is too long or too deep, or has too many values or too long numbers. So every command that ended
 //! well gives a payload that engines accept.
 
+use std::borrow::Cow;
 use std::process::ExitStatus;
 
 use serde_json::{Value, json};
@@ -43,35 +44,44 @@ impl Output {
 
     /// The payload of the action, in JSON, without the secrets that the command was given.
     pub(super) fn payload(&self, scrubber: Option<&Scrubber>) -> String {
-        let payload = self.whole();
-        let Some(scrubber) = scrubber else { return payload };
-        match serde_json::from_str::<Value>(&payload) {
+        let Some(payload) = self.json() else { return self.text(scrubber) };
+        let Some(scrubber) = scrubber else { return payload.to_owned() };
+        match serde_json::from_str::<Value>(payload) {
             Ok(mut value) => match scrubber.value(&mut value) {
                 true => value.to_string(),
-                false => payload,
+                false => payload.to_owned(),
             },
             Err(_) => "null".to_owned(),
         }
     }
 
-    fn whole(&self) -> String {
-        let whole = self.written == self.kept.len();
-        if whole && self.kept.trim_ascii().is_empty() {
-            return "null".to_owned();
+    fn is_whole(&self) -> bool {
+        self.written == self.kept.len()
+    }
+
+    /// What was written, if it becomes the result unchanged.
+    fn json(&self) -> Option<&str> {
+        if !self.is_whole() {
+            return None;
         }
-        if whole
-            && let Ok(text) = std::str::from_utf8(&self.kept)
-            && measure(text).is_ok_and(is_taken)
-            && integer_beyond_64_bits(text).is_none()
-        {
-            return text.trim().to_owned();
+        if self.kept.trim_ascii().is_empty() {
+            return Some("null");
         }
-        if self.written > MAX_TEXT_BYTES {
-            let start = self.kept.get(..MAX_TEXT_BYTES).unwrap_or(&self.kept);
-            let text = readable(without_half_a_character(start));
-            return json!({ "stdout": text, "cut": true, "bytes": self.written }).to_string();
+        let text = std::str::from_utf8(&self.kept).ok()?;
+        let fits = measure(text).is_ok_and(is_taken) && integer_beyond_64_bits(text).is_none();
+        fits.then(|| text.trim())
+    }
+
+    /// What was written, as text. It is cut after it was scrubbed: what is left of a secret could not be found.
+    fn text(&self, scrubber: Option<&Scrubber>) -> String {
+        let kept =
+            scrubber.map_or(Cow::Borrowed(&*self.kept), |scrubber| scrubber.bytes(&self.kept));
+        if self.is_whole() && kept.len() <= MAX_TEXT_BYTES {
+            return json!({ "stdout": readable(&kept) }).to_string();
         }
-        json!({ "stdout": readable(&self.kept) }).to_string()
+        let start = kept.get(..MAX_TEXT_BYTES).unwrap_or(&kept);
+        let text = readable(without_half_a_character(start));
+        json!({ "stdout": text, "cut": true, "bytes": self.written }).to_string()
     }
 }
 
@@ -105,8 +115,6 @@ pub(super) struct Tail {
     kept: Vec<u8>,
     /// How many bytes before them are kept, too.
     before: usize,
-    /// Whether there were more.
-    is_cut: bool,
 }
 
 impl Tail {
@@ -119,18 +127,18 @@ impl Tail {
     pub(super) fn add(&mut self, bytes: &[u8]) {
         self.kept.extend_from_slice(bytes);
         let excess = self.kept.len().saturating_sub(STDERR_BYTES + self.before);
-        self.is_cut |= excess > 0;
         self.kept.drain(..excess);
     }
 
     pub(super) fn message(&self, status: ExitStatus, scrubber: Option<&Scrubber>) -> String {
-        let scrubbed = scrubber.map(|scrubber| scrubber.bytes(&self.kept));
-        let kept = scrubbed.as_deref().unwrap_or(&self.kept);
-        // Scrubbing makes nothing longer, so this drops at least all that may be the end of a secret.
-        let start = if self.is_cut { self.before } else { 0 };
-        let kept = kept.get(start..).unwrap_or_default();
-        let kept = kept.get(kept.len().saturating_sub(STDERR_BYTES)..).unwrap_or_default();
-        let text = String::from_utf8_lossy(kept);
+        // What comes before serves to find secrets, and may begin with the end of one.
+        let start = self.kept.len().saturating_sub(STDERR_BYTES);
+        let last = self.kept.get(start..).unwrap_or_default();
+        let last = match scrubber {
+            Some(scrubber) => Cow::Owned(scrubber.end(&self.kept, start)),
+            None => Cow::Borrowed(last),
+        };
+        let text = String::from_utf8_lossy(&last);
         match text.trim() {
             "" => format!("the command ended with {status}"),
             text => format!("the command ended with {status}: {text}"),
@@ -230,6 +238,16 @@ mod tests {
         long.add(secret.expose().as_bytes());
         let payload = long.payload(Some(&scrubber));
         assert!(payload.contains("x[secret]") && !payload.contains("correct"), "{payload}");
+        // What is left of one where the text is cut would be too little to be found.
+        let mut long = Output::default();
+        long.add("x".repeat(MAX_TEXT_BYTES - 4).as_bytes());
+        long.add(secret.expose().as_bytes());
+        let payload = long.payload(Some(&scrubber));
+        assert!(payload.contains("xx[sec\"") && payload.contains("\"cut\":true"), "{payload}");
+        // What is not too long without its secrets is not cut.
+        let mut many = Output::default();
+        many.add(secret.expose().repeat(MAX_TEXT_BYTES / 20).as_bytes());
+        assert_eq!(many.payload(Some(&scrubber)), r#"{"stdout":"[secret]"}"#);
         // The end of a secret is found where its beginning is, however much comes before.
         for after in STDERR_BYTES - 12..STDERR_BYTES + 12 {
             for before in [0, 2 * SECRET_BYTES] {
@@ -248,5 +266,8 @@ mod tests {
         errors.add(secret.expose().repeat(20_000).as_bytes());
         let message = errors.message(ExitStatus::from_raw(256), Some(&scrubber));
         assert!(!message.contains("battery"), "{message}");
+        errors.add(b": the disk is full");
+        let message = errors.message(ExitStatus::from_raw(256), Some(&scrubber));
+        assert!(message.ends_with(": [secret]: the disk is full"), "{message}");
     }
 }
