@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::run_driver::{DriveError, RunDriver};
+use super::secrets::RunSecrets;
 use crate::run::{Effect, Input, Machine, Run, RunStatus, Transition};
 
 /// How long such a run waits for its command: several looks of its engine, one of which may fail.
@@ -31,6 +32,26 @@ impl RunDriver {
         }
     }
 
+    /// Whether the run makes way now. Its secrets are read again if it would, since they may have come meanwhile.
+    pub(super) async fn leaves(&mut self, machine: &Machine, secrets: &RunSecrets) -> bool {
+        if self.lacks && self.makes_way(machine) {
+            self.read(secrets).await;
+        }
+        self.makes_way(machine)
+    }
+
+    /// Reads all secrets of the run, and notes whether this engine lacks one. That is a warning once: the run is looked at
+    /// again and again.
+    pub(super) async fn read(&mut self, secrets: &RunSecrets) {
+        let (run, read) = (self.lease.run(), secrets.read_all().await);
+        self.lacks = read.is_err();
+        match read {
+            Ok(()) => self.lacking.found(run),
+            Err(error) if self.lacking.is_new(run) => tracing::warn!(%run, "{error}"),
+            Err(error) => tracing::debug!(%run, "{error}"),
+        }
+    }
+
     /// Gives up a run that makes way. One that lacks a secret here is left to other engines for a while.
     pub(super) fn left(&self) -> Result<(), DriveError> {
         let run = self.lease.run();
@@ -43,7 +64,8 @@ impl RunDriver {
     }
 
     /// Keeps the place of a resumed run that would suffer from waiting in the store: either a hold on agents has
-    /// ended, and their time-outs would pass meanwhile, or absences were accepted, which only this driver knows.
+    /// ended, and their time-outs would pass meanwhile, or absences were accepted, which only this driver knows. A run
+    /// that lacks a secret goes all the same, and the next engine may pause it again because of the absences.
     pub(super) fn keep_if_resumed(&self, was_held: &mut bool, run: &Run, done: &[Transition]) {
         let was_held = std::mem::replace(was_held, run.progress.hold);
         let mut effects = done.iter().flat_map(|transition| &transition.effects);
@@ -55,9 +77,10 @@ impl RunDriver {
     }
 
     /// The commands for the run. The engine hands them out with its next look; empty if none comes in time.
-    /// A run that lacks a secret needs no place meanwhile.
+    /// A run that lacks a secret needs no place meanwhile. It keeps its place if too many are left to other engines
+    /// already: its engine would take up the next one at once, and then this one again, all the time.
     pub(super) async fn asked(&mut self) -> Vec<Input> {
-        if self.lacks {
+        if self.lacks && self.lacking.has_room(self.own.now()) {
             self.place.give_back();
         }
         let clock = self.world.clock.clone();

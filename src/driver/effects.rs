@@ -269,6 +269,11 @@ impl Effects {
         }
     }
 
+    /// The secrets of the run.
+    pub(super) const fn secrets(&self) -> &RunSecrets {
+        &self.secrets
+    }
+
     /// Tells the task that follows the cluster that this mass absence is accepted.
     pub(super) fn accept_absence(&mut self, seen: MassAbsence) {
         let following = self.following();

@@ -1,6 +1,6 @@
 //! Runs whose secrets this engine can't read. It leaves them to engines that can, for a while: the secrets may come.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::run::{Millis, RunId, Timestamp};
@@ -13,27 +13,62 @@ const REMEMBERED: usize = 200;
 
 /// The runs that are left to other engines, and until when.
 #[derive(Debug, Default)]
-pub(super) struct Lacking(Mutex<BTreeMap<RunId, Timestamp>>);
+pub(super) struct Lacking(Mutex<Runs>);
+
+#[derive(Debug, Default)]
+struct Runs {
+    left: BTreeMap<RunId, Timestamp>,
+    /// Runs of which the log says already that a secret is lacking. Of more than may be remembered it says it again.
+    told: BTreeSet<RunId>,
+}
 
 impl Lacking {
     /// Leaves a run to others from now on.
     pub(super) fn note(&self, run: RunId, now: Timestamp) {
         let mut runs = self.lock();
-        if runs.len() < REMEMBERED {
-            runs.insert(run, now.plus(LEFT_FOR));
+        if runs.left.len() < REMEMBERED {
+            runs.left.insert(run, now.plus(LEFT_FOR));
         }
     }
 
     /// The runs that are left to others at this moment.
     pub(super) fn runs(&self, now: Timestamp) -> Vec<RunId> {
         let mut runs = self.lock();
-        // A clock that was set back must not make them wait for longer.
-        runs.retain(|_, until| now < *until && until.since(now) <= LEFT_FOR);
-        runs.keys().copied().collect()
+        runs.forget(now);
+        runs.left.keys().copied().collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<RunId, Timestamp>> {
+    /// Whether one more run can be left to others now. One that can't be is claimed again at once.
+    pub(super) fn has_room(&self, now: Timestamp) -> bool {
+        let mut runs = self.lock();
+        runs.forget(now);
+        runs.left.len() < REMEMBERED
+    }
+
+    /// Whether it has to be said that this engine lacks a secret of a run: it is said once.
+    pub(super) fn is_new(&self, run: RunId) -> bool {
+        let mut runs = self.lock();
+        let is_new = runs.told.insert(run);
+        if runs.told.len() > REMEMBERED {
+            runs.told.retain(|told| *told == run);
+        }
+        is_new
+    }
+
+    /// The engine lacks no secret of the run any more.
+    pub(super) fn found(&self, run: RunId) {
+        self.lock().told.remove(&run);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Runs> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Runs {
+    fn forget(&mut self, now: Timestamp) {
+        // A clock that was set back must not make them wait for longer.
+        self.left.retain(|_, until| now < *until && until.since(now) <= LEFT_FOR);
     }
 }
 
@@ -57,5 +92,19 @@ mod tests {
             lacking.note(run(number), at(100));
         }
         assert_eq!(lacking.runs(at(100)).len(), REMEMBERED);
+        assert!(!lacking.has_room(at(109)) && lacking.has_room(at(110)));
+    }
+
+    #[test]
+    fn that_a_secret_is_lacking_is_said_once_until_it_is_found() {
+        let lacking = Lacking::default();
+        let run = |number: u128| RunId(Uuid::from_u128(number));
+        assert!(lacking.is_new(run(1)) && !lacking.is_new(run(1)) && lacking.is_new(run(2)));
+        lacking.found(run(1));
+        assert!(lacking.is_new(run(1)) && !lacking.is_new(run(2)));
+        for number in 0..1_000 {
+            lacking.is_new(run(number));
+        }
+        assert!(lacking.lock().told.len() <= REMEMBERED);
     }
 }

@@ -111,10 +111,7 @@ impl RunDriver {
         let (sender, mut inbox) = mpsc::channel(INBOX);
         let secrets = RunSecrets::of(&self.world.secrets, &loaded.run.snapshot);
         // What agents say from now on may have what an engine before this one sent.
-        if let Err(error) = secrets.read_all().await {
-            tracing::warn!(run = %self.lease.run(), "{error}");
-            self.lacks = true;
-        }
+        self.read(&secrets).await;
         let following = self.follow(&loaded).await;
         let (world, lease) = (self.world.clone(), self.lease.clone());
         let mut effects = Effects::new(world, lease, following, sender, secrets);
@@ -150,7 +147,7 @@ impl RunDriver {
                 self.world.signals.changed(self.lease.run());
             }
             self.keep_if_resumed(&mut was_held, machine.run(), &transitions);
-            if self.makes_way(&machine) {
+            if self.leaves(&machine, effects.secrets()).await {
                 return self.left();
             }
             let asked = self.perform(&mut transitions, effects, &machine, &mut waiting);

@@ -41,6 +41,31 @@ async fn a_command_to_a_run_that_goes_on_makes_an_engine_without_its_secrets_fai
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_secret_that_comes_while_a_command_is_awaited_lets_the_run_go_on_at_once() {
+    let scene = Scene::new(1).await;
+    scene.secrets.put("key", VALUE);
+    let with = json!({"name": "go", "timeout_seconds": 600});
+    let wait = json!({"name": "wait", "use": "wait-signal", "with": with, "timeout": "20m"});
+    let text = playbook(json!([wait, tell(json!("${{ steps.wait.result }}"))])).to_string();
+    let run = scene.start_playbook(&text).await.unwrap();
+    let first = scene.engine("engine-1");
+    scene.until(run, |run| run.progress.count(AgentState::Running) == 1).await;
+    first.stop().await;
+    scene.secrets.remove("key");
+    let second = scene.engine("engine-2");
+    // By now it has found that the secret is gone, and still awaits what is asked of the run.
+    scene.wait(Millis::from_secs(2)).await;
+    scene.secrets.put("key", VALUE);
+    let start = scene.clock.now();
+    signal(&scene, run, "go", None, json!({"well": true})).await;
+    let done = scene.until_final(run).await;
+    assert_eq!(done.progress.status, RunStatus::Done, "{:?}", done.progress);
+    let length = scene.clock.now().since(start);
+    assert!(length < Millis::from_secs(8), "it was left to other engines: {length:?}");
+    second.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_action_that_is_out_is_followed_without_its_secret_and_its_result_is_withheld() {
     let scene = Scene::new(1).await;
     scene.secrets.put("password", VALUE);
