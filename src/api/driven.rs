@@ -7,7 +7,9 @@ use super::engines;
 use super::error::{ApiError, unless_broken};
 use super::state::ApiState;
 use super::wire::{EngineRef, EngineState, EngineView};
-use crate::run::{OnEngine, Run, RunId, RunStatus, WaitsFor};
+use crate::run::{
+    KnownSecrets, OnEngine, Run, RunId, RunStatus, SecretError, SecretText, WaitsFor,
+};
 use crate::store::{Holder, Locked, Queue, Skew, StoreError};
 
 /// What each of `runs` waits for, as far as it could go on. The store is asked as often for all of them
@@ -99,9 +101,15 @@ impl Drivers {
         let mut waits = HashMap::new();
         let mut unclaimed = Vec::new();
         let mut secrets = OwnSecrets { state, read: HashMap::new() };
+        let is_any_active = self.engines.iter().any(|one| one.state == EngineState::Active);
         for run in runs {
             let Some(holder) = self.holders.get(&run.id()) else {
-                match secrets.why_unread(run).await {
+                // Without an engine that takes runs, secrets alone would not make it go on.
+                let why = match is_any_active {
+                    true => secrets.why_unread(run).await,
+                    false => None,
+                };
+                match why {
                     Some(why) => drop(waits.insert(run.id(), WaitsFor::Secrets { why })),
                     None => unclaimed.push(*run),
                 }
@@ -163,7 +171,7 @@ impl Drivers {
 /// The secrets that the engine of this server can read. Each is read once, however many runs name it.
 struct OwnSecrets<'s> {
     state: &'s ApiState,
-    read: HashMap<String, Option<String>>,
+    read: HashMap<String, Result<SecretText, SecretError>>,
 }
 
 impl OwnSecrets<'_> {
@@ -179,13 +187,18 @@ impl OwnSecrets<'_> {
             | RunStatus::Failed
             | RunStatus::Cancelled => return None,
         }
+        let mut known = KnownSecrets::default();
         for name in run.snapshot.secrets() {
             if !self.read.contains_key(name) {
-                let error = self.state.secrets.read(name).await.err();
-                self.read.insert(name.to_owned(), error.map(|error| error.to_string()));
+                self.read.insert(name.to_owned(), self.state.secrets.read(name).await);
             }
-            if let Some(Some(why)) = self.read.get(name) {
-                return Some(why.clone());
+            let taken = match self.read.get(name) {
+                Some(Ok(value)) => known.take(name, value).map(drop),
+                Some(Err(error)) => Err(error.clone()),
+                None => Ok(()),
+            };
+            if let Err(error) = taken {
+                return Some(error.to_string());
             }
         }
         None

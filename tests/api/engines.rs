@@ -159,8 +159,12 @@ async fn a_run_says_who_drives_it_and_why_nobody_does() {
 async fn a_run_whose_secrets_the_server_can_not_read_says_so_and_none_is_started() {
     let secrets = FakeSecrets::default();
     let server = Server::with_secrets(secrets.clone()).await;
-    let args = "          args: { keys: [\"${{ secret('key') }}\", \"${{ secret('other') }}\"] }\n";
-    server.apply(&(playbook("rotate", "1.0.0", "") + args)).await.ok(201);
+    let large: Vec<String> = (0..8).map(|number| format!("large-{number}")).collect();
+    let names = large.iter().map(String::as_str).chain(["key", "other"]);
+    let named: Vec<String> = names.map(|name| format!("\"${{{{ secret('{name}') }}}}\"")).collect();
+    let args = format!("          args: {{ keys: [{}] }}\n", named.join(", "));
+    server.apply(&(playbook("rotate", "1.0.0", "") + &args)).await.ok(201);
+    large.iter().for_each(|name| secrets.put(name, "quite small"));
     let cluster = "apiVersion: replicante.io/v1\nkind: Cluster\nmetadata: { name: eu }\nspec: { agents: [] }\n";
     server.apply_cluster(cluster).await.ok(201);
     let start =
@@ -170,18 +174,28 @@ async fn a_run_whose_secrets_the_server_can_not_read_says_so_and_none_is_started
     secrets.put("other", "battery staple");
     let run = start().await.ok(201);
     let path = format!("/api/v1/runs/{}", run["id"].as_str().unwrap());
-    server.store.put_engine(&report("a", 0, 10)).await.unwrap();
     let told = async || {
         let waits = server.get(&path).await.ok(200)["waits"].clone();
         let why = server.get(&format!("{path}/explanation")).await.ok(200)["text"].to_string();
         (waits, why)
     };
+    let without_engine = told().await;
+    secrets.remove("other");
+    assert_eq!(told().await, without_engine, "there is no engine that could read them");
+    secrets.put("other", "battery staple");
+    server.store.put_engine(&report("a", 0, 10)).await.unwrap();
     assert_eq!(told().await.0, Value::Null, "an engine takes it up at any moment");
+    let says = "waits for an engine that can read its secrets: this server's can't";
     secrets.remove("other");
     let (waits, why) = told().await;
-    let says = "waits for an engine that can read its secrets: this server's can't";
     assert_eq!(waits, says);
     assert!(why.contains(&format!("It {says}: secret-gone: ")), "{why}");
+    // Each could be read alone.
+    secrets.put("other", "battery staple");
+    large.iter().for_each(|name| secrets.put(name, &"x".repeat(8 * 1024)));
+    let (waits, why) = told().await;
+    assert_eq!(waits, says);
+    assert!(why.contains(&format!("It {says}: secret-too-much: ")), "{why}");
     // Another engine may have them.
     server.store.claim(&EngineId("a".to_owned()), 1).await.unwrap();
     assert_eq!(told().await.0, Value::Null);
