@@ -1,11 +1,13 @@
 //! Which secrets the expressions of a playbook name. They have to be in the arguments of a step that may send them
 //! somewhere: anywhere else a secret would be of no use.
 
+use std::collections::BTreeSet;
+
 use super::draft::{ACTION, Drafter, PluginUse};
 use super::expr::Expr;
 use super::grants::Grants;
 use super::problem::{Problem, code, did_you_mean};
-use super::secrets::{MAX_SECRETS, SecretGrant};
+use super::secrets::{MAX_SECRETS, SecretGrant, is_secret_name};
 use super::template::Template;
 
 /// Arguments of built-in steps that become part of a URL. Servers and proxies write URLs to their logs.
@@ -89,7 +91,9 @@ impl Drafter {
     /// Reports secrets that the playbook does not grant to a plugin that it declares.
     fn only_granted(&mut self, used: &PluginUse, named: &[(String, String)]) {
         let granted = self.granted.get(&used.name).map(Vec::as_slice).unwrap_or_default();
-        let granted: Vec<String> = granted.iter().map(|grant| grant.name.clone()).collect();
+        // What is wrong with a grant was reported, and is no name to choose from.
+        let valid = granted.iter().filter(|grant| is_secret_name(&grant.name));
+        let granted: BTreeSet<String> = valid.map(|grant| grant.name.clone()).collect();
         for (path, name) in named.iter().filter(|(_, name)| !granted.contains(name)) {
             let hint = did_you_mean(name, granted.iter().map(String::as_str));
             let hint = hint.map(|meant| format!(": did you mean {meant:?}?")).unwrap_or_default();
@@ -99,7 +103,10 @@ impl Drafter {
             );
             let expected = match granted.is_empty() {
                 true => "an entry in `grants.secrets` of the plugin".to_owned(),
-                false => format!("one of {}", granted.join(", ")),
+                false => {
+                    let names: Vec<&str> = granted.iter().map(String::as_str).collect();
+                    format!("one of {}", names.join(", "))
+                }
             };
             let problem = Problem::new(code::NOT_GRANTED, path.clone(), message);
             self.problems.push(problem.expected(expected));
