@@ -179,9 +179,9 @@ async fn a_run_whose_secrets_the_server_can_not_read_says_so_and_none_is_started
         let why = server.get(&format!("{path}/explanation")).await.ok(200)["text"].to_string();
         (waits, why)
     };
-    let without_engine = told().await;
+    let without_engine = told().await.0;
     secrets.remove("other");
-    assert_eq!(told().await, without_engine, "there is no engine that could read them");
+    assert_eq!(told().await.0, without_engine, "there is no engine that could read them");
     secrets.put("other", "battery staple");
     server.store.put_engine(&report("a", 0, 10)).await.unwrap();
     assert_eq!(told().await.0, Value::Null, "an engine takes it up at any moment");
