@@ -146,7 +146,10 @@ impl Scrubber {
 /// The bytes from one on, without those that were found. Those are in order and apart from each other.
 fn without(bytes: &[u8], mut from: usize, found: Vec<Range<usize>>) -> Vec<u8> {
     let mut kept = Vec::with_capacity(bytes.len().saturating_sub(from));
-    for range in found.into_iter().filter(|range| range.end > from) {
+    for range in found {
+        if range.end <= from {
+            continue;
+        }
         kept.extend_from_slice(bytes.get(from..range.start).unwrap_or_default());
         kept.extend_from_slice(SCRUBBED.as_bytes());
         from = range.end;
