@@ -54,7 +54,7 @@ fn order(what: &str) -> Option<Value> {
         "last-first" => {
             let futures = ["/1", "/2", "/3"].map(|path| sent(&post(path)).unwrap());
             futures[2].subscribe().block();
-            json!([2, 0, 1].map(|number| received(&futures[number])))
+            json!([2, 0, 1_usize].map(|number| received(&futures[number])))
         }
         "order-of-bodies" => {
             let [first, second] = ["/1", "/2"].map(opened);
