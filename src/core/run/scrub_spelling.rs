@@ -62,7 +62,7 @@ impl Spelled<'_> {
             at += length.max(1);
         }
         places.push(u32::try_from(self.at(at)).unwrap_or(u32::MAX));
-        is_new.then(|| Spelled { bytes: Cow::Owned(bytes), places: Some(places) })
+        is_new.then_some(Spelled { bytes: Cow::Owned(bytes), places: Some(places) })
     }
 }
 
