@@ -306,7 +306,7 @@ pub(crate) async fn a_shorter_retention_of_plugins_is_refused_until_it_is_change
     assert_eq!(on.store.plugin_retention(), PLUGIN_RETENTION);
     let digest = put(&on, 1).await;
     let error = on.reopen(asking(shorter, Keeping::Asked)).await.unwrap_err().to_string();
-    assert!(error.contains("found a retention of plugins of 1s, expected at least"), "{error}");
+    assert!(error.contains("found a plugin retention of 1s, expected at least"), "{error}");
     on.reopen(asking(shorter, Keeping::Unsaid)).await.unwrap();
     assert_eq!(on.store.plugin_retention(), PLUGIN_RETENTION);
     on.reopen(asking(longer, Keeping::Asked)).await.unwrap();
