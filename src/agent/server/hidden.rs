@@ -59,7 +59,11 @@ fn take_label(metadata: &str) -> Option<(String, String)> {
     let label = match std::mem::replace(label, Value::String(NO_PLACES.to_owned())) {
         Value::String(label) => label,
         // Such a label can't be read, but there is one.
-        other => other.to_string(),
+        other @ (Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::Array(_)
+        | Value::Object(_)) => other.to_string(),
     };
     Some((label, Value::Object(metadata).to_string()))
 }
