@@ -25,7 +25,10 @@ const LANGUAGES: [(&str, &str); 4] = [
 
 /// What the hook knows: how often each key came, and what it was told with it.
 #[derive(Clone, Default)]
-struct Seen(Arc<Mutex<BTreeMap<String, (u32, Vec<String>)>>>);
+struct Seen(Arc<Mutex<BTreeMap<String, Told>>>);
+
+/// How often a key came, and the messages with it.
+type Told = (u32, Vec<String>);
 
 impl Seen {
     /// Notes a message. True if its key is new: only then it has an effect.

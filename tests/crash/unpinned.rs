@@ -52,13 +52,11 @@ impl Scene {
     }
 
     async fn pin(&self, plugin: &Digest) {
-        let document = format!(
-            "apiVersion: replicante.io/v1\nkind: Playbook\n\
-             metadata: {{ name: restart, version: 1.0.0 }}\nspec:\n  \
-             plugins: {{ own: {{ source: 'file:own.wasm' }} }}\n  stages:\n    - name: all\n      \
-             strategy: {{ use: own }}\n      steps:\n        - name: act\n          \
-             action: agent.replicante.io/test.success\n"
-        );
+        let document = "apiVersion: replicante.io/v1\nkind: Playbook\n\
+             metadata: { name: restart, version: 1.0.0 }\nspec:\n  \
+             plugins: { own: { source: 'file:own.wasm' } }\n  stages:\n    - name: all\n      \
+             strategy: { use: own }\n      steps:\n        - name: act\n          \
+             action: agent.replicante.io/test.success\n";
         let body = json!({ "document": document, "uploads": { "own": plugin } });
         let applied = self.client.0.post(self.url("playbooks")).json(&body).send().await.unwrap();
         assert_eq!(applied.status(), 201, "{}", applied.text().await.unwrap());

@@ -70,7 +70,7 @@ async fn a_request_is_the_same_call_as_one_of_our_own() {
     let url = "https://a.example/alerts?x=1";
     let request = HttpRequest::new("POST", url, headers, b"12345", 5_000).unwrap();
     let call = Call::HttpSend { request };
-    assert_eq!(calls, [call.clone()]);
+    assert_eq!(calls, std::slice::from_ref(&call));
     assert_eq!(calls[0].arguments_hash(), call.arguments_hash());
     let result = json!([{ "status": 201, "headers": [["x-a", "b"]], "body": "made" }]);
     assert_eq!(end, ActivationEnd::Done(result.into()));
