@@ -41,10 +41,11 @@ pub(super) fn fate(plugin: &Plugin, is_pinned: bool, at: &Moment) -> Fate {
     }
 }
 
-/// Whether a sweep may be made, if the next one was to be made at `next`. A moment that is further away than that was
-/// written by a clock that was wrong.
+/// Whether a sweep may be made, if the next one was to be made at `next`. A moment that is much further away than that was
+/// written by a clock that was wrong. It may be a little further away: engines don't agree about the time to the
+/// millisecond, so the engine that has just taken the turn may be ahead of the one that asks.
 pub(super) fn is_due(next: Timestamp, at: &Moment) -> bool {
-    next <= at.now || next > at.now.plus(PLUGIN_SWEEP)
+    next <= at.now || next > at.now.plus(PLUGIN_SWEEP).plus(PLUGIN_SWEEP)
 }
 
 /// After which plugin the next sweep goes on, if one with this limit looked at these. None: a round has ended.
@@ -123,6 +124,7 @@ mod tests {
         assert_eq!(round.take(&at(5)), Some(None));
         round.after = Some(Digest::of(b"1"));
         assert_eq!([round.take(&at(5)), round.take(&at(4 + pause))], [None, None]);
+        assert_eq!(round.take(&at(3)), None, "an engine whose clock is a little behind");
         assert_eq!(round.take(&at(5 + pause)), Some(Some(Digest::of(b"1"))));
         round.next = Timestamp::from_millis(1_000 * pause);
         assert!(round.take(&at(5 + pause)).is_some());
