@@ -173,6 +173,8 @@ fn machine(snapshot: &Arc<Snapshot>, records: Vec<AgentRecord>) -> Machine {
 fn record(run: RunId, seq: u32) -> AgentRecord {
     AgentRecord {
         attributes: Arc::new(Map::from_iter([("zone".to_owned(), json!("a"))])),
+        // As of every agent when a stage begins. Others would be looked at before their steps.
+        identified_at: Some(NOW),
         ..AgentRecord::new(run, AgentSeq(seq), id(seq), address(seq), 1)
     }
 }

@@ -172,10 +172,19 @@ impl Scene {
             }
             let bad = [RunStatus::Failed, RunStatus::Cancelled, RunStatus::Paused];
             let log = || self.server.log_tail();
-            assert!(!bad.contains(&view.status), "{view:?}\n{}", log());
+            if bad.contains(&view.status) {
+                panic!("{view:?}\n{}\n{}", self.first_failed(run).await, log());
+            }
             assert!(start.elapsed() < LIMIT, "{view:?}\n{}", log());
             tokio::time::sleep(LOOK).await;
         }
+    }
+
+    /// The first agent of a run that failed, as the API has it, for the message of a benchmark that ends early.
+    async fn first_failed(&self, run: &RunView) -> String {
+        let base = format!("{}/api/v1/runs/{}", self.server.address(), run.id);
+        let url = format!("{base}/agents?state=FAILED&limit=1");
+        self.client.get(&url).send().await.unwrap().text().await.unwrap()
     }
 
     /// Waits until the run is done, and checks that all agents ended well.
