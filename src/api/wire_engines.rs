@@ -46,8 +46,8 @@ pub struct EngineView {
     pub started: Timestamp,
     /// When it last reported.
     pub seen: Timestamp,
-    /// The files by which its server goes (`policy`), with the digests of their contents; null where it has no such file.
-    /// What its version does not know is missing.
+    /// The files by which its server goes, with the digests of their contents; null where it has no such file. They are
+    /// `policy`, and `credentials`: of those only the names and what they are for. What its version does not know is missing.
     #[serde(default)]
     pub files: BTreeMap<String, Option<Digest>>,
     /// Since when it is being drained.

@@ -25,7 +25,7 @@ use crate::api::wire::{
     SignatureView,
 };
 use crate::clock::{Clock as _, SystemClock};
-use crate::playbook::policy::{Signature, not_applied, read_signatures};
+use crate::playbook::policy::{Signature, not_applied};
 use crate::playbook::{PlaybookDocument, PluginPin, Problem, Problems};
 use crate::run::{Digest, Millis};
 
@@ -314,7 +314,8 @@ async fn upload_one(
     playbook: &PlaybookDocument,
     file: &PluginFile,
 ) -> Result<Result<&'static str, Problem>, CliError> {
-    let signatures = file.signatures.as_deref();
+    let text: String = file.signatures.iter().map(Signature::text).collect();
+    let signatures = (!text.is_empty()).then_some(text.as_str());
     let upload = async || {
         let mut said = vec![("source", file.source.to_string())];
         said.extend(who().map(|who| ("actor", who)));
@@ -323,7 +324,7 @@ async fn upload_one(
     };
     let (sent, change) = match client.plugin(&file.digest).await {
         Ok(known) if goes_soon(&known) => (upload().await, "uploaded"),
-        Ok(known) => match signatures.filter(|text| !knows_all(&known.signatures, text)) {
+        Ok(known) => match signatures.filter(|_| !knows_all(&known.signatures, &file.signatures)) {
             Some(text) => (client.sign_plugin(&file.digest, text).await, "signed"),
             None => return Ok(Ok("unchanged")),
         },
@@ -340,8 +341,8 @@ async fn upload_one(
     }
 }
 
-/// Whether the server has checked all signatures of a text.
-fn knows_all(known: &[SignatureView], text: &str) -> bool {
+/// Whether the server has checked all these signatures.
+fn knows_all(known: &[SignatureView], signatures: &[Signature]) -> bool {
     let is_known = |new: &Signature| {
         known.iter().any(|one| {
             one.signer.is_some()
@@ -349,7 +350,7 @@ fn knows_all(known: &[SignatureView], text: &str) -> bool {
                 && one.trusted_comment == new.trusted_comment()
         })
     };
-    read_signatures(text).is_ok_and(|new| new.iter().all(is_known))
+    signatures.iter().all(is_known)
 }
 
 /// Adds the problems that the server found, after those of refused uploads, at their places in the documents.

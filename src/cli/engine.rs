@@ -12,7 +12,7 @@ use super::table::Narrower;
 use super::text::{Paint, clean, moment, plural, short_moment};
 use super::who::who;
 use crate::api::wire::{DrainEngine, EngineState, EngineView, FileDiffers};
-use crate::store::POLICY_FILE;
+use crate::store::{CREDENTIALS_FOLDER, POLICY_FILE};
 
 /// Characters of an identifier that are enough to name an engine.
 const MIN_ID_PREFIX: usize = 4;
@@ -132,7 +132,8 @@ impl Row for EngineView {
     fn headings(wide: bool) -> Vec<&'static str> {
         let mut headings = vec!["NAME", "STATE", "RUNS", "QUEUED", "VERSION", "CLOCK", "SEEN"];
         if wide {
-            headings.extend(["ID", "HOST", "ADDRESS", "STARTED", "POLICY", "DRAINED BY", "REASON"]);
+            headings.extend(["ID", "HOST", "ADDRESS", "STARTED", "POLICY", "CREDENTIALS"]);
+            headings.extend(["DRAINED BY", "REASON"]);
         }
         headings
     }
@@ -169,7 +170,8 @@ impl Row for EngineView {
                 self.host.clone(),
                 or_dash(self.address.as_deref()),
                 moment(self.started),
-                policy(self),
+                sum(self, POLICY_FILE),
+                sum(self, CREDENTIALS_FOLDER),
                 or_dash(self.drained_by.as_deref()),
                 or_dash(self.drain_reason.as_deref()),
             ]);
@@ -191,9 +193,9 @@ impl Row for EngineView {
     }
 }
 
-/// The beginning of the digest of the policy by which the engine's server goes.
-fn policy(engine: &EngineView) -> String {
-    match engine.files.get(POLICY_FILE) {
+/// The beginning of the digest of a file by which the engine's server goes.
+fn sum(engine: &EngineView, file: &str) -> String {
+    match engine.files.get(file) {
         Some(Some(digest)) => digest.short().to_owned(),
         Some(None) => "-".to_owned(),
         // Its version does not say.
@@ -271,6 +273,9 @@ mod tests {
         let [differs]: [String; 1] = problems(&all[..1], &all).try_into().unwrap();
         assert!(differs.starts_with("engines do not have the same policy: "), "{differs}");
         assert_eq!(problems(&all[1..], &all).len(), 2);
+        let shown = [(0, POLICY_FILE), (1, POLICY_FILE), (1, CREDENTIALS_FOLDER)];
+        let shown = shown.map(|(at, file)| sum(&all[at], file));
+        assert_eq!(shown, [Digest::of(b"rules").short(), "-", "?"]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::error::CliError;
 use super::problems::{self, Look};
 use super::text::clean;
-use crate::playbook::policy::{MAX_SIGNATURE_BYTES, read_signatures};
+use crate::playbook::policy::{MAX_SIGNATURE_BYTES, Signature, read_signatures};
 use crate::playbook::{MAX_CLUSTER_BYTES, Problems, kind_of};
 
 /// The largest file of documents in bytes: the largest document, a cluster of 100,000 listed agents.
@@ -75,18 +75,17 @@ fn decode(file: &str, bytes: Vec<u8>) -> Result<String, CliError> {
     }
 }
 
-/// Reads a plugin that a document in the folder `base` names.
-pub(crate) fn read_plugin(base: &Path, path: &str) -> io::Result<Vec<u8>> {
-    let path = base.join(path);
+/// Reads the plugin in `file`.
+pub(crate) fn read_plugin(file: &Path) -> io::Result<Vec<u8>> {
     // Opening a pipe would wait for somebody to write to it.
-    let metadata = std::fs::metadata(&path)?;
+    let metadata = std::fs::metadata(file)?;
     if !metadata.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "expected an ordinary file"));
     }
     if metadata.len() > MAX_PLUGIN_BYTES {
         return Err(too_large(MAX_PLUGIN_BYTES));
     }
-    let mut file = std::fs::File::open(path)?;
+    let mut file = std::fs::File::open(file)?;
     let mut begins = Vec::new();
     (&mut file).take(8).read_to_end(&mut begins)?;
     check_component(&begins)?;
@@ -94,12 +93,19 @@ pub(crate) fn read_plugin(base: &Path, path: &str) -> io::Result<Vec<u8>> {
     read_within(&mut begins.chain(file), MAX_PLUGIN_BYTES)
 }
 
-/// Reads the signatures beside a plugin; `None` if there is no such file.
-pub(crate) fn read_signatures_file(base: &Path, path: &str) -> io::Result<Option<String>> {
-    let path = base.join(path);
+/// The file with the signatures of the plugin in `file`.
+pub(crate) fn signatures_file(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".minisig");
+    name.into()
+}
+
+/// Reads the signatures beside the plugin in `file`; none if there is no such file.
+pub(crate) fn read_signatures_of(file: &Path) -> io::Result<Vec<Signature>> {
+    let path = signatures_file(file);
     let metadata = match std::fs::metadata(&path) {
         Ok(metadata) => metadata,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
     if !metadata.is_file() {
@@ -108,8 +114,7 @@ pub(crate) fn read_signatures_file(base: &Path, path: &str) -> io::Result<Option
     let bytes = read_within(&mut std::fs::File::open(path)?, MAX_SIGNATURE_BYTES as u64)?;
     let invalid = |message: String| io::Error::new(io::ErrorKind::InvalidData, message);
     let text = String::from_utf8(bytes).map_err(|_| invalid("found no UTF-8".to_owned()))?;
-    read_signatures(&text).map_err(|error| invalid(error.to_string()))?;
-    Ok(Some(text))
+    read_signatures(&text).map_err(|error| invalid(error.to_string()))
 }
 
 /// Checks the first bytes of a plugin. A document may come from anybody, and may name any file of the person
@@ -230,16 +235,17 @@ mod tests {
         assert_eq!(source.kind(), io::ErrorKind::FileTooLarge);
 
         std::fs::File::create(&file).unwrap().set_len(MAX_PLUGIN_BYTES + 1).unwrap();
-        assert!(read_plugin(folder.path(), "many.yaml").is_err());
-        assert!(read_plugin(folder.path(), ".").is_err());
+        assert!(read_plugin(&file).is_err());
+        assert!(read_plugin(folder.path()).is_err());
     }
 
     #[test]
     fn only_a_component_is_read_as_a_plugin() {
         let folder = tempfile::tempdir().unwrap();
         let read = |bytes: &[u8]| {
-            std::fs::write(folder.path().join("x"), bytes).unwrap();
-            read_plugin(folder.path(), "x").map_err(|error| error.to_string())
+            let file = folder.path().join("x");
+            std::fs::write(&file, bytes).unwrap();
+            read_plugin(&file).map_err(|error| error.to_string())
         };
         let component = b"\0asm\x0d\0\x01\0and more";
         assert_eq!(read(component).unwrap(), component);

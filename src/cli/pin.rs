@@ -188,7 +188,7 @@ impl<F: FnOnce() -> Result<Client, ClientError>> Looking<F> {
         let wrong =
             |code: &str, message| Ok(Err(plugin_problem(playbook, &plugin.name, code, message)));
         match &plugin.source {
-            Source::File(path) => match read_plugin(base, path) {
+            Source::File(path) => match read_plugin(&base.join(path)) {
                 Ok(bytes) => Ok(Ok(Digest::of(&bytes))),
                 Err(error) => {
                     wrong("plugin-unreadable", format!("failed to read the plugin: {error}"))

@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use super::error::CliError;
-use super::files::{Document, base_of, read_documents, read_plugin, read_signatures_file};
+use super::files::{
+    Document, base_of, read_documents, read_plugin, read_signatures_of, signatures_file,
+};
 use super::problems::{self, Look};
 use super::text::clean;
-use crate::playbook::policy::{Policy, parse_policy};
+use crate::playbook::policy::{Policy, Signature, parse_policy};
 use crate::playbook::{
     Cluster, Kind, PlaybookDocument, Problem, Problems, Source, kind_of, parse_cluster,
     parse_playbook,
@@ -56,8 +58,8 @@ pub(crate) struct PluginFile {
     pub digest: Digest,
     /// The whole file.
     pub bytes: Bytes,
-    /// The signatures in the file beside it, whose name ends with `.minisig`.
-    pub signatures: Option<String>,
+    /// The signatures in the file beside it.
+    pub signatures: Vec<Signature>,
 }
 
 impl Prepared {
@@ -112,21 +114,21 @@ fn read_files(playbook: &PlaybookDocument, base: &Path) -> (Vec<PluginFile>, Vec
     let mut problems = Vec::new();
     for plugin in playbook.plugins() {
         let Source::File(path) = &plugin.source else { continue };
-        let mut wrong = |what: &str, path: &str, error: io::Error| {
+        let file = base.join(path);
+        let mut wrong = |what: &str, file: &Path, error: io::Error| {
             let message = format!("failed to read the {what}: {error}");
             let mut problem = plugin_problem(playbook, &plugin.name, "plugin-unreadable", message);
-            problem.found = Some(base.join(path).display().to_string());
+            problem.found = Some(file.display().to_string());
             problems.push(problem);
         };
-        let beside = format!("{path}.minisig");
-        match (read_plugin(base, path), read_signatures_file(base, &beside)) {
+        match (read_plugin(&file), read_signatures_of(&file)) {
             (Ok(bytes), Ok(signatures)) => {
                 let (digest, bytes) = (Digest::of(&bytes), Bytes::from(bytes));
                 let (name, source) = (plugin.name.clone(), plugin.source.clone());
                 files.push(PluginFile { name, source, digest, bytes, signatures });
             }
-            (Err(error), _) => wrong("plugin", path, error),
-            (Ok(_), Err(error)) => wrong("signature", &beside, error),
+            (Err(error), _) => wrong("plugin", &file, error),
+            (Ok(_), Err(error)) => wrong("signature", &signatures_file(&file), error),
         }
     }
     (files, problems)

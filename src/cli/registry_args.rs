@@ -26,13 +26,21 @@ impl RegistryArgs {
     /// # Errors
     /// A folder of credentials can't be read.
     pub(crate) fn registries(&self) -> Result<Registries, CredentialsError> {
-        let credentials = self.credentials.as_deref().map(Credentials::open).transpose()?;
+        let credentials = self.opened_credentials()?;
         Ok(Registries::new(RegistryConfig {
             credentials,
             docker: self.docker_config.clone(),
             plain_http: self.registry_plain_http.clone(),
             ..RegistryConfig::default()
         }))
+    }
+
+    /// The folder of credentials, if there is one.
+    ///
+    /// # Errors
+    /// As [`registries`](Self::registries).
+    pub(crate) fn opened_credentials(&self) -> Result<Option<Credentials>, CredentialsError> {
+        self.credentials.as_deref().map(Credentials::open).transpose()
     }
 
     /// The same for a person, whose own file of docker counts if none is named.

@@ -22,6 +22,7 @@ use crate::agent::platform::{HttpPlatforms, PlatformHttpConfig};
 use crate::agent::{AgentHttpConfig, AgentLimits, HttpAgents, Shortage};
 use crate::api::{self, ApiState, StoreCalls};
 use crate::clock::{Clock, SystemClock};
+use crate::credentials::CredentialsSum;
 use crate::descriptors::Descriptors;
 use crate::driver::{Engine, EngineConfig, FileSums, Followers, Signals, World};
 use crate::listen::check_listen;
@@ -33,7 +34,7 @@ use crate::run::{EngineId, Millis};
 use crate::secrets::{NoSecrets, SecretFolder, Secrets};
 use crate::shown::clean;
 use crate::stop::StopAsked;
-use crate::store::{HeardStore, POLICY_FILE, Store, StoreClock};
+use crate::store::{CREDENTIALS_FOLDER, HeardStore, POLICY_FILE, Store, StoreClock};
 use crate::web::OwnNames;
 
 /// Arguments of `replibook serve`.
@@ -105,6 +106,7 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let mut asked = StopAsked::listen(args.until_stdin_closes)?;
     check_listen(args.listen, args.insecure)?;
     let registries = args.registries.registries()?;
+    let credentials = args.registries.opened_credentials()?.map(CredentialsSum::of).transpose()?;
     let policy = args.policy.as_deref().map(PolicyFile::open).transpose()?;
     check_policy(&args, policy.as_ref())?;
     let descriptors = Descriptors::raise()?;
@@ -138,10 +140,12 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     tracing::info!(%address, store = world.store.name(), "serving");
 
     let stop = CancellationToken::new();
-    let config = engine_config(&args, address, &counts);
+    let config = engine_config(&args, address, file_sums(counts.clone(), credentials.clone()));
     let activity = config.activity.clone();
     let engine = tokio::spawn(Engine::new(world.clone(), config).run(stop.clone()));
     let following = policy.map(|file| tokio::spawn(follow(file, &world, stop.clone())));
+    let looking =
+        credentials.map(|folder| tokio::spawn(folder.follow(world.clock.clone(), stop.clone())));
     let state = state(&world, args.insecure)
         .with_policy(counts)
         .with_connections(descriptors.clients())
@@ -161,6 +165,9 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     engine.await.context("the engine ended abnormally")?;
     if let Some(following) = following {
         following.await.context("the watch over the policy ended abnormally")?;
+    }
+    if let Some(looking) = looking {
+        looking.await.context("the watch over the credentials ended abnormally")?;
     }
     world.store.close().await;
     served.context("failed to serve the API")
@@ -192,23 +199,27 @@ fn print_address(address: SocketAddr) -> anyhow::Result<()> {
         .context("failed to print the address")
 }
 
-fn engine_config(args: &ServeArgs, address: SocketAddr, policy: &CurrentPolicy) -> EngineConfig {
+fn engine_config(args: &ServeArgs, address: SocketAddr, files: FileSums) -> EngineConfig {
     let id = EngineId(Uuid::new_v4().to_string());
     let host = host_name();
     EngineConfig {
         name: args.engine_name.clone().unwrap_or_else(|| default_name(&host, &id)),
         host,
         address: Some(format!("http://{address}")),
-        files: file_sums(policy.clone()),
+        files,
         ..EngineConfig::new(id, args.max_runs)
     }
 }
 
 /// What other engines are told of the files of this server.
-fn file_sums(policy: CurrentPolicy) -> FileSums {
+fn file_sums(policy: CurrentPolicy, credentials: Option<CredentialsSum>) -> FileSums {
     FileSums::of(move || {
-        let content = policy.standing().map(|standing| standing.content);
-        BTreeMap::from([(POLICY_FILE.to_owned(), content)])
+        let policy = policy.standing().map(|standing| standing.content);
+        let credentials = credentials.as_ref().map(CredentialsSum::now);
+        BTreeMap::from([
+            (POLICY_FILE.to_owned(), policy),
+            (CREDENTIALS_FOLDER.to_owned(), credentials),
+        ])
     })
 }
 

@@ -9,6 +9,10 @@ use std::str::FromStr;
 use serde::Deserialize;
 
 use super::error::CredentialsError;
+use crate::run::Digest;
+
+/// The file of a name that says what it is for.
+const RULES: &str = "for.yaml";
 
 /// The most names in a folder of credentials: one for each registry, platform and cluster of a large site.
 const MAX_NAMES: usize = 1_000;
@@ -127,6 +131,22 @@ impl Credentials {
         Ok((found, broken))
     }
 
+    /// A digest of the names and of what their `for.yaml` hold. Nothing secret is in it, so that nobody can try which secret
+    /// fits it. A name whose `for.yaml` can't be read counts as one that has none.
+    ///
+    /// # Errors
+    /// The folder can't be read.
+    pub fn sum(&self) -> Result<Digest, CredentialsError> {
+        let mut text = String::new();
+        for name in self.names()? {
+            let rules = bytes(&self.folder.join(&name).join(RULES)).ok().flatten();
+            let rules = rules.map(|rules| Digest::of(&rules).to_string()).unwrap_or_default();
+            // No name of a folder has this character in it.
+            text.push_str(&format!("{name}\0{rules}\n"));
+        }
+        Ok(Digest::of(text.as_bytes()))
+    }
+
     fn names(&self) -> Result<Vec<String>, CredentialsError> {
         let failed = |source| CredentialsError::file(&self.folder, source);
         let mut names = Vec::new();
@@ -149,7 +169,7 @@ impl Credentials {
 
     fn read(&self, name: &str) -> Result<Credential, CredentialsError> {
         let folder = self.folder.join(name);
-        let file = folder.join("for.yaml");
+        let file = folder.join(RULES);
         let text = text(&file)?.ok_or_else(|| {
             let missing = io::Error::from(io::ErrorKind::NotFound);
             CredentialsError::file(&file, missing)

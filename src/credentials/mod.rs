@@ -3,6 +3,8 @@
 
 mod error;
 mod folder;
+mod sum;
 
 pub use error::CredentialsError;
 pub use folder::{Credential, Credentials, Use};
+pub use sum::CredentialsSum;

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::playbook::{Grants, PluginKind, PluginPin};
-use crate::run::Digest;
+use crate::run::{Answer, Digest, Scrubber, SecretText};
 
 /// A server that sends `answer` to each connection, and then goes on with `forever`. Returns its port, and what it
 /// was asked, once for each connection.
@@ -158,6 +158,19 @@ async fn an_endless_body_is_cut_off() {
     let (port, _told) = server(head, Box::leak(chunk.into_boxed_slice())).await;
     let error = get(&format!("http://127.0.0.1:{port}/")).await.unwrap_err();
     assert!(error.to_string().contains("has more than 1048576 bytes"), "{error}");
+}
+
+#[tokio::test]
+async fn a_secret_in_two_pieces_of_an_answer_is_taken_out() {
+    let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+    let body = "a\r\nsaid: corr\r\nc\r\nect horse ok\r\n0\r\n\r\n";
+    let (port, _told) = server(&format!("{head}{body}"), b"").await;
+    let response = get(&format!("http://127.0.0.1:{port}/")).await.unwrap();
+    assert_eq!(response.body.bytes(), b"said: correct horse ok");
+    let secret = SecretText::read("pager", b"correct horse").unwrap();
+    let answer = Scrubber::new([&secret]).answer(Answer::HttpSend(Ok(response)));
+    let Answer::HttpSend(Ok(kept)) = &answer else { panic!("{answer:?}") };
+    assert_eq!(kept.body.bytes(), b"said: [secret] ok");
 }
 
 #[tokio::test]

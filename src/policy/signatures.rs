@@ -131,8 +131,8 @@ pub async fn checked(
     .collect()
 }
 
-/// Checks signatures that a registry has for a plugin. Of each key the last right one is kept, and as many of unknown keys as
-/// there is room for, unchecked as [`checked`] keeps them. Whoever may push can put a wrong one there, and it stays for ever, so
+/// Checks signatures that a registry has for a plugin. Of each key the last right one is kept, and after them as many of unknown
+/// keys as there is room for, unchecked as [`checked`] keeps them. Whoever may push can put a wrong one there, and it stays for ever, so
 /// wrong ones are passed over where there is a right one.
 ///
 /// # Errors

@@ -10,6 +10,9 @@ use replibook_core::run::{Digest, EngineId, Millis, Timestamp};
 /// What the file of a server's policy is called in [`EngineReport::files`].
 pub const POLICY_FILE: &str = "policy";
 
+/// What the folder of a server's credentials is called there.
+pub const CREDENTIALS_FOLDER: &str = "credentials";
+
 /// How long an engine that no longer reports is still listed: long enough for a person who is called because of it
 /// to see which engine it was.
 pub const ENGINE_KEPT: Millis = Millis::from_secs(10 * 60);
@@ -37,7 +40,7 @@ pub struct EngineReport {
     pub queued: u32,
     /// The most runs that the engine drives at the same time.
     pub max_runs: u32,
-    /// The files by which the engine's server goes, such as [`POLICY_FILE`], with the digests of their contents: None where
+    /// The files by which the engine's server goes, [`POLICY_FILE`] and [`CREDENTIALS_FOLDER`], with the digests of their contents: None where
     /// it has no such file. What the engine's version does not know is missing.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub files: BTreeMap<String, Option<Digest>>,

@@ -7,7 +7,7 @@ use replibook::run::{
     Timestamp, Verb, Writes,
 };
 use replibook::secrets::FakeSecrets;
-use replibook::store::{EngineReport, POLICY_FILE, Store};
+use replibook::store::{CREDENTIALS_FOLDER, EngineReport, POLICY_FILE, Store};
 use serde_json::{Value, json};
 
 use crate::api::engine::{Engine, id_of};
@@ -66,7 +66,7 @@ async fn engines_are_listed_and_drained() {
 }
 
 #[tokio::test]
-async fn a_policy_that_is_not_the_same_on_all_engines_is_told_of() {
+async fn files_that_are_not_the_same_on_all_engines_are_told_of() {
     let server = Server::start().await;
     let put = async |id: &str, policy: Option<&[u8]>| {
         let files = BTreeMap::from([(POLICY_FILE.to_owned(), policy.map(Digest::of))]);
@@ -94,6 +94,15 @@ async fn a_policy_that_is_not_the_same_on_all_engines_is_told_of() {
     assert_eq!(files, [&same, &same, &json!({ "policy": null }), &json!({})]);
     put("c", Some(b"house rules")).await;
     assert_eq!(differs().await, None);
+    // Credentials are told of in the same way, whatever the policies are.
+    for (id, credentials) in [("a", &b"one"[..]), ("b", b"other")] {
+        let sums = [(POLICY_FILE, &b"house rules"[..]), (CREDENTIALS_FOLDER, credentials)];
+        let files = sums.map(|(file, content)| (file.to_owned(), Some(Digest::of(content)))).into();
+        server.store.put_engine(&EngineReport { files, ..report(id, 3, 10) }).await.unwrap();
+    }
+    let found = differs().await.unwrap();
+    let [differing] = found.as_array().unwrap().as_slice() else { panic!("{found}") };
+    assert_eq!((&differing["file"], &differing["distinct"]), (&json!("credentials"), &json!(2)));
     server.stop().await;
 }
 

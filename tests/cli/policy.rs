@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use replibook::credentials::Credentials;
 use replibook::plugin::{HostConfig, PluginHost};
 use replibook::run::Digest;
 use serde_json::Value;
@@ -29,9 +30,16 @@ impl Scene {
         let key = Key::new();
         let file = folder.path().join("policy.yaml");
         std::fs::write(&file, policy("house", &key.public, RULES)).unwrap();
+        let credentials = folder.path().join("credentials");
+        std::fs::create_dir_all(credentials.join("house")).unwrap();
+        let about = "use: registry\norigins: [https://registry.example.com]\n";
+        std::fs::write(credentials.join("house/for.yaml"), about).unwrap();
         // The settings of a server are few and live as long as the test.
-        let file: &'static str = Box::leak(file.to_str().unwrap().to_owned().into_boxed_str());
-        let settings = Settings { args: vec!["--policy", file], ..Settings::in_dir(folder.path()) };
+        let kept = |path: &Path| -> &'static str {
+            Box::leak(path.to_str().unwrap().to_owned().into_boxed_str())
+        };
+        let args = vec!["--policy", kept(&file), "--credentials", kept(&credentials)];
+        let settings = Settings { args, ..Settings::in_dir(folder.path()) };
         let server = Server::start_with(settings, None).await;
         Self { folder, key, server, client: Client::new() }
     }
@@ -180,7 +188,7 @@ async fn a_server_holds_plugins_to_its_policy() {
 }
 
 #[tokio::test]
-async fn who_signed_is_kept_with_the_playbook_and_engines_say_which_policy_they_have() {
+async fn who_signed_is_kept_with_the_playbook_and_engines_say_which_files_they_have() {
     let scene = Scene::start().await;
     let bytes = step(b'd');
     scene.write("own.wasm", &bytes);
@@ -196,6 +204,9 @@ async fn who_signed_is_kept_with_the_playbook_and_engines_say_which_policy_they_
     let house = Digest::of(policy("house", &scene.key.public, RULES).as_bytes());
     let (_, out, err) = scene.ctl(&["get", "engines", "-o", "wide"]).await;
     assert!(out.contains("  POLICY  ") && out.contains(house.short()), "{out}{err}");
+    let credentials = Credentials::open(&scene.folder.path().join("credentials")).unwrap();
+    let sum = credentials.sum().unwrap();
+    assert!(out.contains("  CREDENTIALS  ") && out.contains(sum.short()), "{out}{err}");
     scene.server.stop().await;
 }
 

@@ -14,6 +14,7 @@ mod outside;
 mod places;
 mod queue;
 mod secrets;
+mod secrets_echoed;
 mod secrets_elsewhere;
 mod secrets_sent;
 mod spread;

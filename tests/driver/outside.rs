@@ -1,9 +1,10 @@
 //! Steps that reach more than their agent: requests over HTTP, and signals.
 
+use replibook::agent::{Script, When};
 use replibook::outbound::Exchange;
 use replibook::run::{
-    AgentId, AgentState, Answer, Command, CommandId, CommandOutcome, FailureReason, Millis, RunId,
-    RunStatus, SentSignal, Verb,
+    AgentId, AgentState, Answer, Command, CommandId, CommandOutcome, FailureReason,
+    MAX_SIGNALS_OF_AGENT, MAX_SIGNALS_OF_RUN, Millis, RunId, RunStatus, SentSignal, Verb,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -11,11 +12,15 @@ use uuid::Uuid;
 use crate::scene::Scene;
 
 fn playbook(step: Value) -> String {
+    playbook_of(&[step])
+}
+
+fn playbook_of(steps: &[Value]) -> String {
     json!({
         "apiVersion": "replicante.io/v1", "kind": "Playbook",
         "metadata": {"name": "outside", "version": "1.0.0"},
         "spec": {"stages": [{
-            "name": "only", "strategy": {"use": "all-at-once"}, "steps": [step],
+            "name": "only", "strategy": {"use": "all-at-once"}, "steps": steps,
         }]},
     })
     .to_string()
@@ -28,9 +33,14 @@ fn posts() -> String {
     playbook(json!({"name": "tell", "use": "http", "with": with, "retry": retry}))
 }
 
-fn waits() -> String {
+/// A step that waits for the signal `go` and has its payload as its result.
+pub(crate) fn wait_step() -> Value {
     let with = json!({"name": "go", "timeout_seconds": 60});
-    playbook(json!({"name": "wait", "use": "wait-signal", "with": with, "timeout": "10m"}))
+    json!({"name": "wait", "use": "wait-signal", "with": with, "timeout": "10m"})
+}
+
+fn waits() -> String {
+    playbook(wait_step())
 }
 
 pub(crate) async fn signal(
@@ -217,5 +227,48 @@ async fn a_signal_that_nothing_may_wait_for_is_refused() {
         let CommandOutcome::Refused { reason } = outcome else { panic!("it was applied") };
         assert!(reason.ends_with(expected), "{reason}");
     }
+    engine.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_very_many_signals_a_run_keeps_as_many_as_it_may() {
+    let scene = Scene::new(1).await;
+    let when = When::After(Millis::from_secs(3_000));
+    scene.script(0, Script::Succeed { when, payload: json!(null) });
+    let act = json!({"name": "act", "action": "test.example.com/act"});
+    let run = scene.start_playbook(&playbook_of(&[act, wait_step()])).await.unwrap();
+    let engine = scene.engine("engine-1");
+    scene.until(run, |run| run.progress.count(AgentState::Running) == 1).await;
+    let mut sent = Vec::new();
+    for number in 0..10_000 {
+        // Every other one is for the agent alone.
+        let to = (number % 2 == 0).then_some("node-0");
+        sent.push(signal(&scene, run, "go", to, json!(number)).await);
+    }
+    let (mut applied, mut refused) = (0, 0);
+    for id in sent {
+        let outcome = loop {
+            match scene.store.command(id).await.unwrap().unwrap().outcome {
+                Some(outcome) => break outcome,
+                None => scene.wait(Millis::from_secs(1)).await,
+            }
+        };
+        match outcome {
+            CommandOutcome::Applied => applied += 1,
+            CommandOutcome::Refused { reason } => {
+                assert!(reason.contains("signals already, which is the most"), "{reason}");
+                refused += 1;
+            }
+        }
+    }
+    let most = MAX_SIGNALS_OF_RUN + MAX_SIGNALS_OF_AGENT;
+    assert_eq!((applied, refused), (most, 10_000 - most));
+    let kept = scene.store.run(run).await.unwrap().unwrap();
+    assert_eq!(kept.progress.signals.len(), MAX_SIGNALS_OF_RUN);
+    let records = scene.store.records(run, None, None, 10).await.unwrap();
+    assert_eq!(records[0].signals.len(), MAX_SIGNALS_OF_AGENT);
+    // What holds all of that goes on.
+    scene.command(run, Verb::Cancel).await;
+    scene.until(run, |run| run.progress.status == RunStatus::Cancelling).await;
     engine.stop().await;
 }

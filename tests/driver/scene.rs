@@ -11,7 +11,7 @@ use replibook::agent::{AgentClient, AgentLimits, FakeAgents, Fault, Script, When
 use replibook::api::install_builtins;
 use replibook::clock::{Clock, TokioClock};
 use replibook::driver::{Activity, EngineConfig, Followers, Signals, World};
-use replibook::outbound::FakeOutbound;
+use replibook::outbound::{FakeOutbound, Outbound};
 use replibook::playbook::{parse_cluster, parse_playbook, resolve};
 use replibook::plugin::{HostConfig, PluginHost};
 use replibook::run::{
@@ -185,6 +185,11 @@ impl Scene {
     /// Starts an engine that reaches its agents through this client.
     pub(crate) fn engine_of(&self, name: &str, agents: Arc<dyn AgentClient>) -> RunningEngine {
         RunningEngine::start(World { agents, ..self.world() }, name, 10)
+    }
+
+    /// Starts an engine whose steps send their requests there.
+    pub(crate) fn engine_sending(&self, name: &str, outbound: Arc<dyn Outbound>) -> RunningEngine {
+        RunningEngine::start(World { outbound, ..self.world() }, name, 10)
     }
 
     /// Starts an engine that has no secrets.

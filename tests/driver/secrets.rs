@@ -15,6 +15,7 @@ use replibook::run::{
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use super::outside::{signal, wait_step};
 use crate::scene::{Scene, address};
 
 pub(crate) const VALUE: &str = "correct \"horse\" & battery";
@@ -219,7 +220,7 @@ async fn an_engine_without_the_secrets_of_a_run_leaves_it_to_one_that_has_them()
 
 /// Tokens that somebody may think of: of another seed, of another attempt, and one that was changed.
 fn forged(run: RunId) -> Vec<String> {
-    let key = AttemptKey { agent: AgentSeq(0), stage: 0, step: 1, attempt: 1 };
+    let key = AttemptKey { agent: AgentSeq(0), stage: 0, step: 2, attempt: 1 };
     let own = RunSeed::new([7; 32]);
     let other = AttemptKey { attempt: 2, ..key };
     let changed = own.token(run, key, "key").to_uppercase();
@@ -227,7 +228,7 @@ fn forged(run: RunId) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_text_of_a_parameter_an_attribute_or_a_result_becomes_a_secret() {
+async fn no_text_of_a_parameter_an_attribute_a_result_or_a_signal_becomes_a_secret() {
     let nil = RunId(Uuid::nil());
     for text in forged(nil) {
         let scene = Scene::new(1).await;
@@ -241,11 +242,14 @@ async fn no_text_of_a_parameter_an_attribute_or_a_result_becomes_a_secret() {
             "param": "${{ params.note }}",
             "attribute": "${{ agent.attributes.note }}",
             "result": "${{ steps.act.result.note }}",
+            "signal": "${{ steps.wait.result.note }}",
         });
-        let document = playbook(json!([act(), tell(body)])).to_string();
+        let document = playbook(json!([act(), wait_step(), tell(body)])).to_string();
         let params = Map::from_iter([("note".to_owned(), json!(text))]);
         let run = scene.start_playbook_with(&document, params).await.unwrap();
         let engine = scene.engine("engine-1");
+        scene.until(run, |run| run.progress.status == RunStatus::Running).await;
+        signal(&scene, run, "go", None, json!({"note": text})).await;
         let done = scene.until_final(run).await;
         assert_eq!(done.progress.status, RunStatus::Done, "{:?}", done.progress);
         let received = scene.outbound.received();
@@ -255,6 +259,7 @@ async fn no_text_of_a_parameter_an_attribute_or_a_result_becomes_a_secret() {
             body.contains(&format!("\"param\":{}", json!(text))),
             "it is sent as it is: {body}"
         );
+        assert!(body.contains("\"signal\":\"[secret]"), "{body}");
         engine.stop().await;
     }
 }
@@ -263,20 +268,23 @@ async fn no_text_of_a_parameter_an_attribute_or_a_result_becomes_a_secret() {
 async fn not_even_the_right_token_gets_in_from_outside() {
     let scene = Scene::new(1).await;
     scene.secrets.put("key", VALUE);
-    let body = json!({"result": "${{ steps.act.result }}"});
-    let run =
-        scene.start_playbook(&playbook(json!([act(), tell(body)])).to_string()).await.unwrap();
-    // Somebody has read it where the step is kept, and has the agent say it.
-    let key = AttemptKey { agent: AgentSeq(0), stage: 0, step: 1, attempt: 1 };
+    let body = json!({"result": "${{ steps.act.result }}", "signal": "${{ steps.wait.result }}"});
+    let text = playbook(json!([act(), wait_step(), tell(body)])).to_string();
+    let run = scene.start_playbook(&text).await.unwrap();
+    // Somebody has read it where the step is kept, has the agent say it, and sends it.
+    let key = AttemptKey { agent: AgentSeq(0), stage: 0, step: 2, attempt: 1 };
     let token = RunSeed::new([7; 32]).token(run, key, "key");
     let payload = json!({"key": token, token.as_str(): [token]});
     scene.script(0, Script::Succeed { when: When::Looks(1), payload });
     let engine = scene.engine("engine-1");
+    scene.until(run, |run| run.progress.status == RunStatus::Running).await;
+    signal(&scene, run, "go", None, json!([token])).await;
     let done = scene.until_final(run).await;
     assert_eq!(done.progress.status, RunStatus::Done, "{:?}", done.progress);
     let received = scene.outbound.received();
     let body = String::from_utf8(received[0].request.body().bytes().to_vec()).unwrap();
     assert!(!body.contains("horse") && body.contains("[secret]key."), "{body}");
+    assert!(body.contains("\"signal\":[\"[secret]key."), "{body}");
     engine.stop().await;
 }
 

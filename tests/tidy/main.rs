@@ -66,6 +66,11 @@ fn links_in_documents_lead_somewhere() {
 }
 
 #[test]
+fn tests_of_bad_input_are_where_they_are_said_to_be() {
+    holds(text::named_tests);
+}
+
+#[test]
 fn the_code_map_has_every_folder() {
     holds(text::code_map);
 }

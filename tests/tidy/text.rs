@@ -6,6 +6,9 @@ use crate::source::{Finding, Source};
 /// What declarations in WIT begin with that need documentation; functions have `: func(`.
 const WIT_ITEMS: [&str; 6] = ["interface ", "world ", "record ", "variant ", "enum ", "resource "];
 
+/// The page that names a test for each kind of bad input, after a link to its file.
+const BAD_INPUT: &str = "docs/bad-input.md";
+
 /// No file names a path on somebody's machine.
 pub(crate) fn machine_paths(sources: &[Source]) -> Vec<Finding> {
     // In pieces, so that the rule does not find this file.
@@ -70,6 +73,32 @@ fn link_targets(text: &str) -> impl Iterator<Item = &str> {
     files.filter(|target| !target.is_empty() && !target.contains("://"))
 }
 
+/// Every test that the page about bad input names is there.
+pub(crate) fn named_tests(sources: &[Source]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for source in sources.iter().filter(|source| source.path == BAD_INPUT) {
+        for (text, line) in source.text.lines().zip(1..) {
+            for (file, test) in tests_in(text) {
+                let wanted = format!("fn {test}(");
+                let has_it = |source: &Source| source.path == file && source.text.contains(&wanted);
+                if !sources.iter().any(has_it) {
+                    findings.push(source.finding(line, format!("found no `{test}` in {file}")));
+                }
+            }
+        }
+    }
+    findings
+}
+
+/// The tests that a line names, each after a link to its file.
+fn tests_in(line: &str) -> impl Iterator<Item = (&str, &str)> {
+    let named = line.split("](../").skip(1).filter_map(|rest| {
+        let (file, rest) = rest.split_once(") `")?;
+        Some((file, rest.split('`').next()?))
+    });
+    named.filter(|(file, _)| !file.contains(')'))
+}
+
 /// Every folder in `src/` is in ARCHITECTURE.md. What a folder holds is said in its `mod.rs`.
 pub(crate) fn code_map(sources: &[Source]) -> Vec<Finding> {
     let Some(map) = sources.iter().find(|source| source.path == "ARCHITECTURE.md") else {
@@ -116,6 +145,17 @@ fn a_dead_link_is_found() {
     let found = links(&[Source::new("README.md", text)]);
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].to_string(), "README.md:1: found nothing at no/such/file.md");
+}
+
+#[test]
+fn a_test_that_is_not_there_is_found() {
+    let row =
+        |test: &str| format!("| what comes | what it gets | [x.rs](../tests/x.rs) `{test}` |\n");
+    let text = format!("{}{}[y](../tests/y.rs) has (some) `y`", row("there"), row("gone"));
+    let there = Source::new("tests/x.rs", "async fn there() {}");
+    let found = named_tests(&[Source::new(BAD_INPUT, &text), there]);
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].to_string(), "docs/bad-input.md:2: found no `gone` in tests/x.rs");
 }
 
 #[test]

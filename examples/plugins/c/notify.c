@@ -3,10 +3,7 @@
 // The host sends the request, once it is in the journal. So the step may be activated again as often as it takes: the hook
 // gets one message, which it knows by the `Idempotency-Key`. Nothing is freed: the instance ends with the activation.
 
-#include <string.h>
-
-#include "step.h"
-#include "text.h"
+#include "step_text.h"
 
 typedef exports_replicante_playbook_working_step_error_t step_error;
 typedef replicante_playbook_http_http_error_t http_error;
@@ -17,22 +14,6 @@ static const char ARGUMENTS[] = {
 
 // How long to wait for the answer of the web hook, in milliseconds.
 #define TIMEOUT 30000
-
-static step_string_t lend(text of) { return (step_string_t){(uint8_t *)of.at, of.length}; }
-
-_Noreturn void plugin_fail(const char *message) {
-  step_string_t said;
-  step_string_set(&said, message);
-  replicante_playbook_failing_fail(&said);
-  __builtin_trap();
-}
-
-// The texts of results and errors belong to the bindings, which free them.
-static step_string_t give(text of) {
-  step_string_t given;
-  step_string_dup_n(&given, of.at, of.length);
-  return given;
-}
 
 // What the playbook does not grant will not be granted next time; anything else may succeed.
 static bool failed(const http_error *found, step_error *error) {

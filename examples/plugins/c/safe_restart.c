@@ -5,10 +5,7 @@
 // has effects only through the calls of its world. Nothing is freed: the instance ends with the
 // activation.
 
-#include <string.h>
-
-#include "step.h"
-#include "text.h"
+#include "step_text.h"
 
 typedef exports_replicante_playbook_working_step_error_t step_error;
 typedef replicante_playbook_agent_agent_error_t agent_error;
@@ -16,22 +13,6 @@ typedef replicante_playbook_agent_agent_error_t agent_error;
 static const char ARGUMENTS[] = {
 #embed "safe-restart.json"
 };
-
-static step_string_t lend(text of) { return (step_string_t){(uint8_t *)of.at, of.length}; }
-
-_Noreturn void plugin_fail(const char *message) {
-  step_string_t said;
-  step_string_set(&said, message);
-  replicante_playbook_failing_fail(&said);
-  __builtin_trap();
-}
-
-// The texts of results and errors belong to the bindings, which free them.
-static step_string_t give(text of) {
-  step_string_t given;
-  step_string_dup_n(&given, of.at, of.length);
-  return given;
-}
 
 static void say(const builder *line) {
   step_string_t message = lend(built(line));

@@ -1,5 +1,6 @@
 //! The task of one import: from a reference to a plugin in the store.
 
+use std::slice;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -189,12 +190,10 @@ async fn keep(
     Ok((kept.unwrap_or(new), put))
 }
 
-/// Adds signatures to a plugin that was in the store before, those first that were checked.
+/// Adds signatures to a plugin that was in the store before. Those that were checked are the first ones.
 async fn sign(state: &ApiState, plugin: &Plugin) -> Result<(), ImportProblem> {
-    let (digest, all) = (&plugin.info.digest, plugin.signatures.iter().cloned());
-    let (checked, unchecked): (Vec<_>, Vec<_>) = all.partition(|one| one.checked.is_some());
-    for one in checked.into_iter().chain(unchecked) {
-        match state.store.sign_plugin(digest, &[one]).await {
+    for one in &plugin.signatures {
+        match state.store.sign_plugin(&plugin.info.digest, slice::from_ref(one)).await {
             // Those that are kept are worth as much.
             Ok(_) | Err(StoreError::TooLarge { .. }) => {}
             Err(error) => return Err(of_store(&error)),

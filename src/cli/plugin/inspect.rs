@@ -148,8 +148,5 @@ pub(super) async fn fetch(
 
 /// The bytes of a file that is a component.
 pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, CliError> {
-    let failed = |source| CliError::Read { path: path.display().to_string(), source };
-    let name =
-        path.to_str().ok_or_else(|| failed(std::io::Error::other("expected a path in UTF-8")))?;
-    read_plugin(Path::new(""), name).map_err(failed)
+    read_plugin(path).map_err(|source| CliError::Read { path: path.display().to_string(), source })
 }

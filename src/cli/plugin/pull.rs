@@ -7,9 +7,10 @@ use serde::Serialize;
 
 use super::command::parse_reference;
 use super::inspect::{Fetched, fetch};
-use super::signatures::{Signed, file_beside, text_of};
+use super::signatures::{Signed, text_of};
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
+use crate::cli::files::signatures_file;
 use crate::cli::output::{Console, Row};
 use crate::cli::registry_args::RegistryArgs;
 use crate::cli::table::Narrower;
@@ -74,7 +75,7 @@ pub(super) async fn pull(
         fetch(&args.registries, &args.reference, console).await?;
     write(to, &bytes).map_err(CliError::Output)?;
     if let Some(signatures) = &signatures {
-        write_signatures(&file_beside(to), signatures).map_err(CliError::Output)?;
+        write_signatures(&signatures_file(to), signatures).map_err(CliError::Output)?;
     }
     let signatures = signatures.unwrap_or_default();
     console.one(&Pulled {

@@ -1,14 +1,13 @@
 //! Signatures beside the file of a plugin, and in registries. Nobody checks them here: that takes the keys of a policy.
 
 use std::collections::BTreeSet;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Serialize;
 
 use crate::cli::error::CliError;
-use crate::cli::files::read_signatures_file;
-use crate::playbook::policy::{MAX_SIGNATURE_BYTES, MAX_SIGNATURES, Signature, read_signatures};
+use crate::cli::files::{read_signatures_of, signatures_file};
+use crate::playbook::policy::{MAX_SIGNATURE_BYTES, MAX_SIGNATURES, Signature};
 
 /// A signature as commands show it.
 #[derive(Clone, Debug, Serialize)]
@@ -40,13 +39,6 @@ impl Signed {
     }
 }
 
-/// The name of the file with the signatures of the plugin in `file`.
-pub(super) fn file_beside(file: &Path) -> PathBuf {
-    let mut name = file.as_os_str().to_owned();
-    name.push(".minisig");
-    name.into()
-}
-
 /// The text of a file with signatures: as many of the last ones as such a file may have.
 pub(super) fn text_of(signatures: &[Signature]) -> String {
     let mut room = MAX_SIGNATURE_BYTES;
@@ -63,18 +55,16 @@ pub(super) fn text_of(signatures: &[Signature]) -> String {
 
 /// The signatures beside the file of a plugin; none if there is no such file.
 pub(super) fn beside(file: &Path) -> Result<Vec<Signature>, CliError> {
-    let path = file_beside(file);
-    let failed = |source| CliError::Read { path: path.display().to_string(), source };
-    let name = path.to_str().ok_or_else(|| failed(io::Error::other("expected a path in UTF-8")))?;
-    let Some(text) = read_signatures_file(Path::new(""), name).map_err(failed)? else {
-        return Ok(Vec::new());
-    };
-    read_signatures(&text).map_err(|error| failed(io::Error::other(error.to_string())))
+    read_signatures_of(file).map_err(|source| {
+        let path = signatures_file(file).display().to_string();
+        CliError::Read { path, source }
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::playbook::policy::read_signatures;
 
     #[test]
     fn a_file_has_no_more_signatures_than_are_read() {
@@ -96,8 +86,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("x.wasm");
         assert!(beside(&file).unwrap().is_empty());
-        assert_eq!(file_beside(&file), folder.path().join("x.wasm.minisig"));
-        std::fs::write(file_beside(&file), "no signature").unwrap();
+        assert_eq!(signatures_file(&file), folder.path().join("x.wasm.minisig"));
+        std::fs::write(signatures_file(&file), "no signature").unwrap();
         let CliError::Read { path, source } = beside(&file).unwrap_err() else { panic!() };
         assert!(path.ends_with("x.wasm.minisig"), "{path}");
         assert!(source.to_string().contains("found 1 of its lines"), "{source}");

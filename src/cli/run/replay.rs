@@ -134,7 +134,7 @@ async fn other_strategy(
     if let Some(builtin) = host.builtins().iter().find(|builtin| builtin.info.name == name) {
         return Ok(builtin.info.digest.clone());
     }
-    let bytes = crate::cli::files::read_plugin(Path::new(""), name);
+    let bytes = crate::cli::files::read_plugin(Path::new(name));
     let bytes = bytes.map_err(|source| CliError::Read { path: name.to_owned(), source })?;
     let info = host.import(bytes.into()).await.map_err(ReplayError::Plugin)?;
     Ok(info.digest)

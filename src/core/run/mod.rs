@@ -34,6 +34,7 @@ mod retry_of;
 mod roster_at;
 mod scrub;
 mod scrub_inputs;
+mod scrub_lines;
 mod scrub_search;
 mod scrub_spelling;
 mod secret;

@@ -3,7 +3,7 @@
 //! A server or an agent may return what it was sent: as it is, or escaped for JSON, in base64 (both alphabets, also in the
 //! middle of something longer), in hex or percent-encoded. What is only spelled in another way is found by reading it:
 //! the text is searched as it is, and without its JSON escapes and its percent escapes, in either order and more than
-//! once. Base64 and hex may be of the value with such escapes, too.
+//! once. Base64 and hex may be of the value with such escapes, too, and may be broken into lines.
 
 use std::borrow::Cow;
 use std::ops::Range;

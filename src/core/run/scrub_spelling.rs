@@ -1,5 +1,6 @@
 //! Reads a text in the ways in which it may be meant: as it is, with JSON escapes, with percent escapes, with both, and with
-//! escapes that are escaped once more. What is found in one of them has a place in the text itself.
+//! escapes that are escaped once more; and each of these without the line breaks in base64. What is found in one of them has a
+//! place in the text itself.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -7,8 +8,11 @@ use std::ops::Range;
 
 use sha2::{Digest as _, Sha256};
 
+use super::scrub_lines::joined;
+
 /// How often a text is read anew, each time in all ways. A server that returns a form in a text of JSON, which is in
-/// another text of JSON, is read in three. Each of two ways makes a reading of each reading, so a text has 15 at most.
+/// another text of JSON, is read in three. Each of two ways makes a reading of each reading, so a text has 15 at most, and as
+/// many without line breaks.
 const DEPTH: usize = 3;
 
 /// A way to read a text: the bytes without which there is nothing to read, and what a text begins with.
@@ -22,6 +26,10 @@ pub(super) struct Spelled<'t> {
     /// Where each byte of the reading begins in the text, and at last where the text ends. `None` if it is the text itself.
     /// Texts are much shorter than 4 GiB.
     places: Option<Vec<u32>>,
+    /// Where each byte of the reading ends in the text, if something is passed over between some of them.
+    ends: Option<Vec<u32>>,
+    /// Whether its bytes are those of the text.
+    is_plain: bool,
 }
 
 impl Spelled<'_> {
@@ -30,14 +38,17 @@ impl Spelled<'_> {
         &self.bytes
     }
 
-    /// Whether it is the text itself.
+    /// Whether its bytes are those of the text, so that none of them was escaped.
     pub(super) const fn is_plain(&self) -> bool {
-        self.places.is_none()
+        self.is_plain
     }
 
     /// Where a part of the reading is in the text.
     pub(super) fn place(&self, part: Range<usize>) -> Range<usize> {
-        self.at(part.start)..self.at(part.end)
+        let last = part.end.checked_sub(1).filter(|last| *last >= part.start);
+        let end = self.ends.as_ref().zip(last).and_then(|(ends, last)| ends.get(last));
+        let end = end.map(|end| usize::try_from(*end).unwrap_or(usize::MAX));
+        self.at(part.start)..end.unwrap_or_else(|| self.at(part.end))
     }
 
     fn at(&self, index: usize) -> usize {
@@ -62,7 +73,32 @@ impl Spelled<'_> {
             at += length.max(1);
         }
         places.push(u32::try_from(self.at(at)).unwrap_or(u32::MAX));
-        is_new.then_some(Spelled { bytes: Cow::Owned(bytes), places: Some(places) })
+        let (bytes, places) = (Cow::Owned(bytes), Some(places));
+        is_new.then_some(Spelled { bytes, places, ends: None, is_plain: false })
+    }
+
+    /// The reading without what is passed over: `passes` tells how many of the next bytes are, after the last one that is
+    /// not. `None` if none are.
+    pub(super) fn without(&self, passes: impl Fn(u8, &[u8]) -> usize) -> Option<Spelled<'static>> {
+        let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+        let (mut bytes, mut places, mut ends) = (Vec::new(), Vec::new(), Vec::new());
+        let mut at = 0;
+        while let Some(rest @ [first, ..]) = self.bytes.get(at..) {
+            let passed = bytes.last().map_or(0, |last| passes(*last, rest));
+            if passed > 0 {
+                at += passed;
+                continue;
+            }
+            let Range { start, end } = self.place(at..at + 1);
+            bytes.push(*first);
+            places.push(place(start));
+            ends.push(place(end));
+            at += 1;
+        }
+        places.push(place(self.at(at)));
+        let is_new = bytes.len() < self.bytes.len();
+        let (bytes, places, ends) = (Cow::Owned(bytes), Some(places), Some(ends));
+        is_new.then_some(Spelled { bytes, places, ends, is_plain: self.is_plain })
     }
 }
 
@@ -92,10 +128,16 @@ impl Unit {
     }
 }
 
-/// Shows all readings of a text, each once. No more than [`DEPTH`] of them are in memory at a time, since a body may be
+/// Shows all readings of a text, each once. No more than one beyond [`DEPTH`] are in memory at a time, since a body may be
 /// large.
 pub(super) fn spellings(text: &[u8], show: &mut impl FnMut(&Spelled<'_>)) {
-    let text = Spelled { bytes: Cow::Borrowed(text), places: None };
+    let text = Spelled { bytes: Cow::Borrowed(text), places: None, ends: None, is_plain: true };
+    let show = &mut |reading: &Spelled<'_>| {
+        show(reading);
+        if let Some(joined) = joined(reading) {
+            show(&joined);
+        }
+    };
     show(&text);
     let mut seen = BTreeMap::from([(hash(&text), DEPTH)]);
     read_on(&text, DEPTH, &mut seen, show);
@@ -214,6 +256,7 @@ mod tests {
     fn a_text_is_read_in_all_ways() {
         assert_eq!(readings("plain"), ["plain"]);
         assert_eq!(readings(r#"a\u0042\/\"\n"#), [r#"a\u0042\/\"\n"#, "aB/\"\n"]);
+        assert_eq!(readings(r"a\nb"), [r"a\nb", "a\nb", "ab"]);
         assert_eq!(readings("a%42+%2b%zz%4"), ["a%42+%2b%zz%4", "aB  %zz%4"]);
         assert_eq!(readings(r"\u0025\u0034\u0031"), [r"\u0025\u0034\u0031", "%41", "A"]);
         assert_eq!(readings(r"\ud83d\ude00 \ud83d"), [r"\ud83d\ude00 \ud83d", "😀 \\ud83d"]);

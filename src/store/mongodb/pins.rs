@@ -38,8 +38,24 @@ pub(super) async fn touch(
     Ok(())
 }
 
+/// Fails if something pins a plugin.
+///
+/// # Errors
+/// [`StoreError::Pinned`] with what pins it.
+pub(super) async fn refuse_pinned(
+    base: &Base,
+    digest: &Digest,
+    at: &Moment,
+    session: &mut ClientSession,
+) -> Result<(), Failure> {
+    match pinned_by(base, digest, at, session).await? {
+        Some(by) => Err(StoreError::Pinned { digest: digest.clone(), by }.into()),
+        None => Ok(()),
+    }
+}
+
 /// What pins a plugin, as human-readable text: a playbook, or a run that has not expired. None if nothing does.
-pub(super) async fn pinned_by(
+async fn pinned_by(
     base: &Base,
     digest: &Digest,
     at: &Moment,

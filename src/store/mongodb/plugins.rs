@@ -11,15 +11,16 @@ use super::bodies;
 use super::codec::from_document;
 use super::failure::{corrupt, failed, is_duplicate, unavailable};
 use super::files;
-use super::pins::pinned_by;
+use super::pins::{UNPINNED_AT, refuse_pinned};
 use super::rows::Question;
+use super::time::date;
 use super::transaction::{self, Failure, Transaction};
 use crate::contract::Result;
 use crate::damage::{Damage, Found, PLUGIN_BYTES, no_bytes, whole_bytes};
 use crate::documents::{Plugin, Put};
 use crate::error::StoreError;
 use crate::options::Moment;
-use replibook_core::run::Digest;
+use replibook_core::run::{Digest, Timestamp};
 
 pub(super) const PLUGIN: &str = "a plugin";
 
@@ -182,27 +183,37 @@ pub(super) async fn plugins(
     question.found(&["_id"], from_document).await
 }
 
-struct DeletePlugin<'a> {
+/// Removes a plugin that nothing pins; with `unpinned_before` only one whose retention began before that. Returns whether it
+/// was removed.
+///
+/// # Errors
+/// [`StoreError::Pinned`] if something pins it.
+pub(super) async fn remove_plugin(
+    base: &Base,
+    digest: &Digest,
+    unpinned_before: Option<Timestamp>,
+    at: &Moment,
+) -> Result<bool> {
+    let removed = transaction::make(base, &Remove { digest, unpinned_before, at }).await?;
+    let Some(file) = removed else { return Ok(false) };
+    // If this fails, no plugin names the file any more, so it is removed later.
+    if let Some(file) = file
+        && let Err(error) = files::remove(base, file).await
+    {
+        tracing::warn!(%digest, %error, "the bytes of a plugin stay for now");
+    }
+    Ok(true)
+}
+
+struct Remove<'a> {
     digest: &'a Digest,
+    unpinned_before: Option<Timestamp>,
     at: &'a Moment,
 }
 
-pub(super) async fn delete_plugin(base: &Base, digest: &Digest, at: &Moment) -> Result<bool> {
-    match transaction::make(base, &DeletePlugin { digest, at }).await? {
-        Some(None) => Ok(true),
-        Some(Some(file)) => {
-            // If this fails, no plugin names the file any more, so it is removed later.
-            if let Err(error) = files::remove(base, file).await {
-                tracing::warn!(%digest, %error, "the bytes of a plugin stay for now");
-            }
-            Ok(true)
-        }
-        None => Ok(false),
-    }
-}
-
 #[async_trait]
-impl Transaction for DeletePlugin<'_> {
+impl Transaction for Remove<'_> {
+    /// The file with the bytes, if the plugin was removed; none for a plugin that names none.
     type Output = Option<Option<ObjectId>>;
 
     const DOING: &'static str = "remove a plugin";
@@ -212,13 +223,16 @@ impl Transaction for DeletePlugin<'_> {
         base: &Base,
         session: &mut ClientSession,
     ) -> std::result::Result<Option<Option<ObjectId>>, Failure> {
-        let Self { digest, at } = *self;
-        // This write comes first, so that whoever is about to pin the plugin has to wait or to start again.
-        let removed = base.plugins.find_one_and_delete(by_digest(digest));
-        let removed = removed.projection(doc! { "file": 1 }).session(&mut *session).await?;
-        if let Some(by) = pinned_by(base, digest, at, session).await? {
-            return Err(StoreError::Pinned { digest: digest.clone(), by }.into());
+        let Self { digest, unpinned_before, at } = *self;
+        // This write comes first, so that whoever is about to pin the plugin has to wait or to start again. Pinning and
+        // renewing change the field that is asked for.
+        let mut filter = by_digest(digest);
+        if let Some(before) = unpinned_before {
+            filter.insert(UNPINNED_AT, doc! { "$lt": date(before) });
         }
+        let removed = base.plugins.find_one_and_delete(filter).projection(doc! { "file": 1 });
+        let removed = removed.session(&mut *session).await?;
+        refuse_pinned(base, digest, at, session).await?;
         Ok(removed.map(|removed| removed.get_object_id("file").ok()))
     }
 }

@@ -233,7 +233,7 @@ impl Store for MongoStore {
     }
 
     async fn delete_plugin(&self, digest: &Digest) -> Result<bool> {
-        plugins::delete_plugin(&self.base, digest, &self.now()).await
+        plugins::remove_plugin(&self.base, digest, None, &self.now()).await
     }
 
     fn plugin_retention(&self) -> Millis {

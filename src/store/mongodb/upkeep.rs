@@ -2,14 +2,12 @@
 
 use async_trait::async_trait;
 use mongodb::ClientSession;
-use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, doc};
 
 use super::base::{Base, LIMIT, call, live, within};
 use super::failure::{failed, is_duplicate};
-use super::files;
-use super::pins::{UNPINNED_AT, pinned_by};
-use super::plugins::{by_digest, plugins};
+use super::pins::{UNPINNED_AT, refuse_pinned};
+use super::plugins::{by_digest, plugins, remove_plugin};
 use super::time::date;
 use super::transaction::{self, Failure, Transaction};
 use crate::contract::{MAX_PAGE, MAX_SWEPT_PLUGINS, Result};
@@ -173,58 +171,8 @@ impl Transaction for Begin<'_> {
 /// Removes a plugin whose retention has passed, unless somebody pins, renews or removes it meanwhile. Returns whether it
 /// was removed.
 async fn remove(base: &Base, digest: &Digest, at: &Moment) -> Result<bool> {
-    let removed = match transaction::make(base, &Remove { digest, at }).await {
-        Ok(removed) => removed,
-        Err(StoreError::Pinned { .. }) => None,
-        Err(error) => return Err(error),
-    };
-    let Some(file) = removed else { return Ok(false) };
-    // If this fails, no plugin names the file any more, so it is removed later.
-    if let Some(file) = file
-        && let Err(error) = files::remove(base, file).await
-    {
-        tracing::warn!(%digest, %error, "the bytes of a plugin stay for now");
-    }
-    Ok(true)
-}
-
-struct Remove<'a> {
-    digest: &'a Digest,
-    at: &'a Moment,
-}
-
-#[async_trait]
-impl Transaction for Remove<'_> {
-    /// The file with the bytes, if the plugin was removed; none for a plugin that names none.
-    type Output = Option<Option<ObjectId>>;
-
-    const DOING: &'static str = "remove a plugin that nothing pins";
-
-    async fn attempt(
-        &self,
-        base: &Base,
-        session: &mut ClientSession,
-    ) -> std::result::Result<Option<Option<ObjectId>>, Failure> {
-        let Self { digest, at } = *self;
-        // This write comes first, so that whoever is about to pin the plugin has to wait or to start again. Pinning and
-        // renewing change the field that is asked for.
-        let mut filter = by_digest(digest);
-        filter.insert(UNPINNED_AT, doc! { "$lt": date(at.plugins_cutoff) });
-        let removed = base.plugins.find_one_and_delete(filter).projection(doc! { "file": 1 });
-        let Some(removed) = removed.session(&mut *session).await? else { return Ok(None) };
-        refuse_pinned(base, digest, at, session).await?;
-        Ok(Some(removed.get_object_id("file").ok()))
-    }
-}
-
-async fn refuse_pinned(
-    base: &Base,
-    digest: &Digest,
-    at: &Moment,
-    session: &mut ClientSession,
-) -> std::result::Result<(), Failure> {
-    match pinned_by(base, digest, at, session).await? {
-        Some(by) => Err(StoreError::Pinned { digest: digest.clone(), by }.into()),
-        None => Ok(()),
+    match remove_plugin(base, digest, Some(at.plugins_cutoff), at).await {
+        Err(StoreError::Pinned { .. }) => Ok(false),
+        removed => removed,
     }
 }

@@ -92,30 +92,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::ids::Digest;
-    use crate::playbook::policy::parse_policy;
-    use crate::playbook::{PluginInfo, PluginKind, parse_playbook, resolve};
-
-    /// A policy with these rules.
-    fn policy(rules: &str) -> Policy {
-        let text = format!(
-            "apiVersion: replicante.io/v1\nkind: Policy\nmetadata: {{ name: house }}\nspec: {{ plugins: [{rules}] }}\n"
-        );
-        parse_policy(text.as_bytes()).unwrap()
-    }
-
-    fn info(kind: PluginKind, name: &str) -> PluginInfo {
-        PluginInfo {
-            digest: Digest::of(name.as_bytes()),
-            kind,
-            name: name.to_owned(),
-            version: "1.0.0".to_owned(),
-            summary: String::new(),
-            arguments: json!({}),
-            size: 1,
-            calls: Vec::new(),
-        }
-    }
+    use crate::playbook::policy::samples::{info, policy};
+    use crate::playbook::{PluginKind, parse_playbook, resolve};
 
     #[test]
     fn a_secret_of_built_in_steps_is_refused_once_for_each_destination() {

@@ -6,24 +6,12 @@ use proptest::prelude::*;
 
 use super::judge::{Facts, Refusal};
 use super::model::{May, Policy, Proved, Rule};
-use super::read::parse_policy;
+use super::samples::{info, policy};
 use super::{Match, OriginPattern, asks, check_document, check_playbook};
 use crate::ids::Digest;
 use crate::playbook::{
-    Grants, HttpGrant, HttpMethod, PluginInfo, PluginKind, Problem, SecretGrant, parse_playbook,
-    resolve,
+    Grants, HttpGrant, HttpMethod, PluginKind, Problem, SecretGrant, parse_playbook, resolve,
 };
-
-const KEYS: &str = "ops: RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3";
-
-/// A policy with these rules.
-fn policy(rules: &str) -> Policy {
-    let text = format!(
-        "apiVersion: replicante.io/v1\nkind: Policy\nmetadata: {{ name: house }}\nspec:\n  keys: {{ {KEYS} }}\n  \
-         plugins: [{rules}]\n"
-    );
-    parse_policy(text.as_bytes()).unwrap_or_else(|problems| panic!("{rules}: {problems}"))
-}
 
 fn facts(source: &str, signers: &[&str]) -> Facts {
     let signers = signers.iter().map(|&name| name.to_owned()).collect();
@@ -304,19 +292,6 @@ spec:
         - { name: drain, use: drain }
         - { name: restart, action: c/z }
 ";
-
-fn info(kind: PluginKind, name: &str) -> PluginInfo {
-    PluginInfo {
-        digest: Digest::of(name.as_bytes()),
-        kind,
-        name: name.to_owned(),
-        version: "1.0.0".to_owned(),
-        summary: String::new(),
-        arguments: serde_json::json!({}),
-        size: 1,
-        calls: Vec::new(),
-    }
-}
 
 #[test]
 fn what_is_refused_in_a_document_has_its_place() {

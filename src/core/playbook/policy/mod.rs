@@ -21,6 +21,8 @@ mod model;
 mod networks;
 mod origin;
 mod read;
+#[cfg(test)]
+mod samples;
 mod signature;
 mod web;
 
