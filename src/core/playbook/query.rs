@@ -54,7 +54,7 @@ pub struct QueryError {
 ///
 /// let error = Query::parse("run.stauts == 'DONE'", &roots).unwrap_err();
 /// assert_eq!(error.to_string(), r#""run" has no "stauts": did you mean "status"?"#);
-/// assert_eq!(error.at, Some(3));
+/// assert_eq!(error.at, Some(4));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -89,6 +89,10 @@ impl Query {
                 wrong(message)
             }
         })?;
+        let facts = expr.facts();
+        if (facts.nodes + facts.patterns).saturating_mul(PARTLY) > MAX_QUERY_WORK {
+            return Err(wrong("it would take too long for each item of a list".to_owned()));
+        }
         match expr.secrets().is_empty() {
             true => Ok(Self { expr }),
             false => Err(wrong("a list has no secrets to look at".to_owned())),
@@ -272,8 +276,15 @@ impl<'a> Names<'a> {
             Some(one) => format!("{what}: did you mean {one:?}?"),
             None => format!("{what}, expected one of {}", known.collect::<Vec<_>>().join(", ")),
         };
-        let at = self.info.offset_for(id).and_then(|(start, _)| usize::try_from(start).ok());
-        QueryError { message, at }
+        QueryError { message, at: self.place_of(id) }
+    }
+
+    /// The character at which the name in a node begins.
+    fn place_of(&self, id: u64) -> Option<usize> {
+        let (start, _) = self.info.offset_for(id)?;
+        // The node of a member begins with what is before the name.
+        let (before, rest) = self.info.source.split_at_checked(usize::try_from(start).ok()?)?;
+        Some(before.chars().count() + usize::from(rest.starts_with(['.', '['])))
     }
 }
 
@@ -342,11 +353,12 @@ mod tests {
             (r#"agnt.id == "a""#, r#"unknown name "agnt": did you mean "agent"?"#, Some(0)),
             ("agent.id == x", r#"unknown name "x", expected one of agent, cluster"#, Some(12)),
             ("agent.id == params.x", r#"unknown name "params", expected"#, Some(12)),
-            ("'é' == agent.role", r#""agent" has no "role", expected one of id,"#, Some(12)),
-            (r#"agent["nod"] == 1"#, r#""agent" has no "nod": did you mean "node"?"#, Some(5)),
-            ("true &&\n agent.ids == 1", r#""agent" has no "ids": did you mean "id"?"#, Some(14)),
-            ("[agent.x]", r#""agent" has no "x""#, Some(6)),
+            ("'é' == agent.role", r#""agent" has no "role", expected one of id,"#, Some(13)),
+            (r#"agent["nod"] == 1"#, r#""agent" has no "nod": did you mean "node"?"#, Some(6)),
+            ("true &&\n agent.ids == 1", r#""agent" has no "ids": did you mean "id"?"#, Some(15)),
+            ("[agent.x]", r#""agent" has no "x""#, Some(7)),
             ("agent.id ==", "Syntax error", Some(11)),
+            ("'é' ==", "Syntax error", Some(6)),
             ("agent.id.startWith('x')", r#"unknown function "startWith""#, None),
             (r#"secret("x") == "y""#, "a list has no secrets", None),
             ("", "it is empty", None),
@@ -376,6 +388,10 @@ mod tests {
         let twice = Query::parse(twice, &ROOTS).unwrap();
         let error = twice.picks(&scope, &mut MAX_QUERY_WORK.clone()).unwrap_err();
         assert!(error.to_string().contains("it would take too long"), "{error}");
+        // So is an expression that would cost that much for any item.
+        let many = r#""x".matches(".{40}")||"#.repeat(90) + "true";
+        let error = Query::parse(&many, &ROOTS).unwrap_err();
+        assert_eq!(error.message, "it would take too long for each item of a list");
         // A regular expression is compiled for each item.
         let regex = Query::parse(r#""x".matches("[a-z]{50}")"#, &ROOTS).unwrap();
         let mut left = MAX_QUERY_WORK;
