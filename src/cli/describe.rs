@@ -106,7 +106,7 @@ pub(crate) async fn describe(
 pub(super) fn for_people(console: &Console) -> bool {
     match console.format {
         Format::Table | Format::Wide => true,
-        Format::Json | Format::Yaml | Format::Name => false,
+        Format::Json | Format::Yaml | Format::Name | Format::Picked => false,
     }
 }
 
