@@ -9,6 +9,7 @@
 
 mod agent_rows;
 mod apply;
+mod choose;
 mod client;
 mod closed;
 mod cluster_agents;

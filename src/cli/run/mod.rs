@@ -21,6 +21,7 @@ mod set_value;
 mod signal;
 mod start;
 mod steer;
+mod wait;
 mod watch;
 mod why;
 
