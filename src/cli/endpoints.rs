@@ -13,7 +13,7 @@ use super::error::ClientError;
 use crate::api::wire::{
     AbandonRun, AppliedDocuments, ApplyCluster, ApplyDocuments, ApplyPlaybook, ClusterAgents,
     ClusterView, CommandView, DrainEngine, EngineView, FoundRuns, ImportView, Listing,
-    PlaybookView, PluginView, RetryRun, RunView, SendSignal, StartImport, StartRun, SubmitCommand,
+    PlaybookView, PluginView, RetryRun, RunPlan, RunView, SendSignal, StartImport, StartRun, SubmitCommand,
 };
 use crate::api::SELECTOR;
 use crate::run::{AgentId, AgentRecord, Digest, EngineId, RunId, Snapshot};
@@ -302,6 +302,12 @@ impl Client {
     pub async fn start_run(&self, start: &StartRun, idempotency_key: &str) -> Result<RunView> {
         let request = self.request(Method::POST, &["runs"]).json(start);
         let request = request.header("idempotency-key", idempotency_key);
+        self.json(request, Repeat::Always).await
+    }
+
+    /// Checks a start, and tells what the run would be. Nothing is kept.
+    pub async fn plan_run(&self, start: &StartRun) -> Result<RunPlan> {
+        let request = self.request(Method::POST, &["runs", "plan"]).json(start);
         self.json(request, Repeat::Always).await
     }
 

@@ -20,6 +20,7 @@ pub mod demo;
 mod describe;
 mod describe_more;
 mod diff;
+mod diff_files;
 mod drawing;
 mod endpoints;
 mod engine;

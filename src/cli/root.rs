@@ -12,6 +12,7 @@ use super::client::{Client, DEFAULT_SERVER};
 use super::completion::{Completion, completion};
 use super::delete::{Delete, delete};
 use super::describe::{Describe, describe};
+use super::diff_files::{DiffFiles, diff_files};
 use super::engine::{EngineCommand, engine_command};
 use super::error::{CliError, ClientError};
 use super::exit::Exit;
@@ -71,6 +72,9 @@ fn after_help() -> String {
 pub enum Command {
     /// Apply playbooks and clusters; upload the plugins beside them, and have those in registries imported
     Apply(Apply),
+    /// Show what `apply` would change: documents compared with those that the server has; exits with 1 if any
+    /// differs
+    Diff(DiffFiles),
     /// Check playbooks, clusters and the plugins beside them, without a server
     Validate(Validate),
     /// Write the digests of plugins into playbooks, and change nothing else in them
@@ -150,6 +154,7 @@ async fn perform(cli: &Cli, console: &Console) -> Result<Exit, CliError> {
     };
     match &cli.command {
         Command::Apply(args) => apply(&client()?, args, console).await,
+        Command::Diff(args) => diff_files(&client()?, args, console).await,
         Command::Validate(args) => validate(args, console).await,
         Command::Pin(args) => pin(client, args, console).await,
         Command::Plugin(command) => plugin_command(client, command, to, console).await,

@@ -13,6 +13,7 @@ mod list;
 mod logs;
 mod next;
 mod params;
+mod plan;
 mod replay;
 mod retry;
 #[cfg(test)]

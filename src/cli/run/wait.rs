@@ -135,7 +135,10 @@ async fn until(
                         return Ok((ended, exit));
                     }
                     Some(Err(error)) => return Err(error.into()),
-                    None => break,
+                    None => {
+                        sleep_until(look_at).await;
+                        break;
+                    }
                 },
                 () = sleep_until(look_at) => break,
             }
