@@ -106,9 +106,8 @@ struct Page {
 async fn all(state: &ApiState, members: &Members, part: Part) -> Page {
     let Part { after, limit, ask } = part;
     let page = members.range(beyond(after)).take(limit as usize);
-    let view = |(id, agent): (&AgentId, &Arc<KnownAgent>)| {
-        (view(id, agent), agent.identity.clone())
-    };
+    let view =
+        |(id, agent): (&AgentId, &Arc<KnownAgent>)| (view(id, agent), agent.identity.clone());
     let page = listing(page.map(Ok).collect(), limit, |(id, _)| id.to_string(), view);
     let (mut items, mut next): (Vec<(_, Identity)>, _) = (page.items, page.next);
     fit(&mut items, &mut next, |(view, _)| view);
@@ -142,11 +141,7 @@ async fn wanted(
     let agents = agents.into_iter().map(|one| (one.view, one.identity)).collect();
     let asked: Vec<Asked> = ask_all(state, agents).await;
     let decided = decide(asked.into_iter().zip(is_open), selector)?;
-    Ok(Page {
-        items: decided.picked,
-        next: decided.next.or(next),
-        undecided: decided.undecided,
-    })
+    Ok(Page { items: decided.picked, next: decided.next.or(next), undecided: decided.undecided })
 }
 
 fn beyond(after: Option<String>) -> (Bound<AgentId>, Bound<AgentId>) {

@@ -12,9 +12,7 @@ use super::error::ApiError;
 use super::state::ApiState;
 use super::wire::StagePlan;
 use crate::clock::Clock;
-use crate::run::{
-    AgentId, Datastore, KnownAgent, Member, Millis, Snapshot, declared_over,
-};
+use crate::run::{AgentId, Datastore, KnownAgent, Member, Millis, Snapshot, declared_over};
 
 /// How many selected agents of a stage are named: a person sees by them whether they are the right ones.
 const NAMED: usize = 10;
@@ -78,7 +76,8 @@ pub(super) async fn plan_stages(
         (snapshot, agents, stages)
     })
     .await?;
-    let open: BTreeSet<usize> = stages.iter().flat_map(|stage| stage.open.iter().copied()).collect();
+    let open: BTreeSet<usize> =
+        stages.iter().flat_map(|stage| stage.open.iter().copied()).collect();
     let asked: Vec<usize> = open.into_iter().take(MAX_ASKED_PAGE as usize).collect();
     let views = asked.iter().filter_map(|place| agents.get(*place));
     let views = views.map(|(id, agent)| (view(id, agent), agent.identity.clone())).collect();
@@ -116,12 +115,7 @@ fn look_at_all(snapshot: &Snapshot, agents: &Agents, clock: &dyn Clock) -> Vec<S
 }
 
 /// An agent as a run would know it, with what it said of itself.
-fn member(
-    id: &AgentId,
-    agent: &KnownAgent,
-    reported: Map<String, Value>,
-    node: Value,
-) -> Member {
+fn member(id: &AgentId, agent: &KnownAgent, reported: Map<String, Value>, node: Value) -> Member {
     Member {
         agent: id.clone(),
         address: agent.address.clone(),

@@ -82,20 +82,20 @@ pub(super) struct Selector {
 impl Selector {
     /// Takes the parameter; `None` if it is not given.
     pub(super) fn take(query: &mut InQuery, roots: &[Root]) -> Result<Option<Self>, ApiError> {
-        let Some(source) = query.take::<String>(SELECTOR, "an expression")? else {
-            return Ok(None);
-        };
+        let source = query.take::<String>(SELECTOR, "an expression")?;
+        source.map(|source| Self::parse(&source, roots)).transpose()
+    }
+
+    /// Reads the value of the parameter.
+    pub(super) fn parse(source: &str, roots: &[Root]) -> Result<Self, ApiError> {
         let root = roots.first().map_or("", |root| root.name);
-        match Query::parse(&source, roots) {
-            Ok(query) => {
-                Ok(Some(Self { query, root, cluster: Value::Null, left: MAX_QUERY_WORK }))
-            }
+        match Query::parse(source, roots) {
+            Ok(query) => Ok(Self { query, root, cluster: Value::Null, left: MAX_QUERY_WORK }),
             Err(error) => {
                 let at = error.at.map(|at| format!(" (at its character {})", at + 1));
-                let at = at.filter(|at| !error.message.ends_with(at)).unwrap_or_default();
-                let detail = format!(
-                    "query parameter `{SELECTOR}`: found {source:?}, in which this is wrong: {error}{at}"
-                );
+                let at = at.filter(|_| !error.message.contains("(at its "));
+                let at = at.unwrap_or_default();
+                let detail = format!("query parameter `{SELECTOR}`: found {source:?}: {error}{at}");
                 Err(ApiError::new(Code::BadParameter, detail))
             }
         }

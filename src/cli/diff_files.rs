@@ -226,7 +226,9 @@ fn text(compared: &Compared, colour: bool) -> String {
     let version = version.as_ref().map(|version| format!("@{version}")).unwrap_or_default();
     let of = format!("{kind} {name}{version}");
     let head = match (change, against) {
-        (Change::Unchanged, _) => return Paint::Faint.on(&format!("{of}: unchanged"), colour) + "\n",
+        (Change::Unchanged, _) => {
+            return Paint::Faint.on(&format!("{of}: unchanged"), colour) + "\n";
+        }
         (Change::New, None) => format!("{of} is new: {file} (+)"),
         (Change::New, Some(against)) => {
             format!("{of} is new: version {against} (-), {file} (+)")
@@ -288,7 +290,9 @@ plugin zones:
 ";
         assert_eq!(shown, expected);
         let shown = text(&compared(Change::New, Some("1.0.0")), false);
-        assert!(shown.starts_with("playbook restart@1.1.0 is new: version 1.0.0 (-), a.yaml (+)\n"));
+        assert!(
+            shown.starts_with("playbook restart@1.1.0 is new: version 1.0.0 (-), a.yaml (+)\n")
+        );
         let shown = text(&compared(Change::Unchanged, None), false);
         assert_eq!(shown, "playbook restart@1.1.0: unchanged\n");
     }

@@ -10,12 +10,13 @@ use uuid::Uuid;
 
 use super::client::{Client, Repeat, UPLOAD_TIMEOUT};
 use super::error::ClientError;
+use crate::api::SELECTOR;
 use crate::api::wire::{
     AbandonRun, AppliedDocuments, ApplyCluster, ApplyDocuments, ApplyPlaybook, ClusterAgents,
     ClusterView, CommandView, DrainEngine, EngineView, FoundRuns, ImportView, Listing,
-    PlaybookView, PluginView, RetryRun, RunPlan, RunView, SendSignal, StartImport, StartRun, SubmitCommand,
+    PlaybookView, PluginView, RetryRun, RunPlan, RunView, SendSignal, StartImport, StartRun,
+    SubmitCommand,
 };
-use crate::api::SELECTOR;
 use crate::run::{AgentId, AgentRecord, Digest, EngineId, RunId, Snapshot};
 use crate::why::Explanation;
 

@@ -147,8 +147,7 @@ async fn perform(cli: &Cli, console: &Console) -> Result<Exit, CliError> {
             Command::Run(RunCommand::Export(_)) | Command::Plugin(PluginCommand::Pull(_)),
         ) => Some(file.as_path()),
         (Output::To(file), _) => {
-            let expected =
-                "expected table, wide, json, yaml, name, custom-columns=HEADING:PATH,… or jsonpath=TEMPLATE";
+            let expected = "expected table, wide, json, yaml, name, custom-columns=HEADING:PATH,… or jsonpath=TEMPLATE";
             return Err(CliError::Usage(format!("--output: found {file:?}, {expected}")));
         }
     };

@@ -100,7 +100,8 @@ fn standard(source: &str) -> String {
 /// Adds a member's name to a path that ends with a dot.
 fn member(name: &str, path: &mut String) {
     let begins = |c: char| c.is_ascii_alphabetic() || c == '_' || !c.is_ascii();
-    let is_plain = name.starts_with(begins) && name.chars().all(|c| begins(c) || c.is_ascii_digit());
+    let is_plain =
+        name.starts_with(begins) && name.chars().all(|c| begins(c) || c.is_ascii_digit());
     // An empty name is an error that the parser reports.
     if is_plain || name.is_empty() || name == "*" {
         path.push_str(name);

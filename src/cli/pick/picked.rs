@@ -125,9 +125,7 @@ impl Picked {
     ) -> Result<(), CliError> {
         let item = value_of(item)?;
         match &self.0 {
-            Kind::Columns(columns) => {
-                console.data(&line(&columns.cells(&item), widths))
-            }
+            Kind::Columns(columns) => console.data(&line(&columns.cells(&item), widths)),
             Kind::Template(template) => console.document(&template.render(&item)),
         }
     }

@@ -31,10 +31,8 @@ pub(crate) fn sorted<T: Serialize>(items: Vec<T>, by: &SortBy) -> Result<Vec<T>,
     let mut keyed = Vec::with_capacity(items.len());
     let mut members = Vec::new();
     for item in items {
-        let value = serde_json::to_value(&item).map_err(|error| CliError::Encode {
-            format: "JSON",
-            message: error.to_string(),
-        })?;
+        let value = serde_json::to_value(&item)
+            .map_err(|error| CliError::Encode { format: "JSON", message: error.to_string() })?;
         let found = by.0.find(&value, &value);
         found_any |= !found.is_empty();
         let key = found.first().map_or(Value::Null, |found| Value::clone(found));
@@ -46,11 +44,8 @@ pub(crate) fn sorted<T: Serialize>(items: Vec<T>, by: &SortBy) -> Result<Vec<T>,
         keyed.push((key, item));
     }
     if !found_any {
-        let message = format!(
-            "--sort-by: no item has {:?}; each has {}",
-            by.0.source(),
-            members.join(", ")
-        );
+        let message =
+            format!("--sort-by: no item has {:?}; each has {}", by.0.source(), members.join(", "));
         return Err(CliError::Usage(message));
     }
     keyed.sort_by(|(a, _), (b, _)| compare(a, b));
@@ -93,7 +88,8 @@ mod tests {
 
     #[test]
     fn items_are_sorted_by_what_they_have() {
-        let items = json!([{"n": 10, "s": "b"}, {"n": 9, "s": "a"}, {"n": 9.5}, {"n": "x", "s": "c"}]);
+        let items =
+            json!([{"n": 10, "s": "b"}, {"n": 9, "s": "a"}, {"n": 9.5}, {"n": "x", "s": "c"}]);
         let sorted = by(".n", &items).unwrap();
         let order: Vec<_> = sorted.iter().map(|item| item["n"].to_string()).collect();
         assert_eq!(order, ["9", "9.5", "10", "\"x\""]);

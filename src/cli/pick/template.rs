@@ -91,17 +91,16 @@ impl Template {
 }
 
 /// Understands what is in a pair of braces: a part, or the beginning or end of a range.
-fn braces(
-    inside: &str,
-    open: &mut Vec<(Option<Path>, Vec<Part>)>,
-) -> Result<Option<Part>, String> {
+fn braces(inside: &str, open: &mut Vec<(Option<Path>, Vec<Part>)>) -> Result<Option<Part>, String> {
     if inside == "end" {
         return match (open.len(), open.pop()) {
             (2.., Some((Some(path), parts))) => Ok(Some(Part::Range(path, parts))),
             _ => Err("found {end} without {range} before it".to_owned()),
         };
     }
-    if let Some(path) = inside.strip_prefix("range").filter(|rest| rest.starts_with([' ', '.', '['])) {
+    if let Some(path) =
+        inside.strip_prefix("range").filter(|rest| rest.starts_with([' ', '.', '[']))
+    {
         if open.len() > MAX_RANGES {
             return Err(format!("found {{range}} more than {MAX_RANGES} deep"));
         }
@@ -198,9 +197,8 @@ mod tests {
             let parsed = Template::parse(template).unwrap_or_else(|error| panic!("{error}"));
             assert_eq!(parsed.render(&root), expected, "{template}");
         }
-        let nothing = |template| {
-            Template::parse(template).unwrap().finds_nothing(&root).map(str::to_owned)
-        };
+        let nothing =
+            |template| Template::parse(template).unwrap().finds_nothing(&root).map(str::to_owned);
         assert_eq!(nothing("{.next}{.itms[*].id}"), Some(".itms[*].id".to_owned()));
         assert_eq!(nothing("{range .items[*]}{.nope}{end}"), None);
     }

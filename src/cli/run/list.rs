@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::api::{Code, RUN_ROOTS, SELECTOR};
 use crate::api::wire::{Listing, RunView};
+use crate::api::{Code, RUN_ROOTS, SELECTOR};
 use crate::cli::choose::ChooseArgs;
 use crate::cli::client::Client;
 use crate::cli::closed::while_read;

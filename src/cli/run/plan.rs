@@ -40,7 +40,8 @@ pub(super) fn show_plan(plan: &RunPlan, console: &Console) -> Result<Exit, CliEr
 fn described(plan: &RunPlan, room: Room) -> String {
     let mut lines = Lines::within(room);
     lines.line("Playbook", &plan.name());
-    lines.line("Cluster", &format!("{}, {}", plan.cluster, plural(u64::from(plan.agents), "agent")));
+    lines
+        .line("Cluster", &format!("{}, {}", plan.cluster, plural(u64::from(plan.agents), "agent")));
     lines.line_if("Members", plan.members_problem.clone());
     lines.line("Status", plan.status.as_str());
     for waits in &plan.waits {
@@ -63,11 +64,13 @@ fn of_stage(stage: &StagePlan, agents: u32, lines: &mut Lines) {
     lines.line_if("  Select", stage.select.clone());
     let named: Vec<&str> = stage.first.iter().map(|agent| agent.as_str()).collect();
     let more = if (named.len() as u64) < u64::from(stage.selected) { ", …" } else { "" };
-    let names = if named.is_empty() { String::new() } else { format!(": {}{more}", named.join(", ")) };
+    let names =
+        if named.is_empty() { String::new() } else { format!(": {}{more}", named.join(", ")) };
     lines.line("  Agents", &format!("{} of {agents}{names}", stage.selected));
     if stage.undecided > 0 {
         let of = plural(u64::from(stage.undecided), "more agent");
-        lines.line("  Perhaps", &format!("{of}: that depends on what they say, which is not known"));
+        lines
+            .line("  Perhaps", &format!("{of}: that depends on what they say, which is not known"));
     }
     lines.line_if("  Problem", stage.error.clone());
 }
@@ -78,6 +81,7 @@ mod tests {
 
     use super::*;
     use crate::cli::text::width;
+    use crate::run::AgentId;
 
     fn plan() -> RunPlan {
         serde_json::from_value(json!({
@@ -110,7 +114,8 @@ Stage 1:    secondaries
 ";
         assert_eq!(shown, expected);
         let mut long = plan();
-        long.stages[0].first = (0..10).map(|n| format!("a-rather-long-name-{n}").into()).collect();
+        long.stages[0].first =
+            (0..10).map(|n| AgentId(format!("a-rather-long-name-{n}"))).collect();
         let shown = described(&long, Room { prose: Some(80), line: Some(80) });
         assert!(shown.lines().all(|line| width(line) <= 80), "{shown}");
     }

@@ -193,7 +193,12 @@ fn exit_of(view: &RunView, statuses: &[RunStatus], console: &Console) -> Option<
     if is_wanted {
         return Some(Exit::Ok);
     }
-    console.say(&format!("run {} is {}, and will not {} any more", view.id, view.status, words(statuses)));
+    console.say(&format!(
+        "run {} is {}, and will not {} any more",
+        view.id,
+        view.status,
+        words(statuses)
+    ));
     Some(if of_end == Exit::Ok { Exit::NotFound } else { of_end })
 }
 

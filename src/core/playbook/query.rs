@@ -251,7 +251,9 @@ impl<'a> Names<'a> {
         }
         let found = self.roots.iter().find(|root| root.name == name);
         let names = || self.roots.iter().map(|root| root.name);
-        found.map(Some).ok_or_else(|| self.unknown(format!("unknown name {name:?}"), name, names(), id))
+        found
+            .map(Some)
+            .ok_or_else(|| self.unknown(format!("unknown name {name:?}"), name, names(), id))
     }
 
     /// A member of something, which may be a root.
@@ -303,13 +305,8 @@ mod tests {
         let agent = json!({"id": "é-1", "source": null, "attributes": {"zone": "a", "rack": 3,
             "no": null, "hosts": ["x", "y"]}});
         let (cluster, none) = (json!({"name": "eu"}), Value::Null);
-        let scope = Scope {
-            params: &none,
-            agent: &agent,
-            steps: &none,
-            run: &none,
-            cluster: &cluster,
-        };
+        let scope =
+            Scope { params: &none, agent: &agent, steps: &none, run: &none, cluster: &cluster };
         let query = Query::parse(source, &ROOTS).map_err(|error| error.to_string())?;
         query.picks(&scope, &mut MAX_QUERY_WORK.clone()).map_err(|error| error.to_string())
     }
