@@ -51,10 +51,10 @@ impl Picked {
     }
 
     /// What values of this kind begin with, each with a short meaning.
-    pub(crate) fn kinds() -> [(String, &'static str); 2] {
+    pub(crate) fn kinds() -> [(&'static str, &'static str); 2] {
         [
-            (format!("{COLUMNS}="), "A table with these columns: HEADING:PATH,…"),
-            (format!("{JSONPATH}="), "A text with paths in braces, as in kubectl"),
+            ("custom-columns=", "A table with these columns: HEADING:PATH,…"),
+            ("jsonpath=", "A text with paths in braces, as in kubectl"),
         ]
     }
 
