@@ -24,8 +24,8 @@ const PATIENCE: Millis = Millis::from_secs(5);
 /// How many agents are looked at between two looks at the clock.
 const BETWEEN_LOOKS: usize = 64;
 
-/// The agents of a cluster, in the order of a run.
-type Agents = Vec<(AgentId, Arc<KnownAgent>)>;
+/// An agent of the cluster.
+type One = (AgentId, Arc<KnownAgent>);
 
 /// What is known of one stage's selection.
 #[derive(Clone, Debug, Default)]
@@ -61,14 +61,14 @@ impl Selected {
     }
 }
 
-/// The stages of the run, with the agents that each would select.
+/// The stages of the run, with the agents that each would select. `agents` are in the order of a run.
 ///
 /// # Flow
 /// First all agents are looked at without asking anybody. Where that does not decide, the first of them are asked.
 pub(super) async fn plan_stages(
     state: &ApiState,
     snapshot: Arc<Snapshot>,
-    agents: Agents,
+    agents: Vec<One>,
 ) -> Result<Vec<StagePlan>, ApiError> {
     let clock = Arc::clone(&state.own_clock);
     let (snapshot, agents, mut stages) = off_loop(move || {
@@ -96,7 +96,7 @@ pub(super) async fn plan_stages(
     Ok(plans.flatten().collect())
 }
 
-fn look_at_all(snapshot: &Snapshot, agents: &Agents, clock: &dyn Clock) -> Vec<Selected> {
+fn look_at_all(snapshot: &Snapshot, agents: &[One], clock: &dyn Clock) -> Vec<Selected> {
     let mut stages = vec![Selected::default(); snapshot.playbook.stages.len()];
     let began = clock.passed();
     for (place, (id, agent)) in agents.iter().enumerate() {
@@ -133,7 +133,7 @@ fn plan(
     snapshot: &Snapshot,
     index: usize,
     selected: Selected,
-    agents: &Agents,
+    agents: &[One],
 ) -> Option<StagePlan> {
     let stage = snapshot.playbook.stages.get(index)?;
     let (arguments, wrong) = match snapshot.strategy_arguments(stage) {

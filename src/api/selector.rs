@@ -134,9 +134,9 @@ impl Selector {
 }
 
 fn scope<'v>(root: &str, item: &'v Value, cluster: &'v Value) -> Scope<'v> {
-    let none = &Value::Null;
-    let of = |name: &str| if root == name { item } else { none };
-    Scope { params: none, agent: of("agent"), steps: none, run: of("run"), cluster }
+    static NONE: Value = Value::Null;
+    let of = |name: &str| if root == name { item } else { &NONE };
+    Scope { params: &NONE, agent: of("agent"), steps: &NONE, run: of("run"), cluster }
 }
 
 fn no_value(error: &crate::playbook::ExprError, name: &str) -> ApiError {

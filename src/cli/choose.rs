@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn a_wrong_selector_is_shown_with_its_place() {
         let shown = at("agent.id == '日' && agnt.id == 'x'", Some(80)).unwrap();
-        let expected = "  agent.id == '日' && agnt.id == 'x'\n                      ^";
+        let expected = format!("  agent.id == '日' && agnt.id == 'x'\n{}^", " ".repeat(22));
         assert_eq!(shown, expected);
         assert_eq!(at("agnt.id == 'x'", Some(10)), None);
         assert_eq!(at("agnt.id ==\n'x'", None), None);

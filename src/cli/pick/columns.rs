@@ -78,7 +78,8 @@ impl Columns {
         let taken = widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1);
         let mut over = room.map_or(0, |room| taken.saturating_sub(room));
         let can_go = |width: usize| width.saturating_sub(LEAST_WIDTH);
-        let are_cut = over > 0 && over <= widths.iter().skip(1).map(|width| can_go(*width)).sum();
+        let are_cut =
+            over > 0 && over <= widths.iter().skip(1).map(|width| can_go(*width)).sum::<usize>();
         while are_cut && over > 0 {
             let Some(widest) = widths.iter_mut().skip(1).max() else { break };
             let gone = over.min(can_go(*widest));

@@ -10,5 +10,5 @@ mod sort;
 mod template;
 
 pub(super) use columns::Widths;
-pub use picked::Picked;
+pub(super) use picked::Picked;
 pub(super) use sort::{SortBy, sorted};

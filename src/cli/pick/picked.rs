@@ -109,8 +109,8 @@ impl Picked {
         console: &Console,
     ) -> Result<Widths, CliError> {
         let Kind::Columns(columns) = &self.0 else { return Ok(Widths::default()) };
-        let rows = items.iter().map(|item| Ok(columns.cells(&value_of(item)?)));
-        let rows: Vec<_> = rows.collect::<Result<_, CliError>>()?;
+        let values = items.iter().map(value_of).collect::<Result<Vec<_>, _>>()?;
+        let rows: Vec<_> = values.iter().map(|item| columns.cells(item)).collect();
         let widths = columns.widths(&rows, console.width);
         console.data(&columns.head(&widths))?;
         Ok(widths)

@@ -96,7 +96,7 @@ mod tests {
         let sorted = by("s", &items).unwrap();
         let order: Vec<_> = sorted.iter().map(|item| item["s"].to_string()).collect();
         assert_eq!(order, ["null", "\"a\"", "\"b\"", "\"c\""]);
-        assert_eq!(by(".any", &json!([])).unwrap(), [Value::Null; 0]);
+        assert!(by(".any", &json!([])).unwrap().is_empty());
         let large = json!([{"n": u64::MAX}, {"n": -1}, {"n": i64::MAX}, {"n": i64::MAX - 1}]);
         let sorted = by(".n", &large).unwrap();
         assert_eq!((&sorted[0]["n"], &sorted[1]["n"]), (&json!(-1), &json!(i64::MAX - 1)));
