@@ -31,7 +31,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .fails(&[Code::ClusterNotFound])
             .answers::<RunPlan>(
                 200,
-                "The run could be started. Agents are selected as they are known now; up to 200 of them are \
+                "The run could be started. Agents are selected as they are known now; up to 100 of them are \
                  asked about themselves if a selection depends on it.",
             ),
     ]

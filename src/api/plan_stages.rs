@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::ask_agents::{Asked, MAX_ASKED_PAGE, ask_all};
+use super::ask_agents::{Asked, ask_all};
 use super::bodies::off_loop;
 use super::cluster_agents::view;
 use super::error::ApiError;
@@ -20,6 +20,9 @@ const NAMED: usize = 10;
 /// How long all selections may be worked out. A run takes the time that it needs; here somebody waits for an answer. Agents
 /// that are left then count as undecided.
 const PATIENCE: Millis = Millis::from_secs(5);
+
+/// How many agents are asked at most. Even if none of them answers, the rest of the work fits the time of a request.
+const MAX_ASKED: usize = 100;
 
 /// How many agents are looked at between two looks at the clock.
 const BETWEEN_LOOKS: usize = 64;
@@ -78,7 +81,7 @@ pub(super) async fn plan_stages(
     .await?;
     let open: BTreeSet<usize> =
         stages.iter().flat_map(|stage| stage.open.iter().copied()).collect();
-    let asked: Vec<usize> = open.into_iter().take(MAX_ASKED_PAGE as usize).collect();
+    let asked: Vec<usize> = open.into_iter().take(MAX_ASKED).collect();
     let views = asked.iter().filter_map(|place| agents.get(*place));
     let views = views.map(|(id, agent)| (view(id, agent), agent.identity.clone())).collect();
     let answers = ask_all(state, views).await;
