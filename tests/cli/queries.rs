@@ -147,7 +147,8 @@ async fn a_wait_survives_a_server_that_restarts_and_ends_as_the_run_does() {
         let end = EventScript::end(status, &[("DONE", 2)]);
         let script = EventScript::new(vec![vec![event(1, "RUNNING")], vec![], vec![end]]);
         let server = Server::start(move |seen| script.answer(seen, RunStatus::Running, &[]));
-        let wait = [&["run", "wait", &run_id(), "--timeout", "1m", "-o", "name"], args].concat();
+        let id = run_id();
+        let wait = [&["run", "wait", &id, "--timeout", "1m", "-o", "name"], args].concat();
         let (code, out, err) = replictl(&server.url, &wait).await;
         assert_eq!((code, out), (expected, format!("{}\n", run_id())), "{status} {args:?}: {err}");
         assert!(err.contains("connection lost"), "{err}");
