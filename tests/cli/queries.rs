@@ -66,7 +66,7 @@ fn runs(_: &Seen) -> Response {
         let mut one = run(RunStatus::Running, &[("DONE", id)]);
         one["id"] = json!(format!("01920000-0000-7000-8000-00000000000{id}"));
         one["failures"] = json!(failures);
-        one["reason"] = json!({"code": "paused", "message": "a\u{1b}[31mb\nc"});
+        one["reason"] = json!({"code": "operator", "message": "a\u{1b}[31mb\nc"});
         one
     };
     axum::Json(json!({"items": [one(1, 10), one(2, 9), one(3, 0)], "next": null})).into_response()
