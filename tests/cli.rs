@@ -13,6 +13,8 @@ mod exports;
 mod looking;
 #[path = "cli/policy.rs"]
 mod policy;
+#[path = "cli/queries.rs"]
+mod queries;
 #[path = "cli/runs.rs"]
 mod runs;
 #[path = "cli/secrets.rs"]
@@ -298,7 +300,12 @@ async fn there_is_a_completion_for_each_shell() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let (code, out, _) = replictl(NOWHERE, &["completion", shell]).await;
         assert_eq!(code, 0);
-        assert!(out.contains("replictl") && out.contains("approve"), "{shell}");
+        for word in ["replictl", "approve", "wait", "selector", "sort-by", "dry-run"] {
+            assert!(out.contains(word), "{word} for {shell}");
+        }
+        if ["bash", "fish", "zsh"].contains(&shell) {
+            assert!(out.contains("custom-columns="), "{shell}");
+        }
     }
 }
 

@@ -20,24 +20,33 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// a client waits.
 pub(super) const MAX_ASKED_PAGE: u32 = 200;
 
-/// Asks each agent, and adds its answer in `now`. The order stays.
+/// An agent that was asked.
+pub(super) struct Asked {
+    /// The agent, with its answer in `now`.
+    pub(super) agent: ClusterAgentView,
+    /// All that `info/node` says; null if there is no good answer.
+    pub(super) node: Value,
+}
+
+/// Asks each agent. The order stays.
 pub(super) async fn ask_all(
     state: &ApiState,
     agents: Vec<(ClusterAgentView, Identity)>,
-) -> Vec<ClusterAgentView> {
+) -> Vec<Asked> {
     let Some(client) = state.agents.clone() else {
-        return agents.into_iter().map(|(agent, _)| agent).collect();
+        let unasked = |(agent, _)| Asked { agent, node: Value::Null };
+        return agents.into_iter().map(unasked).collect();
     };
     let client = client.as_ref();
     let asked = stream::iter(agents).map(|(agent, identity)| async move {
         // The semaphore is never closed.
         let _turn = state.asking.acquire().await;
-        let now = ask(state, client, &agent, identity).await;
-        ClusterAgentView { now: Some(now), ..agent }
+        let (now, node) = ask(state, client, &agent, identity).await;
+        Asked { agent: ClusterAgentView { now: Some(now), ..agent }, node }
     });
     let mut all: Vec<_> = asked.buffered(super::limits::MAX_ASKED).collect().await;
     let answered = state.clock.now();
-    for now in all.iter_mut().filter_map(|agent| agent.now.as_mut()) {
+    for now in all.iter_mut().filter_map(|asked| asked.agent.now.as_mut()) {
         now.age = answered.since(now.asked_at);
     }
     all
@@ -48,17 +57,18 @@ async fn ask(
     client: &dyn AgentClient,
     agent: &ClusterAgentView,
     identity: Identity,
-) -> AgentNow {
+) -> (AgentNow, Value) {
     let said = timeout(PATIENCE, client.node(&agent.address)).await;
     let at = state.clock.now();
-    match said {
+    let why = match said {
         Ok(Ok(node)) => match other_name(&node, agent.id.as_str(), &identity) {
-            None => now_of(&node, at),
-            Some(other) => no_answer(format!("the node there says that it is {other:?}"), at),
+            None => return (now_of(&node, at), node.raw),
+            Some(other) => format!("the node there says that it is {other:?}"),
         },
-        Ok(Err(error)) => no_answer(error.to_string(), at),
-        Err(_) => no_answer(format!("no answer within {PATIENCE:?}"), at),
-    }
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("no answer within {PATIENCE:?}"),
+    };
+    (no_answer(why, at), Value::Null)
 }
 
 /// The name that the node gives itself, if the agent's identity is checked and the name is not the agent's.

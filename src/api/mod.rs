@@ -11,6 +11,7 @@
 //! which it asks the agents themselves, to show it to people. It never has an agent do anything.
 
 mod abandon;
+mod agent_query;
 mod agents;
 mod apply;
 mod apply_all;
@@ -41,6 +42,8 @@ mod metrics;
 mod openapi;
 mod pages;
 mod params;
+mod plan;
+mod plan_stages;
 mod playbooks;
 mod plugins;
 mod policy;
@@ -48,6 +51,7 @@ mod process;
 mod retry;
 mod router;
 mod runs;
+mod selector;
 mod serve;
 mod shapes;
 mod shares;
@@ -62,6 +66,7 @@ pub mod wire;
 mod wire_engines;
 mod wire_files;
 mod wire_found;
+mod wire_plan;
 mod wire_plugins;
 mod wire_signals;
 
@@ -73,6 +78,7 @@ pub use limits::{
 };
 pub use openapi::document as openapi_document;
 pub use router::router;
+pub use selector::{AGENT_ROOTS, RUN_ROOTS, SELECTOR};
 pub use serve::serve;
 pub use state::ApiState;
 pub use store_calls::StoreCalls;

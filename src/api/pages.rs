@@ -11,8 +11,10 @@ use serde::Serialize;
 
 use super::error::{ApiError, Code};
 use super::limits::{FIRST_PIECE, PAGE_BYTES, PIECE_BYTES, READ_BYTES};
+use super::selector::{MAX_EXAMINED, MAX_EXAMINED_BYTES, Selector};
 use super::weigh::Weighed;
 use super::wire::{DamagedView, PART_OF_LIST};
+use crate::playbook::Picks;
 use crate::store::{Damage, Found};
 use crate::web::{Memory, Share};
 
@@ -75,9 +77,26 @@ where
     T: Serialize,
     F: Future<Output = Result<Found<S>, ApiError>>,
 {
+    page_of_wanted(reads, after, limit, list, lost, None).await
+}
+
+/// Reads a page of the items that a selector picks. It may have fewer than there are further on, and even none.
+pub(super) async fn page_of_wanted<C, S, T, F>(
+    reads: &Memory,
+    after: Option<C>,
+    limit: u32,
+    list: List<impl Fn(Option<C>, u32) -> F, impl Fn(&S) -> String, impl Fn(S) -> (T, usize)>,
+    lost: impl FnOnce() -> Option<ApiError>,
+    selector: Option<Selector>,
+) -> Result<Paged, ApiError>
+where
+    C: FromStr + Clone,
+    T: Serialize,
+    F: Future<Output = Result<Found<S>, ApiError>>,
+{
     let mut share = reads.take(READ_BYTES.max(list.heaviest)).await;
     let goes_on = after.is_some();
-    let mut page = Page::new();
+    let mut page = Page::new(selector);
     let (next, rest) = fill(&mut page, after, limit, list).await?;
     if let Some(error) = rest.or_else(lost) {
         if page.count == 0 && !goes_on {
@@ -108,7 +127,7 @@ where
     F: Future<Output = Result<Found<S>, ApiError>>,
 {
     let mut most = u32::try_from(READ_BYTES / list.heaviest.max(1)).unwrap_or(u32::MAX).max(1);
-    let mut piece = FIRST_PIECE.min(limit).min(most);
+    let mut piece = FIRST_PIECE.min(page.room(limit)).min(most);
     loop {
         let found = match (list.read)(after.clone(), piece).await {
             // The key of an item that can't be read may not be a valid one; the items before it are read all
@@ -131,7 +150,12 @@ where
                 Ok(item) => {
                     let key = (list.key)(&item);
                     let (view, beside) = (list.view)(item);
-                    (key, page.add(&view, beside)?)
+                    let more = match page.picks(&view, &key, beside)? {
+                        Picks::Yes => page.add(&view, beside)?,
+                        Picks::No => true,
+                        Picks::Spent => false,
+                    };
+                    (key, more)
                 }
                 Err(Damage { what, why, key }) => {
                     page.damaged.push(DamagedView { what, why });
@@ -143,17 +167,21 @@ where
                 return Ok((page.last.clone(), None));
             }
             page.last = Some(key);
+            if page.count >= limit {
+                return Ok((page.last.clone(), None));
+            }
         }
         if is_last {
             return Ok((None, None));
         }
         let last = page.last.as_deref().and_then(|key| key.parse().ok());
-        if page.count >= limit || last.is_none() {
+        let room = page.room(limit);
+        if room == 0 || last.is_none() {
             return Ok((page.last.clone(), None));
         }
         after = last;
         let fit = u32::try_from(PIECE_BYTES / page.largest.max(1)).unwrap_or(u32::MAX);
-        piece = fit.clamp(1, piece.saturating_mul(4)).min(most).min(limit - page.count);
+        piece = fit.clamp(1, piece.saturating_mul(4)).min(most).min(room);
     }
 }
 
@@ -166,13 +194,50 @@ struct Page {
     largest: usize,
     /// Key of the last item so far.
     last: Option<String>,
+    /// Picks the items, if not all of them are wanted.
+    selector: Option<Selector>,
+    /// How many items the selector has looked at, and their bytes.
+    examined: (u32, usize),
 }
 
 const BEGIN: &[u8] = br#"{"items":["#;
 
 impl Page {
-    fn new() -> Self {
-        Self { body: BEGIN.to_vec(), damaged: Vec::new(), count: 0, largest: 0, last: None }
+    fn new(selector: Option<Selector>) -> Self {
+        Self {
+            body: BEGIN.to_vec(),
+            damaged: Vec::new(),
+            count: 0,
+            largest: 0,
+            last: None,
+            selector,
+            examined: (0, 0),
+        }
+    }
+
+    /// How many items may be read for this page yet.
+    fn room(&self, limit: u32) -> u32 {
+        let (examined, bytes) = self.examined;
+        match self.selector {
+            None => limit.saturating_sub(self.count),
+            Some(_) if self.count >= limit || bytes >= MAX_EXAMINED_BYTES => 0,
+            Some(_) => MAX_EXAMINED.saturating_sub(examined),
+        }
+    }
+
+    /// Whether an item is wanted.
+    fn picks(
+        &mut self,
+        item: &impl Serialize,
+        key: &str,
+        beside: usize,
+    ) -> Result<Picks, ApiError> {
+        let Some(selector) = &mut self.selector else { return Ok(Picks::Yes) };
+        let value = serde_json::to_value(item).map_err(ApiError::internal)?;
+        let bytes = json_bytes(&value) + beside;
+        self.largest = self.largest.max(bytes);
+        self.examined = (self.examined.0 + 1, self.examined.1.saturating_add(bytes));
+        selector.picks(&value, key)
     }
 
     /// Adds an item, and returns whether there was room for it.

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::api::limits::MAX_READS;
+use crate::api::selector::RUN_ROOTS;
 use crate::api::wire::Listing;
 
 /// Reads a whole list whose items have `items` bytes, page by page. Returns the number of items on each page,
@@ -193,4 +194,52 @@ async fn pages_wait_for_memory_and_keep_of_it_what_they_have() {
     assert!(rest.try_grow_to(READ_BYTES - 1024) && !rest.try_grow_to(READ_BYTES));
     drop(second);
     assert!(rest.try_grow_to(READ_BYTES));
+}
+
+/// One page of the numbers below 2,500 that a selector picks, how often the store was asked for it, and the next one.
+async fn searched(
+    selector: &str,
+    after: Option<u32>,
+    limit: u32,
+) -> (Vec<Value>, u32, Option<u32>) {
+    let (reads, asked) = (Memory::new(MAX_READS), Mutex::new(0));
+    let asked_too = &asked;
+    let list = List {
+        read: async |after: Option<u32>, limit: u32| {
+            *asked_too.lock().unwrap() += 1;
+            let from = after.map_or(0, |after| after + 1);
+            Ok((from..(from + limit).min(2_500)).map(Ok).collect())
+        },
+        key: |number: &u32| number.to_string(),
+        view: |number: u32| (serde_json::json!({ "selected": number }), 0),
+        heaviest: 100,
+    };
+    let selector = Selector::parse(selector, &RUN_ROOTS).unwrap();
+    let page = page_of_wanted(&reads, after, limit, list, || None, Some(selector)).await.unwrap();
+    let read: Listing<Value> = serde_json::from_slice(&page.body).unwrap();
+    let numbers = read.items.iter().map(|item| item["selected"].clone()).collect();
+    let next = read.next.map(|next| next.parse().unwrap());
+    let times = *asked.lock().unwrap();
+    (numbers, times, next)
+}
+
+#[tokio::test]
+async fn a_page_of_a_list_that_is_searched_looks_at_so_many_items_and_leads_on() {
+    let few = "run.selected % 900 == 3";
+    let (numbers, times, next) = searched(few, None, 1_000).await;
+    assert_eq!((numbers, next), (vec![3.into(), 903.into()], Some(999)));
+    assert!(times <= 6, "the store was asked {times} times");
+    let (numbers, _, next) = searched(few, next, 1_000).await;
+    assert_eq!((numbers, next), (vec![1_803.into()], Some(1_999)));
+    let (numbers, _, next) = searched(few, next, 1_000).await;
+    assert_eq!((numbers, next), (vec![], None));
+    // A page that is full ends at its last item.
+    let (numbers, _, next) = searched(few, None, 1).await;
+    assert_eq!((numbers, next), (vec![3.into()], Some(3)));
+    // Loops cost more, so such a page looks at fewer.
+    let list = format!("[{}1]", "1, ".repeat(500));
+    let (numbers, _, next) =
+        searched(&format!("{list}.all(n, n < 2 || run.selected > n)"), None, 1_000).await;
+    assert!((1..1_000).contains(&numbers.len()), "{}", numbers.len());
+    assert_eq!(next, u32::try_from(numbers.len()).ok().map(|count| count - 1));
 }

@@ -14,8 +14,8 @@ use super::shares::Class;
 use super::state::ApiState;
 use super::{
     abandon, agents, apply_all, cluster_agents, clusters, commands, engines, events, explanation,
-    find_run, gzip, health, imports, journals, logs, metrics, openapi, playbooks, plugins, retry,
-    runs, signatures, start, weigh,
+    find_run, gzip, health, imports, journals, logs, metrics, openapi, plan, playbooks, plugins,
+    retry, runs, signatures, start, weigh,
 };
 
 /// Every endpoint of the API.
@@ -29,6 +29,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         cluster_agents::endpoints(),
         apply_all::endpoints(),
         start::endpoints(),
+        plan::endpoints(),
         runs::endpoints(),
         find_run::endpoints(),
         commands::endpoints(),

@@ -16,6 +16,7 @@ use super::error::{ApiError, Code, unless_broken};
 use super::limits::PLAYBOOK_BYTES;
 use super::pages::{self, Key, List, Paged, json_bytes};
 use super::params::{InPath, InQuery};
+use super::selector::{RUN_ROOTS, SELECTOR, Selector};
 use super::shapes::Statuses;
 use super::state::ApiState;
 use super::weigh::{Reads, Weighed};
@@ -41,6 +42,13 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             )
             .query::<String>("playbook", "Only runs of this playbook: its name, or NAME@VERSION.")
             .query::<Timestamp>("since", "Only runs that were created at this moment or later.")
+            .query::<String>(
+                SELECTOR,
+                "Only runs for which this CEL expression is true, such as `run.status == \"PAUSED\" && \
+                 run.failures > 0`; `run` is the run as this list shows it. A run that lacks what the \
+                 expression looks at is left out. A page looks at 1,000 runs at most, and may have none \
+                 though its `next` leads to some.",
+            )
             .paged_by::<RunId>()
             .answers::<Listing<RunView>>(200, "A page."),
         Endpoint::get(ONE, "getRun", "Shows a run.", get)
@@ -69,6 +77,7 @@ async fn list(
         from: since.map(first_of),
     };
     let mut page = query.page()?;
+    let selector = Selector::take(&mut query, &RUN_ROOTS)?;
     query.finish()?;
     if let Some(after) = page.after.take() {
         let id: RunId = read_id("query parameter `after`", &after)?;
@@ -85,7 +94,7 @@ async fn list(
         heaviest: PLAYBOOK_BYTES,
     };
     let lost = || lost.lock().unwrap_or_else(PoisonError::into_inner).take().map(ApiError::from);
-    pages::page_of_known(&reads.0, page.after.map(Key), page.limit, list, lost).await
+    pages::page_of_wanted(&reads.0, page.after.map(Key), page.limit, list, lost, selector).await
 }
 
 /// A playbook's name, and its version if one is given.

@@ -22,7 +22,8 @@ use super::wire::{RunView, StartRun};
 use super::{clusters, playbooks, policy, runs};
 use crate::playbook::check_params;
 use crate::run::{
-    Digest, KnownSecrets, Run, RunId, RunSeed, RunStatus, Timestamp, canonical, new_run, seeded,
+    Digest, KnownSecrets, Run, RunEvent, RunId, RunSeed, RunStatus, Timestamp, canonical, new_run,
+    seeded,
 };
 use crate::store::{Created, NewRun, StoreError, StoredPlaybook};
 
@@ -66,13 +67,24 @@ async fn start(
     query.finish()?;
     let key = read_key(&headers)?;
     check_length("started_by", request.started_by.as_deref(), MAX_ACTOR)?;
-    let (name, version) = read_reference(&request.playbook)?;
+    read_reference(&request.playbook)?;
     let asked = to_value(&request).map_err(ApiError::internal)?;
     let asked = Digest::of(canonical(&asked).as_bytes());
     if let Some(before) = before(&state, key.as_deref(), &asked).await? {
         return Ok(before);
     }
-    let stored = playbooks::find(&state, name, version.as_ref()).await?;
+    let (run, events) = prepared(&state, request).await?;
+    create(&state, NewRun { run, events, idempotency_key: key, request: asked }).await
+}
+
+/// The run that a request asks for, with its first events, if playbook, cluster and parameters fit and the policy lets its
+/// plugins in. Nothing is kept yet.
+pub(super) async fn prepared(
+    state: &ApiState,
+    request: StartRun,
+) -> Result<(Run, Vec<RunEvent>), ApiError> {
+    let (name, version) = read_reference(&request.playbook)?;
+    let stored = playbooks::find(state, name, version.as_ref()).await?;
     if state.store.cluster(&request.cluster).await?.is_none() {
         return Err(clusters::not_found(&request.cluster));
     }
@@ -83,11 +95,10 @@ async fn start(
         params.map(|params| (playbook, params)).map_err(ApiError::invalid_params)
     })
     .await??;
-    policy::admit_run(&state, &playbook).await?;
+    policy::admit_run(state, &playbook).await?;
     let now = state.clock.now();
     let id = new_id(now);
-    let (run, events) = new_run(id, &playbook, params, &cluster, started_by, now);
-    create(&state, NewRun { run, events, idempotency_key: key, request: asked }).await
+    Ok(new_run(id, &playbook, params, &cluster, started_by, now))
 }
 
 /// The answer to a request whose key is known: the run that it created before. Nothing else is checked, since
@@ -106,7 +117,7 @@ pub(super) async fn before(
 }
 
 /// Refuses a run with secrets that this server's engine can't read: it would only fail later, on some of its agents.
-async fn check_secrets(state: &ApiState, run: &Run) -> Result<(), ApiError> {
+pub(super) async fn check_secrets(state: &ApiState, run: &Run) -> Result<(), ApiError> {
     let mut known = KnownSecrets::default();
     for name in run.snapshot.secrets() {
         let value = state.secrets.read(name).await;
@@ -159,7 +170,7 @@ fn reused(key: &str) -> ApiError {
 }
 
 /// The error when `run` holds the cluster or is queued for it, and the playbook does not want to queue.
-async fn busy(state: &ApiState, cluster: &str, run: RunId) -> ApiError {
+pub(super) async fn busy(state: &ApiState, cluster: &str, run: RunId) -> ApiError {
     let detail = match state.store.run(run).await {
         Ok(Some(found)) => {
             let (playbook, status) = (&found.snapshot.playbook.name, found.progress.status);

@@ -23,6 +23,7 @@ use crate::store::MAX_PUT;
 pub use super::wire_engines::{DrainEngine, EngineRef, EngineState, EngineView};
 pub use super::wire_files::{FileContent, FileDiffers};
 pub use super::wire_found::{FoundRuns, PART_OF_LIST};
+pub use super::wire_plan::{RunPlan, StagePlan};
 pub use super::wire_plugins::{
     ImportProblem, ImportState, ImportView, PluginView, SignatureView, StartImport,
 };
@@ -200,6 +201,9 @@ pub struct ClusterAgents {
     pub items: Vec<ClusterAgentView>,
     /// Pass this as `after` to get the next page; null: this was the last one.
     pub next: Option<String>,
+    /// How many agents this page leaves out only because they gave no answer: with one, the selector might pick them.
+    #[serde(default)]
+    pub undecided: u32,
     /// Whether this server follows the cluster, because it drives a run on it. Otherwise the platform was asked
     /// for this answer, or some seconds before.
     pub followed: bool,

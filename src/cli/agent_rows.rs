@@ -88,12 +88,14 @@ impl Plan {
         match (self.rows(agents), console.format) {
             (Rows::OneStage(rows), Format::Wide) => console.wide_table(&rows),
             (Rows::Stages(rows), Format::Wide) => console.wide_table(&rows),
-            (Rows::OneStage(rows), Format::Table | Format::Json | Format::Yaml | Format::Name) => {
-                console.table(&rows)
-            }
-            (Rows::Stages(rows), Format::Table | Format::Json | Format::Yaml | Format::Name) => {
-                console.table(&rows)
-            }
+            (
+                Rows::OneStage(rows),
+                Format::Table | Format::Json | Format::Yaml | Format::Name | Format::Picked,
+            ) => console.table(&rows),
+            (
+                Rows::Stages(rows),
+                Format::Table | Format::Json | Format::Yaml | Format::Name | Format::Picked,
+            ) => console.table(&rows),
         }
     }
 

@@ -236,7 +236,7 @@ async fn send(
 }
 
 /// Takes policies out of what is to be applied: they are files of the server.
-fn refuse_policies(prepared: &mut Vec<Prepared>, wrong: &mut Wrong) {
+pub(super) fn refuse_policies(prepared: &mut Vec<Prepared>, wrong: &mut Wrong) {
     prepared.retain(|one| match &one.what {
         What::Policy(_) => {
             wrong.add(&one.document, &not_applied(one.document.text.as_bytes()));

@@ -3,14 +3,16 @@
 
 use serde_json::{Map, Value};
 
+use super::choose::{ChooseArgs, MAX_SORTED};
 use super::client::Client;
-use super::endpoints::MAX_PAGE;
+use super::endpoints::{Asked, MAX_PAGE};
 use super::error::CliError;
 use super::output::{Console, EMPTY, Format, Row};
+use super::page::PageArgs;
 use super::rows::or_dash;
 use super::table::Narrower;
 use super::text::{Paint, clean, length, moment, plural, shorten};
-use crate::api::wire::{AgentNow, ClusterAgentView, ClusterAgents, PlatformView};
+use crate::api::wire::{AgentNow, ClusterAgentView, ClusterAgents, Listing, PlatformView};
 use crate::run::Outcome;
 
 /// The most characters of the attributes in a table.
@@ -122,35 +124,62 @@ fn attributes(attributes: &Map<String, Value>, most: usize) -> String {
     if attributes.is_empty() { EMPTY.to_owned() } else { shorten(&attributes, most) }
 }
 
-/// Shows the agents after `after`, at most `limit`. Returns where the list goes on.
-pub(crate) async fn get_agents(
+/// Which agents are shown.
+pub(super) struct Wanted<'a> {
+    pub(super) cluster: Option<&'a str>,
+    pub(super) choose: &'a ChooseArgs,
+    pub(super) page: &'a PageArgs,
+}
+
+/// Shows agents. Returns where the list goes on.
+pub(super) async fn get_agents(
     client: &Client,
-    cluster: Option<&str>,
-    after: Option<String>,
-    limit: usize,
+    wanted: Wanted<'_>,
     console: &Console,
 ) -> Result<Option<String>, CliError> {
+    let Wanted { cluster, choose, page } = wanted;
     let cluster = named(cluster)?;
-    // If only names are shown, no agent needs to be asked.
-    let ask = console.format != Format::Name;
-    let mut all =
-        client.cluster_agents(cluster, after.as_deref(), limit.min(MAX_PAGE), ask).await?;
+    // If only names are shown, no agent needs to be asked, unless it is selected by what it says.
+    let ask = console.format != Format::Name || choose.selector.is_some();
+    let asked = Asked { cluster, selector: choose.selector.as_deref(), ask };
+    let is_sorted = choose.sort_by.is_some();
+    let limit = if is_sorted { MAX_SORTED } else { page.limit() };
+    let mut all = read_agents(client, asked, page.after.clone(), limit).await?;
+    let items = std::mem::take(&mut all.items);
+    let list = Listing { items, next: all.next.take(), damaged: Vec::new() };
+    let list = choose.first_sorted(list, page, console)?;
+    console.list(&list.items)?;
+    say_platform(&all, console);
+    if all.undecided > 0 {
+        let agents = plural(u64::from(all.undecided), "agent");
+        console.say_prose(&format!("{agents} gave no answer, and might be in the list with one"));
+    }
+    Ok(list.next)
+}
+
+/// Reads at most `limit` agents, page by page.
+async fn read_agents(
+    client: &Client,
+    asked: Asked<'_>,
+    after: Option<String>,
+    limit: usize,
+) -> Result<ClusterAgents, CliError> {
+    let mut all = client.cluster_agents(asked, after.as_deref(), limit.min(MAX_PAGE)).await?;
     while let Some(after) = all.next.clone().filter(|_| all.items.len() < limit) {
         let wanted = (limit - all.items.len()).min(MAX_PAGE);
-        let page = client.cluster_agents(cluster, Some(&after), wanted, ask).await?;
-        // Agents are ordered by identifier, so a page that leads no further is the last one.
-        let leads_on = page.items.last().is_some_and(|last| last.id.as_str() > after.as_str());
+        let page = client.cluster_agents(asked, Some(&after), wanted).await?;
         all.items.extend(page.items);
-        all.next = page.next.filter(|_| leads_on);
+        all.undecided = all.undecided.saturating_add(page.undecided);
+        // Agents are ordered by identifier, so a page that leads no further is the last one.
+        all.next = page.next.filter(|next| *next > after);
     }
     if let Some(after) = &all.next {
         // A full page has a `next` even if it is the last one.
-        let further = client.cluster_agents(cluster, Some(after), 1, false).await?;
-        all.next = all.next.filter(|_| !further.items.is_empty());
+        let further = client.cluster_agents(Asked { ask: false, ..asked }, Some(after), 1).await?;
+        let is_more = !further.items.is_empty() || further.next.is_some();
+        all.next = all.next.filter(|_| is_more || asked.selector.is_some());
     }
-    console.list(&all.items)?;
-    say_platform(&all, console);
-    Ok(all.next)
+    Ok(all)
 }
 
 /// Shows one agent.
@@ -177,11 +206,13 @@ pub(super) async fn find_agent(
     let mut after: Option<String> = None;
     let mut before: Option<String> = None;
     loop {
-        let page = client.cluster_agents(cluster, after.as_deref(), MAX_PAGE, false).await?;
+        let asked = Asked { cluster, selector: None, ask: false };
+        let page = client.cluster_agents(asked, after.as_deref(), MAX_PAGE).await?;
         if let Some(place) = page.items.iter().position(|one| one.id.as_str() == agent) {
             let previous = place.checked_sub(1).and_then(|at| page.items.get(at));
             before = previous.map(|one| one.id.to_string()).or(before);
-            let asked = client.cluster_agents(cluster, before.as_deref(), 1, true).await?;
+            let asked = Asked { ask: true, ..asked };
+            let asked = client.cluster_agents(asked, before.as_deref(), 1).await?;
             let same = asked.items.iter().find(|one| one.id.as_str() == agent).cloned();
             let known = || page.items.get(place).cloned();
             if let Some(found) = same.or_else(known) {

@@ -106,7 +106,7 @@ pub(crate) async fn describe(
 pub(super) fn for_people(console: &Console) -> bool {
     match console.format {
         Format::Table | Format::Wide => true,
-        Format::Json | Format::Yaml | Format::Name => false,
+        Format::Json | Format::Yaml | Format::Name | Format::Picked => false,
     }
 }
 
@@ -154,7 +154,7 @@ impl Lines {
     }
 
     /// Adds the plugins, each with what is granted to it, and with its signatures where they are known.
-    fn plugins(&mut self, plugins: &BTreeMap<String, PluginPin>, signed: &Signed) {
+    pub(super) fn plugins(&mut self, plugins: &BTreeMap<String, PluginPin>, signed: &Signed) {
         for (name, pin) in plugins {
             let digest = self.digest(&pin.digest);
             self.line("Plugin", &format!("{name} {} {} {digest}", pin.version, pin.source));
@@ -173,7 +173,7 @@ impl Lines {
 }
 
 /// Signatures of plugins, by digest.
-type Signed = BTreeMap<Digest, Vec<SignatureView>>;
+pub(super) type Signed = BTreeMap<Digest, Vec<SignatureView>>;
 
 /// The signatures of plugins. A plugin that the server can't show has none here: the playbook is shown nevertheless.
 async fn signatures_of(

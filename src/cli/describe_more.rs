@@ -8,7 +8,7 @@ use super::agent_rows::Plan;
 use super::client::Client;
 use super::cluster_agents::{MAX_ATTRIBUTES_SHOWN, about_platform, find_agent};
 use super::describe::{Lines, for_people, signed_by};
-use super::endpoints::MAX_PAGE;
+use super::endpoints::{Asked, MAX_PAGE};
 use super::error::{CliError, ClientError};
 use super::get::find_plugins;
 use super::output::{Console, to_yaml};
@@ -42,7 +42,8 @@ pub(super) async fn describe_cluster(
     if !for_people(console) {
         return console.one(&cluster);
     }
-    let agents = client.cluster_agents(name, None, SHOWN_AGENTS, true).await?;
+    let asked = Asked { cluster: name, selector: None, ask: true };
+    let agents = client.cluster_agents(asked, None, SHOWN_AGENTS).await?;
     let going = RunStatus::ALL.into_iter().filter(|status| !status.is_final());
     let going = going.map(RunStatus::as_str).collect::<Vec<_>>().join(",");
     let runs = client.runs().only("cluster", Some(name)).only("status", Some(going));

@@ -26,6 +26,11 @@ enum Line<'t> {
 
 /// The lines that differ with some around them, at most [`SHOWN`]; empty if no line differs.
 pub(super) fn diff(old: &str, new: &str, colour: bool) -> String {
+    diff_within(old, new, colour, SHOWN)
+}
+
+/// The same with at most `most` lines.
+pub(super) fn diff_within(old: &str, new: &str, colour: bool, most: usize) -> String {
     let lines = compare(&old.lines().collect::<Vec<_>>(), &new.lines().collect::<Vec<_>>());
     let changed: Vec<usize> = (0..)
         .zip(&lines)
@@ -40,7 +45,7 @@ pub(super) fn diff(old: &str, new: &str, colour: bool) -> String {
     let (mut text, mut shown, mut left_out) = (String::new(), 0, 0_u64);
     let (mut old_number, mut new_number, mut apart) = (1, 1, true);
     for (at, line) in lines.iter().enumerate() {
-        if is_near(at) && shown < SHOWN {
+        if is_near(at) && shown < most {
             if std::mem::take(&mut apart) {
                 let place = format!("@@ line {old_number} of the old, {new_number} of the new @@");
                 text.push_str(&(Paint::Faint.on(&place, colour) + "\n"));

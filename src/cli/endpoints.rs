@@ -10,10 +10,12 @@ use uuid::Uuid;
 
 use super::client::{Client, Repeat, UPLOAD_TIMEOUT};
 use super::error::ClientError;
+use crate::api::SELECTOR;
 use crate::api::wire::{
     AbandonRun, AppliedDocuments, ApplyCluster, ApplyDocuments, ApplyPlaybook, ClusterAgents,
     ClusterView, CommandView, DrainEngine, EngineView, FoundRuns, ImportView, Listing,
-    PlaybookView, PluginView, RetryRun, RunView, SendSignal, StartImport, StartRun, SubmitCommand,
+    PlaybookView, PluginView, RetryRun, RunPlan, RunView, SendSignal, StartImport, StartRun,
+    SubmitCommand,
 };
 use crate::run::{AgentId, AgentRecord, Digest, EngineId, RunId, Snapshot};
 use crate::why::Explanation;
@@ -22,6 +24,17 @@ use crate::why::Explanation;
 pub const MAX_PAGE: usize = 1_000;
 
 type Result<T> = std::result::Result<T, ClientError>;
+
+/// Which agents of which cluster are asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// Name of the cluster.
+    pub cluster: &'a str,
+    /// Only agents for which this expression is true.
+    pub selector: Option<&'a str>,
+    /// Whether each of them is asked how it is.
+    pub ask: bool,
+}
 
 /// A list of the server, read page by page.
 #[derive(Clone, Debug)]
@@ -59,7 +72,9 @@ impl<'a> Pages<'a> {
         loop {
             let wanted = (limit - all.items.len().min(limit)).min(MAX_PAGE);
             let page: Listing<T> = self.page(all.next.as_deref(), wanted).await?;
-            let is_empty = page.items.is_empty() && page.damaged.is_empty();
+            // Of a list that is searched, a page may have nothing although a later one has.
+            let is_searched = self.filters.iter().any(|(name, _)| *name == SELECTOR);
+            let is_empty = !is_searched && page.items.is_empty() && page.damaged.is_empty();
             let stuck = page.next.is_some() && (page.next == all.next || is_empty);
             if stuck {
                 return Err(ClientError::Malformed {
@@ -262,15 +277,15 @@ impl Client {
         self.json(self.get(&["clusters", name]), Repeat::Always).await
     }
 
-    /// A page of the agents of a cluster as they are known now; with `ask`, each of them is asked how it is.
+    /// A page of the agents of a cluster as they are known now.
     pub async fn cluster_agents(
         &self,
-        cluster: &str,
+        asked: Asked<'_>,
         after: Option<&str>,
         limit: usize,
-        ask: bool,
     ) -> Result<ClusterAgents> {
-        let agents = Pages::new(self, &["clusters", cluster, "agents"]);
+        let Asked { cluster, selector, ask } = asked;
+        let agents = Pages::new(self, &["clusters", cluster, "agents"]).only(SELECTOR, selector);
         agents.only("ask", ask.then_some(true)).page(after, limit).await
     }
 
@@ -288,6 +303,12 @@ impl Client {
     pub async fn start_run(&self, start: &StartRun, idempotency_key: &str) -> Result<RunView> {
         let request = self.request(Method::POST, &["runs"]).json(start);
         let request = request.header("idempotency-key", idempotency_key);
+        self.json(request, Repeat::Always).await
+    }
+
+    /// Checks a start, and tells what the run would be. Nothing is kept.
+    pub async fn plan_run(&self, start: &StartRun) -> Result<RunPlan> {
+        let request = self.request(Method::POST, &["runs", "plan"]).json(start);
         self.json(request, Repeat::Always).await
     }
 

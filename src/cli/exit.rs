@@ -12,7 +12,7 @@ use crate::run::{AgentState, ReasonCode, RunStatus};
 pub enum Exit {
     /// All went well.
     Ok = 0,
-    /// The run failed, or its replay gave another result.
+    /// The run failed, its replay gave another result, or documents differ from those that are stored.
     RunFailed = 1,
     /// The command line makes no sense, or the server refused the request as such.
     Usage = 2,
@@ -40,15 +40,17 @@ pub enum Exit {
     NotApplied = 13,
     /// The data that was asked for, or the server's database, is damaged.
     Damaged = 14,
+    /// The time that a command may wait is over.
+    TimedOut = 15,
     /// A person stopped watching (Ctrl-C); the run goes on. Shells use this number for it.
     Interrupted = 130,
 }
 
 impl Exit {
     /// All codes in order, each with a short meaning.
-    pub const MEANINGS: [(Self, &'static str); 16] = [
+    pub const MEANINGS: [(Self, &'static str); 17] = [
         (Self::Ok, "all went well"),
-        (Self::RunFailed, "the run failed, or a replay differs"),
+        (Self::RunFailed, "the run failed, or a replay or a document differs"),
         (Self::Usage, "wrong usage, or the server refused the request as such"),
         (Self::Invalid, "a document or the parameters of a run are not valid"),
         (Self::NotFound, "not found, or in conflict with what is there"),
@@ -65,6 +67,7 @@ impl Exit {
         (Self::Output, "the output could not be written"),
         (Self::NotApplied, "what was asked of a run is accepted, not yet applied"),
         (Self::Damaged, "what was asked for, or the whole database, is damaged"),
+        (Self::TimedOut, "what was waited for did not come in time"),
         (Self::Interrupted, "stopped watching: Ctrl-C, or nobody reads the output"),
     ];
 

@@ -38,6 +38,7 @@ pub(crate) fn explain(args: &Explain, console: &Console) -> Result<Exit, CliErro
         Format::Table | Format::Wide => console.data(&describe(&field, console.colour))?,
         Format::Json => console.raw(&to_json(&field)?)?,
         Format::Yaml => console.raw(&to_yaml(&field)?)?,
+        Format::Picked => console.pick(&field)?,
         Format::Name => console.data(&names(&field))?,
     }
     Ok(Exit::Ok)

@@ -3,8 +3,9 @@
 
 use clap::ValueEnum;
 
+use super::choose::ChooseArgs;
 use super::client::Client;
-use super::cluster_agents::{get_agent, get_agents};
+use super::cluster_agents::{Wanted, get_agent, get_agents};
 use super::engine::{find_engine, say_problems};
 use super::error::CliError;
 use super::exit::Exit;
@@ -12,6 +13,7 @@ use super::output::{Console, Format};
 use super::page::{MAX_LIMIT, PageArgs, say_damaged, say_if_more};
 use super::run::find_run;
 use crate::api::wire::{ClusterView, Listing, PlaybookView, PluginView, RunView};
+use crate::api::{AGENT_ROOTS, RUN_ROOTS};
 use crate::run::Digest;
 
 /// What can be shown.
@@ -49,6 +51,8 @@ pub struct Get {
     #[arg(long, value_name = "CLUSTER", required_if_eq_any([("things", "agents"), ("things", "agent")]))]
     pub cluster: Option<String>,
     #[command(flatten)]
+    pub choose: ChooseArgs,
+    #[command(flatten)]
     pub page: PageArgs,
 }
 
@@ -62,10 +66,32 @@ pub(crate) async fn get(client: &Client, args: &Get, console: &Console) -> Resul
         return Err(CliError::Usage(message.to_owned()));
     }
     match &args.name {
+        Some(_) if !args.choose.is_plain() => {
+            let message =
+                "--selector and --sort-by go with lists, and a name says that one is wanted";
+            return Err(CliError::Usage(message.to_owned()));
+        }
         Some(name) => get_one(client, args.things, name, cluster, console).await?,
-        None => get_all(client, args.things, cluster, &args.page, console).await?,
+        None => get_all(client, args, console).await?,
     }
     Ok(Exit::Ok)
+}
+
+/// Checks the selector, which only some lists have.
+fn check_selector(args: &Get, console: &Console) -> Result<(), CliError> {
+    match args.things {
+        Things::Runs => args.choose.check(&RUN_ROOTS, console),
+        Things::Agents => args.choose.check(&AGENT_ROOTS, console),
+        Things::Playbooks | Things::Clusters | Things::Plugins | Things::Engines => {
+            match args.choose.selector {
+                None => Ok(()),
+                Some(_) => {
+                    let message = "--selector goes with `get runs` and `get agents`";
+                    Err(CliError::Usage(message.to_owned()))
+                }
+            }
+        }
+    }
 }
 
 async fn get_one(
@@ -110,41 +136,45 @@ async fn get_one(
     }
 }
 
-async fn get_all(
-    client: &Client,
-    things: Things,
-    cluster: Option<&str>,
-    page: &PageArgs,
-    console: &Console,
-) -> Result<(), CliError> {
-    let (after, limit) = (page.after.clone(), page.limit());
+async fn get_all(client: &Client, args: &Get, console: &Console) -> Result<(), CliError> {
+    let Get { things, choose, page, .. } = args;
+    check_selector(args, console)?;
     let next = match things {
         Things::Playbooks => {
-            let list: Listing<PlaybookView> = client.playbooks().read_to_show(after, limit).await?;
+            let list: Listing<PlaybookView> =
+                choose.read(client.playbooks(), page, console).await?;
             console.list(&list.items)?;
             say_damaged(console, &list.damaged);
             list.next
         }
         Things::Clusters => {
-            let list: Listing<ClusterView> = client.clusters().read_to_show(after, limit).await?;
+            let list: Listing<ClusterView> = choose.read(client.clusters(), page, console).await?;
             console.list(&list.items)?;
             say_damaged(console, &list.damaged);
             list.next
         }
-        Things::Plugins => return list_plugins(client, page, console).await,
+        Things::Plugins => {
+            let list: Listing<PluginView> = choose.read(client.plugins(), page, console).await?;
+            show_plugins(&list, console)?;
+            list.next
+        }
         Things::Runs => {
-            let list: Listing<RunView> = client.runs().read_to_show(after, limit).await?;
+            let list: Listing<RunView> = choose.read(client.runs(), page, console).await?;
             console.list(&list.items)?;
             say_damaged(console, &list.damaged);
             list.next
         }
         Things::Engines => {
-            let all = client.engines().await?.items;
-            console.list(&all)?;
-            say_problems(console, &all, &all);
+            let all = client.engines().await?;
+            let shown = choose.first_sorted(all.clone(), page, console)?.items;
+            console.list(&shown)?;
+            say_problems(console, &all.items, &all.items);
             None
         }
-        Things::Agents => get_agents(client, cluster, after, limit, console).await?,
+        Things::Agents => {
+            let wanted = Wanted { cluster: args.cluster.as_deref(), choose, page };
+            get_agents(client, wanted, console).await?
+        }
     };
     say_if_more(console, next.as_deref());
     Ok(())
@@ -158,9 +188,14 @@ pub(crate) async fn list_plugins(
 ) -> Result<(), CliError> {
     let (after, limit) = (page.after.clone(), page.limit());
     let list: Listing<PluginView> = client.plugins().read_to_show(after, limit).await?;
+    show_plugins(&list, console)?;
+    say_if_more(console, list.next.as_deref());
+    Ok(())
+}
+
+fn show_plugins(list: &Listing<PluginView>, console: &Console) -> Result<(), CliError> {
     console.list(&list.items)?;
     say_damaged(console, &list.damaged);
-    say_if_more(console, list.next.as_deref());
     Ok(())
 }
 

@@ -9,6 +9,7 @@
 
 mod agent_rows;
 mod apply;
+mod choose;
 mod client;
 mod closed;
 mod cluster_agents;
@@ -19,6 +20,7 @@ pub mod demo;
 mod describe;
 mod describe_more;
 mod diff;
+mod diff_files;
 mod drawing;
 mod endpoints;
 mod engine;
@@ -33,7 +35,9 @@ mod imports;
 mod log_lines;
 mod logging;
 mod output;
+mod output_arg;
 mod page;
+mod pick;
 mod pin;
 mod plugin;
 mod prepare;

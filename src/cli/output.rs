@@ -1,17 +1,16 @@
 //! Writes data to standard output in the format that was asked for, and everything else to standard error.
 //! Commands print through here, so that no text of an agent, plugin or other person can control the terminal.
 
-use std::ffi::OsStr;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::ValueEnum;
-use clap::builder::{EnumValueParser, PossibleValue, TypedValueParser};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::error::CliError;
+use super::pick::{Picked, Widths};
 use super::problems::Look;
 use super::table::{Layout, Narrower, table, table_within};
 use super::text::{Paint, clean, clean_painted, width, wrap, wrap_line};
@@ -32,42 +31,9 @@ pub enum Format {
     /// Only names, one per line, in the form that commands take; as `kind/name` where `apply` and `validate`
     /// list several kinds
     Name,
-}
-
-/// The value of `--output`: the format of data or, for the command that writes a file, its path.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output {
-    /// Data in this format.
-    As(Format),
-    /// To this file.
-    To(PathBuf),
-}
-
-/// Reads an [`Output`]: a value that is not a format and contains a dot or a slash is a file.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct OutputParser;
-
-impl TypedValueParser for OutputParser {
-    type Value = Output;
-
-    fn parse_ref(
-        &self,
-        command: &clap::Command,
-        argument: Option<&clap::Arg>,
-        value: &OsStr,
-    ) -> Result<Output, clap::Error> {
-        let format = EnumValueParser::<Format>::new().parse_ref(command, argument, value);
-        match value.to_string_lossy().contains(['.', '/']) {
-            true => Ok(format.map_or_else(|_| Output::To(value.into()), Output::As)),
-            false => format.map(Output::As),
-        }
-    }
-
-    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
-        let formats = Format::value_variants().iter();
-        let values: Vec<_> = formats.filter_map(ValueEnum::to_possible_value).collect();
-        Some(Box::new(values.into_iter()))
-    }
+    /// The parts that the console's `picked` says
+    #[value(skip)]
+    Picked,
 }
 
 /// The content of an empty cell.
@@ -104,6 +70,8 @@ pub trait Row: Serialize {
 pub struct Console {
     /// The format of data.
     pub format: Format,
+    /// The parts of data that are written in the format [`Format::Picked`].
+    pub(crate) picked: Option<Arc<Picked>>,
     /// Whether data is coloured.
     pub colour: bool,
     /// Whether messages are coloured.
@@ -143,6 +111,7 @@ impl Console {
         let live = io::stderr().is_terminal();
         Self {
             format,
+            picked: None,
             colour: colour && io::stdout().is_terminal(),
             colour_messages: colour && live,
             live,
@@ -150,6 +119,11 @@ impl Console {
             width: width_of(io::stdout()),
             message_width: width_of(io::stderr()),
         }
+    }
+
+    /// The console of this process, which writes these parts of data.
+    pub(crate) fn picking(picked: &Arc<Picked>) -> Self {
+        Self { picked: Some(Arc::clone(picked)), ..Self::of_process(Format::Picked) }
     }
 
     /// Columns of a line of prose in messages.
@@ -267,6 +241,10 @@ impl Console {
                 let names = items.iter().map(|item| clean(&item.name()) + "\n");
                 self.data(&names.collect::<String>())
             }
+            Format::Picked => match &self.picked {
+                Some(picked) => picked.list(items, self),
+                None => self.raw(&to_json(items)?),
+            },
         }
     }
 
@@ -275,12 +253,13 @@ impl Console {
         let layout = match self.format {
             Format::Table => Some(Layout::of(items, false, self.width)),
             Format::Wide => Some(Layout::of(items, true, None)),
-            Format::Json | Format::Yaml | Format::Name => None,
+            Format::Json | Format::Yaml | Format::Name | Format::Picked => None,
         };
         if let Some(layout) = &layout {
             self.data(&layout.head(self.colour))?;
         }
-        let mut list = Growing { console: self, layout };
+        let picked = self.picked.as_ref().map(|picked| picked.begin(items, self)).transpose()?;
+        let mut list = Growing { console: self, layout, widths: picked.unwrap_or_default() };
         items.iter().try_for_each(|item| list.add(item))?;
         Ok(list)
     }
@@ -293,6 +272,15 @@ impl Console {
             Format::Json => self.raw(&to_json(item)?),
             Format::Yaml => self.raw(&to_yaml(item)?),
             Format::Name => self.data(&clean(&item.name())),
+            Format::Picked => self.pick(item),
+        }
+    }
+
+    /// Writes the parts of one thing that were picked.
+    pub(crate) fn pick(&self, item: &impl Serialize) -> Result<(), CliError> {
+        match &self.picked {
+            Some(picked) => picked.one(item, self),
+            None => self.raw(&to_json(item)?),
         }
     }
 }
@@ -301,13 +289,16 @@ impl Console {
 pub(crate) struct Growing<'c> {
     console: &'c Console,
     layout: Option<Layout>,
+    /// How wide the columns are that were picked.
+    widths: Widths,
 }
 
 impl Growing<'_> {
     /// Writes one more item: a row aligned with those before, or a line of JSON. If the row needs wider
     /// columns, new headings come before it.
     pub(crate) fn add<T: Row>(&mut self, item: &T) -> Result<(), CliError> {
-        let Console { format, colour, .. } = *self.console;
+        let Console { format, colour, .. } = self.console;
+        let (format, colour) = (*format, *colour);
         match (format, &mut self.layout) {
             (Format::Table | Format::Wide, Some(layout)) => {
                 if let Some(wider) = layout.with(item) {
@@ -320,6 +311,10 @@ impl Growing<'_> {
             (Format::Json, _) => self.console.raw(&to_json_line(item)?),
             (Format::Yaml, _) => self.console.raw(&format!("---\n{}", to_yaml(item)?)),
             (Format::Name, _) => self.console.data(&clean(&item.name())),
+            (Format::Picked, _) => match &self.console.picked {
+                Some(picked) => picked.add(item, &self.widths, self.console),
+                None => self.console.raw(&to_json_line(item)?),
+            },
         }
     }
 }

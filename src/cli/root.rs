@@ -12,12 +12,14 @@ use super::client::{Client, DEFAULT_SERVER};
 use super::completion::{Completion, completion};
 use super::delete::{Delete, delete};
 use super::describe::{Describe, describe};
+use super::diff_files::{DiffFiles, diff_files};
 use super::engine::{EngineCommand, engine_command};
 use super::error::{CliError, ClientError};
 use super::exit::Exit;
 use super::explain::{Explain, explain};
 use super::get::{Get, get};
-use super::output::{Console, Format, Output, OutputParser};
+use super::output::{Console, Format};
+use super::output_arg::{Output, OutputParser};
 use super::pin::{Pin, pin};
 use super::plugin::{PluginCommand, plugin_command};
 use super::problems;
@@ -37,7 +39,8 @@ pub struct Cli {
     #[arg(long, global = true, env = SERVER_VARIABLE, hide_env_values = true,
           default_value = DEFAULT_SERVER, value_name = "URL")]
     pub server: String,
-    /// How to write data; for `run export` and `plugin pull`, the file to write
+    /// How to write data, for example `custom-columns=RUN:.id,SINCE:.since` or
+    /// `jsonpath={.items[*].id}`; for `run export` and `plugin pull`, the file to write
     #[arg(short, long, global = true, value_parser = OutputParser, default_value = "table",
           value_name = "FORMAT")]
     pub output: Output,
@@ -69,6 +72,9 @@ fn after_help() -> String {
 pub enum Command {
     /// Apply playbooks and clusters; upload the plugins beside them, and have those in registries imported
     Apply(Apply),
+    /// Show what `apply` would change: documents compared with those that the server has; exits with 1 if any
+    /// differs
+    Diff(DiffFiles),
     /// Check playbooks, clusters and the plugins beside them, without a server
     Validate(Validate),
     /// Write the digests of plugins into playbooks, and change nothing else in them
@@ -103,10 +109,11 @@ pub fn replictl(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(code) => return code,
     };
-    let console = Console::of_process(match cli.output {
-        Output::As(format) => format,
-        Output::To(_) => Format::Table,
-    });
+    let console = match &cli.output {
+        Output::As(format) => Console::of_process(*format),
+        Output::Of(picked) => Console::picking(picked),
+        Output::To(_) => Console::of_process(Format::Table),
+    };
     match start(&cli, &console) {
         Ok(exit) => exit.into(),
         Err(error) => {
@@ -134,18 +141,19 @@ fn start(cli: &Cli, console: &Console) -> Result<Exit, CliError> {
 async fn perform(cli: &Cli, console: &Console) -> Result<Exit, CliError> {
     let client = || Client::new(&cli.server);
     let to = match (&cli.output, &cli.command) {
-        (Output::As(_), _) => None,
+        (Output::As(_) | Output::Of(_), _) => None,
         (
             Output::To(file),
             Command::Run(RunCommand::Export(_)) | Command::Plugin(PluginCommand::Pull(_)),
         ) => Some(file.as_path()),
         (Output::To(file), _) => {
-            let expected = "expected table, wide, json, yaml or name";
+            let expected = "expected table, wide, json, yaml, name, custom-columns=HEADING:PATH,… or jsonpath=TEMPLATE";
             return Err(CliError::Usage(format!("--output: found {file:?}, {expected}")));
         }
     };
     match &cli.command {
         Command::Apply(args) => apply(&client()?, args, console).await,
+        Command::Diff(args) => diff_files(&client()?, args, console).await,
         Command::Validate(args) => validate(args, console).await,
         Command::Pin(args) => pin(client, args, console).await,
         Command::Plugin(command) => plugin_command(client, command, to, console).await,

@@ -17,6 +17,7 @@ mod policy_imports;
 mod policy_networks;
 mod policy_signed;
 mod pressure;
+mod queries;
 mod retry;
 mod runs;
 mod server;

@@ -137,6 +137,14 @@ fn answer(seen: &Seen) -> axum::response::Response {
             event["reason"] = paused["reason"].clone();
             list(json!([event]))
         }
+        "/api/v1/runs/plan" => axum::Json(json!({"playbook": "rolling-restart", "version": "1.4.0",
+            "cluster": "mongo-eu", "status": "PENDING_APPROVE", "agents": 12, "members_problem": null,
+            "waits": ["the playbook asks for approval before a run of it starts", "waits for an engine"],
+            "params": {}, "plugins": paused["plugins"], "stages": [{"name": "all", "strategy": "zone-by-zone",
+                "arguments": {"attribute": "zone", "batch": "10%"}, "select": null, "steps": ["drain"],
+                "first": (0..10).map(|n| format!("a-node-{n}")).collect::<Vec<_>>(), "selected": 12,
+                "undecided": 0, "error": null}]}))
+        .into_response(),
         "/api/v1/runs" if seen.method == "GET" => list(json!([paused])),
         "/api/v1/runs/find" => axum::Json(json!({"ids": [run_id()], "count": 1})).into_response(),
         _ => axum::Json(paused).into_response(),
@@ -155,6 +163,18 @@ async fn what_is_shown_fits_the_terminal_and_keeps_what_matters() {
         (80, &["run", "events", &id], &["run is PAUSED"]),
         (80, &["run", "watch", "--until-pause", &id], &["replictl run resume"]),
         (80, &["run", "start", "p", "--cluster", "c"], &["replictl run watch"]),
+        (
+            80,
+            &["run", "start", "p", "--cluster", "c", "--dry-run"],
+            &["12 of 12: a-node-0", "a-node-9"],
+        ),
+        (80, &["run", "wait", "--for=PAUSED", &id], &["rolling-restart@1.4.0", "PAUSED"]),
+        (
+            80,
+            &["get", "runs", "-o", "custom-columns=RUN:.id,STATUS:.status,WHY:.reason.message"],
+            &[&id, "PAUSED", "2 agents failed, which is"],
+        ),
+        (60, &["get", "runs", "-l", "run.sttus == 'DONE'"], &["run.sttus == 'DONE'\n      ^\n"]),
     ] {
         let on = OnTerminal { columns, server: &server.url, ..OnTerminal::default() };
         let (_, shown) = on.run(args).await;

@@ -4,7 +4,7 @@ use crate::source::{Finding, Source, imports, lines_with};
 
 /// Where the large dependencies of the root package may be used. Other code reaches them through what those
 /// folders offer. The dependencies of the other crates are not listed: no other package depends on them.
-const HOMES: [(&str, &[&str]); 9] = [
+const HOMES: [(&str, &[&str]); 10] = [
     ("bindgen!", &["src/host/bindings.rs"]),
     (
         "axum",
@@ -21,6 +21,7 @@ const HOMES: [(&str, &[&str]); 9] = [
     ("mongodb", &["src/store/mongodb/"]),
     ("tar", &["src/replay/archive.rs"]),
     ("zstd", &["src/replay/archive.rs"]),
+    ("serde_json_path", &["src/cli/pick/path.rs"]),
     ("indicatif", &["src/cli/"]),
     ("unicode_width", &["src/cli/"]),
 ];

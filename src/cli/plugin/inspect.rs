@@ -92,7 +92,7 @@ pub(super) async fn inspect(args: &Inspect, console: &Console) -> Result<Exit, C
     };
     match console.format {
         Format::Table | Format::Wide => console.data(&text(&plugin)?)?,
-        Format::Json | Format::Yaml | Format::Name => console.one(&plugin)?,
+        Format::Json | Format::Yaml | Format::Name | Format::Picked => console.one(&plugin)?,
     }
     Ok(Exit::Ok)
 }

@@ -56,7 +56,7 @@ pub(crate) async fn agents(
 async fn plan_for(client: &Client, run: RunId, console: &Console) -> Plan {
     match console.format {
         Format::Table | Format::Wide => Plan::of_run(client, run).await,
-        Format::Json | Format::Yaml | Format::Name => Plan::default(),
+        Format::Json | Format::Yaml | Format::Name | Format::Picked => Plan::default(),
     }
 }
 
@@ -71,7 +71,7 @@ pub async fn print_agents(
     console: &Console,
 ) -> Result<(), CliError> {
     match console.format {
-        Format::Json | Format::Yaml | Format::Name => return console.one(run),
+        Format::Json | Format::Yaml | Format::Name | Format::Picked => return console.one(run),
         Format::Table | Format::Wide => {}
     }
     let all = run.counts.values().fold(0_u32, |sum, count| sum.saturating_add(*count));

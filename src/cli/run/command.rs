@@ -15,6 +15,7 @@ use super::retry::{Retry, retry};
 use super::signal::{Signal, signal};
 use super::start::{Start, start};
 use super::steer::{Cancel, GiveUp, GoOn, Pause, Steer, cancel, give_up, go_on, pause, steer};
+use super::wait::{Wait, wait};
 use super::watch::{Watch, watch_command};
 use crate::cli::client::Client;
 use crate::cli::error::CliError;
@@ -32,6 +33,13 @@ pub enum RunCommand {
     List(List),
     /// Follow a run until it ends; in a script, until it ends, pauses or waits for approval
     Watch(Watch),
+    /// Wait until a run has a status, or has ended, and say nothing meanwhile
+    ///
+    /// A status that the run has only for a moment counts too, if it comes after this began to wait. The exit code
+    /// is 0 when the run is as was asked, but 5 or 10 for DONE where a watch would say so; 15 when the time is
+    /// over; and when the run ends otherwise, that of its end, or 4 if that is 0. Without --for it is that of the
+    /// end.
+    Wait(Wait),
     /// Show the agents of a run
     Agents(Agents),
     /// Show what the steps and the strategy of a run logged
@@ -87,6 +95,7 @@ pub(crate) async fn run_command(
         RunCommand::Start(args) => start(client, args, console).await,
         RunCommand::List(args) => list(client, args, console).await,
         RunCommand::Watch(args) => watch_command(client, args, console).await,
+        RunCommand::Wait(args) => wait(client, args, console).await,
         RunCommand::Agents(args) => agents(client, args, console).await,
         RunCommand::Logs(args) => logs(client, args, console).await,
         RunCommand::Events(args) => events(client, args, console).await,

@@ -81,9 +81,16 @@ pub(crate) async fn events(
 
 async fn follow_events(client: &Client, run: RunId, console: &Console) -> Result<Exit, CliError> {
     let mut feed = std::pin::pin!(follow(client.clone(), run, FeedLimits::default()));
+    let mut picked = match console.format {
+        Format::Picked => Some(console.begin::<RunEvent>(&[])?),
+        Format::Table | Format::Wide | Format::Json | Format::Yaml | Format::Name => None,
+    };
     while let Some(update) = feed.next().await {
         match update? {
-            Update::Event(event) => write_event(&event, console)?,
+            Update::Event(event) => match &mut picked {
+                Some(list) => list.add(&*event)?,
+                None => write_event(&event, console)?,
+            },
             Update::Lost { message } => {
                 console.say(&format!("connection lost ({message}); trying again"));
             }
@@ -103,5 +110,6 @@ fn write_event(event: &RunEvent, console: &Console) -> Result<(), CliError> {
         Format::Json => console.raw(&to_json_line(event)?),
         Format::Yaml => console.raw(&format!("---\n{}", to_yaml(event)?)),
         Format::Name => console.data(&clean(&event.name())),
+        Format::Picked => console.pick(event),
     }
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::api::Code;
 use crate::api::wire::{Listing, RunView};
+use crate::api::{Code, RUN_ROOTS, SELECTOR};
+use crate::cli::choose::ChooseArgs;
 use crate::cli::client::Client;
 use crate::cli::closed::while_read;
 use crate::cli::endpoints::{MAX_PAGE, Pages};
@@ -53,8 +54,10 @@ pub struct List {
     #[arg(long, value_name = "TIME", value_parser = parse_since)]
     pub since: Option<Timestamp>,
     /// Keep watching, and write each run again when it changes, until Ctrl-C
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with_all = ["selector", "sort_by"])]
     pub watch: bool,
+    #[command(flatten)]
+    pub choose: ChooseArgs,
     #[command(flatten)]
     pub page: PageArgs,
 }
@@ -83,10 +86,11 @@ pub(crate) async fn list(
     args: &List,
     console: &Console,
 ) -> Result<Exit, CliError> {
+    args.choose.check(&RUN_ROOTS, console)?;
     // Fetched before the list, so that no run is missed between the two.
     let live =
         if args.watch { Some(live(client, args).await.map_err(of_older_server)?) } else { None };
-    let found = find(client, args).await.map_err(of_older_server)?;
+    let found = find(client, args, console).await?;
     let growing = match &live {
         Some(_) => Some(console.begin(&found.items)?),
         None => console.list(&found.items).map(|()| None)?,
@@ -227,11 +231,18 @@ async fn live(client: &Client, args: &List) -> Result<Vec<RunView>, ClientError>
 }
 
 /// The runs that the arguments ask for, newest first.
-async fn find(client: &Client, args: &List) -> Result<Listing<RunView>, ClientError> {
+async fn find(
+    client: &Client,
+    args: &List,
+    console: &Console,
+) -> Result<Listing<RunView>, CliError> {
     let statuses = args.status.iter().map(|status| status.as_str()).collect::<Vec<_>>().join(",");
     let statuses = Some(statuses).filter(|statuses| !statuses.is_empty());
     let runs = wanted(client, args).only("status", statuses);
-    runs.read_to_show(args.page.after.clone(), args.page.limit()).await
+    match args.choose.read(runs, &args.page, console).await {
+        Err(CliError::Client(error)) => Err(of_older_server(error)),
+        found => found,
+    }
 }
 
 /// A message for an older server, which refuses a filter that it does not know and never ignores one.
@@ -245,7 +256,7 @@ fn of_older_server(error: ClientError) -> CliError {
         | ClientError::TooLarge { .. } => return error.into(),
     };
     let unknown = |name: &&str| refused.detail.starts_with(&format!("query: found \"{name}\""));
-    match [PLAYBOOK, SINCE].into_iter().find(unknown) {
+    match [PLAYBOOK, SINCE, SELECTOR].into_iter().find(unknown) {
         Some(name) => CliError::Unfit(format!(
             "the server does not know --{name}: it is older than this replictl. Update the server, or omit --{name}"
         )),

@@ -13,6 +13,7 @@ mod list;
 mod logs;
 mod next;
 mod params;
+mod plan;
 mod replay;
 mod retry;
 #[cfg(test)]
@@ -21,6 +22,7 @@ mod set_value;
 mod signal;
 mod start;
 mod steer;
+mod wait;
 mod watch;
 mod why;
 

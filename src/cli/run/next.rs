@@ -30,6 +30,7 @@ pub(super) fn say_interrupted(client: &Client, run: &RunView, console: &Console)
             | Exit::Output
             | Exit::NotApplied
             | Exit::Damaged
+            | Exit::TimedOut
             | Exit::Nobody,
         ) => ("has ended", &[]),
     };
@@ -56,6 +57,7 @@ pub(super) async fn say_why(client: &Client, run: &RunView, exit: Exit, console:
         | Exit::Output
         | Exit::NotApplied
         | Exit::Damaged
+        | Exit::TimedOut
         | Exit::Interrupted => return false,
     }
     // If the server can't tell, the caller says what is known without it.
@@ -108,6 +110,7 @@ pub(super) fn say_how_it_is(client: &Client, run: &RunView, exit: Exit, console:
         | Exit::Output
         | Exit::NotApplied
         | Exit::Damaged
+        | Exit::TimedOut
         | Exit::Interrupted => {}
     }
 }

@@ -144,6 +144,7 @@ fn show(report: &Report, console: &Console) -> Result<(), CliError> {
     match console.format {
         Format::Json => return console.raw(&to_json(report)?),
         Format::Yaml => return console.raw(&to_yaml(report)?),
+        Format::Picked => return console.pick(report),
         Format::Table | Format::Wide | Format::Name => {}
     }
     for left_out in report.not_replayed.iter().take(SHOWN) {

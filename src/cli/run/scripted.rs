@@ -18,6 +18,7 @@ use crate::run::{AgentState, RunStatus, Verb};
 
 const CONSOLE: Console = Console {
     format: Format::Table,
+    picked: None,
     colour: false,
     colour_messages: false,
     live: false,

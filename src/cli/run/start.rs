@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::next::again;
 use super::params::ParamArgs;
+use super::plan::show_plan;
 use super::watch::Follow;
 use crate::api::wire::{RunView, StartRun};
 use crate::cli::client::Client;
@@ -29,6 +30,9 @@ pub struct Start {
     /// Follow the run, and exit as it ends
     #[arg(short, long)]
     pub watch: bool,
+    /// Check everything, and show what the run would be, but start nothing
+    #[arg(long, conflicts_with_all = ["watch", "idempotency_key"])]
+    pub dry_run: bool,
     #[command(flatten)]
     pub follow: Follow,
     /// Start at most one run with this key, however often this is repeated
@@ -46,6 +50,10 @@ pub(crate) async fn start(
         false => Value::Null,
     };
     let params = args.params.read(&schema)?;
+    if args.dry_run {
+        let plan = client.plan_run(&request(&args.playbook, &args.cluster, params)).await?;
+        return show_plan(&plan, console);
+    }
     let key = args.idempotency_key.clone();
     let run = start_run(client, &args.playbook, &args.cluster, params, key).await?;
     if args.watch {
@@ -74,6 +82,11 @@ async fn schema_of(client: &Client, playbook: &str) -> Result<Value, ClientError
     Ok(params.unwrap_or_default())
 }
 
+fn request(playbook: &str, cluster: &str, params: Map<String, Value>) -> StartRun {
+    let (playbook, cluster) = (playbook.to_owned(), cluster.to_owned());
+    StartRun { playbook, cluster, params, started_by: who() }
+}
+
 /// Starts a run in the name of the user of this machine. Without a key one is made up, so that the request can
 /// be repeated when its answer is lost.
 ///
@@ -86,12 +99,7 @@ pub async fn start_run(
     params: Map<String, Value>,
     idempotency_key: Option<String>,
 ) -> Result<RunView, ClientError> {
-    let start = StartRun {
-        playbook: playbook.to_owned(),
-        cluster: cluster.to_owned(),
-        params,
-        started_by: who(),
-    };
+    let start = request(playbook, cluster, params);
     let key = idempotency_key.unwrap_or_else(|| Uuid::new_v4().to_string());
     client.start_run(&start, &key).await
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
+use cel::common::ast::SourceInfo;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -72,7 +73,7 @@ pub struct Scope<'a> {
 }
 
 impl<'a> Scope<'a> {
-    fn root(&self, name: &str) -> Option<&'a Value> {
+    pub(super) fn root(&self, name: &str) -> Option<&'a Value> {
         match name {
             "params" => Some(self.params),
             "agent" => Some(self.agent),
@@ -133,23 +134,7 @@ impl Expr {
     /// ```
     pub fn parse(source: &str) -> Result<Self, ExprError> {
         let invalid = |message: String| ExprError::invalid(source, message);
-        if source.len() > MAX_EXPR_BYTES {
-            let found = source.len();
-            return Err(invalid(format!(
-                "found {found} bytes, at most {MAX_EXPR_BYTES} are allowed"
-            )));
-        }
-        let optional = source.bytes().filter(|byte| *byte == b'?').count();
-        if optional > MAX_OPTIONAL {
-            let message =
-                format!("found {optional} question marks, at most {MAX_OPTIONAL} are allowed");
-            return Err(invalid(message));
-        }
-        if source.trim().is_empty() {
-            return Err(invalid("it is empty".to_owned()));
-        }
-        let parser = ENV.parser().max_recursion_depth(MAX_PARSE_DEPTH);
-        let ast = parser.parse(source).map_err(|errors| invalid(first_error(&errors)))?;
+        let (ast, _) = read(source).map_err(|Unread { message, .. }| invalid(message))?;
         let facts = scan::scan(&ast).map_err(|message| {
             // CEL reads a name with a dash as a subtraction.
             let hint = match source.contains('-') && message.starts_with("unknown name") {
@@ -201,6 +186,11 @@ impl Expr {
         &self.compiled.ast
     }
 
+    /// What is known of the expression without a scope.
+    pub(super) fn facts(&self) -> &Facts {
+        &self.compiled.facts
+    }
+
     /// Evaluates the expression, whose value must be true or false.
     pub fn eval_bool(&self, scope: &Scope<'_>) -> Result<bool, ExprError> {
         let value = self.eval(scope)?;
@@ -231,6 +221,60 @@ impl Expr {
     }
 }
 
+/// A text that is no expression.
+pub(super) struct Unread {
+    /// What is wrong.
+    pub(super) message: String,
+    /// The character at which the parser noticed it, from 0.
+    pub(super) at: Option<usize>,
+}
+
+/// Reads the syntax of an expression, within the limits that it has before anything is known of it. Also returns which
+/// part of the text each node comes from.
+pub(super) fn read(source: &str) -> Result<(cel::IdedExpr, SourceInfo), Unread> {
+    let unread = |message: String| Unread { message, at: None };
+    if source.len() > MAX_EXPR_BYTES {
+        let found = source.len();
+        return Err(unread(format!("found {found} bytes, at most {MAX_EXPR_BYTES} are allowed")));
+    }
+    let optional = source.bytes().filter(|byte| *byte == b'?').count();
+    if optional > MAX_OPTIONAL {
+        return Err(unread(format!(
+            "found {optional} question marks, at most {MAX_OPTIONAL} are allowed"
+        )));
+    }
+    if source.trim().is_empty() {
+        return Err(unread("it is empty".to_owned()));
+    }
+    let parser = ENV.parser().max_recursion_depth(MAX_PARSE_DEPTH);
+    parser.parse_with_source_info(source).map_err(|errors| Unread {
+        message: first_error(&errors),
+        at: errors.errors.first().and_then(|first| character(source, first.pos)),
+    })
+}
+
+/// The character at a line and a column, both from 1.
+fn character(source: &str, (line, column): (isize, isize)) -> Option<usize> {
+    let before = usize::try_from(line.checked_sub(1)?).ok()?;
+    let column = usize::try_from(column.checked_sub(1)?).ok()?;
+    let lines = source.split_inclusive('\n').take(before);
+    Some(lines.map(|line| line.chars().count()).sum::<usize>() + column)
+}
+
+/// Why an evaluation gave no value.
+pub(super) enum Failed {
+    /// It would be too much work: so much, since it loops over so many values.
+    Work { work: u64, size: u64 },
+    /// Something else, as human-readable text.
+    Other(String),
+}
+
+impl From<String> for Failed {
+    fn from(message: String) -> Self {
+        Self::Other(message)
+    }
+}
+
 /// Evaluates an expression, or a part of one, whose facts are known. The error is a message.
 pub(super) fn eval(
     ast: &cel::IdedExpr,
@@ -238,9 +282,27 @@ pub(super) fn eval(
     scope: &Scope<'_>,
     tokens: Option<&SecretTokens>,
 ) -> Result<Value, String> {
+    match eval_within(ast, facts, scope, tokens, MAX_WORK) {
+        Ok((value, _)) => Ok(value),
+        Err(Failed::Work { size, .. }) => {
+            Err(format!("it would take too long: it loops over about {size} values"))
+        }
+        Err(Failed::Other(message)) => Err(message),
+    }
+}
+
+/// Like [`eval`], with another bound on the work. Also returns how much work it was.
+pub(super) fn eval_within(
+    ast: &cel::IdedExpr,
+    facts: &Facts,
+    scope: &Scope<'_>,
+    tokens: Option<&SecretTokens>,
+    most: u64,
+) -> Result<(Value, u64), Failed> {
     let mut context = empty_context();
     if !facts.secrets.is_empty() {
-        let tokens = tokens.ok_or("a secret can only be in the arguments of a step")?.clone();
+        let tokens = tokens.ok_or("a secret can only be in the arguments of a step".to_owned())?;
+        let tokens = tokens.clone();
         let token = move |name: Arc<String>| token_of(&tokens, &name);
         context.add_function(scan::SECRET, token).map_err(|error| error.to_string())?;
     }
@@ -253,12 +315,16 @@ pub(super) fn eval(
         }
     }
     let size = size.saturating_mul(facts.additions + 1);
-    let work = size.saturating_pow(facts.power).saturating_mul(facts.nodes);
-    if facts.power > 0 && work.saturating_mul(repeated(facts, scope)) > MAX_WORK {
-        return Err(format!("it would take too long: it loops over about {size} values"));
+    let once = size.saturating_pow(facts.power).saturating_mul(facts.nodes);
+    let work = match facts.power {
+        0 => size.saturating_add(once),
+        _ => once.saturating_mul(repeated(facts, scope)),
+    };
+    if facts.power > 0 && work > most {
+        return Err(Failed::Work { work, size });
     }
     let value = cel::Value::resolve(ast, &context).map_err(|error| explain(&error))?;
-    bind::to_json(&value)
+    Ok((bind::to_json(&value)?, work))
 }
 
 fn token_of(tokens: &SecretTokens, name: &str) -> Result<cel::Value, cel::ExecutionError> {

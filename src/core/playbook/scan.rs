@@ -83,7 +83,7 @@ const OPTIONAL: [(&str, usize); 3] = [("of", 1), ("none", 0), ("ofNonZeroValue",
 const MACROS: [&str; 6] = ["has", "all", "exists", "exists_one", "map", "filter"];
 
 /// Names of types, as in `type(x) == string`.
-const TYPES: [&str; 11] = [
+pub(super) const TYPES: [&str; 11] = [
     "bool",
     "bytes",
     "double",
@@ -155,6 +155,8 @@ pub(super) struct Facts {
     pub(super) repeated: Use,
     /// Number of nodes of the syntax tree, plus what else costs as much as a node.
     pub(super) nodes: u64,
+    /// What compiling its regular expressions costs outside of loops, counted like nodes.
+    pub(super) patterns: u64,
     /// Number of elements in the lists and maps that are written out in the expression.
     pub(super) elements: u64,
     /// Number of `+` in the expression. Each of them may make a list longer.
@@ -175,13 +177,15 @@ pub(super) fn scan(expr: &IdedExpr) -> Result<Facts, String> {
         repeated,
         within: 0,
         nodes: 0,
+        patterns: 0,
         elements: 0,
         additions: 0,
         secrets: Vec::new(),
     };
     let cost = scan.visit(expr, 0)?;
-    let Scan { uses, repeated, nodes, elements, additions, secrets, .. } = scan;
-    Ok(Facts { uses, repeated, nodes, elements, additions, power: cost.power, secrets })
+    let Scan { uses, repeated, nodes, patterns, elements, additions, secrets, .. } = scan;
+    let power = cost.power;
+    Ok(Facts { uses, repeated, nodes, patterns, elements, additions, power, secrets })
 }
 
 struct Scan<'a> {
@@ -192,6 +196,7 @@ struct Scan<'a> {
     /// How many calls that go through their operands enclose the current place, within loops.
     within: u32,
     nodes: u64,
+    patterns: u64,
     elements: u64,
     additions: u64,
     secrets: Vec<String>,
@@ -327,9 +332,10 @@ impl<'a> Scan<'a> {
             return Ok(cost);
         }
         if name == "matches" {
-            let size = regex_size(call)?;
-            if !self.locals.is_empty() {
-                self.nodes += size as u64 / REGEX_BYTES_PER_NODE;
+            let work = regex_size(call)? as u64 / REGEX_BYTES_PER_NODE;
+            match self.locals.is_empty() {
+                true => self.patterns += work,
+                false => self.nodes += work,
             }
         }
         Ok(cost.and(self.all(&call.args, depth)?))

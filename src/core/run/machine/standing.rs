@@ -88,8 +88,11 @@ fn reported(known: &Map<String, Value>, declared: &Map<String, Value>) -> Map<St
 }
 
 impl Snapshot {
-    /// Whether a stage selects a member. `None` if that depends on what the node did not say.
-    fn selects(&self, stage: u16, member: &Member) -> Result<Option<bool>, String> {
+    /// Whether a stage, by its index, selects a member. `None` if that depends on what the node did not say.
+    ///
+    /// # Errors
+    /// The selection has no value for the member; the text says why, for people.
+    pub fn selects(&self, stage: u16, member: &Member) -> Result<Option<bool>, String> {
         let stage = self.playbook.stages.get(usize::from(stage));
         let Some(select) = stage.and_then(|stage| stage.select.as_ref()) else {
             return Ok(Some(true));

@@ -1,0 +1,122 @@
+//! Shows what a run would be that was not started: `run start --dry-run`.
+
+use crate::api::wire::{RunPlan, StagePlan};
+use crate::cli::describe::{Lines, Signed, for_people};
+use crate::cli::error::CliError;
+use crate::cli::exit::Exit;
+use crate::cli::output::{Console, Room, Row};
+use crate::cli::text::plural;
+
+impl Row for RunPlan {
+    fn headings(_: bool) -> Vec<&'static str> {
+        vec!["PLAYBOOK", "CLUSTER", "STATUS", "AGENTS", "STAGES"]
+    }
+
+    fn cells(&self, _: bool) -> Vec<String> {
+        vec![
+            self.name(),
+            self.cluster.clone(),
+            self.status.as_str().to_owned(),
+            self.agents.to_string(),
+            self.stages.len().to_string(),
+        ]
+    }
+
+    fn name(&self) -> String {
+        format!("{}@{}", self.playbook, self.version)
+    }
+}
+
+/// Writes the plan of a run, for people or in the format that was asked for.
+pub(super) fn show_plan(plan: &RunPlan, console: &Console) -> Result<Exit, CliError> {
+    match for_people(console) {
+        true => console.data(&described(plan, console.data_room()))?,
+        false => console.one(plan)?,
+    }
+    console.say("nothing was started");
+    Ok(Exit::Ok)
+}
+
+fn described(plan: &RunPlan, room: Room) -> String {
+    let mut lines = Lines::within(room);
+    lines.line("Playbook", &plan.name());
+    lines
+        .line("Cluster", &format!("{}, {}", plan.cluster, plural(u64::from(plan.agents), "agent")));
+    lines.line_if("Members", plan.members_problem.clone());
+    lines.line("Status", plan.status.as_str());
+    for waits in &plan.waits {
+        lines.line("Waits", waits.strip_prefix("waits ").unwrap_or(waits));
+    }
+    for (name, value) in &plan.params {
+        lines.line("Parameter", &format!("{name} = {value}"));
+    }
+    for (number, stage) in (1..).zip(&plan.stages) {
+        lines.line(&format!("Stage {number}"), &stage.name);
+        of_stage(stage, plan.agents, &mut lines);
+    }
+    lines.plugins(&plan.plugins, &Signed::new());
+    lines.text
+}
+
+fn of_stage(stage: &StagePlan, agents: u32, lines: &mut Lines) {
+    lines.line("  Strategy", &format!("{} {}", stage.strategy, stage.arguments));
+    lines.line("  Steps", &stage.steps.join(", "));
+    lines.line_if("  Select", stage.select.clone());
+    let named: Vec<&str> = stage.first.iter().map(|agent| agent.as_str()).collect();
+    let more = if (named.len() as u64) < u64::from(stage.selected) { ", …" } else { "" };
+    let names =
+        if named.is_empty() { String::new() } else { format!(": {}{more}", named.join(", ")) };
+    lines.line("  Agents", &format!("{} of {agents}{names}", stage.selected));
+    if stage.undecided > 0 {
+        let of = plural(u64::from(stage.undecided), "more agent");
+        lines
+            .line("  Perhaps", &format!("{of}: that depends on what they say, which is not known"));
+    }
+    lines.line_if("  Problem", stage.error.clone());
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::cli::text::width;
+    use crate::run::AgentId;
+
+    fn plan() -> RunPlan {
+        serde_json::from_value(json!({
+            "playbook": "restart", "version": "1.4.0", "cluster": "mongo-eu", "status": "PENDING",
+            "waits": ["waits for run 0 to end"], "params": {"grace": 30}, "agents": 12,
+            "members_problem": null, "plugins": {}, "stages": [{
+                "name": "secondaries", "strategy": "rolling", "arguments": {"batch": "10%"},
+                "select": "agent.attributes.role == 'SECONDARY'", "steps": ["drain", "restart"],
+                "selected": 11, "first": ["node-1", "node-2"], "undecided": 1, "error": null,
+            }],
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_plan_says_who_would_be_selected_and_what_would_keep_it() {
+        let shown = described(&plan(), Room { prose: None, line: None });
+        let expected = "\
+Playbook:   restart@1.4.0
+Cluster:    mongo-eu, 12 agents
+Status:     PENDING
+Waits:      for run 0 to end
+Parameter:  grace = 30
+Stage 1:    secondaries
+  Strategy: rolling {\"batch\":\"10%\"}
+  Steps:    drain, restart
+  Select:   agent.attributes.role == 'SECONDARY'
+  Agents:   11 of 12: node-1, node-2, …
+  Perhaps:  1 more agent: that depends on what they say, which is not known
+";
+        assert_eq!(shown, expected);
+        let mut long = plan();
+        long.stages[0].first =
+            (0..10).map(|n| AgentId(format!("a-rather-long-name-{n}"))).collect();
+        let shown = described(&long, Room { prose: Some(80), line: Some(80) });
+        assert!(shown.lines().all(|line| width(line) <= 80), "{shown}");
+    }
+}
