@@ -46,6 +46,26 @@ impl FromStr for RunId {
 pub struct AgentId(pub String);
 
 impl AgentId {
+    /// What stands in place of an agent where the steps of a stage are done once, on the run. No agent has it.
+    pub const OF_RUN: &str = "@run";
+
+    /// The identifier of the run's own record, in which the stages on the run are kept.
+    pub fn of_run() -> Self {
+        Self(Self::OF_RUN.to_owned())
+    }
+
+    /// Whether this is the run itself and no agent.
+    ///
+    /// # Example
+    /// ```
+    /// use replibook_core::ids::AgentId;
+    ///
+    /// assert!(AgentId::of_run().is_run() && !AgentId::from("run").is_run());
+    /// ```
+    pub fn is_run(&self) -> bool {
+        self.0 == Self::OF_RUN
+    }
+
     /// The identifier as it is written in documents.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -3,7 +3,9 @@
 
 use std::collections::HashMap;
 
-use super::document::{ClusterFile, DiscoveryFile, Kind, TlsFile};
+use super::document::Kind;
+use super::document_cluster::{ClusterFile, DiscoveryFile, TlsFile};
+use super::guards;
 use super::model::{Cluster, ClusterAgent, Discovery, Tls};
 use super::names;
 use super::problem::{Problem, Problems, code};
@@ -61,7 +63,8 @@ pub(super) fn parse_cluster_whole(text: &[u8]) -> Result<(Cluster, Vec<Problem>)
 }
 
 fn resolve(file: ClusterFile, problems: &mut Vec<Problem>) -> Cluster {
-    let spec = file.spec;
+    let mut spec = file.spec;
+    let guards = guards::guards(&mut spec, problems);
     let mut ids = HashMap::new();
     let mut addresses = HashMap::new();
     let agents = spec.agents.into_iter().enumerate().map(|(index, agent)| {
@@ -70,8 +73,13 @@ fn resolve(file: ClusterFile, problems: &mut Vec<Problem>) -> Cluster {
             let problem = Problem::new(code::BAD_VALUE, path(key), message);
             problems.push(problem.found(format!("{found:?}")).expected(expected));
         };
-        if !names::is_identifier(&agent.id) {
-            bad("id", "not a valid identifier", &agent.id, names::IDENTIFIER_EXPECTED);
+        if !names::is_agent_identifier(&agent.id) {
+            // Most wrong ones are no identifiers at all: then there is no need to tell of `@run`.
+            let expected = match names::is_identifier(&agent.id) {
+                true => names::AGENT_EXPECTED,
+                false => names::IDENTIFIER_EXPECTED,
+            };
+            bad("id", "not a valid identifier", &agent.id, expected);
         }
         let address = names::parse_address(&agent.address);
         if address.is_none() {
@@ -102,7 +110,7 @@ fn resolve(file: ClusterFile, problems: &mut Vec<Problem>) -> Cluster {
             problems.push(problem.found(format!("{id:?}")).expected(names::IDENTIFIER_EXPECTED));
         }
     });
-    Cluster { name: file.metadata.name, agents, discovery, tls, cluster_id }
+    Cluster { name: file.metadata.name, agents, discovery, tls, cluster_id, guards }
 }
 
 fn discovery(file: DiscoveryFile, problems: &mut Vec<Problem>) -> Discovery {

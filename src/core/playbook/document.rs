@@ -5,13 +5,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::grants::HttpMethod;
-use super::model::{
-    Approval, BudgetScope, Concurrency, Identity, OnAdded, OnError, OnExceeded, OnRemoved,
-};
+use super::model::{Approval, BudgetScope, Concurrency, OnAdded, OnError, OnExceeded, OnRemoved};
+use super::model_stage::StageOn;
 use super::names::{LABEL_PATTERN, PLAYBOOK_NAME_PATTERN};
 use super::secrets::{MAX_DESTINATIONS, MAX_SECRETS};
 use super::units::amount_schema;
@@ -220,20 +219,37 @@ pub(super) struct StageFile {
     /// Name, unique in the playbook.
     #[schemars(extend("pattern" = LABEL_PATTERN))]
     pub(super) name: String,
+    /// What the steps are done on: on each of the `agents`, or once on the `run`; `agents` when absent. A stage on the run
+    /// has no agents, and so none of `select`, `strategy` and `membership`.
+    #[serde(default)]
+    #[schemars(extend("default" = "agents"))]
+    pub(super) on: Option<StageOn>,
+    /// Whether the stage is also done when the run ends before it, because it fails or is cancelled: then it comes before
+    /// the run's end, and in a run that is cancelled within the time for that. `false` when absent.
+    #[serde(default)]
+    #[schemars(extend("default" = false))]
+    pub(super) always: Option<bool>,
     /// Expression: which agents take part; all when absent.
     #[serde(default)]
     pub(super) select: Option<String>,
-    /// Decides which agents go next.
-    pub(super) strategy: StrategyFile,
+    /// Decides which agents go next. Only a stage on the run has none.
+    #[serde(default)]
+    pub(super) strategy: Option<StrategyFile>,
     /// How many agents may fail; none when absent.
     #[serde(default)]
     pub(super) budget: BudgetFile,
     /// What to do with agents that join or leave.
     #[serde(default)]
-    pub(super) membership: MembershipFile,
-    /// What is done on each agent, in order.
+    pub(super) membership: Option<MembershipFile>,
+    /// What is done on each agent, or once on the run, in order.
     #[schemars(length(min = 1))]
     pub(super) steps: Vec<StepFile>,
+    /// What is done on an agent after one of its `steps` has failed, in order. The agent is FAILED all the same.
+    #[serde(default)]
+    pub(super) rescue: Vec<StepFile>,
+    /// What is done last on each agent that began a step, whether its steps failed or not, in order.
+    #[serde(default)]
+    pub(super) finally: Vec<StepFile>,
 }
 
 /// The strategy of a stage.
@@ -341,130 +357,4 @@ pub(super) struct RetryFile {
     #[schemars(extend("format" = LENGTH_FORMAT))]
     #[schemars(extend("default" = "1m"))]
     pub(super) max: Option<String>,
-}
-
-/// A cluster: a named set of agents.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(title = "Cluster")]
-pub(super) struct ClusterFile {
-    /// Version of this format.
-    #[serde(rename = "apiVersion")]
-    #[schemars(extend("const" = API_VERSION))]
-    #[expect(dead_code, reason = "it is checked before the document is read")]
-    api_version: String,
-    /// Kind of the document.
-    #[schemars(extend("const" = "Cluster"))]
-    #[expect(dead_code, reason = "it is checked before the document is read")]
-    kind: String,
-    /// What the cluster is called.
-    pub(super) metadata: ClusterMetadata,
-    /// The agents of the cluster, and how to reach them.
-    pub(super) spec: ClusterSpec,
-}
-
-/// What a cluster is called.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ClusterMetadata {
-    /// Name: lowercase letters, digits and dashes.
-    #[schemars(extend("pattern" = LABEL_PATTERN))]
-    pub(super) name: String,
-}
-
-/// The agents of a cluster.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ClusterSpec {
-    /// The agents that are listed by hand.
-    #[serde(default)]
-    pub(super) agents: Vec<AgentFile>,
-    /// The platform that is asked for further agents.
-    #[serde(default)]
-    pub(super) discovery: Option<DiscoveryFile>,
-    /// How connections to agents are secured.
-    #[serde(default)]
-    pub(super) tls: Option<TlsFile>,
-    /// The `cluster_id` that agents must report for their store (`info/store`). When absent it is
-    /// `discovery.cluster`; without that, no `cluster_id` is compared. An agent that reports another one fails
-    /// (`wrong-node`), and nothing is sent to it.
-    #[serde(default)]
-    pub(super) cluster_id: Option<String>,
-}
-
-/// One agent of a cluster.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct AgentFile {
-    /// Identifier, unique in the cluster.
-    pub(super) id: String,
-    /// Base URL of the agent's API; may have a path.
-    pub(super) address: String,
-    /// Attributes of the agent. They override those that the agent reports.
-    #[serde(default)]
-    #[schemars(schema_with = "attributes_schema")]
-    pub(super) attributes: Map<String, Value>,
-    /// Whether the `node_id` that the agent reports must be this identifier, and its `cluster_id` that of the
-    /// cluster, if known: `check` or `ignore`; `check` when absent. An agent that reports another one fails
-    /// (`wrong-node`), and nothing is sent to it.
-    #[serde(default)]
-    pub(super) identity: IdentityFile,
-}
-
-/// Whether what answers at an agent's address must be that agent.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[schemars(rename = "Identity")]
-pub(super) enum IdentityFile {
-    /// It must be. An agent that reports no `node_id` can't be compared, and takes part.
-    #[default]
-    Check,
-    /// Nothing is compared.
-    Ignore,
-}
-
-impl From<IdentityFile> for Identity {
-    fn from(file: IdentityFile) -> Self {
-        match file {
-            IdentityFile::Check => Self::Check,
-            IdentityFile::Ignore => Self::Ignore,
-        }
-    }
-}
-
-fn attributes_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({
-        "type": "object",
-        "additionalProperties": {"type": ["string", "number", "boolean", "null"]},
-    })
-}
-
-/// A platform that is asked for the agents of a cluster.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct DiscoveryFile {
-    /// Base URL of the platform.
-    pub(super) url: String,
-    /// Identifier of the cluster on the platform.
-    pub(super) cluster: String,
-    /// How often the platform is asked, at most once a second; `10s` when absent.
-    #[serde(default)]
-    #[schemars(extend("format" = LENGTH_FORMAT))]
-    #[schemars(extend("default" = "10s"))]
-    pub(super) interval: Option<String>,
-}
-
-/// Paths, on the server, of the files that secure connections to agents.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct TlsFile {
-    /// Certificates that agents are checked against.
-    #[serde(default)]
-    pub(super) ca: Option<String>,
-    /// The engine's own certificate.
-    #[serde(default)]
-    pub(super) cert: Option<String>,
-    /// The key of that certificate.
-    #[serde(default)]
-    pub(super) key: Option<String>,
 }

@@ -9,6 +9,7 @@ use semver::Version;
 use serde_json::Value;
 
 use super::document::{PlaybookFile, StageFile};
+use super::draft_once::once_of;
 use super::expr::{Expr, ExprError};
 use super::grants::Grants;
 use super::model::{Approval, Concurrency, Playbook, PluginKind, Stage, Vcs};
@@ -83,7 +84,7 @@ pub(super) fn draft(file: PlaybookFile, suspects: &Suspects, problems: &mut Vec<
     let PlaybookFile { metadata, spec, .. } = file;
     let steps_of = |stage: &StageFile| {
         let name = stage.name.clone();
-        let steps = stage.steps.iter().map(move |step| (name.clone(), step.name.clone()));
+        let steps = stage.all_steps().map(move |(_, _, step)| (name.clone(), step.name.clone()));
         steps.collect::<Vec<_>>()
     };
     let mut drafter = Drafter {
@@ -92,6 +93,7 @@ pub(super) fn draft(file: PlaybookFile, suspects: &Suspects, problems: &mut Vec<
         declared: spec.plugins.keys().cloned().collect(),
         params: Arc::new(Value::Null),
         all_steps: spec.stages.iter().flat_map(steps_of).collect(),
+        once: once_of(&spec.stages),
         steps_before: 0,
         granted: BTreeMap::new(),
         secrets: BTreeSet::new(),
@@ -137,6 +139,8 @@ pub(super) struct Drafter {
     pub(super) params: Arc<Value>,
     /// The steps of every stage, in order: name of the stage, name of the step.
     pub(super) all_steps: Arc<[(String, String)]>,
+    /// Names of the stages on the run.
+    pub(super) once: BTreeSet<String>,
     /// How many of `all_steps` belong to stages that were drafted before the current one.
     pub(super) steps_before: usize,
     /// The secrets that the document grants, by the names of its plugins.

@@ -1,51 +1,117 @@
 //! Drafts stages and steps: fills in defaults, and checks their expressions and arguments.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::document::{BudgetFile, RetryFile, StageFile, StepFile};
+use super::document::{BudgetFile, RetryFile, StageFile, StepFile, StrategyFile};
 use super::draft::{ACTION, Drafter, PluginUse};
 use super::grants::Grants;
 use super::model::{
     Amount, Budget, BudgetScope, Membership, OnAdded, OnError, OnExceeded, OnRemoved, PluginKind,
     Retry, Stage, Step, StrategyUse,
 };
+use super::model_stage::{StageOn, StepRole};
 use super::problem::{Problem, code};
-use super::references::{IN_SELECT, IN_STEP, IN_STRATEGY, Names};
+use super::references::{IN_SELECT, IN_STRATEGY, Names};
 use super::units;
 
+impl StageFile {
+    /// All steps of the stage in the order in which they are done, each with its role and its number among those that
+    /// have the same role.
+    pub(super) fn all_steps(&self) -> impl Iterator<Item = (StepRole, usize, &StepFile)> {
+        StepRole::ALL.into_iter().flat_map(move |role| {
+            let steps = self.steps_of(role).iter().enumerate();
+            steps.map(move |(within, step)| (role, within, step))
+        })
+    }
+
+    fn steps_of(&self, role: StepRole) -> &[StepFile] {
+        match role {
+            StepRole::Main => &self.steps,
+            StepRole::Rescue => &self.rescue,
+            StepRole::Finally => &self.finally,
+        }
+    }
+}
+
 impl Drafter {
+    /// Drafts a stage.
     pub(super) fn stage(&mut self, index: usize, file: StageFile) -> Stage {
         let path = format!("/spec/stages/{index}");
-        let names: Vec<String> = file.steps.iter().map(|step| step.name.clone()).collect();
-        self.unique(&format!("{path}/steps"), "step", names.iter());
+        let names: Vec<String> = file.all_steps().map(|(_, _, step)| step.name.clone()).collect();
+        self.unique_steps(&path, &file);
         let (params, all) = (Arc::clone(&self.params), Arc::clone(&self.all_steps));
         let before = all.get(..self.steps_before).unwrap_or_default();
         self.steps_before += names.len();
+        let on = file.on.unwrap_or_default();
+        let before: &[_] = &self.in_scope(on, before);
+        let roots = self.roots_of(on);
         let (earlier, all, params) = (&[][..], &all[..], &*params);
         let scope = Names { roots: IN_SELECT, earlier, before, steps: &names, all, params };
+        if on == StageOn::Run {
+            self.has_no_agents(&path, &file);
+        }
         let select = self.expr(&format!("{path}/select"), file.select, scope);
-        let pointer = format!("{path}/strategy");
-        let plugin = file.strategy.uses;
-        let kind = PluginKind::Strategy;
-        let name = plugin.clone();
-        let used = PluginUse { name, kind, stage: index, step: None, pointer, is_short: false };
-        let with = Value::Object(file.strategy.with);
-        let with = self.template(&used, with, Names { roots: IN_STRATEGY, ..scope });
-        self.uses.push(used);
-        let steps = file.steps.into_iter().enumerate().map(|(at, step)| {
-            let scope = Names { roots: IN_STEP, earlier: &names[..at], ..scope };
-            self.step((index, at), step, scope)
+        let strategy = self.strategy(index, on, file.strategy, scope);
+        let roles = [
+            (StepRole::Main, file.steps),
+            (StepRole::Rescue, file.rescue),
+            (StepRole::Finally, file.finally),
+        ];
+        let placed = roles.into_iter().flat_map(|(role, steps)| {
+            (0..).zip(steps).map(move |(within, step)| (role, within, step))
+        });
+        let steps = placed.enumerate().map(|(at, (role, within, step))| {
+            let scope = Names { roots, earlier: &names[..at], ..scope };
+            self.step((index, at), (role, within), step, scope)
         });
         let steps = steps.collect();
+        let membership = file.membership.unwrap_or_default();
         let membership = Membership {
-            added: file.membership.added.unwrap_or(OnAdded::Include),
-            removed: file.membership.removed.unwrap_or(OnRemoved::Ignore),
+            added: membership.added.unwrap_or(OnAdded::Include),
+            removed: membership.removed.unwrap_or(OnRemoved::Ignore),
         };
         let budget = self.budget(&path, file.budget);
-        let strategy = StrategyUse { plugin, with };
-        Stage { name: file.name, select, strategy, budget, membership, steps }
+        let always = file.always.unwrap_or(false);
+        Stage { name: file.name, on, always, select, strategy, budget, membership, steps }
+    }
+
+    /// Drafts the strategy of a stage. Only a stage on the run has none.
+    fn strategy(
+        &mut self,
+        stage: usize,
+        on: StageOn,
+        file: Option<StrategyFile>,
+        scope: Names<'_>,
+    ) -> StrategyUse {
+        let pointer = format!("/spec/stages/{stage}/strategy");
+        let Some(StrategyFile { uses: plugin, with }) = file.filter(|_| on == StageOn::Agents)
+        else {
+            if on == StageOn::Agents {
+                self.add(code::MISSING_KEY, &pointer, "the key \"strategy\" is missing");
+            }
+            return StrategyUse::default();
+        };
+        let (kind, name) = (PluginKind::Strategy, plugin.clone());
+        let used = PluginUse { name, kind, stage, step: None, pointer, is_short: false };
+        let with = self.template(&used, Value::Object(with), Names { roots: IN_STRATEGY, ..scope });
+        self.uses.push(used);
+        StrategyUse { plugin, with }
+    }
+
+    /// Reports steps whose names another step of the stage has, whatever their roles.
+    fn unique_steps(&mut self, stage: &str, file: &StageFile) {
+        let mut seen = HashSet::new();
+        for (role, within, step) in file.all_steps() {
+            // A missing name is read as an empty text, and two missing names are no duplicate.
+            if !seen.insert(&step.name) && !step.name.is_empty() {
+                let message = format!("there is another step with the name {:?}", step.name);
+                let path = format!("{stage}/{}/{within}/name", role.as_str());
+                self.add(code::DUPLICATE, &path, &message);
+            }
+        }
     }
 
     fn budget(&mut self, stage: &str, file: BudgetFile) -> Budget {
@@ -62,8 +128,15 @@ impl Drafter {
         }
     }
 
-    fn step(&mut self, (stage, index): (usize, usize), file: StepFile, scope: Names<'_>) -> Step {
-        let path = format!("/spec/stages/{stage}/steps/{index}");
+    /// Drafts the step number `index` of a stage, which is number `within` of those with its role.
+    fn step(
+        &mut self,
+        (stage, index): (usize, usize),
+        (role, within): (StepRole, usize),
+        file: StepFile,
+        scope: Names<'_>,
+    ) -> Step {
+        let path = format!("/spec/stages/{stage}/{}/{within}", role.as_str());
         let is_short = file.action.is_some();
         let is_clear = file.uses.is_some() != is_short;
         if !is_clear {
@@ -101,6 +174,7 @@ impl Drafter {
         }
         Step {
             name: file.name,
+            role,
             plugin,
             with,
             grants,

@@ -117,6 +117,13 @@ impl ExprError {
     pub(super) fn failed(expression: &str, message: impl Into<String>) -> Self {
         Self::Failed { expression: excerpt(expression), message: message.into() }
     }
+
+    /// What is wrong, without the expression.
+    pub(super) fn message(&self) -> &str {
+        match self {
+            Self::Invalid { message, .. } | Self::Failed { message, .. } => message,
+        }
+    }
 }
 
 impl Expr {

@@ -8,15 +8,18 @@
 //! [`parse_playbook`] goes as far as a draft, which needs no plugin; [`resolve`] does the rest. All problems of a
 //! document are reported at once, each with its path, line and column.
 //!
-//! Clusters are read in [`parse_cluster`], and policies, by which a server judges plugins, in [`policy`].
+//! Clusters are read in [`parse_cluster`], with what [guards](ClusterGuards) them, and policies, by which a server
+//! judges plugins, in [`policy`].
 
 mod arguments;
 mod bind;
 mod cluster;
 mod depth;
 mod document;
+mod document_cluster;
 mod draft;
 mod draft_grants;
+mod draft_once;
 mod draft_plugin;
 mod draft_secrets;
 mod draft_stage;
@@ -24,9 +27,12 @@ mod explain;
 mod expr;
 mod fields;
 mod grants;
+mod guards;
 mod integers;
 mod model;
+mod model_stage;
 mod names;
+mod narrowing;
 mod params;
 mod partly;
 mod pin;
@@ -69,13 +75,21 @@ pub use expr::{Expr, ExprError, MAX_EXPR_BYTES, MAX_WORK, Scope, SecretTokens};
 pub use fields::{Allowed, Field, UnknownField, explain_field};
 pub(crate) use grants::origin_of_url;
 pub use grants::{Grants, HttpGrant, HttpMethod};
+pub use guards::{
+    Calendar, ClosedBy, ClusterGuards, FREEZE, Freeze, Gate, Guard, HEALTHY, MAX_FREEZES,
+    MAX_GUARDS, MAX_HEALTHY, MAX_REASON_CHARS, MAX_WINDOWS, WINDOWS, Window,
+};
 pub(crate) use integers::is_too_long;
 pub use model::{
     Amount, Approval, Budget, BudgetScope, Cluster, ClusterAgent, Concurrency, Discovery, Identity,
     Membership, OnAdded, OnError, OnExceeded, OnRemoved, Playbook, PluginKind, PluginPin, Retry,
     Stage, Step, StrategyUse, Tls, Vcs,
 };
-pub use names::{ADDRESS_EXPECTED, IDENTIFIER_EXPECTED, is_identifier, parse_address};
+pub use model_stage::{StageOn, StepRole};
+pub use names::{
+    ADDRESS_EXPECTED, IDENTIFIER_EXPECTED, is_agent_identifier, is_identifier, parse_address,
+};
+pub use narrowing::{Asked as NarrowingAsked, Narrowing};
 pub use params::{MAX_PARAMS_BYTES, check_params};
 pub use pin::{PinError, pin};
 pub use plugin_info::{PluginInfo, Provenance, RUN_ACTION, SignedBy};

@@ -10,6 +10,8 @@ use serde_json::{Map, Value};
 
 use super::expr::Expr;
 use super::grants::Grants;
+use super::guards::ClusterGuards;
+use super::model_stage::{StageOn, StepRole};
 use super::plugin_info::{Provenance, SignedBy};
 use super::template::Template;
 use crate::ids::{AgentId, Digest};
@@ -122,25 +124,39 @@ pub struct PluginPin {
 pub struct Stage {
     /// Name, unique in the playbook.
     pub name: String,
+    /// What the steps are done on.
+    #[serde(default, skip_serializing_if = "StageOn::is_agents")]
+    pub on: StageOn,
+    /// Whether the stage is also done when the run ends before it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub always: bool,
     /// Which agents take part. `None` selects all.
     pub select: Option<Expr>,
-    /// Decides which agents go next.
+    /// Decides which agents go next. A stage on the run has none.
+    #[serde(default, skip_serializing_if = "StrategyUse::is_none")]
     pub strategy: StrategyUse,
     /// How many agents may fail.
     pub budget: Budget,
     /// What to do with agents that join or leave.
     pub membership: Membership,
-    /// What is done on each agent, in order. There is at least one step.
+    /// What is done on each agent, in order: the main steps, of which there is at least one, then those of `rescue`, then
+    /// those of `finally`.
     pub steps: Vec<Step>,
 }
 
 /// The strategy of a stage.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct StrategyUse {
-    /// Name in [`Playbook::plugins`].
+    /// Name in [`Playbook::plugins`]. Empty where there is no strategy, because the stage is on the run.
     pub plugin: String,
     /// The arguments of the strategy; expressions in them see `params`, `run` and `cluster`.
     pub with: Template,
+}
+
+impl StrategyUse {
+    fn is_none(&self) -> bool {
+        self.plugin.is_empty()
+    }
 }
 
 /// How many agents may fail before the run stops. The host enforces it, not the plugin.
@@ -243,6 +259,9 @@ pub enum OnRemoved {
 pub struct Step {
     /// Name, unique in the stage; `steps.<name>.result` refers to it.
     pub name: String,
+    /// When the step is done.
+    #[serde(default, skip_serializing_if = "StepRole::is_main")]
+    pub role: StepRole,
     /// Name in [`Playbook::plugins`].
     pub plugin: String,
     /// The arguments of the step, with expressions.
@@ -316,6 +335,9 @@ pub struct Cluster {
     /// platform.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster_id: Option<String>,
+    /// What keeps agents of the cluster from being started, whatever a strategy decides.
+    #[serde(default, skip_serializing_if = "ClusterGuards::is_default")]
+    pub guards: ClusterGuards,
 }
 
 impl Cluster {

@@ -3,6 +3,7 @@
 
 use url::{Host, Url};
 
+use crate::ids::AgentId;
 use crate::shown::{is_unseen, is_unseen_in_name};
 
 /// What a name looks like: a DNS label.
@@ -46,6 +47,14 @@ pub const ADDRESS_EXPECTED: &str =
 pub fn is_identifier(text: &str) -> bool {
     let is_seen = !text.chars().any(is_unseen_in_name);
     is_seen && !text.is_empty() && text.chars().count() <= MAX_IDENTIFIER
+}
+
+/// What the identifier of an agent may be, as human-readable text.
+pub(super) const AGENT_EXPECTED: &str = "1 to 256 visible characters, without white space, and not @run, which stands for the run itself";
+
+/// Whether `text` can identify an agent: an identifier, but not what stands for the run itself.
+pub fn is_agent_identifier(text: &str) -> bool {
+    is_identifier(text) && text != AgentId::OF_RUN
 }
 
 /// Whether `text` can be a kind of action. A `*` is refused: in a grant it would stand for many kinds.

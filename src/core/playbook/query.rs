@@ -15,13 +15,13 @@ use super::scan::TYPES;
 /// The most work that the items of one request may cost together, about a tenth of a second.
 pub const MAX_QUERY_WORK: u64 = 2_000_000;
 
-/// How many evaluations as much work cost as finding out what is known without a part of the scope.
+/// How many evaluations cost as much work as finding out what is known without a part of the scope.
 const PARTLY: u64 = 8;
 
-/// A name that queries of a list may begin with, and what there is below it.
+/// A name at which paths in queries of a list may begin, and its members.
 #[derive(Clone, Copy, Debug)]
 pub struct Root {
-    /// The name; one of those that expressions of playbooks have too.
+    /// The name, which is one of those in expressions of playbooks.
     pub name: &'static str,
     /// The members of its value.
     pub members: &'static [&'static str],
@@ -69,7 +69,7 @@ pub enum Picks {
     Yes,
     /// It does not, or the item lacks what the query looks at.
     No,
-    /// To find out would cost more work than is left.
+    /// Finding out would cost more work than is left.
     Spent,
 }
 

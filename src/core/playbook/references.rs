@@ -26,6 +26,8 @@ pub(super) struct Names<'a> {
 pub(super) const IN_SELECT: &[&str] = &["params", "agent", "run", "cluster"];
 /// The roots in the arguments of a strategy.
 pub(super) const IN_STRATEGY: &[&str] = &["params", "run", "cluster"];
+/// The roots in a step of a stage on the run.
+pub(super) const IN_ONCE: &[&str] = &["params", "steps", "run", "cluster"];
 /// The roots in a step.
 pub(super) const IN_STEP: &[&str] = &["params", "agent", "steps", "run", "cluster"];
 
@@ -64,6 +66,12 @@ impl Names<'_> {
             return None;
         }
         if let Some((stage, _)) = self.all.iter().find(|(_, step)| step == name) {
+            if std::ptr::eq(self.roots, IN_ONCE) {
+                return Some(format!(
+                    "step {name:?} belongs to stage {stage:?}: a stage on the run sees only results of earlier \
+                     stages on the run"
+                ));
+            }
             return Some(format!(
                 "step {name:?} belongs to stage {stage:?}, which does not come before this one"
             ));

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::cluster::parse_cluster_whole;
 use super::draft::Draft;
 use super::model::{Amount, Cluster, Stage, Step};
+use super::model_stage::StepRole;
 use super::problem::{Problem, code};
 use super::read::parse_playbook;
 use crate::ids::Digest;
@@ -57,6 +58,11 @@ fn print_step(step: &Step) -> Value {
     }))
 }
 
+fn print_steps(stage: &Stage, role: StepRole) -> Value {
+    let steps = stage.steps.iter().filter(|step| step.role == role);
+    steps.map(print_step).collect::<Vec<_>>().into()
+}
+
 fn print_stage(stage: &Stage) -> Value {
     let max_failed = match stage.budget.max_failed {
         Amount::Count(count) => json!(count),
@@ -64,11 +70,14 @@ fn print_stage(stage: &Stage) -> Value {
     };
     present(json!({
         "name": stage.name, "select": stage.select.as_ref().map(|expr| expr.source()),
+        "on": word(stage.on), "always": stage.always,
         "strategy": {"use": stage.strategy.plugin, "with": stage.strategy.with.source()},
         "budget": {"max_failed": max_failed, "scope": word(stage.budget.scope),
             "on_exceeded": word(stage.budget.on_exceeded)},
         "membership": word(stage.membership),
-        "steps": stage.steps.iter().map(print_step).collect::<Vec<_>>(),
+        "steps": print_steps(stage, StepRole::Main),
+        "rescue": print_steps(stage, StepRole::Rescue),
+        "finally": print_steps(stage, StepRole::Finally),
     }))
 }
 
@@ -168,8 +177,12 @@ fn step() -> impl Strategy<Value = Value> {
 }
 
 fn named(steps: Vec<Value>) -> Vec<Value> {
+    named_with("n", steps)
+}
+
+fn named_with(prefix: &str, steps: Vec<Value>) -> Vec<Value> {
     let named = steps.into_iter().enumerate().map(|(index, mut one)| {
-        one["name"] = json!(format!("n{index}"));
+        one["name"] = json!(format!("{prefix}{index}"));
         one
     });
     named.collect()
@@ -186,14 +199,18 @@ fn stage() -> impl Strategy<Value = Value> {
     let membership =
         (perhaps(of(&["include", "skip", "abort"])), perhaps(of(&["ignore", "fail", "abort"])));
     let select = perhaps(of(&["agent.id.startsWith('a')", "params.n == 1"]));
-    (budget, membership, select, arguments(), prop::collection::vec(step(), 1..4)).prop_map(
-        |(budget, membership, select, with, steps)| {
+    let ending = (prop::collection::vec(step(), 0..2), prop::collection::vec(step(), 0..2));
+    let steps = prop::collection::vec(step(), 1..4);
+    (budget, membership, select, arguments(), steps, ending).prop_map(
+        |(budget, membership, select, with, steps, (rescue, finally))| {
             present(json!({
                 "select": select, "strategy": {"use": "rolling", "with": with},
                 "budget": present(json!({"max_failed": budget.0, "scope": budget.1,
                     "on_exceeded": budget.2})),
                 "membership": present(json!({"added": membership.0, "removed": membership.1})),
                 "steps": named(steps),
+                "rescue": named_with("r", rescue),
+                "finally": named_with("f", finally),
             }))
         },
     )

@@ -8,7 +8,8 @@ use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
 use super::depth::{MAX_JSON_DEPTH, json_depth_ok};
-use super::document::{ClusterFile, Kind, PlaybookFile};
+use super::document::{Kind, PlaybookFile};
+use super::document_cluster::ClusterFile;
 use super::explain::explain;
 use super::policy::PolicyFile;
 use super::problem::{Problem, Problems, code, cut};

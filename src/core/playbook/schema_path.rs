@@ -112,7 +112,7 @@ mod tests {
     fn a_stand_in_is_the_smallest_value_of_its_type() {
         let root = json_schema(Kind::Playbook);
         let of = |path: &str| stand_in(&root, at(&root, path).unwrap());
-        let stage = json!({"name": "", "strategy": {"use": ""}, "steps": []});
+        let stage = json!({"name": "", "steps": []});
         assert_eq!(of("/spec/stages/0"), stage);
         assert_eq!(of("/spec/stages/0/steps/0/retry"), json!({"attempts": 1}));
         assert_eq!(of("/spec/approval"), "granted");

@@ -55,6 +55,15 @@ pub(super) struct Placed<T> {
     pub(super) value: T,
 }
 
+impl Default for Template {
+    /// No arguments.
+    fn default() -> Self {
+        let source = Value::Object(serde_json::Map::new());
+        let node = Arc::new(Node::Literal(source.clone()));
+        Self { source, node }
+    }
+}
+
 impl Template {
     /// Reads a template and checks every expression in it.
     ///
