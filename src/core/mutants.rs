@@ -95,6 +95,12 @@ pub mod chosen {
         IdentityNotLookedAt,
         /// What was found out about an agent still counts after nothing answered at its address.
         IdentityKept,
+        /// Rescue steps that end well make a failed agent DONE.
+        RescueForgives,
+        /// When a run is cancelled, its stages that are always done are not.
+        AlwaysSkipped,
+        /// A stage on the run is done anew after a crash.
+        OnceAgain,
         /// Something that answers 404 to every request is taken for the agent.
         ProxyBelieved,
         /// Shares are worked out from the agents that are there now, not from those that the stage began with.
@@ -148,6 +154,16 @@ pub mod chosen {
         SecretJournaled,
         /// A secret goes where the playbook lets it go, whatever the policy says.
         OneSideGrants,
+        /// Each agent of a decision is judged by its guards as if it were the only one that starts.
+        GuardsBeforeOthers,
+        /// Agents that have left the cluster count for its guards.
+        RemovedGuarded,
+        /// A share of a guard is rounded up.
+        ShareRoundedUp,
+        /// The clock of a window is taken to show UTC.
+        WindowInUtc,
+        /// What a node said before the run worked on it still counts for guards.
+        FactsKept,
         /// The state of a run ignores some events of its history.
         EventIgnored,
         /// The state of a run applies some events of its history twice.
@@ -188,6 +204,9 @@ pub mod chosen {
             Self::IdentityNotChecked,
             Self::IdentityNotLookedAt,
             Self::IdentityKept,
+            Self::RescueForgives,
+            Self::AlwaysSkipped,
+            Self::OnceAgain,
             Self::ProxyBelieved,
             Self::SharesRecomputed,
             Self::ResumePassesGate,
@@ -213,6 +232,11 @@ pub mod chosen {
             Self::RedirectFollowed,
             Self::SecretJournaled,
             Self::OneSideGrants,
+            Self::GuardsBeforeOthers,
+            Self::RemovedGuarded,
+            Self::ShareRoundedUp,
+            Self::WindowInUtc,
+            Self::FactsKept,
             Self::EventIgnored,
             Self::EventTwice,
             Self::EventOutOfOrder,

@@ -4,13 +4,19 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::wildcard_enum_match_arm)]
 
 mod approval;
+mod closing;
+mod compared;
 mod door;
+mod ending;
+mod guards;
 mod identity;
 mod last_word;
 mod late;
 mod mass_absence;
 mod membership;
+mod narrowing;
 mod noticing;
+mod once;
 mod parts;
 mod refresh;
 mod repeating;
@@ -23,7 +29,7 @@ mod world;
 
 use parts::{First, Setup, Work, playbook};
 use proptest::prelude::*;
-use replibook_core::playbook::{Membership, OnAdded, OnRemoved};
+use replibook_core::playbook::{Membership, Narrowing, OnAdded, OnRemoved};
 use replibook_core::run::{AgentState, FailureReason, RunStatus, Verb};
 use world::{Choice, World};
 
@@ -48,14 +54,19 @@ fn setups() -> impl Strategy<Value = Setup> {
     let added = prop::sample::select(vec![OnAdded::Include, OnAdded::Skip, OnAdded::Abort]);
     let removed = prop::sample::select(vec![OnRemoved::Ignore, OnRemoved::Fail, OnRemoved::Abort]);
     let stages = (1_usize..9, 1_usize..4, any::<bool>(), 1_u32..5);
+    let place = || prop::option::of(0_usize..3);
+    let more = (any::<bool>(), place(), place(), prop::option::of(1_u32..5));
     let policy = (added, removed).prop_map(|(added, removed)| Membership { added, removed });
-    (first, budget, steps, stages, policy).prop_map(|(first, budget, steps, stages, membership)| {
+    (first, budget, steps, stages, policy, more).prop_map(|of| {
+        let (first, budget, steps, stages, membership, (ends, once, always, limit)) = of;
+        let narrowed = Narrowing { limit, ..Narrowing::default() };
         let (max_failed, abort, run_scope) = budget;
         let (steps, attempts, timeout, require, continues) = steps;
         let (agents, stages, approval, batch) = stages;
         let timeout = timeout.filter(|minutes| *minutes < 20);
         let plain = Setup::plain(agents, max_failed);
         let plain = Setup { abort, run_scope, steps, attempts, timeout, require, ..plain };
+        let plain = Setup { ends, once, always, narrowed, ..plain };
         Setup { continues, stages, approval, batch, first, membership, ..plain }
     })
 }

@@ -39,6 +39,8 @@ impl World {
     fn without_notices(&self) -> String {
         let mut progress = self.progress().clone();
         progress.silent = Default::default();
+        // How often a waiting strategy repeats itself is written with something else, and a crash loses it until then.
+        progress.stage.idle = 0;
         let plain = |record: &AgentRecord| AgentRecord { notice: None, ..record.clone() };
         let records: Vec<_> = self.records().map(plain).collect();
         let journals: Vec<_> = self.journals().collect();

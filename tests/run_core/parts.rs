@@ -2,8 +2,8 @@
 
 use replibook_core::playbook::{
     Amount, Approval, Budget, BudgetScope, Concurrency, Expr, Grants, Identity, Membership,
-    OnAdded, OnError, OnExceeded, OnRemoved, Playbook, PluginKind, PluginPin, Retry, Stage, Step,
-    StrategyUse, Template,
+    Narrowing, OnAdded, OnError, OnExceeded, OnRemoved, Playbook, PluginKind, PluginPin, Retry,
+    Stage, StageOn, Step, StepRole, StrategyUse, Template,
 };
 use replibook_core::run::{
     Activate, Activation, ActivationEnd, AgentId, Answer, Call, Digest, Gone, JsonText, Member,
@@ -33,6 +33,14 @@ pub(crate) struct Setup {
     pub(crate) membership: Membership,
     /// Whether no stage selects any agent.
     pub(crate) nobody: bool,
+    /// Whether each stage has a rescue and a finally step.
+    pub(crate) ends: bool,
+    /// The stage that is on the run.
+    pub(crate) once: Option<usize>,
+    /// The stage that is always done.
+    pub(crate) always: Option<usize>,
+    /// How the run is narrower than its playbook.
+    pub(crate) narrowed: Narrowing,
     /// Set if the run goes again over agents of another run, of which these have left.
     pub(crate) gone: Option<Gone>,
 }
@@ -63,6 +71,10 @@ impl Setup {
             run_scope: false,
             membership: Membership { added: OnAdded::Include, removed: OnRemoved::Ignore },
             nobody: false,
+            ends: false,
+            once: None,
+            always: None,
+            narrowed: Narrowing::default(),
             gone: None,
         }
     }
@@ -118,6 +130,7 @@ pub(crate) fn playbook(setup: &Setup) -> Playbook {
         |index| if first(index, First::Fails) { "${{ agent.attributes.nothing }}" } else { "k" };
     let step = |index| Step {
         name: format!("step-{index}"),
+        role: StepRole::Main,
         plugin: "action".to_owned(),
         with: Template::parse(json!({"kind": kind(index)})).unwrap(),
         grants: Grants::default(),
@@ -127,9 +140,26 @@ pub(crate) fn playbook(setup: &Setup) -> Playbook {
         retry: Retry { attempts: setup.attempts, ..Retry::NONE },
         on_error: if setup.continues { OnError::Continue } else { OnError::Fail },
     };
+    let steps = |stage: usize| {
+        let once = setup.once == Some(stage);
+        let step = |index| {
+            let Step { name, require, .. } = step(index);
+            // A stage on the run has names of its own, and no agent that could be asked.
+            let name = if once { format!("once-{stage}-{index}") } else { name };
+            Step { name, require: require.filter(|_| !once), ..step(index) }
+        };
+        let mut steps: Vec<Step> = (0..setup.steps).map(step).collect();
+        for (name, role) in [("undo", StepRole::Rescue), ("tidy", StepRole::Finally)] {
+            let name = if once { format!("once-{stage}-{name}") } else { name.to_owned() };
+            steps.extend(setup.ends.then(|| Step { name, role, ..step(setup.steps) }));
+        }
+        steps
+    };
     let on_exceeded = if setup.abort { OnExceeded::Abort } else { OnExceeded::Pause };
     let stage = |index| Stage {
         name: format!("stage-{index}"),
+        always: setup.always == Some(index),
+        on: if setup.once == Some(index) { StageOn::Run } else { StageOn::Agents },
         select: setup.nobody.then(|| Expr::parse("false").unwrap()),
         strategy: StrategyUse {
             plugin: "rolling".to_owned(),
@@ -141,7 +171,7 @@ pub(crate) fn playbook(setup: &Setup) -> Playbook {
             on_exceeded,
         },
         membership: setup.membership,
-        steps: (0..setup.steps).map(step).collect(),
+        steps: steps(index),
     };
     Playbook {
         name: "p".to_owned(),
@@ -185,6 +215,8 @@ pub(crate) fn activation(
     badly: bool,
     retryable: bool,
 ) -> Activation {
+    // Nobody could run the action of a stage on the run.
+    let work = if activate.agent.is_run() { Work::Sleep } else { work };
     let failed = |message: &str| ActivationEnd::Failed {
         reason: replibook_core::run::FailureReason::ActionFailed,
         message: message.to_owned(),

@@ -119,19 +119,21 @@ impl World {
         let mut playbook = playbook(&setup);
         playbook.stages.iter_mut().for_each(change);
         let status = if setup.approval { RunStatus::PendingApprove } else { RunStatus::Pending };
-        let run = Run {
-            snapshot: Arc::new(Snapshot {
-                id: RunId(Uuid::from_u128(7)),
-                playbook,
-                params: Map::new(),
-                cluster: "c".to_owned(),
-                retry_of: setup.retry_of(),
-                started_by: None,
-                created_at: Timestamp::from_millis(0),
-                seed: None,
-            }),
-            progress: Progress::new(status, Timestamp::from_millis(0)),
+        let snapshot = Snapshot {
+            id: RunId(Uuid::from_u128(7)),
+            playbook,
+            params: Map::new(),
+            cluster: "c".to_owned(),
+            retry_of: setup.retry_of(),
+            narrowed: setup.narrowed.clone(),
+            started_by: None,
+            created_at: Timestamp::from_millis(0),
+            seed: None,
         };
+        let mut progress = Progress::new(status, Timestamp::from_millis(0));
+        progress.stage.index = snapshot.first_stage();
+        progress.stage.once = snapshot.is_once(progress.stage.index);
+        let run = Run { snapshot: Arc::new(snapshot), progress };
         let loaded = Loaded { run: run.clone(), records: vec![], journals: vec![] };
         let (machine, first) = Machine::load(loaded, Timestamp::from_millis(0)).unwrap();
         let mut world = Self {
@@ -240,15 +242,7 @@ impl World {
 
     /// Performs all effects, all of which go well, until none are left.
     pub(crate) fn run_dry(&mut self) {
-        for _ in 0..200_000 {
-            self.now += 10;
-            match (self.effects.is_empty(), self.wake) {
-                (false, _) => self.perform(0, false),
-                (true, Some(_)) => self.wake(),
-                (true, None) => return,
-            }
-        }
-        panic!("the run does not come to rest: {:?}", self.progress());
+        assert!(self.rests_after(200_000), "the run does not come to rest: {:?}", self.progress());
     }
 
     /// Goes on until the strategy is asked for the first time.
@@ -285,6 +279,7 @@ impl World {
             verb,
             agent: agent.map(AgentId::from),
             signal: None,
+            override_guard: None,
             actor: Some("ann".to_owned()),
             why: None,
             at: self.now(),
@@ -323,11 +318,15 @@ impl World {
                 }
                 members.iter_mut().for_each(|member| self.say_at_start(member));
                 Some(match self.setup.gone.clone() {
-                    Some(gone) if self.loads == 1 => Input::MembersOfRetry { members, gone },
+                    Some(gone) if self.loads == 1 => {
+                        Input::MembersOfRetry { members, gone, bystanders: Vec::new() }
+                    }
                     Some(_) | None => Input::Members(members),
                 })
             }
             Effect::Refresh(agents) => Some(answers(agents, self.now(), badly)),
+            // Its cluster has no guards; guards/ has others.
+            Effect::LookAround(_) => Some(Input::LookedAround(Vec::new())),
             Effect::Plan { input, .. } => {
                 let decision = self.decide(input.max_start);
                 Some(Input::Planned { result: Ok(decision), logs: vec![] })
@@ -434,11 +433,6 @@ impl World {
         let transition = self.machine.apply(input, self.now()).unwrap();
         self.commit(transition);
         self.settle();
-    }
-
-    /// Applies an input that must be refused, and returns the refusal as text.
-    pub(crate) fn refuse(&mut self, input: Input) -> String {
-        self.machine.apply(input, self.now()).unwrap_err().to_string()
     }
 
     fn settle(&mut self) {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::datastore::Datastore;
+use super::ending::Ending;
 pub use super::failure::{Failure, FailureReason};
 use super::json_text::JsonText;
 use super::late::LateEnd;
@@ -57,6 +58,12 @@ pub struct AgentRecord {
     /// node did not answer, or another node did.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub undecided: bool,
+    /// Whether the run does nothing to the agent, and has its record only because guards of the cluster count it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bystander: bool,
+    /// Whether the agent is one of those that the run is limited to. Only a run with a limit says so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub chosen: bool,
     /// State of the agent in the present stage.
     pub state: AgentState,
     /// Index of the present stage.
@@ -80,6 +87,9 @@ pub struct AgentRecord {
     pub results: BTreeMap<String, JsonText>,
     /// Why the agent failed, or what went wrong in a step whose failure was passed over.
     pub error: Option<Failure>,
+    /// Why the agent is going to fail, while its rescue and finally steps are done, and after they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ending: Option<Box<Ending>>,
     /// How many of the agent's steps failed and were passed over (`on_error: continue`), in all stages.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub passed_over: u32,
@@ -226,6 +236,8 @@ impl AgentRecord {
             identity: Identity::Check,
             identified_at: None,
             undecided: false,
+            bystander: false,
+            chosen: false,
             state: AgentState::Pending,
             stage: 0,
             step: 0,
@@ -236,6 +248,7 @@ impl AgentRecord {
             batch_label: None,
             results: BTreeMap::new(),
             error: None,
+            ending: None,
             passed_over: 0,
             outstanding: None,
             action: None,

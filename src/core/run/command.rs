@@ -26,6 +26,10 @@ pub struct Command {
     /// The signal of a [`Verb::Signal`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signal: Option<SentSignal>,
+    /// For [`Verb::Resume`]: the guard of the cluster that is overridden, so that it does not count for the run until the
+    /// guard of that name is changed. `windows` and `freeze` stand for all windows and all freezes. It needs a `why`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub override_guard: Option<String>,
     /// Who asks, as the person gave it.
     pub actor: Option<String>,
     /// Why, as the person gave it.
@@ -50,7 +54,8 @@ pub enum Verb {
     Pause,
     /// Start no further agents, and stop those that have started after their present calls.
     PauseNow,
-    /// Go on after a pause, which accepts the failures so far. Refused if the strategy asked for approval.
+    /// Go on after a pause, which accepts the failures so far. Refused if the strategy asked for approval. With
+    /// [`Command::override_guard`], it also works on a run that is not paused.
     Resume,
     /// Put the failed agents of a paused run, or one of them, back in the queue.
     Retry,

@@ -78,6 +78,16 @@ impl Wanted {
         Self { store: looks_at(STORE), shards: looks_at(SHARDS), cluster: false }
     }
 
+    /// The same, plus what `other` looks at.
+    #[must_use]
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            store: self.store || other.store,
+            shards: self.shards || other.shards,
+            cluster: self.cluster || other.cluster,
+        }
+    }
+
     /// The same, plus the cluster if `identity` compares it.
     #[must_use]
     pub(super) fn and_compare(self, identity: &Identity) -> Self {

@@ -166,6 +166,11 @@ pub trait Roster: Send + Sync {
     /// The record of an agent; `None` if the agent is not in the run.
     fn record(&self, id: &AgentId) -> Option<&AgentRecord>;
 
+    /// Agents that the strategy named to start and that guards of the cluster held when it last decided, by their
+    /// sequence: those after `after`, at most `limit`. They are PENDING. Something may have changed since, so they may
+    /// be named again.
+    fn held(&self, after: Option<&AgentId>, limit: u32) -> Vec<AgentId>;
+
     /// Whether an expression holds for an agent, with the scope of a stage's selection. `None` for an agent that
     /// is not in the run.
     fn matches(&self, id: &AgentId, expression: &Expr) -> Option<Result<bool, ExprError>>;

@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::agent_record::AgentRecord;
+use super::closing::Closing;
 use super::following::MassAbsence;
 use super::format;
+use super::held::Held;
 use super::log_kept::LogKept;
 use super::notice::{Silent, Unheard};
 use super::outcome::{Gone, PassedOver};
@@ -19,7 +21,8 @@ use super::signal::Signal;
 use super::status::{AgentState, RunStatus};
 use crate::ids::{AgentId, AgentSeq, AttemptKey, Digest, RunId};
 use crate::playbook::{
-    Concurrency, Expr, ExprError, Playbook, Scope, SecretTokens, Stage, Template,
+    ClusterGuards, Concurrency, Expr, ExprError, Narrowing, Playbook, Scope, SecretTokens, Stage,
+    Template,
 };
 use crate::time::{Millis, Timestamp};
 
@@ -53,6 +56,9 @@ pub struct Snapshot {
     /// The finished run whose agents this run goes over again, and which of its agents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<RetryOf>,
+    /// How the run is narrower than its playbook.
+    #[serde(default, skip_serializing_if = "Narrowing::is_none")]
+    pub narrowed: Narrowing,
     /// Who started the run, as the person gave it.
     pub started_by: Option<String>,
     /// When the run was created.
@@ -169,6 +175,15 @@ pub struct Progress {
     pub counts: BTreeMap<AgentState, u32>,
     /// How far the present stage has come.
     pub stage: StageProgress,
+    /// The guards of the cluster, as the run knows them.
+    #[serde(default, skip_serializing_if = "guards_are_default")]
+    pub guards: Arc<ClusterGuards>,
+    /// The names of guards that a person has overridden for this run.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub overridden: BTreeSet<String>,
+    /// The agents that guards hold.
+    #[serde(default, skip_serializing_if = "Held::is_nobody")]
+    pub held_agents: Held,
     /// Set while more members of the cluster are absent at once than is believed without a person's word.
     #[serde(default)]
     pub mass_absence: Option<MassAbsence>,
@@ -216,6 +231,9 @@ pub struct Progress {
     /// How a stage ended whose budget was exceeded and which a person let go on. The run then ends in FAILED.
     #[serde(default)]
     pub exceeded: Option<String>,
+    /// How the run ends once its last stages are done: it has failed or is cancelled, and has stages that are always done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closing: Option<Closing>,
     /// When the run began to go (left PENDING).
     pub started_at: Option<Timestamp>,
     /// How the run ends, once that is settled (from FINISHING on): DONE, FAILED or CANCELLED.
@@ -224,6 +242,10 @@ pub struct Progress {
     pub finishing_at: Option<Timestamp>,
     /// When the run finished. It is written last, when all records have theirs. Retention counts from this moment.
     pub finish_ts: Option<Timestamp>,
+}
+
+fn guards_are_default(guards: &ClusterGuards) -> bool {
+    guards.is_default()
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
@@ -242,6 +264,9 @@ impl Progress {
             next_event: 1,
             counts: BTreeMap::new(),
             stage: StageProgress::default(),
+            guards: Arc::default(),
+            overridden: BTreeSet::new(),
+            held_agents: Held::default(),
             mass_absence: None,
             hold: false,
             held_since: None,
@@ -257,6 +282,7 @@ impl Progress {
             signals_sent: 0,
             signals: Vec::new(),
             exceeded: None,
+            closing: None,
             started_at: None,
             outcome: None,
             finishing_at: None,
@@ -264,9 +290,18 @@ impl Progress {
         }
     }
 
-    /// Whether the run is, or ended, between two stages: the next stage takes agents in but has not begun.
-    pub const fn is_between_stages(&self) -> bool {
-        self.stage.entering
+    /// Whether the run is, or ended, between two stages of agents: the next stage takes agents in but has not begun, or
+    /// the present stage is on the run. Stages that are done before the end of a run do not count.
+    pub fn is_between_stages(&self) -> bool {
+        match &self.closing {
+            Some(closing) => closing.between,
+            None => self.stage.entering || self.stage.once && self.outcome != Some(RunStatus::Done),
+        }
+    }
+
+    /// Index of the stage to which the run has come, or had come when it became known that it ends.
+    pub(super) fn came_to(&self) -> u16 {
+        self.closing.as_ref().map_or(self.stage.index, |closing| closing.stage)
     }
 
     /// Number of agent records in `state`.
@@ -280,6 +315,9 @@ impl Progress {
 pub struct StageProgress {
     /// Index of the stage in the playbook.
     pub index: u16,
+    /// Whether the steps of the stage are done once, on the run. Its counts are then those of the run's own record.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub once: bool,
     /// How many agents were selected when the stage started. Shares are shares of this number.
     pub selected: u32,
     /// The memo that the strategy returned last time.
@@ -287,7 +325,7 @@ pub struct StageProgress {
     /// Whether that memo is not in any event.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub untold_memo: bool,
-    /// How many decisions have started agents; this is the number of the last batch.
+    /// How many decisions have named agents to start; this is the number of the last batch.
     pub batches: u32,
     /// What the strategy asked for after its last decision.
     pub next: Option<PlannedNext>,
@@ -297,6 +335,9 @@ pub struct StageProgress {
     /// Agents that gave no usable answer when they were last asked for the strategy.
     #[serde(default, skip_serializing_if = "Unheard::is_nobody")]
     pub unheard: Unheard,
+    /// Agents that the strategy named to start and that guards held when it last decided.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<AgentSeq>,
     /// How many decisions in a row neither started an agent nor left one out.
     pub idle: u32,
     /// Failures in this stage that count against its budget.

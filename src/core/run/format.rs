@@ -5,14 +5,14 @@
 //! to [`KNOWN_FORMAT`], and the runs in which it writes such things [`need`](super::Progress::needs) that format.
 //! Engines that don't know the format leave those runs alone.
 
-use super::document::Progress;
-use crate::playbook::{Grants, Playbook};
+use super::document::{Progress, Snapshot};
+use crate::playbook::{ClusterGuards, Grants, Stage, StageOn};
 
 /// The format of runs that don't state one.
 pub const FIRST_FORMAT: u32 = 1;
 
 /// The newest format that this version can go on with.
-pub const KNOWN_FORMAT: u32 = 4;
+pub const KNOWN_FORMAT: u32 = 5;
 
 /// The format of runs that count their log, or that have a memo which is in no event. An engine of the first
 /// format would drop both from the run: nothing would bound its log any more, and a replay would ask the strategy
@@ -27,18 +27,40 @@ const BEYOND_AGENTS: u32 = 3;
 /// them, and would not take them out of answers.
 const WITH_SECRETS: u32 = 4;
 
-/// The format that a run of this playbook needs from its beginning.
-pub(super) fn needed_by(playbook: &Playbook) -> u32 {
+/// The format of runs whose cluster has guards, and of runs that are narrower than their playbook, or that have rescue or
+/// finally steps or stages on the run. An engine of an earlier format would start agents whatever guards say, would go
+/// over all agents and stages, and would do those steps on every agent.
+const GUARDED_OR_MORE_OF_STAGES: u32 = 5;
+
+/// The format that a run needs because of the guards of its cluster. A history says also if only the statuses changed that
+/// are healthy, and an engine of an earlier format could not read that.
+pub(super) fn needed_for(guards: &ClusterGuards) -> u32 {
+    if guards.is_default() { FIRST_FORMAT } else { GUARDED_OR_MORE_OF_STAGES }
+}
+
+/// The format that a run with this snapshot needs from its beginning.
+pub(super) fn needed_by(snapshot: &Snapshot) -> u32 {
+    let playbook = &snapshot.playbook;
     let any = |is_such: fn(&Grants) -> bool| {
         let pinned = playbook.plugins.values().map(|pin| &pin.grants);
         let steps = playbook.stages.iter().flat_map(|stage| &stage.steps);
         pinned.chain(steps.map(|step| &step.grants)).any(is_such)
     };
     match (any(Grants::has_secrets), any(Grants::is_beyond_agents)) {
+        _ if is_more_of_stages(snapshot) => GUARDED_OR_MORE_OF_STAGES,
         (true, _) => WITH_SECRETS,
         (false, true) => BEYOND_AGENTS,
         (false, false) => FIRST_FORMAT,
     }
+}
+
+fn is_more_of_stages(snapshot: &Snapshot) -> bool {
+    let is_more = |stage: &Stage| {
+        stage.always
+            || stage.on == StageOn::Run
+            || stage.steps.iter().any(|step| !step.role.is_main())
+    };
+    !snapshot.narrowed.is_none() || snapshot.playbook.stages.iter().any(is_more)
 }
 
 impl Progress {
@@ -49,7 +71,7 @@ impl Progress {
             true => FIRST_FORMAT,
             false => COUNTED,
         };
-        needed.max(self.needs)
+        needed.max(needed_for(&self.guards)).max(self.needs)
     }
 }
 

@@ -1,12 +1,16 @@
 //! What is appended while a run goes on: events, which are its history, and log lines, which its plugins write.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::agent_record::{Failure, Was};
 use super::document::StatusReason;
+use super::held::HeldThen;
 use super::status::{AgentState, RunStatus};
 use crate::ids::{AgentId, AttemptKey, CommandId, RunId};
+use crate::playbook::ClusterGuards;
 use crate::time::Timestamp;
 
 /// One line of a run's history.
@@ -48,6 +52,9 @@ pub enum Happened {
         index: u16,
         /// How many agents the stage has selected.
         selected: u32,
+        /// Whether its steps are done once, on the run. It has no agents then, and what was selected is the run itself.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        once: bool,
     },
     /// The strategy decided. `agent` events follow for the agents that it started or left out.
     Decision {
@@ -73,6 +80,9 @@ pub enum Happened {
         /// asked with, which is empty when a stage begins.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         memo: Option<String>,
+        /// Whom guards of the cluster hold now. Left out if they hold nobody.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        held: Option<HeldThen>,
     },
     /// The strategy was asked, but gave no decision that could be followed. The run pauses.
     NoDecision {
@@ -174,6 +184,20 @@ pub enum Happened {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         action_id: Option<Uuid>,
     },
+    /// The cluster has other guards than before, or the run learned of them.
+    Guards {
+        /// The guards that count from now on.
+        guards: Arc<ClusterGuards>,
+    },
+    /// The run is going to end, and the stages that are always done come first.
+    Closing {
+        /// How the run ends: FAILED or CANCELLED.
+        outcome: RunStatus,
+        /// Why it ends.
+        reason: StatusReason,
+        /// Index of the stage that begins next. `None` if the present one is always done, and goes on.
+        next: Option<u16>,
+    },
     /// A person's command was applied or refused.
     Command {
         /// Identifier of the command.
@@ -189,6 +213,9 @@ pub enum Happened {
         /// Name of the signal, if the command sends one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         signal: Option<String>,
+        /// The guard of the cluster that does not count any more for the run, if the command asks for that.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        override_guard: Option<String>,
         /// Why, as the person gave it.
         why: Option<String>,
         /// Why the command was refused. `None` if it was applied.
@@ -211,6 +238,8 @@ impl Happened {
             | Self::Stage { .. }
             | Self::Decision { .. }
             | Self::NoDecision { .. }
+            | Self::Guards { .. }
+            | Self::Closing { .. }
             | Self::Command { .. } => None,
         }
     }

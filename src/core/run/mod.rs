@@ -8,14 +8,17 @@
 mod abandon;
 mod agent_record;
 mod call;
+mod closing;
 mod command;
 mod datastore;
 mod decision;
 mod document;
+mod ending;
 mod failure;
 mod fill;
 mod following;
 mod format;
+mod held;
 mod history;
 mod http;
 mod identity;
@@ -40,6 +43,7 @@ mod scrub_spelling;
 mod secret;
 mod secret_places;
 mod signal;
+mod stages;
 mod start;
 mod state;
 mod status;
@@ -55,6 +59,7 @@ pub use agent_record::{
     declared_over,
 };
 pub use call::{Answer, Call, CallError, CallName, canonical};
+pub use closing::Closing;
 pub use command::{Command, CommandOutcome, Verb};
 pub use datastore::{Datastore, Wanted};
 pub use decision::{
@@ -65,8 +70,13 @@ pub use document::{
     Loaded, PlannedNext, Progress, ReasonCode, Run, Snapshot, StageProgress, StatusReason,
     Unanswered,
 };
+pub use ending::Ending;
 pub use fill::{MAX_FILLED_BYTES, destination, filled, secrets_in};
 pub use format::{FIRST_FORMAT, KNOWN_FORMAT};
+pub use held::{
+    FACTS_AGE, GuardGroup, Held, HeldAgent, HeldBy, HeldThen, LOOK_EVERY, MAX_BECAUSE,
+    MAX_DECIDING, MAX_HELD, MAX_HELD_NAMED,
+};
 pub use history::{Asked, Happened, LogLevel, LogLine, PluginLine, RunEvent};
 pub use http::{
     Caller, HttpBody, HttpError, HttpRequest, HttpResponse, MAX_HTTP_BODY, MAX_HTTP_HEADER_BYTES,
@@ -102,7 +112,7 @@ pub use signal::{
     MAX_PAYLOAD_BYTES, MAX_SIGNAL_BYTES, MAX_SIGNALS_OF_AGENT, MAX_SIGNALS_OF_RUN, Received,
     SentSignal, Signal,
 };
-pub use start::{new_retry, new_run, seeded};
+pub use start::{guarded, narrowed, new_retry, new_run, seeded};
 pub use state::IllegalInput;
 pub use status::{AgentState, RunStatus, UnknownWord};
 pub use transition::{

@@ -160,7 +160,7 @@ pub fn outcomes<'a>(
     records: impl IntoIterator<Item = &'a AgentRecord>,
 ) -> BTreeMap<AgentState, u32> {
     let mut counts = BTreeMap::new();
-    for record in records {
+    for record in records.into_iter().filter(|record| !record.bystander && !record.agent.is_run()) {
         *counts.entry(record.outcome()).or_insert(0) += 1;
     }
     counts

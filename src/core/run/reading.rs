@@ -5,6 +5,8 @@
 use std::sync::Arc;
 
 use super::agent_record::{Failure, FailureReason};
+use super::closing::Closing;
+use super::held::{HeldThen, remembered};
 use super::history::{Asked, Happened, RunEvent};
 use super::roster_at::{HistoryError, Known, RosterAt, Unmade};
 use super::state::{
@@ -31,19 +33,38 @@ impl RosterAt {
                 }
                 vec![OfRun::Status { to: *to, reason: reason.clone() }.into()]
             }
-            Happened::Stage { stage: _, index, selected } => {
+            Happened::Stage { stage: _, index, selected, once: _ } => {
                 self.stage_begins(event, *index, *selected)?
             }
-            Happened::Decision { asked, label, started, skipped, next, refresh, memo, .. } => {
-                let known = |id| self.known(event, id).map(|(seq, _)| seq);
+            Happened::Decision {
+                asked,
+                label,
+                started,
+                skipped,
+                next,
+                refresh,
+                memo,
+                held,
+                ..
+            } => {
+                let held_now = match held {
+                    Some(HeldThen { named, before, .. }) => {
+                        let held = &self.state.progress().stage.held;
+                        let (named, before) = (self.seqs(event, named)?, self.seqs(event, before)?);
+                        remembered(held, &named, &before)
+                    }
+                    None => Vec::new(),
+                };
                 let decided = Decided {
                     label: label.clone(),
                     started: *started,
                     skipped: *skipped,
                     next: next.clone(),
                     memo: String::new(),
-                    refresh: refresh.iter().map(known).collect::<Result<_, _>>()?,
+                    refresh: self.seqs(event, refresh)?,
                     named: refresh.clone(),
+                    held: held_now,
+                    holds: held.clone(),
                 };
                 self.decided(asked.as_ref(), decided, memo.as_ref())
             }
@@ -97,16 +118,38 @@ impl RosterAt {
                 let (outcome, action_id) = (outcome.clone(), *action_id);
                 vec![(seq, OfCall::EndedLate { key, outcome, action_id, kept: None }).into()]
             }
-            Happened::Command { id, command, agent, again, signal, why, refused } => {
-                vec![What::Run(OfRun::Command {
+            Happened::Guards { guards } => vec![OfRun::Guards(Arc::clone(guards)).into()],
+            Happened::Closing { outcome, reason, next } => {
+                let (outcome, reason) = (*outcome, reason.clone());
+                let closing = Closing::of(outcome, reason, self.state.run());
+                let closes = OfRun::Closes { closing, next: *next }.into();
+                let passed = next.map_or(0, |next| self.passed_before(next));
+                let ended = std::iter::repeat_n(OfRun::StageEnded.into(), passed);
+                [closes].into_iter().chain(ended).collect()
+            }
+            Happened::Command {
+                id,
+                command,
+                agent,
+                again,
+                signal,
+                override_guard,
+                why,
+                refused,
+            } => {
+                let overridden = override_guard.iter().filter(|_| refused.is_none());
+                let overridden = overridden.map(|guard| OfRun::Overridden(guard.clone()).into());
+                let command = What::Run(OfRun::Command {
                     id: *id,
                     verb: command.clone(),
                     agent: agent.clone(),
                     again: *again,
                     signal: signal.clone(),
+                    override_guard: override_guard.clone(),
                     why: why.clone(),
                     refused: refused.clone(),
-                })]
+                });
+                [command].into_iter().chain(overridden).collect()
             }
         })
     }
@@ -131,9 +174,16 @@ impl RosterAt {
         Err(HistoryError::at(event, found, format!("that of number {}", self.stage())))
     }
 
+    /// How many of the stages that are always done come before this one and never began.
+    fn passed_before(&self, next: u16) -> usize {
+        let (snapshot, from) = (self.state.snapshot(), self.stage());
+        let after = |index: &u16| snapshot.always_after(*index).filter(|after| *after < next);
+        std::iter::successors(after(&from), after).count()
+    }
+
     /// The stage that is entered next, if the present one has begun.
     fn next_stage(&self) -> Option<u16> {
-        (self.began == Some(self.stage())).then(|| self.stage().saturating_add(1))
+        (self.began == Some(self.stage())).then(|| self.state.run().stage_after())?
     }
 
     /// A decision. Decisions that changed only the memo may have come before it, without an event.
@@ -167,7 +217,7 @@ impl RosterAt {
         let error = (state == AgentState::Failed)
             .then(|| failure.cloned().unwrap_or_else(|| early_failure(why, first, event.at)));
         let skip_reason = why.filter(|_| state != AgentState::Failed).map(str::to_owned);
-        let begins = Begins { state, skip_reason, error, undecided: false };
+        let begins = Begins { state, skip_reason, error, undecided: false, bystander: false };
         let entered = match self.unmade.remove(agent) {
             Some(Unmade { seq, declared, known }) => {
                 let next = self.state.next_agent();
@@ -214,7 +264,8 @@ impl RosterAt {
         Ok(match to {
             AgentState::Running => OfAgent::Started {
                 batch: batch.ok_or_else(|| HistoryError::at(event, "no batch", "its number"))?,
-                label: self.state.last_label().cloned(),
+                // No decision starts the steps of a stage on the run.
+                label: self.state.last_label().filter(|_| !record.agent.is_run()).cloned(),
             },
             AgentState::Done => OfAgent::Done,
             AgentState::Skipped => OfAgent::LeftOut { why: why.unwrap_or_default().to_owned() },
@@ -241,6 +292,11 @@ impl RosterAt {
         let record = self.state.find(seq)?.record();
         let (declared, identity) = (Arc::clone(&record.declared), record.identity.clone());
         Some(Identified { declared, identity, at: record.identified_at })
+    }
+
+    /// The numbers of agents, in the same order.
+    fn seqs(&self, event: &RunEvent, agents: &[AgentId]) -> Result<Vec<AgentSeq>, HistoryError> {
+        agents.iter().map(|agent| self.known(event, agent).map(|(seq, _)| seq)).collect()
     }
 
     fn known(
@@ -323,7 +379,7 @@ mod tests {
             status(Some(RunStatus::Pending), RunStatus::Starting),
             agent(None, AgentState::Pending, None),
             status(Some(RunStatus::Starting), RunStatus::Running),
-            Happened::Stage { stage: "restart".to_owned(), index: 0, selected: 1 },
+            Happened::Stage { stage: "restart".to_owned(), index: 0, selected: 1, once: false },
             agent(Some(AgentState::Pending), AgentState::Running, Some(1)),
         ] {
             goes_on(&mut roster, what).unwrap();
@@ -361,6 +417,7 @@ mod tests {
             next: "wait".to_owned(),
             refresh,
             memo: None,
+            held: None,
         };
         let paused = Some(RunStatus::Paused);
         for (what, why) in [

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::agent_record::{AgentRecord, FailureReason};
+use super::agent_record::{AgentRecord, Failure, FailureReason};
 use super::document::Progress;
 use super::status::AgentState;
 use crate::ids::RunId;
@@ -38,32 +38,58 @@ impl RetryOf {
     /// assert!(!retry.may_take(AgentState::Done, &ended));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub const fn may_take(&self, state: AgentState, run: &Progress) -> bool {
-        let never_came = self.unfinished && run.is_between_stages();
+    pub fn may_take(&self, state: AgentState, run: &Progress) -> bool {
+        // The stages before the end of a run also take in agents that had not come to their end.
+        let left = self.unfinished && (run.is_between_stages() || run.closing.is_some());
         match state {
             AgentState::Failed => self.failed || self.unfinished,
-            AgentState::Skipped => self.failed || self.skipped || never_came,
+            AgentState::Skipped => self.failed || self.skipped || left,
             AgentState::Pending | AgentState::Running | AgentState::Added => self.unfinished,
-            AgentState::Done => never_came,
+            AgentState::Done => left || self.skipped && run.closing.is_some(),
             AgentState::Removed => false,
         }
     }
 
     /// Whether the agent with this record of the finished run is taken. `run` is how far that run came.
     pub fn takes(&self, record: &AgentRecord, run: &Progress) -> bool {
-        let cut_off = record.error.as_ref().is_some_and(|f| f.reason == FailureReason::Cancelled);
-        let failed_before = record.removed_from == Some(AgentState::Failed)
-            || record.past.iter().any(|past| past.state == AgentState::Failed);
-        let never_came =
-            self.unfinished && run.is_between_stages() && record.stage < run.stage.index;
+        if record.agent.is_run() {
+            // A new run goes through the stages on the run anyway.
+            return false;
+        }
+        let is_cut_off = |error: &Failure| error.reason == FailureReason::Cancelled;
+        let failed = record.past.iter().filter(|past| past.state == AgentState::Failed);
+        let (cut_off, failed): (Vec<_>, Vec<_>) =
+            failed.partition(|past| past.error.as_ref().is_some_and(is_cut_off));
+        let failed_before = record.removed_from == Some(AgentState::Failed) || !failed.is_empty();
         match record.state {
-            AgentState::Failed if cut_off => self.unfinished,
+            _ if record.bystander => false,
+            AgentState::Failed if record.error.as_ref().is_some_and(is_cut_off) => self.unfinished,
             AgentState::Failed => self.failed,
             AgentState::Skipped if failed_before => self.failed,
-            AgentState::Skipped => self.skipped || never_came,
+            AgentState::Skipped if !cut_off.is_empty() => self.unfinished,
             AgentState::Pending | AgentState::Running | AgentState::Added => self.unfinished,
-            AgentState::Done => never_came,
+            AgentState::Done | AgentState::Skipped => self.takes_settled(record, run),
             AgentState::Removed => false,
+        }
+    }
+
+    /// The same for an agent that did not fail, and came to its end in the last stage. What counts is how it came through
+    /// the stages before those that are done before the end of a run.
+    fn takes_settled(&self, record: &AgentRecord, run: &Progress) -> bool {
+        let last = run.came_to();
+        let before = record.past.iter().rev().find(|past| past.stage <= last);
+        let (stage, state) = match before {
+            Some(past) if record.stage > last => (past.stage, past.state),
+            // An agent that the run came to know only then was in none of those stages.
+            None if record.stage > last => return false,
+            Some(_) | None => (record.stage, record.state),
+        };
+        let never_came = self.unfinished && run.is_between_stages() && stage < last;
+        match state {
+            AgentState::Pending | AgentState::Running | AgentState::Added => self.unfinished,
+            AgentState::Skipped => self.skipped || never_came,
+            AgentState::Done => never_came,
+            AgentState::Failed | AgentState::Removed => false,
         }
     }
 }
@@ -87,7 +113,10 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::run::{AgentId, AgentSeq, Failure, PastStage, RunStatus, StageProgress, Timestamp};
+    use crate::run::{
+        AgentId, AgentSeq, Closing, PastStage, ReasonCode, RunStatus, StageProgress, StatusReason,
+        Timestamp,
+    };
 
     fn record(state: AgentState) -> AgentRecord {
         let (run, agent) = (RunId(Uuid::nil()), AgentId::from("node-1"));
@@ -167,6 +196,42 @@ mod tests {
             assert!(retry.may_take(record.state, &run) || !expected, "{record:?}");
             let others = RetryOf { failed: true, ..none };
             assert!(record.state != AgentState::Done || !others.takes(&record, &run));
+        }
+    }
+
+    #[test]
+    fn what_came_before_the_end_counts_and_not_the_stages_that_are_always_done() {
+        let reason = StatusReason { code: ReasonCode::Operator, message: String::new() };
+        let outcome = RunStatus::Cancelled;
+        let closing =
+            Closing { outcome, reason, stage: 0, between: false, failures: 0, over: false };
+        let new = Progress::new(outcome, Timestamp::from_millis(0));
+        let run = Progress { closing: Some(closing), ..new };
+        let none =
+            RetryOf { run: RunId(Uuid::nil()), failed: false, skipped: false, unfinished: false };
+        let was = |state, error: Option<Failure>| {
+            let past = PastStage { state, error, ..failed_before().past[0].clone() };
+            AgentRecord { stage: 2, past: vec![past], ..record(AgentState::Done) }
+        };
+        let cut_off = failed(FailureReason::Cancelled).error;
+        let skipped = |record| AgentRecord { state: AgentState::Skipped, ..record };
+        for (record, kind) in [
+            (was(AgentState::Pending, None), "unfinished"),
+            (was(AgentState::Done, None), "no"),
+            (was(AgentState::Skipped, None), "skipped"),
+            (skipped(was(AgentState::Done, None)), "no"),
+            (skipped(was(AgentState::Failed, None)), "failed"),
+            (skipped(was(AgentState::Failed, cut_off)), "unfinished"),
+        ] {
+            for retry in [
+                RetryOf { failed: true, ..none },
+                RetryOf { skipped: true, ..none },
+                RetryOf { unfinished: true, ..none },
+            ] {
+                let takes = retry.takes(&record, &run);
+                assert_eq!(takes, retry.to_string() == kind, "{record:?} {retry}");
+                assert!(retry.may_take(record.state, &run) || !takes, "{record:?}");
+            }
         }
     }
 }

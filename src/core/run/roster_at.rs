@@ -8,9 +8,9 @@ use serde_json::{Map, Value};
 
 use super::agent_record::{About, AgentRecord, Was};
 use super::decision::Roster;
-use super::document::{Progress, Run, Snapshot};
+use super::document::{Run, Snapshot};
 use super::history::{Happened, RunEvent};
-use super::start::first_status;
+use super::start::first_progress;
 use super::state::{Event, State, evolve};
 use super::status::AgentState;
 use crate::ids::{AgentId, AgentSeq};
@@ -89,6 +89,8 @@ impl InfoChange {
             | Happened::StepSkipped { .. }
             | Happened::StepEnded { .. }
             | Happened::LateAction { .. }
+            | Happened::Guards { .. }
+            | Happened::Closing { .. }
             | Happened::Command { .. } => None,
         }
     }
@@ -134,7 +136,7 @@ impl RosterAt {
                 Before::Address(address) => known.address = address,
             }
         }
-        let progress = Progress::new(first_status(&snapshot), snapshot.created_at);
+        let progress = first_progress(&snapshot);
         Self { state: State::new(Run { snapshot, progress }), unmade, news, began: None }
     }
 
@@ -197,8 +199,21 @@ impl RosterAt {
             return Err(HistoryError::at(event, format!("sequence {}", event.seq), next));
         }
         let events = self.read(event)?;
-        if let Happened::Stage { index, .. } = &event.what {
-            self.began = Some(*index);
+        match &event.what {
+            Happened::Stage { index, .. } => self.began = Some(*index),
+            Happened::Closing { .. }
+            | Happened::Status { .. }
+            | Happened::Decision { .. }
+            | Happened::NoDecision { .. }
+            | Happened::Agent { .. }
+            | Happened::AgentInfo { .. }
+            | Happened::Moved { .. }
+            | Happened::StepStarted { .. }
+            | Happened::StepSkipped { .. }
+            | Happened::StepEnded { .. }
+            | Happened::LateAction { .. }
+            | Happened::Guards { .. }
+            | Happened::Command { .. } => {}
         }
         for what in events {
             let evolved = evolve(&mut self.state, &Event { at: event.at, what });
@@ -206,6 +221,10 @@ impl RosterAt {
                 let (found, expected) = illegal.found_and_expected();
                 HistoryError::at(event, found, expected)
             })?;
+        }
+        if let Happened::Closing { next: Some(_), .. } = &event.what {
+            // The present stage is left, whether it had begun or not.
+            self.began = Some(self.stage());
         }
         debug_assert_eq!(self.seq(), next, "an event of the history is told once");
         Ok(())
@@ -237,6 +256,10 @@ impl Roster for RosterAt {
 
     fn record(&self, id: &AgentId) -> Option<&AgentRecord> {
         Roster::record(&self.state, id)
+    }
+
+    fn held(&self, after: Option<&AgentId>, limit: u32) -> Vec<AgentId> {
+        self.state.held(after, limit)
     }
 
     fn matches(&self, id: &AgentId, expression: &Expr) -> Option<Result<bool, ExprError>> {

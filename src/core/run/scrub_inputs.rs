@@ -36,9 +36,14 @@ impl Scrubber {
             Input::Members(all) => {
                 Input::Members(all.into_iter().map(|one| self.member(one)).collect())
             }
-            Input::MembersOfRetry { members, gone } => {
-                let members = members.into_iter().map(|one| self.member(one)).collect();
-                Input::MembersOfRetry { members, gone }
+            Input::LookedAround(all) => {
+                Input::LookedAround(all.into_iter().map(|one| self.refreshed(one)).collect())
+            }
+            Input::MembersOfRetry { members, gone, bystanders } => {
+                let scrubbed =
+                    |all: Vec<Member>| all.into_iter().map(|one| self.member(one)).collect();
+                let (members, bystanders) = (scrubbed(members), scrubbed(bystanders));
+                Input::MembersOfRetry { members, gone, bystanders }
             }
             Input::Membership(change) => {
                 let joined = change.joined.into_iter().map(|one| self.member(one)).collect();
@@ -47,6 +52,7 @@ impl Scrubber {
             Input::MembersFailed(message) => Input::MembersFailed(self.text(&message).into_owned()),
             Input::ClusterFree
             | Input::ClusterBusy { .. }
+            | Input::Guards(_)
             | Input::MembersUnanswered(_)
             | Input::Planned { .. }
             | Input::Activated { .. }

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::document::{Progress, ReasonCode, Run, Snapshot, StatusReason};
+use super::document::{Progress, ReasonCode, Run, Snapshot, StageProgress, StatusReason};
 use super::format;
 use super::history::{Happened, RunEvent};
 use super::retry_of::RetryOf;
 use super::secret::RunSeed;
 use super::status::RunStatus;
 use crate::ids::RunId;
-use crate::playbook::{Approval, Playbook};
+use crate::playbook::{Approval, ClusterGuards, Narrowing, Playbook};
 use crate::time::Timestamp;
 
 /// Makes a run and its first event. The run has the whole playbook in it, so nothing that is applied later changes
@@ -53,11 +53,49 @@ pub fn new_run(
         params,
         cluster: cluster.to_owned(),
         retry_of: None,
+        narrowed: Narrowing::default(),
         started_by,
         created_at: now,
         seed: None,
     };
     begin(snapshot, None)
+}
+
+/// The run that [`new_run`] made, narrower than its playbook. The first event says so.
+///
+/// # Example
+/// ```
+/// use replibook_core::playbook::{Narrowing, NarrowingAsked};
+/// use replibook_core::run::{Happened, narrowed, new_run};
+/// # use replibook_core::{ids::RunId, time::Timestamp};
+/// # use serde_json::{Map, json};
+/// # let stage = json!({
+/// #     "name": "all", "select": null, "strategy": { "plugin": "rolling", "with": {} },
+/// #     "budget": { "max_failed": { "count": 0 }, "scope": "stage", "on_exceeded": "pause" },
+/// #     "membership": { "added": "include", "removed": "ignore" }, "steps": [],
+/// # });
+/// # let playbook = serde_json::from_value(json!({
+/// #     "name": "restart", "version": "1.0.0", "summary": null, "vcs": null, "approval": "granted",
+/// #     "concurrency": "queue", "params": {}, "plugins": {}, "stages": [stage],
+/// # }))?;
+///
+/// # let (id, now) = (RunId(uuid::Uuid::nil()), Timestamp::default());
+/// let made = new_run(id, &playbook, Map::new(), "eu", None, now);
+/// let asked = NarrowingAsked { limit: Some(3), ..NarrowingAsked::default() };
+/// let (run, events) = narrowed(made, Narrowing::check(&playbook, asked)?);
+/// assert_eq!(run.snapshot.narrowed.limit, Some(3));
+/// let Happened::Status { reason: Some(reason), .. } = &events[0].what else { panic!() };
+/// assert_eq!(reason.message, "is narrower than its playbook: at most 3 agents");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use]
+pub fn narrowed((run, events): (Run, Vec<RunEvent>), narrowing: Narrowing) -> (Run, Vec<RunEvent>) {
+    if narrowing.is_none() {
+        return (run, events);
+    }
+    let cause = format!("is narrower than its playbook: {narrowing}");
+    let snapshot = Snapshot { narrowed: narrowing, ..Snapshot::clone(&run.snapshot) };
+    begin(snapshot, Some(cause))
 }
 
 /// Makes a run that goes over agents of the finished run `of` again, with the same playbook, plugins and
@@ -77,6 +115,13 @@ pub fn new_retry(
     let snapshot = Snapshot { id, retry_of, started_by, created_at: now, seed, ..of.clone() };
     let why = why.map(|why| format!(": {why}")).unwrap_or_default();
     let message = format!("goes over the {retry} agents of run {} again{why}", retry.run);
+    let message = match snapshot.narrowed.is_none() {
+        true => message,
+        false => format!(
+            "{message}; like that run it is narrower than its playbook: {}",
+            snapshot.narrowed
+        ),
+    };
     begin(snapshot, Some(message))
 }
 
@@ -108,6 +153,34 @@ pub fn seeded(run: Run, seed: impl FnOnce() -> RunSeed) -> Run {
     Run { snapshot: Arc::new(snapshot), ..run }
 }
 
+/// The run as it begins on a cluster with these guards: only an engine that keeps guards may take it up. The run does not
+/// get the guards themselves here: its engine gives it those that the cluster has by then.
+///
+/// # Example
+/// ```
+/// use replibook_core::playbook::{ClusterGuards, Freeze};
+/// use replibook_core::run::{KNOWN_FORMAT, guarded, new_run};
+/// # use replibook_core::{ids::RunId, time::{Millis, Timestamp}};
+/// # use serde_json::{Map, json};
+/// # let playbook = serde_json::from_value(json!({
+/// #     "name": "restart", "version": "1.0.0", "summary": null, "vcs": null, "approval": "granted",
+/// #     "concurrency": "queue", "params": {}, "plugins": {}, "stages": [],
+/// # }))?;
+///
+/// # let (id, now) = (RunId(uuid::Uuid::nil()), Timestamp::default());
+/// let (run, _) = new_run(id, &playbook, Map::new(), "eu", None, now);
+/// let to = now.plus(Millis::from_secs(3600));
+/// let freezes = vec![Freeze { from: now, to, reason: "a fair".to_owned() }];
+/// let guards = ClusterGuards { freezes, ..ClusterGuards::default() };
+/// assert_eq!(guarded(run, &guards).progress.needs, KNOWN_FORMAT);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[must_use]
+pub fn guarded(mut run: Run, guards: &ClusterGuards) -> Run {
+    run.progress.needs = run.progress.needs.max(format::needed_for(guards));
+    run
+}
+
 /// Makes the run and its first event, which says `cause`.
 fn begin(snapshot: Snapshot, cause: Option<String>) -> (Run, Vec<RunEvent>) {
     let status = first_status(&snapshot);
@@ -132,16 +205,24 @@ fn begin(snapshot: Snapshot, cause: Option<String>) -> (Run, Vec<RunEvent>) {
         finish_ts: None,
     };
     let progress = Progress {
-        needs: format::needed_by(&snapshot.playbook),
+        needs: format::needed_by(&snapshot),
         reason,
         next_event: first.seq + 1,
-        ..Progress::new(status, now)
+        ..first_progress(&snapshot)
     };
     (Run { snapshot: Arc::new(snapshot), progress }, vec![first])
 }
 
+/// The progress with which a run begins: nothing has happened yet.
+pub(super) fn first_progress(snapshot: &Snapshot) -> Progress {
+    let index = snapshot.first_stage();
+    let once = snapshot.is_once(index);
+    let stage = StageProgress { index, once, ..StageProgress::default() };
+    Progress { stage, ..Progress::new(first_status(snapshot), snapshot.created_at) }
+}
+
 /// The status with which a run begins.
-pub(super) const fn first_status(snapshot: &Snapshot) -> RunStatus {
+const fn first_status(snapshot: &Snapshot) -> RunStatus {
     match snapshot.playbook.approval {
         Approval::Granted => RunStatus::Pending,
         Approval::Required => RunStatus::PendingApprove,

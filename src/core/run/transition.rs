@@ -24,7 +24,7 @@ use super::outcome::Gone;
 use super::secret::Entitled;
 use super::signal::Signal;
 use crate::ids::{AgentId, AgentSeq, AttemptKey, Digest, RunId};
-use crate::playbook::{Grants, Identity};
+use crate::playbook::{ClusterGuards, Grants, Identity};
 use crate::time::Timestamp;
 
 /// Something that the run is told.
@@ -39,6 +39,11 @@ pub enum Input {
         /// How many further runs are queued before this one.
         queued: u32,
     },
+    /// The guards that the cluster has now. The driver gives them right after [`Machine::load`](super::Machine::load),
+    /// before it asks for the first [`settle`](super::Machine::settle); before each [`Input::Members`] and
+    /// [`Input::MembersOfRetry`]; and whenever the Cluster document has changed. Those that the run has already change
+    /// nothing.
+    Guards(Arc<ClusterGuards>),
     /// The members of the cluster as they are now.
     Members(Vec<Member>),
     /// The members for a run that goes over agents of another run again and has not begun: which of those agents
@@ -48,6 +53,8 @@ pub enum Input {
         members: Vec<Member>,
         /// Agents of the other run that are not members any more.
         gone: Gone,
+        /// If the cluster has guards: all other members. They take no part, but guards count them.
+        bystanders: Vec<Member>,
     },
     /// Some members do not answer. They are asked again before [`Input::Members`] comes.
     MembersUnanswered(Unanswered),
@@ -55,6 +62,8 @@ pub enum Input {
     MembersFailed(String),
     /// What the agents of [`Effect::Refresh`] say now: each agent once, in any order.
     Refreshed(Vec<Refreshed>),
+    /// What the agents of [`Effect::LookAround`] say now: each agent once, in any order.
+    LookedAround(Vec<Refreshed>),
     /// The strategy's decision, or why it gave none.
     Planned {
         /// The decision, or why there is none.
@@ -308,6 +317,10 @@ pub enum Effect {
     LoadMembers,
     /// Ask these agents about their nodes, and answer with [`Input::Refreshed`].
     Refresh(Vec<AskAgain>),
+    /// Ask these agents about their nodes, for the guards of the cluster, and answer with [`Input::LookedAround`].
+    /// Each is asked once: an agent that does not answer is out. This may be under way together with
+    /// [`Effect::Refresh`], but never twice.
+    LookAround(Vec<AskAgain>),
     /// Ask the strategy, and answer with [`Input::Planned`]. No other input is applied until it has answered.
     Plan {
         /// Digest of the plugin.

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use replibook_core::run::{AgentState, FIRST_FORMAT, Happened, Next, RunStatus, Timestamp};
+use replibook_core::run::{
+    AgentRecord, AgentState, FIRST_FORMAT, Happened, Next, RunStatus, Timestamp,
+};
 
 use super::World;
 
@@ -10,7 +12,7 @@ impl World {
     pub(super) fn check(&self) {
         let progress = self.progress();
         for state in AgentState::ALL {
-            let found = self.records().filter(|record| record.state == state).count();
+            let found = self.present().filter(|record| record.state == state).count();
             assert_eq!(found, progress.count(state) as usize, "{state}");
         }
         for (index, event) in self.events.iter().enumerate() {
@@ -21,7 +23,8 @@ impl World {
             match &event.what {
                 Happened::Decision { started, .. } => decided += *started as usize,
                 Happened::Agent { agent, to: AgentState::Running, .. } => {
-                    runs += 1;
+                    // No strategy starts the steps of a stage on the run.
+                    runs += usize::from(!agent.is_run());
                     assert!(started.insert(agent), "{agent} was started twice");
                 }
                 // The agent was put back, or taken into the next stage.
@@ -35,7 +38,7 @@ impl World {
         let counts = !progress.log.is_empty() || progress.stage.untold_memo;
         assert!(!counts || progress.needs > FIRST_FORMAT, "an older engine would drop that");
         let stage = &progress.stage;
-        let failed = self.records().filter(|record| {
+        let failed = self.present().filter(|record| {
             let failure = record.error.as_ref();
             record.state == AgentState::Failed
                 && failure.is_some_and(|f| f.reason.as_str() != "cancelled")
@@ -53,6 +56,12 @@ impl World {
         let unnoticed = progress.status == RunStatus::Running && !self.setup.abort;
         assert!(!(exceeded && unnoticed), "the budget was passed unnoticed");
         assert_eq!(progress.finish_ts.is_some(), progress.status.is_final());
+    }
+
+    /// The records that the present stage is about: the run's own, or all others.
+    fn present(&self) -> impl Iterator<Item = &AgentRecord> {
+        let once = self.progress().stage.once;
+        self.records().filter(move |record| record.agent.is_run() == once)
     }
 
     /// Answers the strategy's question with a wait that is over already. Returns the present moment, and the

@@ -1,10 +1,15 @@
 //! How a world goes on, and its log.
 
-use replibook_core::run::{AgentId, Effect, LogLine, OldLines, Timestamp};
+use replibook_core::run::{AgentId, Effect, Input, LogLine, OldLines, Timestamp};
 
 use super::World;
 
 impl World {
+    /// Applies an input that must be refused, and returns the refusal as text.
+    pub(crate) fn refuse(&mut self, input: Input) -> String {
+        self.machine.apply(input, self.now()).unwrap_err().to_string()
+    }
+
     /// Performs effects until an agent is to be looked at.
     pub(crate) fn until_look(&mut self) {
         let is_look = |effect: &Effect| matches!(effect, Effect::Look { .. });
@@ -19,6 +24,14 @@ impl World {
         while let Some(next) = self.effects.iter().position(|effect| !is_call(effect)) {
             self.perform(next, false);
         }
+    }
+
+    /// Answers the question for the members with a failure.
+    pub(crate) fn have_no_members(&mut self) {
+        let asks = |effect: &Effect| matches!(effect, Effect::LoadMembers);
+        let asked = self.effects.iter().position(asks).unwrap();
+        self.effects.remove(asked);
+        self.apply(Input::MembersFailed("no platform".to_owned()));
     }
 
     /// Performs everything that is outstanding now, but not what follows from it.

@@ -35,6 +35,20 @@ impl World {
         })
     }
 
+    /// Performs this many effects, all of which go well. Returns whether none are left: an agent that never says how its action
+    /// ended is asked for ever.
+    pub(crate) fn rests_after(&mut self, effects: usize) -> bool {
+        for _ in 0..effects {
+            self.now += 10;
+            match (self.effects.is_empty(), self.wake) {
+                (false, _) => self.perform(0, false),
+                (true, Some(_)) => self.wake(),
+                (true, None) => return true,
+            }
+        }
+        false
+    }
+
     /// Sets what an agent says about itself at the start of a stage, as far as the driver keeps it.
     pub(super) fn say_at_start(&mut self, member: &mut Member) {
         let Some(Ok(node)) = self.said().map(|body| node_said(&body)) else { return };

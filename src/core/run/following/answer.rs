@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::{Map, Value};
 
-use crate::playbook::{ADDRESS_EXPECTED, IDENTIFIER_EXPECTED, is_identifier, parse_address};
+use crate::playbook::{ADDRESS_EXPECTED, IDENTIFIER_EXPECTED, is_agent_identifier, parse_address};
 use crate::run::AgentId;
 
 /// The most discovered agents that are known of one cluster, absent ones included: as many as a Cluster object may
@@ -147,7 +147,7 @@ pub(super) fn sort<'a>(
 /// Reads one node. It has no address if that can't be read; without an identifier there is no node.
 fn read(node: PlatformNode, left_out: &mut LeftOut) -> Option<(AgentId, Option<Node>)> {
     let PlatformNode { node_id, agent_address, node_class, node_group } = node;
-    let Some(id) = node_id.as_ref().filter(|id| is_identifier(id)) else {
+    let Some(id) = node_id.as_ref().filter(|id| is_agent_identifier(id)) else {
         let found = quote(node_id.as_deref());
         let why = || format!("a node: node_id: found {found}, expected {IDENTIFIER_EXPECTED}");
         left_out.add(why);

@@ -40,16 +40,14 @@ pub(super) fn cluster(agents: &str, discovers: bool) -> Cluster {
         attributes: Map::new(),
         identity: crate::playbook::Identity::Check,
     };
-    let discovery = Discovery {
-        url: "http://platform".to_owned(),
-        cluster: "c".to_owned(),
-        interval: Millis::from_secs(10),
-    };
+    let (url, cluster) = ("http://platform".to_owned(), "c".to_owned());
+    let discovery = Discovery { url, cluster, interval: Millis::from_secs(10) };
     Cluster {
         name: "c".to_owned(),
         agents: nodes(agents).into_iter().map(agent).collect(),
         discovery: discovers.then_some(discovery),
         tls: None,
+        guards: Default::default(),
         cluster_id: None,
     }
 }

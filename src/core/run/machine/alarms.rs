@@ -11,9 +11,15 @@ impl State {
     fn next_due(&self) -> Option<Timestamp> {
         let of_run = match self.status() {
             RunStatus::Running if self.is_plan_due() || self.is_out(Sent::Plan) => None,
-            RunStatus::Running => self.next_plan(),
+            RunStatus::Running => self.next_plan().into_iter().chain(self.next_of_held()).min(),
             RunStatus::Paused => None,
-            RunStatus::Cancelling => Some(self.progress().since.plus(CANCEL_DEADLINE)),
+            RunStatus::Cancelling => {
+                let is_asked = self.is_plan_due() || self.is_out(Sent::Plan);
+                let next = self.next_plan().into_iter().chain(self.next_of_held()).min();
+                let next = next.filter(|_| self.is_closing() && !is_asked);
+                let deadline = self.progress().since.plus(CANCEL_DEADLINE);
+                Some(next.map_or(deadline, |next| next.min(deadline)))
+            }
             RunStatus::PendingApprove
             | RunStatus::Pending
             | RunStatus::Starting
@@ -28,6 +34,15 @@ impl State {
     /// When the earliest alarm of any agent is due.
     pub(super) fn next_alarm(&self) -> Option<Timestamp> {
         self.first_alarm().map(|(at, _)| at)
+    }
+
+    /// When something is due because guards hold somebody: a window opens, or agents are asked again.
+    fn next_of_held(&self) -> Option<Timestamp> {
+        let held = &self.progress().held_agents;
+        if held.is_nobody() {
+            return None;
+        }
+        held.until.into_iter().chain(self.next_look()).min()
     }
 
     /// When the strategy wants to be asked again at the latest.
@@ -62,10 +77,17 @@ impl Turn<'_> {
                 if self.next_plan().is_some_and(|at| at <= self.now) {
                     self.plan_is_due()?;
                 }
+                self.wake_held()?;
             }
             RunStatus::Cancelling => {
                 if self.now >= self.progress().since.plus(CANCEL_DEADLINE) {
+                    self.close_now()?;
                     self.stop_waiting()?;
+                } else if self.is_closing() {
+                    if self.next_plan().is_some_and(|at| at <= self.now) {
+                        self.plan_is_due()?;
+                    }
+                    self.wake_held()?;
                 }
             }
             RunStatus::Paused

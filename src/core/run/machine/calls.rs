@@ -11,7 +11,7 @@ use crate::run::state::{Agent, Attempt, Doing, IllegalInput, OfCall, State, size
 use crate::run::{
     Activate, Activation, ActivationEnd, AgentSeq, Answer, Answered, AttemptKey, Call, CallError,
     CallName, Caller, Effect, Entitled, FailureReason, Journal, NodeInfo, Outstanding, Pending,
-    Perform, PluginLine, RunStatus, SentAction, Wanted, declared_over,
+    Perform, PluginLine, SentAction, Wanted, declared_over,
 };
 
 /// The most bytes of answers in one journal. A journal is one document and must fit one commit.
@@ -162,7 +162,7 @@ impl Turn<'_> {
     pub(super) fn checked(&mut self, key: AttemptKey, info: Result<NodeInfo, CallError>) -> Legal {
         let seq = key.agent;
         let Some(attempt) = self.attempt_at(key, Doing::Checking) else { return Ok(()) };
-        if self.status() == RunStatus::Cancelling {
+        if self.is_cut_off(seq) {
             let step = attempt.journal.step_name.clone();
             self.never_activated(seq)?;
             return self.cut_off(seq, &step);
@@ -235,11 +235,14 @@ impl Turn<'_> {
         let (journal, alarm) = (&attempt.journal, attempt.alarm);
         let again = journal.pending.is_some();
         let is_action = what.name() == CallName::RunAction;
-        let cancelling = self.status() == RunStatus::Cancelling;
+        let cancelling = self.is_cut_off(seq);
         if cancelling && !(again && is_action) {
             let step = journal.step_name.clone();
             self.cut_short(seq)?;
             return self.cut_off(seq, &step);
+        }
+        if self.asks_nobody(seq, &what) {
+            return self.nobody_to_ask(seq, logs);
         }
         if !(again && is_action) && self.is_leaving(seq) {
             return self.leave(seq);
@@ -326,7 +329,7 @@ impl Turn<'_> {
 
     /// Ends the attempt's journal, and writes its last answer and its last lines. Only the returned journal still
     /// has the call that it waited for.
-    fn close_journal(&mut self, seq: AgentSeq, logs: Vec<PluginLine>) -> Legal<Journal> {
+    pub(super) fn close_journal(&mut self, seq: AgentSeq, logs: Vec<PluginLine>) -> Legal<Journal> {
         self.log_of(seq, logs)?;
         let journal = self.attempt(seq)?.journal.clone();
         self.close(seq, journal)
@@ -420,7 +423,7 @@ impl Turn<'_> {
             return self.answered_too_much(seq, bytes);
         }
         self.emit((seq, OfCall::Answered(Box::new(answered))))?;
-        if self.status() == RunStatus::Cancelling {
+        if self.is_cut_off(seq) {
             let step = self.cut_short(seq)?.step_name;
             self.cut_off(seq, &step)
         } else if self.progress().hold && self.is_leaving(seq) {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::limiting::Places;
 use super::steering::CHUNK_BYTES;
 use super::turn::{Legal, Turn};
 use crate::playbook::Concurrency;
@@ -12,8 +13,8 @@ use crate::run::state::{
     Sent, Standing, State, journal_bytes, record_bytes,
 };
 use crate::run::{
-    About, AgentSeq, AgentState, Effect, Failure, Gone, Member, ReasonCode, RunId, RunStatus,
-    StatusReason, Unanswered,
+    About, AgentRecord, AgentSeq, AgentState, Effect, Failure, Gone, Member, ReasonCode, RunId,
+    RunStatus, StatusReason, Unanswered,
 };
 
 /// How many agents one commit takes in. Each takes a record and up to two events, and a commit has at most 1,000
@@ -22,10 +23,17 @@ const RECORDS_AT_ONCE: usize = 300;
 
 pub(super) const NOT_SELECTED: &str = "not selected by the stage";
 
+pub(super) const STANDS_BY: &str = "not among the agents that the run goes over again";
+/// Why an agent that the stage selects takes no part in a run that is narrower than its playbook.
+pub(super) const NOT_IN_RUN: &str = "not selected when the run was started";
+
+/// Why an agent that both the stage and the run select takes no part.
+pub(super) const BEYOND_LIMIT: &str = "beyond the limit that the run was started with";
+
 impl Turn<'_> {
     pub(super) fn cluster_free(&mut self) -> Legal {
         self.become_status(RunStatus::Starting, None)?;
-        self.load_members()
+        self.enter_stage()
     }
 
     /// Asks for the members, unless they are being loaded already: a second answer might come when the next stage
@@ -61,7 +69,7 @@ impl Turn<'_> {
 
     /// Says which agents keep the stage from beginning.
     pub(super) fn members_unanswered(&mut self, unanswered: Unanswered) -> Legal {
-        match self.is_out(Sent::Members) && self.is_entering() {
+        match self.is_out(Sent::Members) && self.is_entering() && !self.are_members_stale() {
             true => self.emit(OfRun::Unanswered(Some(unanswered))),
             false => Ok(()),
         }
@@ -70,8 +78,20 @@ impl Turn<'_> {
     /// The members could not be worked out. If nothing was done yet, that ends the run. Between two stages the run
     /// pauses, so that a person can mend the cause and resume.
     pub(super) fn members_failed(&mut self, message: String) -> Legal {
+        if self.are_members_stale() {
+            return self.load_anew();
+        }
         self.members_came()?;
         self.stage_failed(ReasonCode::StartFailed, message)
+    }
+
+    /// Asks for the members again, as those that have come were asked for by another stage.
+    fn load_anew(&mut self) -> Legal {
+        self.members_came()?;
+        match self.is_once() || !self.is_entering() {
+            true => Ok(()),
+            false => self.load_members(),
+        }
     }
 
     /// Notes that the members have come: no agent is waited for any more before the stage begins.
@@ -93,6 +113,9 @@ impl Turn<'_> {
             }
             // When a person resumes the run, the members are loaded again.
             RunStatus::Running | RunStatus::Paused => Ok(()),
+            RunStatus::Cancelling if self.is_closing() => {
+                self.finish(RunStatus::Cancelled, StatusReason { code, message })
+            }
             RunStatus::PendingApprove
             | RunStatus::Pending
             | RunStatus::Cancelling
@@ -106,23 +129,32 @@ impl Turn<'_> {
     }
 
     /// Fixes the agents of the first stage of a run that goes over agents of another run again.
-    pub(super) fn members_of_retry(&mut self, members: Vec<Member>, gone: Gone) -> Legal {
+    pub(super) fn members_of_retry(
+        &mut self,
+        members: Vec<Member>,
+        gone: Gone,
+        bystanders: Vec<Member>,
+    ) -> Legal {
         if self.status() == RunStatus::Starting && gone.count > 0 {
             self.emit(OfRun::Gone(gone))?;
         }
-        self.members(members)
+        self.members(members, bystanders)
     }
 
     /// Fixes the agents of the stage. The selection is worked out for all of them before the first
-    /// record is written, so that an expression that fails stops the run before anything was touched.
-    pub(super) fn members(&mut self, members: Vec<Member>) -> Legal {
+    /// record is written, so that an expression that fails stops the run before anything was touched. The bystanders
+    /// only get their records.
+    pub(super) fn members(&mut self, members: Vec<Member>, bystanders: Vec<Member>) -> Legal {
+        if self.are_members_stale() {
+            return self.load_anew();
+        }
         self.members_came()?;
         if !self.is_entering() || self.is_joining() {
             let found = format!("{} members", members.len());
             return Err(IllegalInput::new("the members of a stage", found, "one that has begun"));
         }
         // The agents that a run should go over again may all have left before it began.
-        let goes_over_nobody = self.snapshot().retry_of.is_some() && self.agents().is_empty();
+        let goes_over_nobody = self.snapshot().retry_of.is_some() && self.number_of_agents() == 0;
         if members.is_empty() && !goes_over_nobody {
             let cluster = &self.snapshot().cluster;
             let message = match &self.snapshot().retry_of {
@@ -132,7 +164,8 @@ impl Turn<'_> {
             return self.stage_failed(ReasonCode::StartFailed, message);
         }
         match self.who_joins(members) {
-            Ok(joining) => {
+            Ok(mut joining) => {
+                joining.extend(self.who_stands_by(bystanders));
                 self.emit(OfMembership::Joins(Arc::new(joining)))?;
                 self.take_in()
             }
@@ -157,26 +190,37 @@ impl Turn<'_> {
         }
         let index = self.progress().stage.index;
         let mut joining = Vec::new();
-        for record in self.records().filter(|record| record.stage < index) {
+        let mut places = Places::of(self);
+        for record in self.records().filter(|record| is_of_before(record, index)) {
             let seq = record.seq;
             let mut member = known.remove(&seq);
             let standing = match &mut member {
+                Some(_) if record.bystander => Standing::Bystander,
                 Some(member) => self.standing(member, Some(record))?,
-                None => Standing::Out,
+                None => Standing::Out(NOT_SELECTED),
             };
+            let standing = places.give(standing, record.chosen);
             let arrival = member.map(|member| Arc::new(Arrival::of(member, self.now)));
             joining.push(Joining::Known { seq, arrival, standing });
         }
         // A run that goes over agents of another run again takes no other agents later.
-        if self.snapshot().retry_of.is_some() && index > 0 {
+        let first = self.snapshot().first_with_agents();
+        if self.snapshot().retry_of.is_some() && Some(index) > first {
             new.clear();
         }
         for mut member in new {
-            let standing = self.standing(&mut member, None)?;
+            let standing = places.give(self.standing(&mut member, None)?, false);
             let arrival = Arc::new(Arrival::of(member, self.now));
             joining.push(Joining::New { arrival, standing });
         }
         Ok(joining)
+    }
+
+    /// Members that the run does nothing to, and that have no records yet.
+    fn who_stands_by(&self, bystanders: Vec<Member>) -> Vec<Joining> {
+        let unknown = bystanders.into_iter().filter(|member| self.seq_of(&member.agent).is_none());
+        let arrivals = unknown.map(|member| Arc::new(Arrival::of(member, self.now)));
+        arrivals.map(|arrival| Joining::New { arrival, standing: Standing::Bystander }).collect()
     }
 
     /// Takes in the next chunk of agents. After the last chunk the stage begins.
@@ -208,7 +252,7 @@ impl Turn<'_> {
         }
     }
 
-    fn begin_stage(&mut self) -> Legal {
+    pub(super) fn begin_stage(&mut self) -> Legal {
         // An agent that failed in an earlier stage is left out of this one.
         let failed = self.progress().count(AgentState::Failed);
         let selected = self.progress().count(AgentState::Pending) + failed;
@@ -225,7 +269,8 @@ impl Turn<'_> {
     fn make_record(&mut self, arrival: &Arc<Arrival>, standing: &Standing) -> Legal {
         let (state, skip_reason) = standing.state();
         let (error, undecided) = self.failure_of(standing);
-        let begins = Begins { state, skip_reason, error, undecided };
+        let bystander = matches!(standing, Standing::Bystander);
+        let begins = Begins { state, skip_reason, error, undecided, bystander };
         let mut arrival = Arc::clone(arrival);
         if arrival.about.seen_at != Some(self.now) {
             // The agents before this one were too many for one commit.
@@ -251,9 +296,15 @@ impl Turn<'_> {
             self.about_with_address(seq, about, arrival.address.clone())?;
         }
         let member = arrival.map(Identified::of);
-        let begins = Begins { state, skip_reason, error, undecided };
+        let bystander = matches!(standing, Standing::Bystander);
+        let begins = Begins { state, skip_reason, error, undecided, bystander };
         self.emit((seq, OfAgent::Entered { begins, member }))
     }
+}
+
+/// Whether a record is that of an agent which is still to enter the stage number `index`.
+fn is_of_before(record: &AgentRecord, index: u16) -> bool {
+    record.stage < index && !record.agent.is_run()
 }
 
 impl State {
@@ -298,7 +349,7 @@ impl Turn<'_> {
     /// member.
     pub(super) fn failure_of(&self, standing: &Standing) -> (Option<Failure>, bool) {
         match standing {
-            Standing::In | Standing::Out => (None, false),
+            Standing::In | Standing::Out(_) | Standing::Bystander => (None, false),
             Standing::Fails { reason, message, undecided } => {
                 let (message, step) = (message.clone(), self.step_name(0));
                 let failure = Failure { reason: *reason, message, step, at: self.now };

@@ -6,7 +6,8 @@ use crate::mutants::mutant;
 use crate::playbook::{BudgetScope, OnExceeded, Stage};
 use crate::run::state::{IllegalInput, OfRun, OfStrategy, State};
 use crate::run::{
-    AgentState, Effect, PlannedNext, Progress, ReasonCode, RunStatus, StatusReason, outcomes,
+    AgentRecord, AgentState, Effect, PlannedNext, Progress, ReasonCode, RunStatus, StatusReason,
+    outcomes,
 };
 
 impl State {
@@ -20,7 +21,10 @@ impl State {
     fn counted_failures(&self) -> u32 {
         let progress = self.progress();
         match self.budget_of().map(|stage| stage.budget.scope) {
-            Some(BudgetScope::Run) => progress.failures,
+            Some(BudgetScope::Run) => {
+                let before = progress.closing.as_ref().map_or(0, |closing| closing.failures);
+                progress.failures.saturating_sub(before)
+            }
             Some(BudgetScope::Stage) | None => progress.stage.failures,
         }
     }
@@ -45,8 +49,11 @@ impl State {
         let (failures, allowed) = (self.counted_failures(), self.allowed_failures());
         let noun = if failures == 1 { "agent" } else { "agents" };
         let of_run = self.budget_of().is_some_and(|stage| stage.budget.scope == BudgetScope::Run);
+        if self.is_once() && !(of_run && self.progress().failures > 1) {
+            return format!("stage {} failed", self.run().stage_name());
+        }
         let failed = match of {
-            _ if of_run && self.progress().stage.index > 0 => {
+            _ if of_run && self.progress().stage.index > self.snapshot().first_stage() => {
                 format!("{failures} {noun} failed in all stages so far")
             }
             // An agent that joined may have failed in a stage that selected no agents.
@@ -60,6 +67,9 @@ impl State {
         let failures = self.counted_failures();
         let selected = self.progress().stage.selected;
         let left = self.progress().count(AgentState::Pending);
+        if failures == 0 && self.is_once() {
+            return format!("stage {} is done", self.run().stage_name());
+        }
         let mut message = if failures == 0 {
             let done = self.progress().count(AgentState::Done);
             // If agents joined, more may be done than were selected.
@@ -82,7 +92,10 @@ impl State {
         let Progress { failures, passed_over, selected, .. } = self.progress();
         let (code, mut message) = match *failures > 0 || !passed_over.is_none() {
             // A failure that counts is the failure of some agent.
-            _ if *selected == 0 && *failures == 0 => {
+            _ if *selected == 0
+                && *failures == 0
+                && self.snapshot().first_with_agents().is_some() =>
+            {
                 (ReasonCode::NobodySelected, self.nobody_was_selected())
             }
             true => (ReasonCode::SomeFailed, self.how_all_stages_ended()),
@@ -100,11 +113,14 @@ impl State {
     /// Over several stages each agent counts once, by the worst state that it came to: an agent that failed in the
     /// first stage takes no part in the last.
     fn how_all_stages_ended(&self) -> String {
-        let stages = self.snapshot().playbook.stages.len();
+        let stages = self.snapshot().number_of_stages();
         if stages <= 1 {
             return self.how_the_stage_ended();
         }
         let counts = outcomes(self.records());
+        if counts.is_empty() {
+            return format!("all {stages} stages are done");
+        }
         let words = AgentState::SETTLED_FIRST.into_iter().filter_map(|state| {
             let count = counts.get(&state)?;
             Some(format!("{count} {}", state.as_str().to_lowercase()))
@@ -113,7 +129,9 @@ impl State {
     }
 
     fn nobody_was_selected(&self) -> String {
-        let (agents, stages) = (self.records().len(), self.snapshot().playbook.stages.len());
+        let is_agent = |record: &&AgentRecord| !record.bystander && !record.agent.is_run();
+        let agents = self.records().filter(is_agent).count();
+        let stages = self.snapshot().number_of_stages();
         let of = match (agents, &self.snapshot().retry_of) {
             (0, Some(of)) => format!("; run {} left no {of} agents that are still there", of.run),
             (0, None) => String::new(),
@@ -134,7 +152,12 @@ impl Turn<'_> {
             return Ok(());
         }
         let message = self.failed_and_allowed(None);
-        match (self.stage()?.budget.on_exceeded, self.status()) {
+        // A run that is being cancelled has no time to pause.
+        let on_exceeded = match self.is_closing() {
+            true => OnExceeded::Abort,
+            false => self.stage()?.budget.on_exceeded,
+        };
+        match (on_exceeded, self.acts_as()) {
             (OnExceeded::Pause, RunStatus::Running) => {
                 self.pause(ReasonCode::BudgetExceeded, message)
             }
@@ -157,7 +180,7 @@ impl Turn<'_> {
         if !self.nothing_in_flight() || self.is_admitting() || self.next_change().is_some() {
             return Ok(());
         }
-        match self.status() {
+        match self.acts_as() {
             RunStatus::Cancelling => {
                 let message = "cancelled".to_owned();
                 let reason = self.progress().reason.clone();
@@ -188,17 +211,16 @@ impl Turn<'_> {
         if failures > allowed && self.progress().exceeded.is_none() {
             self.emit(OfRun::Exceeded(self.how_the_stage_ended()))?;
         }
-        let next = self.progress().stage.index.saturating_add(1);
-        if usize::from(next) < self.snapshot().playbook.stages.len() {
+        if self.run().stage_after().is_some() {
             self.emit(OfRun::StageEnded)?;
-            return self.load_members();
+            return self.enter_stage();
         }
         let (outcome, reason) = self.verdict();
         self.finish(outcome, reason)
     }
 
     /// Enters FINISHING: settles the outcome, and fixes the one finish time.
-    pub(super) fn finish(&mut self, outcome: RunStatus, reason: StatusReason) -> Legal {
+    pub(super) fn settle(&mut self, outcome: RunStatus, reason: StatusReason) -> Legal {
         let outcomes = outcomes(self.records());
         self.emit(OfRun::Settled { outcome, outcomes, reason })?;
         self.effect(Effect::Stamp(self.now));

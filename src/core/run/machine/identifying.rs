@@ -10,11 +10,12 @@ use super::standing::Known;
 use super::steps::Why;
 use super::turn::{Legal, Turn};
 use crate::mutants::mutant;
+use crate::playbook::{Expr, ExprError};
 use crate::run::identity::FRESH;
 use crate::run::state::{OfAgent, State};
 use crate::run::{
-    About, AgentRecord, AgentSeq, Effect, Failure, FailureReason, Look, Looked, Refusal, RunStatus,
-    Timestamp, Wanted, WrongNode, declared_over,
+    About, AgentRecord, AgentSeq, Effect, Failure, FailureReason, Look, Looked, Refusal, Timestamp,
+    Wanted, WrongNode, declared_over,
 };
 
 impl AgentRecord {
@@ -58,7 +59,8 @@ impl State {
     /// What the expressions of the stage look at.
     pub(super) fn wanted(&self) -> Wanted {
         let params = &self.snapshot().params;
-        self.stage().map(|stage| Wanted::of_stage(stage, params)).unwrap_or_default()
+        let of_run = self.snapshot().narrowed.select.as_ref().map(Wanted::of).unwrap_or_default();
+        self.stage().map(|stage| Wanted::of_stage(stage, params).and(of_run)).unwrap_or_default()
     }
 }
 
@@ -171,13 +173,17 @@ impl Turn<'_> {
         if !record.undecided {
             return Ok(Ok(()));
         }
-        let select = self.stage()?.select.as_ref();
-        if select.is_some_and(|select| select.looks_at_unknown(&record.known())) {
+        let selections: Vec<_> = self.snapshot().selections(self.stage()?).collect();
+        if selections.iter().any(|select| select.looks_at_unknown(&record.known())) {
             let message = "it did not answer about its store, and the stage selects agents by that";
             return Ok(Err(Why::permanent(FailureReason::Unreachable, message)));
         }
-        let selected = select.map_or(Ok(true), |select| self.snapshot().holds_for(record, select));
-        let selected = match selected {
+        let holds = |select: &Expr| self.snapshot().holds_for(record, select);
+        let selected = match selections
+            .iter()
+            .map(holds)
+            .try_fold(true, |all, one| Ok::<_, ExprError>(all && one?))
+        {
             Ok(selected) => selected,
             Err(error) => {
                 let message = format!("failed to select it: {error}");
@@ -206,7 +212,8 @@ impl Turn<'_> {
     pub(super) fn fail_in_step(&mut self, seq: AgentSeq, why: Why) -> Legal {
         self.attempt_failed(seq, why)?;
         self.emit((seq, OfAgent::Unidentified))?;
-        self.agent_failed(seq)
+        // Nothing may be sent to the agent, so none of its rescue and finally steps is begun.
+        self.fail_at_once(seq)
     }
 
     /// Fails an agent to which nothing was sent. Its step's `on_error` plays no part, since none of its steps
@@ -215,12 +222,12 @@ impl Turn<'_> {
         let Why { reason, message, retryable: _ } = why;
         let step = self.step_name(self.record(seq)?.step);
         let failure = Failure { reason, message, step, at: self.now };
-        if self.status() == RunStatus::Cancelling {
+        if self.is_cut_off(seq) {
             // The run is being cancelled, so the agent is cut off.
             return self.emit((seq, OfAgent::Erred(failure)));
         }
         // The agent is compared anew if a person retries it.
         self.emit((seq, OfAgent::Unidentified))?;
-        self.fail_agent(seq, failure)
+        self.fail_with(seq, failure)
     }
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::mending;
 use super::table::{Fit, fit};
 use super::turn::{Legal, Turn};
+use crate::mutants::mutant;
 use crate::playbook::{Expr, ExprError};
 use crate::run::state::{IllegalInput, OfAgent, OfRun, Sent, State, Work};
 use crate::run::{
@@ -87,6 +88,7 @@ impl Machine {
         self.turn(now, from, |turn| {
             turn.decide(input)?;
             turn.drop_notices()?;
+            turn.judge_again()?;
             turn.keep_going()?;
             turn.keep_awake()?;
             turn.keep_log_small()
@@ -153,7 +155,7 @@ impl Machine {
 impl Turn<'_> {
     /// Decides what an input leads to.
     fn decide(&mut self, input: Input) -> Legal {
-        match fit(self.status(), input.kind()) {
+        match fit(self.acts_as(), input.kind()) {
             Fit::Fits => {}
             Fit::TooLate => return self.too_late(&input),
             Fit::Never => {
@@ -164,11 +166,15 @@ impl Turn<'_> {
         match input {
             Input::ClusterFree => self.cluster_free(),
             Input::ClusterBusy { holder, queued } => self.cluster_busy(holder, queued),
-            Input::Members(members) => self.members(members),
-            Input::MembersOfRetry { members, gone } => self.members_of_retry(members, gone),
+            Input::Guards(guards) => self.guards(guards),
+            Input::Members(members) => self.members(members, Vec::new()),
+            Input::MembersOfRetry { members, gone, bystanders } => {
+                self.members_of_retry(members, gone, bystanders)
+            }
             Input::MembersUnanswered(who) => self.members_unanswered(who),
             Input::MembersFailed(message) => self.members_failed(message),
             Input::Refreshed(answers) => self.refreshed(answers),
+            Input::LookedAround(answers) => self.looked_around(answers),
             Input::Planned { result, logs } => self.planned(result, logs),
             Input::Activated { key, activation } => self.activated(key, activation),
             Input::Accepted { key, call } => self.accepted(key, call),
@@ -213,7 +219,7 @@ impl Turn<'_> {
                 self.effect(Effect::AwaitCluster);
                 Ok(())
             }
-            RunStatus::Starting => self.load_members(),
+            RunStatus::Starting => self.enter_stage(),
             RunStatus::Running | RunStatus::Paused | RunStatus::Cancelling => {
                 self.take_up(journals)
             }
@@ -238,9 +244,9 @@ impl Turn<'_> {
             self.take_up_settling(seq)?;
         }
         if self.progress().stage.entering {
-            self.load_members()?;
+            self.enter_stage()?;
         }
-        match self.status() {
+        match self.acts_as() {
             RunStatus::Cancelling => self.stop_all()?,
             RunStatus::Running => match &self.progress().stage.next {
                 Some(PlannedNext::Complete | PlannedNext::Abort { .. }) => {}
@@ -268,6 +274,10 @@ impl Turn<'_> {
     ) -> Legal {
         self.emit((seq, OfAgent::TakenUp))?;
         match self.record(seq)?.phase {
+            StepPhase::Trying if mutant!(OnceAgain) && self.is_once() => {
+                let step = self.step(self.record(seq)?.step)?.clone();
+                self.begin_attempt(seq, &step)
+            }
             StepPhase::Trying => self.take_up_attempt(seq, journals),
             StepPhase::Settling { .. } => self.take_up_settling(seq),
             StepPhase::Waiting | StepPhase::RetryAt { .. } => Ok(()),
@@ -280,6 +290,7 @@ impl Turn<'_> {
         match self.work() {
             Some(Work::Join) => self.take_in(),
             Some(Work::Refresh) => self.take_refreshed(),
+            Some(Work::LookAround) => self.take_around(),
             Some(Work::CatchUp) => self.catch_up(),
             Some(Work::Admit) => self.admit(),
             Some(Work::Retry) => self.retry_some(),
@@ -290,7 +301,7 @@ impl Turn<'_> {
     }
 
     /// Asks to go on if there is more to do than this commit may hold.
-    fn keep_going(&mut self) -> Legal {
+    pub(super) fn keep_going(&mut self) -> Legal {
         let goes_on = self.is_out(Sent::Continue);
         if !self.status().is_settled() && !goes_on && self.work().is_some() {
             self.emit(OfRun::Sent(Sent::Continue))?;
@@ -323,6 +334,10 @@ impl Roster for Machine {
 
     fn record(&self, id: &AgentId) -> Option<&AgentRecord> {
         Roster::record(&self.state, id)
+    }
+
+    fn held(&self, after: Option<&AgentId>, limit: u32) -> Vec<AgentId> {
+        self.state.held(after, limit)
     }
 
     fn matches(&self, id: &AgentId, expression: &Expr) -> Option<Result<bool, ExprError>> {

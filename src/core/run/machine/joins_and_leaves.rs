@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::calls::unreachable_action;
-use super::entering::NOT_SELECTED;
+use super::entering::STANDS_BY;
 use super::steering::CHUNK_BYTES;
 use super::steps::BEGIN_DOCUMENTS;
 use super::turn::{Legal, Turn};
@@ -14,8 +14,8 @@ use crate::run::state::{
     Standing, State, record_bytes,
 };
 use crate::run::{
-    AgentId, AgentSeq, AgentState, Effect, MassAbsence, Member, MembershipChange, PlannedNext,
-    ReasonCode, RunStatus,
+    AgentId, AgentSeq, AgentState, Effect, FailureReason, MassAbsence, Member, MembershipChange,
+    PlannedNext, ReasonCode, RunStatus,
 };
 
 /// How many agents one commit admits to the stage. Each takes a record and an event.
@@ -25,6 +25,10 @@ impl Turn<'_> {
     /// Notes which agents joined, left or moved, and makes these changes unless the stage is still being entered.
     pub(super) fn membership(&mut self, change: MembershipChange) -> Legal {
         let MembershipChange { joined, left, moved, mass_absence } = change;
+        if self.is_once() {
+            // The next stage that has agents finds out by itself who they are.
+            return self.absence(mass_absence);
+        }
         let left = left.into_iter().map(|agent| (agent, Changed::Left));
         let moved = moved.into_iter().map(|(agent, to)| (agent, Changed::Moved(to)));
         let joined = joined.into_iter().map(|m| (m.agent.clone(), Changed::Joined(Arc::new(m))));
@@ -56,8 +60,8 @@ impl Turn<'_> {
         let seq = self.seq_of(agent);
         let known = seq.map_or(Ok(0), |seq| self.weight(seq))?;
         match (changed, seq) {
-            // A run that goes over agents of another run again takes no other agents.
-            (Changed::Joined(_), None) if self.snapshot().retry_of.is_some() => Ok(0),
+            // A run that goes over agents of another run again takes no other agents, but guards count them.
+            (Changed::Joined(_), None) if self.passes_over_others() => Ok(0),
             (Changed::Joined(member), None) => self.joined(Arc::unwrap_or_clone(member)),
             (Changed::Joined(member), Some(seq)) => {
                 self.returned(seq, Arc::unwrap_or_clone(member))?;
@@ -79,9 +83,14 @@ impl Turn<'_> {
     /// Makes the record of a new agent, which begins in ADDED.
     fn joined(&mut self, mut member: Member) -> Legal<usize> {
         let seq = self.next_agent();
-        let standing = self.standing(&mut member, None);
+        let bystander = self.snapshot().retry_of.is_some();
+        let standing = match bystander {
+            true => Ok(Standing::Bystander),
+            false => self.standing(&mut member, None),
+        };
         let arrival = Arc::new(Arrival::of(member, self.now));
-        let (begins, bytes) = (Begins::as_a(AgentState::Added), arrival.bytes());
+        let begins = Begins { bystander, ..Begins::as_a(AgentState::Added) };
+        let bytes = arrival.bytes();
         self.emit(OfMembership::Made { arrival, begins })?;
         self.receive(seq, standing)?;
         Ok(bytes)
@@ -90,7 +99,10 @@ impl Turn<'_> {
     /// An agent that the run knows is a member again.
     fn returned(&mut self, seq: AgentSeq, mut member: Member) -> Legal {
         let record = self.record(seq)?;
-        let standing = self.standing(&mut member, Some(record));
+        let standing = match record.bystander {
+            true => Ok(Standing::Bystander),
+            false => self.standing(&mut member, Some(record)),
+        };
         if record.state != AgentState::Removed {
             // The agent was not gone yet.
             let stayed = record.address == member.address;
@@ -115,10 +127,12 @@ impl Turn<'_> {
     /// strategy, which may leave it out, has seen it.
     fn receive(&mut self, seq: AgentSeq, standing: Result<Standing, String>) -> Legal {
         let policy = self.stage()?.membership.added;
+        let standing = standing.map(|standing| self.within_limit(seq, standing));
         let out = match (policy, standing, self.ended_before_it_left(seq)) {
+            (_, Ok(Standing::Bystander), _) => Some(STANDS_BY.to_owned()),
             (_, _, Some(why)) => Some(why),
             (_, Err(message), None) => Some(format!("failed to select it: {message}")),
-            (_, Ok(Standing::Out), None) => Some(NOT_SELECTED.to_owned()),
+            (_, Ok(Standing::Out(why)), None) => Some(why.to_owned()),
             (OnAdded::Skip, Ok(Standing::In | Standing::Fails { .. }), None) => {
                 Some("joined while the stage went".to_owned())
             }
@@ -212,6 +226,7 @@ impl Turn<'_> {
             self.leave_attempt(seq)?;
         }
         self.look_away(seq)?;
+        self.fail_as_it_leaves(seq)?;
         let record = self.record(seq)?;
         let (from, was_at_work, agent) = (record.state, record.leaving, record.agent.clone());
         let removed = self.stage()?.membership.removed;
@@ -226,6 +241,22 @@ impl Turn<'_> {
             OnRemoved::Fail | OnRemoved::Abort | OnRemoved::Ignore => {}
         }
         self.end_stage_if_over()
+    }
+
+    /// Fails an agent that leaves while its rescue or finally steps are done: what went wrong before counts.
+    fn fail_as_it_leaves(&mut self, seq: AgentSeq) -> Legal {
+        let record = self.record(seq)?;
+        let Some(ending) = record.ending.as_ref().filter(|_| record.state == AgentState::Running)
+        else {
+            return Ok(());
+        };
+        let failure = ending.failure.clone();
+        let counts = failure.reason != FailureReason::Cancelled;
+        self.emit((seq, OfAgent::Failed { failure, counts, undecided: false }))?;
+        match counts {
+            true => self.check_budget(),
+            false => Ok(()),
+        }
     }
 
     /// Ends the attempt of an agent that leaves. Its action may still be running.
@@ -319,6 +350,11 @@ impl Turn<'_> {
 }
 
 impl State {
+    /// Whether members that the run was not told of get no records.
+    fn passes_over_others(&self) -> bool {
+        self.snapshot().retry_of.is_some() && self.progress().guards.guard_nothing()
+    }
+
     /// Why an agent that is a member again takes no further part: nothing is done to it twice.
     fn ended_before_it_left(&self, seq: AgentSeq) -> Option<String> {
         let record = self.find(seq)?.record();

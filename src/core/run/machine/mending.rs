@@ -51,7 +51,7 @@ fn mend_progress(run: &mut Run, records: &[AgentRecord]) {
     let anybody = records.iter().any(took_part);
     let progress = &mut run.progress;
     // All agents that were selected for a stage that has begun count, even if none has started.
-    if !progress.stage.entering {
+    if !progress.stage.entering && !progress.stage.once {
         progress.selected = progress.selected.max(progress.stage.selected);
     }
     // Stores of the first version know only the failures of the stage.

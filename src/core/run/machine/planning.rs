@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use super::guarding::Admitted;
 use super::steps::MAX_EXPRESSION_BYTES;
 use super::turn::{Legal, Turn};
 use crate::mutants::mutant;
@@ -20,7 +21,10 @@ const START_BYTES: usize = 2 * 1024 * 1024;
 
 /// The parts of a decision that were checked, with the numbers of the agents.
 pub(super) struct Checked {
-    pub(super) start: Vec<AgentSeq>,
+    /// How many agents the decision names to start.
+    pub(super) named: usize,
+    /// Which of them start.
+    pub(super) admitted: Admitted,
     pub(super) skip: Vec<(AgentSeq, String)>,
     pub(super) refresh: Vec<AgentSeq>,
 }
@@ -33,14 +37,19 @@ impl State {
         u32::try_from(fit).unwrap_or(MAX_START).clamp(1, MAX_START)
     }
 
+    /// Whether guards would judge a decision by what nodes said too long ago.
+    fn lacks_facts(&self, checked: &Checked, now: Timestamp) -> bool {
+        checked.named > 0 && self.counts_nodes(now) && !self.knows_nodes(self.last_asked().at, now)
+    }
+
     /// Whether the run may start agents now.
     fn may_plan(&self) -> bool {
-        let status = self.status();
+        let status = self.acts_as();
         status == RunStatus::Running || mutant!(PauseStartsMore) && status == RunStatus::Paused
     }
 
     /// Checks a decision against the roster. A decision is followed as a whole or not at all.
-    fn check(&self, decision: &Decision) -> Result<Checked, String> {
+    fn check(&self, decision: &Decision, now: Timestamp) -> Result<Checked, String> {
         let Decision { start, skip, next, memo, label, refresh } = decision;
         let bytes = memo.len();
         if bytes > MAX_MEMO_BYTES {
@@ -93,12 +102,15 @@ impl State {
             skip_seqs.iter().filter(|(seq, _)| state_of(*seq) == Some(AgentState::Added));
         let waits_for_nothing =
             start.is_empty() && self.nothing_in_flight() && !self.admits_after(left_out.count());
-        if *next == Next::Wait && waits_for_nothing {
+        if *next == Next::Wait && waits_for_nothing && !self.still_holds(now) {
             return Err("it waits though nothing is in flight".to_owned());
         }
         let refresh_seqs = refresh.iter().map(known).collect::<Result<BTreeSet<_>, _>>()?;
         let refresh = refresh_seqs.into_iter().collect();
-        Ok(Checked { start: start_seqs, skip: skip_seqs, refresh })
+        let skipped: Vec<_> = skip_seqs.iter().map(|(seq, _)| *seq).collect();
+        let admitted = self.admit_named(&start_seqs, &skipped, now);
+        let named = start_seqs.len();
+        Ok(Checked { named, admitted, skip: skip_seqs, refresh })
     }
 }
 
@@ -123,7 +135,10 @@ impl Turn<'_> {
             | StageAt::Waits
             | StageAt::Stands => return Ok(()),
         }
-        if self.asks_afresh()? {
+        if self.is_once() {
+            return self.start_once();
+        }
+        if self.asks_afresh()? || self.looks_first()? {
             return Ok(());
         }
         match self.plan_question()? {
@@ -166,13 +181,23 @@ impl Turn<'_> {
         result: Result<Decision, PlanFailure>,
         logs: Vec<PluginLine>,
     ) -> Legal {
+        let is_stale = self.is_plan_stale();
         self.emit(OfRun::Came(Sent::Plan))?;
+        if is_stale {
+            return Ok(());
+        }
         if !self.may_plan() {
             return self.strategy_lines(logs, false);
         }
         let (decided, repeated) = match &result {
             Ok(decision) => {
-                let checked = self.check(decision);
+                let checked = self.check(decision, self.now);
+                if checked.as_ref().is_ok_and(|checked| self.lacks_facts(checked, self.now)) {
+                    // It counts as not made, since what nodes say may change it.
+                    self.plan_is_due()?;
+                    let whole = !self.around().is_fresh_for(self.last_asked().at, self.now);
+                    return self.look_around(whole, true);
+                }
                 let is_repeated = |checked: &Checked| self.is_repeated(decision, checked);
                 (decision.start.len() + decision.skip.len(), checked.is_ok_and(|c| is_repeated(&c)))
             }
@@ -193,7 +218,7 @@ impl Turn<'_> {
                 };
                 self.pause(reason, message)
             }
-            Ok(decision) => match self.check(&decision) {
+            Ok(decision) => match self.check(&decision, self.now) {
                 Ok(checked) if repeated => self.wait_on(decision, checked),
                 Ok(checked) => self.obey(decision, checked),
                 Err(why) => {
@@ -217,7 +242,8 @@ impl Turn<'_> {
     }
 
     fn obey(&mut self, decision: Decision, checked: Checked) -> Legal {
-        let Checked { start, skip, refresh } = checked;
+        let Checked { named: _, admitted, skip, refresh } = checked;
+        let Admitted { start, held, grew, holds } = admitted;
         let Decision { next, memo, label, refresh: named, .. } = decision;
         let started = u32::try_from(start.len()).unwrap_or(u32::MAX);
         let idle = self.progress().stage.idle;
@@ -229,6 +255,8 @@ impl Turn<'_> {
             memo,
             refresh,
             named,
+            held,
+            holds,
         }))?;
         for (seq, reason) in skip {
             self.leave_out(seq, reason)?;
@@ -239,7 +267,11 @@ impl Turn<'_> {
             self.emit((seq, OfAgent::Started { batch, label: label.clone() }))?;
         }
         let waits = if self.progress().stage.idle == 0 { 0 } else { idle };
-        self.go_on_after(next, waits, started == self.max_start())?;
+        if !self.progress().guards.guard_nothing() || !self.progress().held_agents.is_nobody() {
+            self.say_who_is_held()?;
+        }
+        // A strategy that learns that somebody is held may name somebody else.
+        self.go_on_after(next, waits, grew || started == self.max_start())?;
         self.emit(OfStrategy::Remembered { label })
     }
 
@@ -251,6 +283,8 @@ impl Turn<'_> {
             Next::Approval(message) => return self.pause(ReasonCode::Approval, message),
             // The strategy is asked again once the agents that joined are in the stage.
             Next::Complete if self.is_admitting() => PlannedNext::Wait,
+            // It wants them started, so the stage is not complete.
+            Next::Complete if !self.progress().stage.held.is_empty() => PlannedNext::Wait,
             Next::Complete => PlannedNext::Complete,
             Next::Abort(reason) => PlannedNext::Abort { code: ReasonCode::StrategyAborted, reason },
         };

@@ -10,7 +10,7 @@ use crate::run::{About, AgentState, AskAgain, Effect, Refreshed, Unheard};
 
 /// How many agents' answers one commit takes over. Each takes a record, an event and the journal of its attempt,
 /// and a commit has at most 1,000 documents.
-const TAKEN_AT_ONCE: usize = 300;
+pub(super) const TAKEN_AT_ONCE: usize = 300;
 
 impl Turn<'_> {
     /// Has the agents asked that the strategy wished for. Returns false if there are none, and the strategy can be

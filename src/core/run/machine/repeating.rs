@@ -38,7 +38,9 @@ impl State {
             && last.label == decision.label
             && last.refresh == checked.refresh;
         let is_told = stage.memo == decision.memo || stage.idle > QUICK_WAITS;
-        let changes_nothing = checked.start.is_empty() && checked.skip.is_empty();
+        let admitted = &checked.admitted;
+        let changes_nothing =
+            admitted.start.is_empty() && admitted.held == stage.held && checked.skip.is_empty();
         is_same && is_told && changes_nothing && !self.is_admitting() && !mutant!(RepeatsWritten)
     }
 }
@@ -61,7 +63,10 @@ impl Turn<'_> {
         if is_heard {
             self.emit(OfStrategy::Unheard(unheard))?;
         }
-        Ok(())
+        match self.progress().held_agents.is_nobody() {
+            true => Ok(()),
+            false => self.say_who_is_held(),
+        }
     }
 
     /// Writes the log lines of the strategy. Lines that repeat the last ones are only counted, as long as the

@@ -88,7 +88,7 @@ impl Turn<'_> {
         self.wait_for_end(seq, step.time_limit(), again)
     }
 
-    fn wait_for_end(&mut self, seq: AgentSeq, patience: Millis, again: bool) -> Legal {
+    pub(super) fn wait_for_end(&mut self, seq: AgentSeq, patience: Millis, again: bool) -> Legal {
         let until = self.now.plus(patience);
         self.emit((seq, OfAgent::Settles { until, again }))
     }
@@ -305,7 +305,7 @@ impl Turn<'_> {
                 Failure { reason, message, step, at: self.now }
             }
         };
-        self.fail_agent(seq, failure)
+        self.fail_with(seq, failure)
     }
 
     /// Stops waiting for the action of an agent. An attempt that waits for it is told that it is lost; if the

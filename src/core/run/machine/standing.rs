@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::entering::NOT_SELECTED;
+use super::entering::{NOT_IN_RUN, NOT_SELECTED, STANDS_BY};
 use super::inputs::Machine;
 use super::steps::MAX_EXPRESSION_BYTES;
-use crate::playbook::{Expr, Identity};
+use crate::playbook::{Expr, Identity, Stage};
 use crate::run::datastore::agent_in_scope;
 use crate::run::failure::beginning;
 use crate::run::state::{Standing, State};
@@ -23,7 +23,8 @@ impl Standing {
     pub(super) fn state(&self) -> (AgentState, Option<String>) {
         match self {
             Self::In => (AgentState::Pending, None),
-            Self::Out => (AgentState::Skipped, Some(NOT_SELECTED.to_owned())),
+            Self::Out(why) => (AgentState::Skipped, Some((*why).to_owned())),
+            Self::Bystander => (AgentState::Skipped, Some(STANDS_BY.to_owned())),
             Self::Fails { .. } => (AgentState::Failed, None),
         }
     }
@@ -70,14 +71,14 @@ impl State {
             let said = record.map(|record| reported(&record.attributes, &record.declared));
             member.attributes = declared_over(said.unwrap_or_default(), &member.declared);
         }
-        let known = self.snapshot().selects(self.progress().stage.index, member)?;
+        let known = self.snapshot().selected(self.progress().stage.index, member)?;
         let (reason, message) = match (&wrong, known) {
-            (_, Some(false)) => return Ok(Standing::Out),
-            (None, Some(true)) => return Ok(Standing::In),
+            (_, Selected::No(why)) => return Ok(Standing::Out(why)),
+            (None, Selected::Yes) => return Ok(Standing::In),
             (Some(wrong), _) => (FailureReason::WrongNode, wrong.to_string()),
-            (None, None) => member.why_unknown(),
+            (None, Selected::Unknown) => member.why_unknown(),
         };
-        Ok(Standing::Fails { reason, message, undecided: known.is_none() })
+        Ok(Standing::Fails { reason, message, undecided: known == Selected::Unknown })
     }
 }
 
@@ -87,16 +88,53 @@ fn reported(known: &Map<String, Value>, declared: &Map<String, Value>) -> Map<St
     said.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
+/// Whether a stage of a run selects a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Selected {
+    Yes,
+    /// No, for this reason.
+    No(&'static str),
+    /// That depends on what the node did not say.
+    Unknown,
+}
+
 impl Snapshot {
+    /// The selection of a stage, and that of the run.
+    pub(super) fn selections(&self, stage: &Stage) -> impl Iterator<Item = Expr> {
+        let all = [stage.select.clone(), self.narrowed.select.clone()];
+        all.into_iter().flatten()
+    }
+
     /// Whether a stage, by its index, selects a member. `None` if that depends on what the node did not say.
     ///
     /// # Errors
-    /// The selection has no value for the member; the text says why, for people.
+    /// A selection has no value for the member; the text says why, for people.
     pub fn selects(&self, stage: u16, member: &Member) -> Result<Option<bool>, String> {
+        Ok(match self.selected(stage, member)? {
+            Selected::Yes => Some(true),
+            Selected::No(_) => Some(false),
+            Selected::Unknown => None,
+        })
+    }
+
+    /// Whether a stage selects a member that may take part in the run.
+    fn selected(&self, stage: u16, member: &Member) -> Result<Selected, String> {
         let stage = self.playbook.stages.get(usize::from(stage));
-        let Some(select) = stage.and_then(|stage| stage.select.as_ref()) else {
-            return Ok(Some(true));
-        };
+        let of_stage = stage.and_then(|stage| stage.select.as_ref());
+        let of_stage = self.chooses(of_stage, member)?;
+        if of_stage == Some(false) {
+            return Ok(Selected::No(NOT_SELECTED));
+        }
+        Ok(match (of_stage, self.chooses(self.narrowed.select.as_ref(), member)?) {
+            (_, Some(false)) => Selected::No(NOT_IN_RUN),
+            (Some(_), Some(true)) => Selected::Yes,
+            (None, _) | (_, None) => Selected::Unknown,
+        })
+    }
+
+    /// Whether a selection holds for a member. `None` if that depends on what the node did not say.
+    fn chooses(&self, select: Option<&Expr>, member: &Member) -> Result<Option<bool>, String> {
+        let Some(select) = select else { return Ok(Some(true)) };
         let Member { agent, address, attributes, node, datastore, refusal, .. } = member;
         let agent = agent_in_scope(agent, address, attributes, node, datastore);
         let known = Known::of(attributes, node, datastore, refusal.is_some());
@@ -127,10 +165,10 @@ impl Machine {
     /// The selection of the stage that is beginning or running.
     pub fn selection(&self) -> Selection {
         let state = self.state();
-        let needs = state.stage().ok().and_then(|stage| stage.select.as_ref());
         let (nothing, silent) = (Map::new(), Datastore::default());
         let known = Known::of(&nothing, &Value::Null, &silent, false);
-        let needs = needs.is_some_and(|select| select.looks_at_unknown(&known));
+        let mut selections = state.stage().ok().map(|stage| state.snapshot().selections(stage));
+        let needs = selections.iter_mut().flatten().any(|select| select.looks_at_unknown(&known));
         let said = |record: &AgentRecord| {
             (record.agent.clone(), reported(&record.attributes, &record.declared))
         };

@@ -3,6 +3,7 @@
 
 use super::turn::{Legal, Turn};
 use crate::mutants::mutant;
+use crate::playbook::StepRole;
 use crate::run::state::{Agent, Doing, OfCall, OfMembership, OfRun, Phase, State};
 use crate::run::{
     AgentSeq, AgentState, Command, CommandOutcome, Effect, Millis, ReasonCode, RunStatus,
@@ -36,6 +37,8 @@ enum Act {
     Drop,
     /// End once what is in flight has ended.
     Stop,
+    /// Override a guard. A paused run also resumes.
+    Override,
     /// Keep a signal for the steps that wait for it.
     Signal,
 }
@@ -48,11 +51,15 @@ struct Situation {
     for_approval: bool,
     /// Whether agents stop after their present calls.
     on_hold: bool,
+    /// Whether the command overrides a guard.
+    overrides: bool,
+    /// Whether the last stages of the run go on although it is cancelled.
+    closing: bool,
 }
 
 /// What `verb` does: the one table. The error says why it does not fit.
 fn act(situation: Situation, verb: Verb) -> Result<Act, &'static str> {
-    let Situation { status, for_approval, on_hold } = situation;
+    let Situation { status, for_approval, on_hold, overrides, closing } = situation;
     match status {
         RunStatus::PendingApprove => match verb {
             Verb::Approve => Ok(Act::Approve),
@@ -78,6 +85,7 @@ fn act(situation: Situation, verb: Verb) -> Result<Act, &'static str> {
             Verb::Cancel => Ok(Act::Stop),
             Verb::GiveUp => Ok(Act::GiveUp),
             Verb::Signal => Ok(Act::Signal),
+            Verb::Resume if overrides => Ok(Act::Override),
             Verb::Resume => Err("it is not paused"),
             Verb::Retry => Err("it is not paused: pause it first"),
             Verb::Approve | Verb::Reject => Err("it does not wait for approval"),
@@ -98,6 +106,7 @@ fn act(situation: Situation, verb: Verb) -> Result<Act, &'static str> {
         },
         RunStatus::Cancelling => match verb {
             Verb::GiveUp => Ok(Act::GiveUp),
+            Verb::Cancel if closing => Ok(Act::Stop),
             Verb::Approve
             | Verb::Reject
             | Verb::Pause
@@ -123,7 +132,10 @@ impl State {
         let progress = self.progress();
         let for_approval =
             progress.reason.as_ref().is_some_and(|reason| reason.code == ReasonCode::Approval);
-        let situation = Situation { status: progress.status, for_approval, on_hold: progress.hold };
+        let (status, on_hold) = (progress.status, progress.hold);
+        let overrides = command.override_guard.is_some();
+        let closing = self.is_closing();
+        let situation = Situation { status, for_approval, on_hold, overrides, closing };
         let act = act(situation, command.verb)?;
         let agent = match &command.agent {
             Some(agent) => {
@@ -133,6 +145,28 @@ impl State {
         };
         if command.again && act != Act::Retry {
             return Err(format!("{} does nothing again: that is for retry", command.verb));
+        }
+        if let Some(guard) = &command.override_guard {
+            match act {
+                Act::Resume if command.verb == Verb::Resume => {}
+                Act::Override if progress.held_agents.is_nobody() => {
+                    return Err("no guard holds any of its agents".to_owned());
+                }
+                Act::Override => {}
+                Act::Approve
+                | Act::Resume
+                | Act::Pause
+                | Act::Hold
+                | Act::Retry
+                | Act::GiveUp
+                | Act::Drop
+                | Act::Stop
+                | Act::Signal => {
+                    let verb = command.verb;
+                    return Err(format!("{verb} overrides no guard: that is for resume"));
+                }
+            }
+            self.may_override(guard, command.why.as_deref())?;
         }
         match (act, &command.signal) {
             (Act::Signal, Some(sent)) => self.not_taken(sent, agent).map_or(Ok(()), Err)?,
@@ -153,6 +187,9 @@ impl State {
             (Act::Retry, None) if progress.count(AgentState::Failed) == 0 => {
                 return Err("no agent has failed".to_owned());
             }
+            (Act::Retry, Some(seq)) if self.is_of_another_stage(seq) => {
+                return Err("the agent is not in the present stage".to_owned());
+            }
             (Act::Retry, Some(seq)) => {
                 let state = self.find(seq).map(|agent| agent.record().state);
                 if let Some(state) = state.filter(|state| *state != AgentState::Failed) {
@@ -160,12 +197,19 @@ impl State {
                 }
             }
             (
-                Act::Approve | Act::Resume | Act::Pause | Act::Hold | Act::Drop | Act::Stop,
+                Act::Approve
+                | Act::Resume
+                | Act::Override
+                | Act::Pause
+                | Act::Hold
+                | Act::Drop
+                | Act::Stop,
                 Some(_),
             ) => return Err(format!("{} is about the whole run", command.verb)),
             (
                 Act::Approve
                 | Act::Resume
+                | Act::Override
                 | Act::Pause
                 | Act::Hold
                 | Act::Drop
@@ -182,7 +226,9 @@ impl State {
     /// action.
     fn to_stop(&self, from: AgentSeq, all: bool) -> impl Iterator<Item = &Agent> {
         let running = self.some_in(AgentState::Running, from).filter_map(move |seq| self.find(seq));
-        running.filter(move |agent| all || may_stop(agent))
+        let ends =
+            move |agent: &Agent| self.present_role(agent.record().seq) == Some(StepRole::Finally);
+        running.filter(move |agent| all || may_stop(agent) && !ends(agent))
     }
 }
 
@@ -217,6 +263,7 @@ impl Turn<'_> {
             agent: command.agent.clone(),
             again: command.again,
             signal: command.signal.as_ref().map(|sent| sent.name.clone()),
+            override_guard: command.override_guard.clone(),
             why: command.why.clone(),
             refused: refused.clone(),
         })?;
@@ -225,6 +272,9 @@ impl Turn<'_> {
             None => CommandOutcome::Applied,
         });
         let reason = asked(&command);
+        if let (Ok(_), Some(guard)) = (&act, &command.override_guard) {
+            self.override_guard(guard)?;
+        }
         match (act, &command.signal) {
             (Ok((Act::Signal, to)), Some(sent)) => self.take_signal(sent.clone(), to)?,
             (Ok((act, agent)), _) => self.act(act, (agent, command.again), reason)?,
@@ -256,16 +306,14 @@ impl Turn<'_> {
                 }
             }
             Act::Resume => self.resume(reason),
+            // The guard is overridden already.
+            Act::Override => self.plan_is_due(),
             Act::Retry => self.retry(agent, again),
             Act::GiveUp => agent.map_or(Ok(()), |seq| self.give_up(seq, &reason.message)),
             // It was taken with the command, which has it.
             Act::Signal => Ok(()),
             Act::Drop => self.finish(RunStatus::Cancelled, reason),
-            Act::Stop => {
-                self.become_status(RunStatus::Cancelling, Some(reason))?;
-                self.stop_all()?;
-                self.end_stage_if_over()
-            }
+            Act::Stop => self.cancel(reason),
         }
     }
 
@@ -286,7 +334,7 @@ impl Turn<'_> {
         self.check_absence()?;
         match (self.progress().stage.entering, self.is_joining()) {
             // The budget of the stage is checked once its agents are known.
-            (true, false) => self.load_members()?,
+            (true, false) => self.enter_stage()?,
             (true, true) => {}
             (false, _) => self.check_budget()?,
         }
@@ -296,9 +344,12 @@ impl Turn<'_> {
 
     /// Gives up everything at once except actions. Actions that are out are waited for, up to the deadline.
     pub(super) fn stop_all(&mut self) -> Legal {
+        self.end_hold_of_last_steps()?;
         for seq in self.in_state(AgentState::Running) {
-            // What was not delivered yet must not be delivered any more.
-            self.only_look(seq)?;
+            if self.is_cut_off(seq) {
+                // What was not delivered yet must not be delivered any more.
+                self.only_look(seq)?;
+            }
         }
         self.emit(OfRun::Stops { from: Some(AgentSeq(0)), all: false })?;
         self.stop_some()
@@ -345,9 +396,13 @@ impl Turn<'_> {
 
 fn asked(command: &Command) -> StatusReason {
     let who = command.actor.as_deref().unwrap_or("somebody");
+    let whatever = match &command.override_guard {
+        Some(guard) => format!(", whatever guard {guard} says"),
+        None => String::new(),
+    };
     let message = match &command.why {
-        Some(why) => format!("{} by {who}: {why}", command.verb),
-        None => format!("{} by {who}", command.verb),
+        Some(why) => format!("{} by {who}{whatever}: {why}", command.verb),
+        None => format!("{} by {who}{whatever}", command.verb),
     };
     StatusReason { code: ReasonCode::Operator, message }
 }

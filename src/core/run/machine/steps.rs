@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::ending::passes_rescue;
 use super::steering::CHUNK_BYTES;
 use super::turn::{Legal, Turn};
 use crate::mutants::mutant;
@@ -11,7 +12,7 @@ use crate::run::failure::beginning;
 use crate::run::state::{Doing, IllegalInput, OfAgent, OfCall, Phase, State};
 use crate::run::{
     AgentSeq, AgentState, AttemptKey, Effect, Failure, FailureReason, Journal, JsonText, Millis,
-    RunId, RunStatus,
+    RunId,
 };
 
 /// The most bytes of results in one agent record. The record is one document and must fit one commit.
@@ -83,14 +84,18 @@ impl Turn<'_> {
         while self.waits_for_step(seq) {
             let record = self.record(seq)?;
             let stage = snapshot.playbook.stages.get(usize::from(self.progress().stage.index));
+            if let Some(to) = stage.and_then(|stage| passes_rescue(stage, record)) {
+                self.emit((seq, OfAgent::Turns { to, failure: None }))?;
+                continue;
+            }
             let Some(step) = stage.and_then(|stage| stage.steps.get(usize::from(record.step)))
             else {
-                return self.agent_done(seq);
+                return self.steps_over(seq);
             };
             if record.leaving {
                 return self.leave(seq);
             }
-            if self.status() == RunStatus::Cancelling {
+            if self.is_cut_off(seq) {
                 return self.cut_off(seq, &step.name);
             }
             if self.progress().hold {
@@ -230,7 +235,7 @@ impl Turn<'_> {
         }
         let (on_error, retry) = (step.on_error, step.retry);
         let again = retryable && record.tries < retry.attempts;
-        if again && self.status() != RunStatus::Cancelling {
+        if again && !self.is_cut_off(seq) {
             let run = self.snapshot().id;
             let wait = wait_before(&retry, record.tries, record.present_attempt(), run);
             return self.emit((seq, OfAgent::RetriesAt(self.now.plus(wait))));
@@ -257,7 +262,7 @@ impl Turn<'_> {
         let step = stage.and_then(|stage| stage.steps.get(usize::from(record.step)));
         let none = || IllegalInput::missing("a retry", "the step of its agent", "the stage");
         let step = step.ok_or_else(none)?;
-        if self.status() == RunStatus::Cancelling {
+        if self.is_cut_off(seq) {
             return self.cut_off(seq, &step.name);
         }
         if record.outstanding.is_some() {
@@ -272,26 +277,8 @@ impl Turn<'_> {
         self.begin_step(seq)
     }
 
-    /// Fails an agent whose steps are not over, because the run is cancelled.
-    pub(super) fn cut_off(&mut self, seq: AgentSeq, step: &str) -> Legal {
-        let failure = Failure {
-            reason: FailureReason::Cancelled,
-            message: "the run was cancelled before the agent's steps ended".to_owned(),
-            step: step.to_owned(),
-            at: self.now,
-        };
-        self.fail_agent(seq, failure)
-    }
-
-    /// Fails the agent for what last went wrong.
-    pub(super) fn agent_failed(&mut self, seq: AgentSeq) -> Legal {
-        let failure = self.record(seq)?.error.clone();
-        let none = || IllegalInput::missing("an end in FAILED", "a failure", "the agent");
-        self.fail_agent(seq, failure.ok_or_else(none)?)
-    }
-
     /// Ends an agent that has come through all of its steps.
-    fn agent_done(&mut self, seq: AgentSeq) -> Legal {
+    pub(super) fn agent_done(&mut self, seq: AgentSeq) -> Legal {
         self.look_away(seq)?;
         self.look_at_open(seq)?;
         self.emit((seq, OfAgent::Done))?;

@@ -11,6 +11,7 @@ pub(super) enum Kind {
     Members,
     /// About the members, before they come.
     Unanswered,
+    Guards,
     Refreshed,
     Planned,
     /// About an attempt, an agent that is looked at, or an action.
@@ -25,10 +26,11 @@ pub(super) enum Kind {
 
 impl Kind {
     #[cfg(test)]
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Cluster,
         Self::Members,
         Self::Unanswered,
+        Self::Guards,
         Self::Refreshed,
         Self::Planned,
         Self::OfAgent,
@@ -46,6 +48,7 @@ impl Kind {
             Self::Cluster => "who holds the cluster",
             Self::Members => "the members of the cluster",
             Self::Unanswered => "members that do not answer yet",
+            Self::Guards => "the guards of the cluster",
             Self::Refreshed => "fresh information",
             Self::Planned => "a decision",
             Self::OfAgent => "something of an agent",
@@ -67,6 +70,7 @@ impl Kind {
             Self::Continue => Some(Sent::Continue),
             Self::Cluster
             | Self::Unanswered
+            | Self::Guards
             | Self::Refreshed
             | Self::OfAgent
             | Self::Membership
@@ -85,7 +89,8 @@ impl Input {
                 Kind::Members
             }
             Self::MembersUnanswered(_) => Kind::Unanswered,
-            Self::Refreshed(_) => Kind::Refreshed,
+            Self::Guards(_) => Kind::Guards,
+            Self::Refreshed(_) | Self::LookedAround(_) => Kind::Refreshed,
             Self::Planned { .. } => Kind::Planned,
             Self::Activated { .. }
             | Self::Accepted { .. }
@@ -117,7 +122,9 @@ impl Input {
             | Self::MembersOfRetry { .. }
             | Self::MembersUnanswered(_)
             | Self::MembersFailed(_)
+            | Self::Guards(_)
             | Self::Refreshed(_)
+            | Self::LookedAround(_)
             | Self::Planned { .. }
             | Self::Membership(_)
             | Self::Command(_)
@@ -164,6 +171,19 @@ pub(super) const fn fit(status: RunStatus, kind: Kind) -> Fit {
             | RunStatus::Failed
             | RunStatus::Cancelled => TooLate,
             RunStatus::PendingApprove | RunStatus::Pending => Never,
+        },
+        Kind::Guards => match status {
+            RunStatus::Starting
+            | RunStatus::Running
+            | RunStatus::Paused
+            | RunStatus::Cancelling => Fits,
+            // The run gets them again before its members, or starts nothing any more.
+            RunStatus::PendingApprove
+            | RunStatus::Pending
+            | RunStatus::Finishing
+            | RunStatus::Done
+            | RunStatus::Failed
+            | RunStatus::Cancelled => TooLate,
         },
         Kind::Refreshed | Kind::Planned | Kind::OfAgent => match status {
             RunStatus::Running
@@ -231,6 +251,7 @@ mod tests {
             (Kind::Cluster, "n f n n n n l l l l"),
             (Kind::Members, "n n f f f l l l l l"),
             (Kind::Unanswered, "n n f f f l l l l l"),
+            (Kind::Guards, "l l f f f f l l l l"),
             (Kind::Refreshed, "n n n f f f f f f f"),
             (Kind::Planned, "n n n f f f f f f f"),
             (Kind::OfAgent, "n n n f f f f f f f"),

@@ -150,7 +150,11 @@ impl<'a> Turn<'a> {
         self.emit(OfRun::Status { to, reason })
     }
 
+    /// Pauses the run. A run that is being cancelled has no time for that: its last stage is given up instead.
     pub(super) fn pause(&mut self, code: ReasonCode, message: String) -> Legal {
+        if self.status() == RunStatus::Cancelling {
+            return self.give_up_stage(code, message);
+        }
         self.become_status(RunStatus::Paused, Some(StatusReason { code, message }))
     }
 

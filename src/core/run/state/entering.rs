@@ -57,8 +57,10 @@ pub(crate) enum Joining {
 pub(crate) enum Standing {
     /// The member takes part.
     In,
-    /// The member takes no part.
-    Out,
+    /// The member takes no part, for this reason.
+    Out(&'static str),
+    /// The run does nothing to the member in any stage, and has its record only for guards.
+    Bystander,
     /// The member takes part, but as one that has failed, because nothing may be sent to it.
     Fails {
         reason: FailureReason,

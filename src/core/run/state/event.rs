@@ -11,12 +11,12 @@ use uuid::Uuid;
 
 use super::agent::Doing;
 use super::entering::{Arrival, Changed, Joining};
-use crate::playbook::Identity;
+use crate::playbook::{ClusterGuards, Identity};
 use crate::run::{
-    About, AgentId, AgentSeq, AgentState, Answered, Asked, AttemptKey, CommandId, Failure, Gone,
-    Journal, JsonText, LateEnd, LogLine, MassAbsence, Notice, OldLines, Outstanding, Pending,
-    PlannedNext, Refreshed, RunStatus, SentAction, Signal, StatusReason, Timestamp, Unanswered,
-    Unheard,
+    About, AgentId, AgentSeq, AgentState, Answered, Asked, AttemptKey, Closing, CommandId, Failure,
+    Gone, Held, HeldThen, Journal, JsonText, LateEnd, LogLine, MassAbsence, Notice, OldLines,
+    Outstanding, Pending, PlannedNext, Refreshed, RunStatus, SentAction, Signal, StatusReason,
+    Timestamp, Unanswered, Unheard,
 };
 
 /// Something that happened at a moment.
@@ -77,6 +77,11 @@ pub(crate) enum OfRun {
     StageBegan { selected: u32 },
     /// The stage is over, and the next one is entered.
     StageEnded,
+    /// The run is going to end like this, after the stages that are always done. The number is that of the stage that
+    /// begins next; `None` if the present one is such a stage, and goes on.
+    Closes { closing: Closing, next: Option<u16> },
+    /// No further stage begins before the run ends.
+    ClosesNow,
     /// A stage ended over its budget, and a person let the run go on. The text says how it ended.
     Exceeded(String),
     /// From now on agents stop after their present calls.
@@ -88,6 +93,12 @@ pub(crate) enum OfRun {
     Retries { from: Option<AgentSeq>, again: bool },
     /// A person accepts the failures so far.
     FailuresAccepted,
+    /// The cluster has these guards.
+    Guards(Arc<ClusterGuards>),
+    /// A person overrides the guard of this name.
+    Overridden(String),
+    /// Guards hold these agents.
+    Holds(Held),
     /// Running agents are cut off, from number `from` on: those that wait for no action, or `all`. `None` means
     /// that no more are left.
     Stops { from: Option<AgentSeq>, all: bool },
@@ -98,6 +109,7 @@ pub(crate) enum OfRun {
         agent: Option<AgentId>,
         again: bool,
         signal: Option<String>,
+        override_guard: Option<String>,
         why: Option<String>,
         refused: Option<String>,
     },
@@ -148,6 +160,17 @@ pub(crate) enum OfStrategy {
     Unheard(Unheard),
     /// A record of this many bytes is among those that the strategy may start.
     Weighs(usize),
+    /// Agents are being asked for the guards: all of them if it is a `whole` round. Nobody is started before they have
+    /// answered if that is `needed`.
+    LooksAround { whole: bool, needed: bool },
+    /// Nobody is started before the agents have answered that are being asked for the guards.
+    AwaitsLook,
+    /// The agents that were asked for the guards have answered.
+    LookedAround(Vec<Refreshed>),
+    /// This many of these answers were taken over.
+    TookAround(usize),
+    /// It was looked at whether guards still hold the agents that they held.
+    Judged,
 }
 
 /// A decision, as the history has it. What becomes of the agents follows in further events.
@@ -164,6 +187,10 @@ pub(crate) struct Decided {
     pub(crate) refresh: Vec<AgentSeq>,
     /// The same agents, as the strategy named them.
     pub(crate) named: Vec<AgentId>,
+    /// All agents that guards hold now, by their numbers.
+    pub(crate) held: Vec<AgentSeq>,
+    /// The same agents, as the history has them. `None` if nobody is held.
+    pub(crate) holds: Option<HeldThen>,
 }
 
 /// What happens to the membership of agents.
@@ -195,12 +222,14 @@ pub(crate) struct Begins {
     pub(crate) error: Option<Failure>,
     /// Whether it is unknown if the stage selects the agent.
     pub(crate) undecided: bool,
+    /// Whether the run does nothing to the agent and has its record only for guards.
+    pub(crate) bystander: bool,
 }
 
 impl Begins {
     /// The agent begins in this state, and there is no more to say about it.
     pub(crate) const fn as_a(state: AgentState) -> Self {
-        Self { state, skip_reason: None, error: None, undecided: false }
+        Self { state, skip_reason: None, error: None, undecided: false, bystander: false }
     }
 }
 
@@ -262,6 +291,9 @@ pub(crate) enum OfAgent {
     PassedOver,
     /// The agent goes on to its next step.
     Advanced,
+    /// The agent goes on with step number `to`, which is one of its rescue or finally steps, or past the last one. The
+    /// failure is what led there, if it was one.
+    Turns { to: u16, failure: Option<Failure> },
     /// The agent's step is tried again at this moment.
     RetriesAt(Timestamp),
     /// The agent waits for the end of an action, until this moment at the latest.

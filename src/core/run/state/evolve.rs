@@ -10,9 +10,10 @@ use super::illegal::IllegalInput;
 use super::touches::touches;
 use super::value::{State, Stopping};
 use crate::mutants::mutant;
+use crate::playbook::{ClusterGuards, StepRole};
 use crate::run::notice::MAX_SILENT_NAMED;
 use crate::run::{
-    AgentId, AgentRecord, AgentSeq, AgentState, LogLine, RunStatus, Silent, StageProgress,
+    AgentId, AgentRecord, AgentSeq, AgentState, Held, LogLine, RunStatus, Silent, StageProgress,
     StatusReason, Timestamp, Unheard,
 };
 
@@ -38,6 +39,9 @@ impl State {
         }
         if is_odd_one && mutant!(EventTwice) {
             self.take_notice(event)?;
+        }
+        if let What::Agent(seq, _) | What::Call(seq, _) = &event.what {
+            self.count_for_guards(*seq);
         }
         if touched.progress {
             self.run.progress.needs = self.run.progress.needed();
@@ -82,6 +86,17 @@ impl State {
             OfRun::Gone(gone) => progress.gone = Some(gone.clone()),
             OfRun::StageBegan { selected } => return self.stage_began(*selected),
             OfRun::StageEnded => return self.stage_ended(),
+            OfRun::Closes { closing, next: _ } => {
+                progress.closing = Some(closing.clone());
+                // They ended the run, and the stages that follow have budgets of their own.
+                progress.accepted_failures = progress.failures;
+            }
+            OfRun::ClosesNow => {
+                if let Some(closing) = &mut progress.closing {
+                    closing.over = true;
+                }
+                self.drop_work();
+            }
             OfRun::Exceeded(how) => progress.exceeded = Some(how.clone()),
             OfRun::Held => {
                 if progress.hold {
@@ -97,6 +112,15 @@ impl State {
             }
             OfRun::Retries { from, again } => {
                 (progress.stage.retrying, progress.stage.retrying_again) = (*from, *again);
+            }
+            OfRun::Guards(guards) => self.guarded_by(guards),
+            OfRun::Overridden(guard) => {
+                progress.overridden.insert(guard.clone());
+                self.counting.changed();
+            }
+            OfRun::Holds(held) => {
+                progress.held_agents.clone_from(held);
+                self.counting.judged();
             }
             OfRun::FailuresAccepted => progress.accepted_failures = progress.failures,
             OfRun::Stops { from, all } => return self.stops(*from, *all),
@@ -115,6 +139,20 @@ impl State {
             }
         }
         Ok(())
+    }
+
+    /// The cluster has other guards. A guard that a person has overridden counts again if it has changed.
+    fn guarded_by(&mut self, guards: &Arc<ClusterGuards>) {
+        let progress = &mut self.run.progress;
+        let before = std::mem::replace(&mut progress.guards, Arc::clone(guards));
+        progress.overridden.retain(|name| guards.has(name) && before.same_in(guards, name));
+        self.count_anew();
+    }
+
+    /// Nobody waits for guards any more.
+    fn hold_nobody(&mut self) {
+        self.run.progress.stage.held.clear();
+        self.run.progress.held_agents = Held::default();
     }
 
     /// Gives the run another status, if the transition table allows it.
@@ -161,6 +199,7 @@ impl State {
         self.stage.admitting = false;
         self.run.progress.stage.retrying = None;
         self.run.progress.stage.unanswered = None;
+        self.hold_nobody();
     }
 
     /// Nothing is done to the run's agents any more, and nobody is waited for.
@@ -189,30 +228,54 @@ impl State {
     fn stage_began(&mut self, selected: u32) -> Result<(), IllegalInput> {
         let progress = &mut self.run.progress;
         // The first stage is entered while the run is STARTING.
-        let is_first = progress.stage.index == 0 && progress.selected == 0;
+        let first = self.run.snapshot.first_stage();
+        let is_first = progress.stage.index == first && progress.selected == 0;
         if !progress.stage.entering && !is_first {
             let (found, with) = (format!("{selected} agents"), "one that goes");
             return Err(IllegalInput::new("the beginning of a stage", found, with));
         }
         progress.stage.selected = selected;
-        progress.selected = progress.selected.saturating_add(selected);
+        if !progress.stage.once {
+            progress.selected = progress.selected.saturating_add(selected);
+        }
         progress.stage.entering = false;
         self.strategy.due = true;
         Ok(())
     }
 
     fn stage_ended(&mut self) -> Result<(), IllegalInput> {
-        let progress = &mut self.run.progress;
-        let running = progress.count(AgentState::Running);
+        let running = self.run.progress.count(AgentState::Running);
         if running > 0 {
             let found = format!("{running} RUNNING");
             return Err(IllegalInput::new("the end of a stage", found, "nothing in flight"));
         }
-        let index = progress.stage.index.saturating_add(1);
-        progress.stage = StageProgress { index, entering: true, ..StageProgress::default() };
+        let next = self.run.stage_after();
+        let progress = &mut self.run.progress;
+        let index = next.unwrap_or(progress.stage.index.saturating_add(1));
+        let (before, once) = (progress.stage.once, self.run.snapshot.is_once(index));
+        progress.stage = StageProgress { index, once, entering: true, ..StageProgress::default() };
+        if before != once {
+            self.count_states_anew();
+        }
         self.strategy.due = false;
+        self.strategy.stale = self.out.sent.contains(&Sent::Plan);
+        self.out.members_stale = self.out.sent.contains(&Sent::Members);
+        self.hold_nobody();
         self.forget_fresh();
         Ok(())
+    }
+
+    /// Counts those that the stage is about: the run's own record, or all others. The others keep their states, and are
+    /// counted again when a stage of agents is entered.
+    fn count_states_anew(&mut self) {
+        self.index.by_state.clear();
+        self.run.progress.counts.clear();
+        for Agent { record, .. } in &self.agents {
+            if record.agent.is_run() == self.run.progress.stage.once {
+                self.index.by_state.entry(record.state).or_default().insert(record.seq);
+                *self.run.progress.counts.entry(record.state).or_insert(0) += 1;
+            }
+        }
     }
 
     pub(super) fn sent(&mut self, sent: Sent) -> Result<(), IllegalInput> {
@@ -226,12 +289,21 @@ impl State {
         if !self.out.sent.remove(&sent) {
             return Err(IllegalInput::new("an answer", format!("{sent:?}"), "nothing asked"));
         }
+        self.strategy.stale &= sent != Sent::Plan;
+        self.out.members_stale &= sent != Sent::Members;
         Ok(())
     }
 
     fn stops(&mut self, from: Option<AgentSeq>, all: bool) -> Result<(), IllegalInput> {
         self.stage.stopping = from.map(|from| Stopping { from, all });
-        self.empty_queue()
+        // Finally steps are begun although the run is cancelled.
+        let queued: Vec<_> = self.index.queue.iter().map(|(_, seq)| *seq).collect();
+        for seq in queued {
+            if self.present_role(seq) != Some(StepRole::Finally) {
+                self.set_phase(seq, Phase::Idle)?;
+            }
+        }
+        Ok(())
     }
 
     fn logged(&mut self, line: &LogLine) -> Result<(), IllegalInput> {
@@ -253,6 +325,7 @@ impl State {
     /// Forgets what agents have said. It will be old by the time the run goes on, and they are asked again then.
     fn forget_fresh(&mut self) {
         self.strategy.refreshing.forget();
+        self.strategy.around.forget();
     }
 
     pub(super) fn count_silent(&mut self) {
@@ -303,12 +376,15 @@ impl State {
         begins: &Begins,
         at: Timestamp,
     ) -> Result<(), IllegalInput> {
-        let Begins { state, skip_reason, error, undecided } = begins;
+        let Begins { state, skip_reason, error, undecided, bystander } = begins;
         let index = self.run.progress.stage.index;
         let steps = self.stage()?.steps.len();
         let (agent, address) = (arrival.agent.clone(), arrival.address.clone());
         let made = AgentRecord::new(self.run.id(), self.next_agent(), agent, address, steps);
         let about = arrival.about.clone();
+        // The agents of the first stage were members before the run began.
+        let is_later =
+            !arrival.agent.is_run() && Some(index) > self.run.snapshot.first_with_agents();
         let (joins, goes_on) = (*state == AgentState::Added, *state == AgentState::Pending);
         let record = AgentRecord {
             attributes: about.attributes,
@@ -319,13 +395,14 @@ impl State {
             identity: arrival.identity.clone(),
             identified_at: arrival.identified_at,
             undecided: *undecided,
+            bystander: *bystander,
+            chosen: self.chooses(*state) && !arrival.agent.is_run(),
             state: *state,
             stage: index,
             error: error.clone(),
             skip_reason: skip_reason.clone(),
             ended_at: (!goes_on && !joins).then_some(at),
-            // The agents of the first stage were members before the run began.
-            joined_at: (joins || index > 0).then_some(at),
+            joined_at: (joins || is_later).then_some(at),
             ..made
         };
         if *state == AgentState::Failed {
@@ -335,6 +412,12 @@ impl State {
         *self.run.progress.counts.entry(*state).or_insert(0) += 1;
         self.recompute_shares();
         Ok(())
+    }
+
+    /// Whether an agent in this state is from then on one of those that the run is limited to.
+    pub(super) fn chooses(&self, state: AgentState) -> bool {
+        let takes_part = matches!(state, AgentState::Pending | AgentState::Failed);
+        self.run.snapshot.narrowed.limit.is_some() && takes_part
     }
 
     /// A mistake that tests can turn on.

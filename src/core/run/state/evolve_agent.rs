@@ -10,8 +10,8 @@ use super::value::State;
 use crate::mutants::mutant;
 use crate::playbook::OnRemoved;
 use crate::run::{
-    About, AgentRecord, AgentSeq, AgentState, Failure, FailureReason, JsonText, Notice, PastStage,
-    StepPhase, Timestamp,
+    About, AgentRecord, AgentSeq, AgentState, Ending, Failure, FailureReason, JsonText, Notice,
+    PastStage, StepPhase, Timestamp,
 };
 
 impl State {
@@ -63,6 +63,7 @@ impl State {
             OfAgent::StepFailed(failure) | OfAgent::Erred(failure) => {
                 self.record_mut(seq)?.error = Some(failure.clone());
             }
+            OfAgent::Turns { to, failure } => self.turns(seq, *to, failure.as_ref())?,
             OfAgent::PassedOver => self.passed_over(seq)?,
             OfAgent::RetriesAt(at) => {
                 self.set_phase(seq, Phase::Retrying { at: *at, rings: true })?;
@@ -95,6 +96,7 @@ impl State {
                 record.address.clone_from(to);
                 // Which node answers at the new address must be found out first.
                 record.identified_at = None;
+                self.counting.moved(seq);
             }
             OfAgent::Info { about, address } => {
                 let record = self.record_mut(seq)?;
@@ -171,7 +173,10 @@ impl State {
 
     /// Gives an agent any state, and updates the counts and the index.
     fn put(&mut self, seq: AgentSeq, to: AgentState) -> Result<(), IllegalInput> {
+        let chooses = self.chooses(to);
         let record = self.record_mut(seq)?;
+        // The run's own record takes no place of an agent.
+        record.chosen |= chooses && !record.agent.is_run();
         let from = std::mem::replace(&mut record.state, to);
         self.index.state(seq, from, to);
         let counts = &mut self.run.progress.counts;
@@ -179,10 +184,22 @@ impl State {
             *count = count.saturating_sub(1);
         }
         *counts.entry(to).or_insert(0) += 1;
+        if from == AgentState::Pending {
+            self.let_go_of(seq);
+        }
         if matches!(to, AgentState::Added | AgentState::Removed) {
             self.recompute_shares();
         }
         Ok(())
+    }
+
+    /// Guards hold only agents that are PENDING.
+    fn let_go_of(&mut self, seq: AgentSeq) {
+        let held = &mut self.run.progress.stage.held;
+        if let Ok(place) = held.binary_search(&seq) {
+            held.remove(place);
+            self.counting.changed();
+        }
     }
 
     /// Takes an agent into the next stage. How it came through the last stage is kept, and so are the results of
@@ -194,7 +211,7 @@ impl State {
         member: Option<&Identified>,
         at: Timestamp,
     ) -> Result<(), IllegalInput> {
-        let Begins { state, skip_reason, error, undecided } = begins;
+        let Begins { state, skip_reason, error, undecided, bystander: _ } = begins;
         let (index, steps) = (self.run.progress.stage.index, self.stage()?.steps.len());
         self.set_phase(seq, Phase::Idle)?;
         let agent = self.agent_mut(seq)?;
@@ -213,7 +230,7 @@ impl State {
             ended_at: record.ended_at.take(),
         });
         (record.stage, record.step, record.tries) = (index, 0, 0);
-        (record.late, record.again) = (None, false);
+        (record.late, record.again, record.ending) = (None, false, None);
         record.attempts = vec![0; steps];
         (record.batch, record.batch_label) = (None, None);
         record.skip_reason.clone_from(skip_reason);
@@ -296,6 +313,25 @@ impl State {
         Ok(())
     }
 
+    fn turns(
+        &mut self,
+        seq: AgentSeq,
+        to: u16,
+        failure: Option<&Failure>,
+    ) -> Result<(), IllegalInput> {
+        self.set_phase(seq, Phase::Idle)?;
+        let record = self.record_mut(seq)?;
+        if let Some(failure) = failure {
+            let ending = match &record.ending {
+                None => Ending::of(failure.clone(), record.step),
+                Some(first) => Ending { failure: first.and(failure), step: first.step },
+            };
+            record.ending = Some(Box::new(ending));
+        }
+        (record.step, record.tries) = (to, 0);
+        Ok(())
+    }
+
     fn passed_over(&mut self, seq: AgentSeq) -> Result<(), IllegalInput> {
         let record = self.record_mut(seq)?;
         record.passed_over = record.passed_over.saturating_add(1);
@@ -341,6 +377,9 @@ impl State {
         self.change_state(seq, AgentState::Pending)?;
         let record = self.record_mut(seq)?;
         let counted = record.error.take().is_some_and(|f| f.reason != FailureReason::Cancelled);
+        if let Some(ending) = record.ending.take() {
+            record.step = ending.step;
+        }
         record.tries = 0;
         record.again = again;
         (record.batch, record.batch_label) = (None, None);

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use super::around::Kind as RoundKind;
 use super::event::{Decided, OfStrategy, Sent};
 use super::illegal::IllegalInput;
 use super::value::State;
@@ -56,22 +57,37 @@ impl State {
             }
             OfStrategy::Fresh => strategy.refreshing = Refreshing::Fresh,
             OfStrategy::Unheard(unheard) => stage.unheard = unheard.clone(),
+            OfStrategy::LooksAround { whole, needed } => {
+                self.counting.asks_stale();
+                return strategy.around.asks(RoundKind {
+                    whole: *whole,
+                    needed: *needed,
+                    began: at,
+                });
+            }
+            OfStrategy::AwaitsLook => strategy.around.is_awaited(),
+            OfStrategy::LookedAround(answers) => return strategy.around.heard(answers, at),
+            OfStrategy::TookAround(number) => return strategy.around.took(*number, at),
+            OfStrategy::Judged => self.counting.judged(),
             OfStrategy::Weighs(bytes) => self.heaviest = self.heaviest.max(*bytes),
         }
         Ok(())
     }
 
     fn decided(&mut self, decided: &Decided) {
-        let Decided { label, started, skipped, memo, refresh, .. } = decided;
+        let Decided { label, started, skipped, memo, refresh, held, holds, .. } = decided;
         let stage = &mut self.run.progress.stage;
         stage.untold_memo = false;
         stage.memo.clone_from(memo);
         // This also counts after a last decision: if agents join, the strategy may be asked again.
         stage.refresh.clone_from(refresh);
-        stage.batches += u32::from(*started > 0);
+        // A strategy counts its decisions by whom it names, and may not know that guards hold them.
+        let are_named = holds.as_ref().is_some_and(|holds| !holds.named.is_empty());
+        stage.batches += u32::from(*started > 0 || are_named);
         let idle = *started == 0 && *skipped == 0;
         stage.idle = if idle { stage.idle.saturating_add(1) } else { 0 };
         stage.next = None;
+        stage.held.clone_from(held);
         self.strategy.refreshing = Refreshing::No;
         self.strategy.label.clone_from(label);
         self.run.progress.stage.unheard = self.kept_unheard(refresh);

@@ -35,6 +35,7 @@ fn playbook() -> Playbook {
     let nothing = || Template::parse(json!({})).unwrap();
     let step = Step {
         name: "drain".to_owned(),
+        role: Default::default(),
         plugin: "action".to_owned(),
         with: nothing(),
         grants: Grants::default(),
@@ -46,6 +47,8 @@ fn playbook() -> Playbook {
     };
     let stage = Stage {
         name: "restart".to_owned(),
+        on: Default::default(),
+        always: false,
         select: None,
         strategy: StrategyUse { plugin: "rolling".to_owned(), with: nothing() },
         budget: Budget {
@@ -67,6 +70,7 @@ pub(crate) fn snapshot() -> Snapshot {
         params: Map::new(),
         cluster: "c".to_owned(),
         retry_of: None,
+        narrowed: Default::default(),
         started_by: None,
         created_at: Timestamp::from_millis(0),
         seed: None,
@@ -432,7 +436,7 @@ fn a_run_whose_end_is_settled_is_loaded_though_some_of_its_records_have_expired(
     for status in RunStatus::ALL {
         assert_eq!(load(status, 5..10).is_ok(), status.is_settled(), "{status}");
         let records = if status.is_settled() { 0 } else { 5 };
-        assert_eq!(load(status, 0..5).unwrap().agents().len(), records, "{status}");
+        assert_eq!(load(status, 0..5).unwrap().number_of_agents(), records, "{status}");
     }
 }
 

@@ -21,6 +21,8 @@ pub(super) struct Index {
     pub(super) trying: BTreeSet<AgentSeq>,
     /// Agents that are looked at before their next steps.
     pub(super) looking: BTreeSet<AgentSeq>,
+    /// The run's own record, if it has one.
+    pub(super) of_run: Option<AgentSeq>,
     /// Agents whose action is looked at although its attempt is over.
     pub(super) watched: BTreeSet<AgentSeq>,
     /// Agents that have a call in flight and give no usable answer.
@@ -30,11 +32,16 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// Adds an agent that does nothing yet.
-    pub(super) fn take_in(&mut self, agent: &Agent) {
+    /// Adds an agent that does nothing yet. Those that the stage is not about are not `counted`.
+    pub(super) fn take_in(&mut self, agent: &Agent, counted: bool) {
         let record = &agent.record;
         self.by_id.insert(record.agent.clone(), record.seq);
-        self.by_state.entry(record.state).or_default().insert(record.seq);
+        if counted {
+            self.by_state.entry(record.state).or_default().insert(record.seq);
+        }
+        if record.agent.is_run() {
+            self.of_run = Some(record.seq);
+        }
         if record.notice.as_ref().is_some_and(Notice::is_silence) {
             self.silent.insert(record.seq);
         }

@@ -13,6 +13,8 @@
 
 mod agent;
 mod alarms;
+mod around;
+mod counting;
 mod entering;
 mod event;
 mod evolve;
@@ -32,6 +34,7 @@ mod waiting;
 mod weight;
 
 pub(crate) use agent::{Agent, Attempt, Doing, Phase};
+pub(crate) use counting::{allowed, group_of, node_status};
 pub(crate) use entering::{Arrival, Changed, Joining, Standing};
 pub(crate) use event::{
     Begins, Decided, EndKept, Event, Identified, OfAgent, OfCall, OfMembership, OfRun, OfStrategy,

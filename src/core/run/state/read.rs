@@ -6,15 +6,17 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::agent::{Agent, Attempt, Doing};
+use super::around::Around;
+use super::counting::Counting;
 use super::entering::{Changed, Joining};
 use super::event::Sent;
 use super::illegal::IllegalInput;
 use super::value::{State, Stopping};
 use super::waiting::{LastAnswer, Refreshing, StageAt, Work};
-use crate::playbook::{Expr, ExprError, Scope, Stage, Step};
+use crate::playbook::{Expr, ExprError, Scope, Stage, Step, StepRole};
 use crate::run::datastore::agent_in_scope;
 use crate::run::{
-    AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, CommandId, Digest, PlannedNext,
+    AgentId, AgentRecord, AgentSeq, AgentState, Asked, AttemptKey, CommandId, Digest, PlannedNext,
     Progress, Roster, Run, RunStatus, Snapshot, Timestamp,
 };
 
@@ -33,6 +35,11 @@ impl State {
 
     pub(crate) const fn status(&self) -> RunStatus {
         self.run.progress.status
+    }
+
+    /// The status that says what may happen in the run, which is RUNNING too while its last stages are done.
+    pub(crate) fn acts_as(&self) -> RunStatus {
+        self.run.progress.acts_as()
     }
 
     /// An agent, by its number. `None` if the run has no such agent.
@@ -69,9 +76,19 @@ impl State {
         agent.attempt().ok_or_else(none)
     }
 
-    /// All agents, by their number.
-    pub(crate) fn agents(&self) -> &[Agent] {
-        &self.agents
+    /// The run's own record, if it has one.
+    pub(crate) fn run_record(&self) -> Option<&AgentRecord> {
+        self.index.of_run.and_then(|seq| self.find(seq)).map(Agent::record)
+    }
+
+    /// How many agents the run knows. Its own record is none of them.
+    pub(crate) fn number_of_agents(&self) -> usize {
+        self.agents.len() - usize::from(self.index.of_run.is_some())
+    }
+
+    /// Whether the steps of the present stage are done once, on the run.
+    pub(crate) const fn is_once(&self) -> bool {
+        self.run.progress.stage.once
     }
 
     /// The records of all agents, by their number.
@@ -179,6 +196,16 @@ impl State {
         self.strategy.due
     }
 
+    /// Whether the answer that is awaited comes too late: its stage was left because the run ends.
+    pub(crate) const fn is_plan_stale(&self) -> bool {
+        self.strategy.stale
+    }
+
+    /// The same for the members that are awaited: they were asked what the selection of that stage needs.
+    pub(crate) const fn are_members_stale(&self) -> bool {
+        self.out.members_stale
+    }
+
     /// Label of the last decision.
     pub(crate) const fn last_label(&self) -> Option<&String> {
         self.strategy.label.as_ref()
@@ -190,6 +217,21 @@ impl State {
 
     pub(crate) const fn refreshing(&self) -> &Refreshing {
         &self.strategy.refreshing
+    }
+
+    /// What the strategy was last asked with.
+    pub(crate) const fn last_asked(&self) -> &Asked {
+        &self.strategy.asked
+    }
+
+    /// How far asking agents for the guards of the cluster has come.
+    pub(crate) const fn around(&self) -> &Around {
+        &self.strategy.around
+    }
+
+    /// What the guards of the cluster count.
+    pub(crate) const fn counting(&self) -> &Counting {
+        &self.counting
     }
 
     /// Whether agents are being taken into the stage.
@@ -207,6 +249,7 @@ impl State {
         let waits = [
             (Work::Join, self.is_joining()),
             (Work::Refresh, self.strategy.refreshing.is_taking()),
+            (Work::LookAround, self.strategy.around.is_taking()),
             (Work::CatchUp, !self.stage.meanwhile.is_empty() && !self.is_entering()),
             (Work::Admit, self.stage.admitting),
             (Work::Retry, self.run.progress.stage.retrying.is_some()),
@@ -224,14 +267,17 @@ impl State {
         if let Some(work) = self.work() {
             return StageAt::Work(work);
         }
-        if self.is_out(Sent::Plan) || self.strategy.refreshing.goes_on() {
+        if self.is_out(Sent::Plan)
+            || self.strategy.refreshing.goes_on()
+            || self.strategy.around.is_needed()
+        {
             return StageAt::Asking;
         }
         match &self.run.progress.stage.next {
             Some(PlannedNext::Complete | PlannedNext::Abort { .. }) => return StageAt::Decided,
             Some(PlannedNext::Wait | PlannedNext::WaitUntil { .. }) | None => {}
         }
-        match self.run.progress.status {
+        match self.acts_as() {
             _ if !self.strategy.due => StageAt::Waits,
             RunStatus::Running => StageAt::Due,
             RunStatus::Paused if crate::mutants::mutant!(PauseStartsMore) => StageAt::Due,
@@ -275,6 +321,12 @@ impl State {
     pub(crate) fn step(&self, index: u16) -> Result<&Step, IllegalInput> {
         let none = || IllegalInput::new("a step", format!("number {index}"), "the stage");
         self.stage()?.steps.get(usize::from(index)).ok_or_else(none)
+    }
+
+    /// The role of the step that the agent is at; `None` if it is past its last step.
+    pub(crate) fn present_role(&self, seq: AgentSeq) -> Option<StepRole> {
+        let record = self.find(seq)?.record();
+        self.step(record.step).ok().map(|step| step.role)
     }
 
     /// Name of a step of the stage. Empty if there is no such step, because the agent is past its last one.
@@ -334,13 +386,20 @@ impl State {
         looks: impl Fn(&[&str]) -> bool,
         f: impl Fn(&Scope<'_>) -> T,
     ) -> T {
-        let results = record.results.iter().filter(|(name, _)| looks(&["steps", name.as_str()]));
+        // What the stages on the run have found out is in scope of all agents.
+        let of_run = self.run_record().filter(|of_run| of_run.seq != record.seq);
+        let of_run = of_run.into_iter().flat_map(|of_run| &of_run.results);
+        let results = of_run.chain(&record.results);
+        let results = results.filter(|(name, _)| looks(&["steps", name.as_str()]));
         let steps = results.map(|(name, result)| {
             let result = Map::from_iter([("result".to_owned(), result.value())]);
             (name.clone(), Value::Object(result))
         });
         let AgentRecord { agent, address, attributes, node, datastore, .. } = record;
-        let agent = agent_in_scope(agent, address, attributes, node, datastore);
+        let agent = match agent.is_run() {
+            true => Value::Null,
+            false => agent_in_scope(agent, address, attributes, node, datastore),
+        };
         self.with_scope(agent, Value::Object(steps.collect()), f)
     }
 }
@@ -369,6 +428,19 @@ impl Roster for State {
 
     fn record(&self, id: &AgentId) -> Option<&AgentRecord> {
         self.find(self.seq_of(id)?).map(Agent::record)
+    }
+
+    fn held(&self, after: Option<&AgentId>, limit: u32) -> Vec<AgentId> {
+        let held = &self.run.progress.stage.held;
+        let from = match after {
+            None => 0,
+            Some(id) => match self.seq_of(id) {
+                Some(seq) => held.partition_point(|held| *held <= seq),
+                None => return Vec::new(),
+            },
+        };
+        let agents = held.iter().skip(from).take(limit as usize);
+        agents.filter_map(|seq| self.find(*seq)).map(|agent| agent.record.agent.clone()).collect()
     }
 
     fn matches(&self, id: &AgentId, expression: &Expr) -> Option<Result<bool, ExprError>> {

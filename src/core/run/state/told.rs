@@ -1,5 +1,7 @@
 //! What the history tells of an event. This is the one place where events in memory become events that are stored.
 
+use std::sync::Arc;
+
 use super::event::{Begins, Decided, OfAgent, OfCall, OfMembership, OfRun, OfStrategy, What};
 use super::illegal::IllegalInput;
 use super::value::State;
@@ -37,16 +39,26 @@ impl State {
                 stage: self.stage()?.name.clone(),
                 index: self.run.progress.stage.index,
                 selected: *selected,
+                once: self.is_once(),
             },
-            OfRun::Command { id, verb, agent, again, signal, why, refused } => Happened::Command {
-                id: *id,
-                command: verb.clone(),
-                agent: agent.clone(),
-                again: *again,
-                signal: signal.clone(),
-                why: why.clone(),
-                refused: refused.clone(),
+            OfRun::Closes { closing, next } => Happened::Closing {
+                outcome: closing.outcome,
+                reason: closing.reason.clone(),
+                next: *next,
             },
+            OfRun::Guards(guards) => Happened::Guards { guards: Arc::clone(guards) },
+            OfRun::Command { id, verb, agent, again, signal, override_guard, why, refused } => {
+                Happened::Command {
+                    id: *id,
+                    command: verb.clone(),
+                    agent: agent.clone(),
+                    again: *again,
+                    signal: signal.clone(),
+                    override_guard: override_guard.clone(),
+                    why: why.clone(),
+                    refused: refused.clone(),
+                }
+            }
             OfRun::Reason(_)
             | OfRun::Sent(_)
             | OfRun::Came(_)
@@ -55,11 +67,14 @@ impl State {
             | OfRun::Unanswered(_)
             | OfRun::Gone(_)
             | OfRun::StageEnded
+            | OfRun::ClosesNow
             | OfRun::Exceeded(_)
             | OfRun::Held
             | OfRun::LetGo
             | OfRun::Retries { .. }
             | OfRun::FailuresAccepted
+            | OfRun::Overridden(_)
+            | OfRun::Holds(_)
             | OfRun::Stops { .. }
             | OfRun::Logged(_)
             | OfRun::Signalled(_)
@@ -72,7 +87,17 @@ impl State {
         let asked = self.strategy.asked.clone();
         match event {
             OfStrategy::Decided(decided) => {
-                let Decided { label, started, skipped, next, memo, refresh: _, named } = decided;
+                let Decided {
+                    label,
+                    started,
+                    skipped,
+                    next,
+                    memo,
+                    refresh: _,
+                    named,
+                    held: _,
+                    holds,
+                } = decided;
                 let stage = &self.run.progress.stage;
                 Some(Happened::Decision {
                     roster,
@@ -85,6 +110,7 @@ impl State {
                     refresh: named.clone(),
                     // The memo may be large, and often has not changed.
                     memo: (stage.memo != *memo).then(|| memo.clone()),
+                    held: holds.clone(),
                 })
             }
             OfStrategy::Undecided { code, message, decision_hash } => Some(Happened::NoDecision {
@@ -109,7 +135,12 @@ impl State {
             | OfStrategy::Writes(_)
             | OfStrategy::Fresh
             | OfStrategy::Unheard(_)
-            | OfStrategy::Weighs(_) => None,
+            | OfStrategy::Weighs(_)
+            | OfStrategy::LooksAround { .. }
+            | OfStrategy::AwaitsLook
+            | OfStrategy::LookedAround(_)
+            | OfStrategy::TookAround(_)
+            | OfStrategy::Judged => None,
         }
     }
 
@@ -188,6 +219,7 @@ impl State {
             | OfAgent::DoesAgain
             | OfAgent::PassedOver
             | OfAgent::Advanced
+            | OfAgent::Turns { .. }
             | OfAgent::RetriesAt(_)
             | OfAgent::Settles { .. }
             | OfAgent::Erred(_)
@@ -266,7 +298,7 @@ impl What {
 
 impl Begins {
     fn told(&self, agent: AgentId) -> Happened {
-        let Self { state, skip_reason, error, undecided: _ } = self;
+        let Self { state, skip_reason, error, undecided: _, bystander: _ } = self;
         let why = skip_reason.clone().or_else(|| error.as_ref().map(Failure::in_words));
         let (to, failure) = (*state, error.clone());
         Happened::Agent { agent, from: None, to, batch: None, why, failure }

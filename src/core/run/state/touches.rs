@@ -44,16 +44,21 @@ const fn of_run(event: &OfRun) -> Touch {
         | OfRun::Status { .. }
         | OfRun::Settled { .. }
         | OfRun::StageBegan { .. }
+        | OfRun::Guards(_)
+        | OfRun::Closes { .. }
         | OfRun::Command { .. } => TOLD,
         OfRun::Reason(_)
         | OfRun::Unanswered(_)
         | OfRun::Gone(_)
         | OfRun::StageEnded
+        | OfRun::ClosesNow
         | OfRun::Exceeded(_)
         | OfRun::Held
         | OfRun::LetGo
         | OfRun::Retries { .. }
         | OfRun::FailuresAccepted
+        | OfRun::Overridden(_)
+        | OfRun::Holds(_)
         | OfRun::Logged(_)
         | OfRun::Signalled(_)
         | OfRun::Forgot(_) => PROGRESS,
@@ -82,7 +87,12 @@ const fn of_strategy(event: &OfStrategy) -> Touch {
         | OfStrategy::TookOver(_)
         | OfStrategy::Writes(_)
         | OfStrategy::Fresh
-        | OfStrategy::Weighs(_) => NOTHING,
+        | OfStrategy::Weighs(_)
+        | OfStrategy::LooksAround { .. }
+        | OfStrategy::AwaitsLook
+        | OfStrategy::LookedAround(_)
+        | OfStrategy::TookAround(_)
+        | OfStrategy::Judged => NOTHING,
     }
 }
 
@@ -122,6 +132,7 @@ const fn of_agent(event: &OfAgent) -> Touch {
         | OfAgent::DoesAgain
         | OfAgent::PassedOver
         | OfAgent::Advanced
+        | OfAgent::Turns { .. }
         | OfAgent::RetriesAt(_)
         | OfAgent::Settles { .. }
         | OfAgent::Leaving

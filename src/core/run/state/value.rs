@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::agent::Agent;
+use super::around::Around;
+use super::counting::Counting;
 use super::entering::{Changed, Joining};
 use super::event::Sent;
 use super::illegal::IllegalInput;
@@ -22,6 +24,8 @@ pub(crate) struct State {
     /// The agents, by their number.
     pub(super) agents: Vec<Agent>,
     pub(super) index: Index,
+    /// What the guards of the cluster count.
+    pub(super) counting: Counting,
     pub(super) stage: Stage,
     pub(super) strategy: Strategy,
     pub(super) out: Out,
@@ -58,12 +62,16 @@ pub(crate) struct Stopping {
 pub(super) struct Strategy {
     /// Whether something changed since the strategy was last asked.
     pub(super) due: bool,
+    /// Whether the answer that is awaited is that of the strategy of a stage that was left.
+    pub(super) stale: bool,
     /// What the strategy was last asked with.
     pub(super) asked: Asked,
     /// What the strategy last answered.
     pub(super) answered: LastAnswer,
     /// How far asking agents afresh for the strategy has come.
     pub(super) refreshing: Refreshing,
+    /// How far asking agents for the guards of the cluster has come.
+    pub(super) around: Around,
     /// Label of the strategy's last decision.
     pub(super) label: Option<String>,
 }
@@ -72,6 +80,8 @@ pub(super) struct Strategy {
 #[derive(Debug, Default)]
 pub(super) struct Out {
     pub(super) sent: BTreeSet<Sent>,
+    /// Whether the members were asked for by a stage that was left because the run ends.
+    pub(super) members_stale: bool,
     /// The moment of the last wake-up that was asked for.
     pub(super) wake: Option<Timestamp>,
 }
@@ -79,10 +89,12 @@ pub(super) struct Out {
 impl State {
     /// The state of a run without agents.
     pub(crate) fn new(run: Run) -> Self {
+        let counting = Counting::of(&run.progress.guards);
         Self {
             run,
             agents: Vec::new(),
             index: Index::default(),
+            counting,
             stage: Stage::default(),
             strategy: Strategy::default(),
             out: Out::default(),
@@ -135,7 +147,9 @@ impl State {
             let expected = format!("that of number {}", next.0);
             return Err(IllegalInput::new("a record", format!("number {}", found.0), expected));
         }
-        self.index.take_in(&agent);
+        let is_run = agent.record.agent.is_run();
+        self.index.take_in(&agent, is_run == self.run.progress.stage.once);
+        self.counting.count(&self.run.progress.guards, &agent.record, None);
         self.agents.push(agent);
         Ok(())
     }

@@ -69,6 +69,7 @@ pub(crate) struct Wait {
 pub(crate) enum Work {
     Join,
     Refresh,
+    LookAround,
     CatchUp,
     Admit,
     Retry,
