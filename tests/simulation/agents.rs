@@ -434,6 +434,7 @@ impl AgentClient for EngineAgents {
 
     async fn node(&self, address: &str) -> Result<NodeInfo, AgentError> {
         self.gate.at(Point::Other, Side::Before).await;
+        self.ledger.asks_node(address);
         let asked = self.agents.ask(address, |agent| self.agents.node(address, agent)).await;
         self.gate.at(Point::Other, Side::After).await;
         let asked = asked.and_then(|said| said);

@@ -17,6 +17,8 @@ pub(crate) struct BudgetModel {
     entered: BTreeSet<AgentId>,
     /// Failures of earlier stages that count for the run.
     before: usize,
+    /// Failures that don't count against the stages that are always done before the end.
+    uncounted: usize,
     /// Failures of the whole run that a person has accepted.
     accepted: usize,
     /// Agents that the present stage selected.
@@ -52,6 +54,12 @@ impl BudgetModel {
         self.accepted = self.of_run();
     }
 
+    /// It is known that the run ends. If its present stage goes on, the failures of that still count.
+    pub(crate) fn closes(&mut self, stage_goes_on: bool) {
+        self.accepted();
+        self.uncounted = if stage_goes_on { self.before } else { self.of_run() };
+    }
+
     /// The failures of the present stage, and of the whole run.
     pub(crate) fn counted(&self) -> (usize, usize) {
         (self.failed.len(), self.of_run())
@@ -63,6 +71,13 @@ impl BudgetModel {
         now.filter(|agent| !self.earlier.contains(*agent)).count() + self.earlier.len()
     }
 
+    /// The same without the run itself, which fails in a stage that has no agents.
+    pub(crate) fn agents_but_run(&self) -> usize {
+        let run = AgentId::of_run();
+        let failed = self.failed.contains(&run) || self.entered.contains(&run);
+        self.agents() - usize::from(failed || self.earlier.contains(&run))
+    }
+
     fn of_run(&self) -> usize {
         self.before + self.failed.len()
     }
@@ -71,7 +86,7 @@ impl BudgetModel {
     pub(crate) fn exceeded(&self, budget: &Budget) -> bool {
         let counted = match budget.scope {
             BudgetScope::Stage => self.failed.len(),
-            BudgetScope::Run => self.of_run(),
+            BudgetScope::Run => self.of_run().saturating_sub(self.uncounted),
         };
         counted > budget.max_failed.of(self.selected) as usize && self.of_run() > self.accepted
     }

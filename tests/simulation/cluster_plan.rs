@@ -75,8 +75,11 @@ impl Plan {
         let dropped = self.platform.iter().filter_map(|platform| platform.dropped.as_ref());
         let edges = windows.chain(dropped).flat_map(|window| [window.from, window.to]);
         let moves = self.agents.iter().flat_map(|agent| agent.moves.iter().copied());
-        let mut turns: Vec<u64> =
-            edges.chain(moves).filter(|at| (1..u64::MAX).contains(at)).collect();
+        let mut turns: Vec<u64> = edges
+            .chain(moves)
+            .chain(self.guards.iter().map(|guards| guards.at))
+            .filter(|at| (1..u64::MAX).contains(at))
+            .collect();
         turns.sort_unstable();
         turns.dedup();
         turns

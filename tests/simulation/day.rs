@@ -1,6 +1,6 @@
 //! A rollout that takes a day, to see that long runs are played quickly and stay small.
 
-use replibook::playbook::{Membership, OnAdded, OnRemoved};
+use replibook::playbook::{Membership, OnAdded, OnRemoved, StepRole};
 
 use crate::plan::{
     ActionPlan, AgentPlan, End, EnginePlan, Plan, RunPlan, STAGES, STEPS, Size, StagePlan,
@@ -18,6 +18,7 @@ const BATCH: u32 = 10;
 pub(crate) fn one_day(agents: u32) -> Plan {
     let slot = DAY / u64::from(agents.div_ceil(BATCH));
     let step = |work| StepPlan {
+        role: StepRole::Main,
         work,
         large: false,
         timeout: None,
@@ -32,6 +33,8 @@ pub(crate) fn one_day(agents: u32) -> Plan {
         aborts: false,
         membership: Membership { added: OnAdded::Include, removed: OnRemoved::Ignore },
         selects: None,
+        once: false,
+        always: false,
         steps: vec![step(Work::Action), step(Work::WaitHealthy(60))],
     };
     Plan {
@@ -56,6 +59,7 @@ pub(crate) fn one_day(agents: u32) -> Plan {
         outages: Vec::new(),
         commands: Vec::new(),
         signals: Vec::new(),
+        guards: Vec::new(),
         ill: None,
         patience: 1_000,
         agent_patience: 120_000,

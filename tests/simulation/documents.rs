@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use replibook::playbook::{Cluster, Playbook, PluginInfo, parse_cluster, parse_playbook, resolve};
+use replibook::playbook::{
+    Cluster, Playbook, PluginInfo, StepRole, parse_cluster, parse_playbook, resolve,
+};
 use replibook::secrets::FakeSecrets;
 use serde_json::{Map, Value, json};
 
@@ -89,6 +91,9 @@ pub(crate) fn cluster(plan: &Plan, at: u64) -> (String, Cluster) {
         // Without this line it would be the name on the platform.
         spec["cluster_id"] = json!(STORE);
     }
+    if let Some(guards) = plan.guards_at(at) {
+        guards.write(&mut spec);
+    }
     let text = json!({
         "apiVersion": "replicante.io/v1", "kind": "Cluster", "metadata": {"name": CLUSTER},
         "spec": spec,
@@ -132,19 +137,28 @@ pub(crate) fn playbook(plan: &RunPlan, plugins: &[PluginInfo]) -> Playbook {
 }
 
 fn stage(index: usize, plan: &StagePlan) -> Value {
-    let steps = plan.steps.iter().enumerate();
-    let steps: Vec<Value> = steps.map(|(n, plan)| step(place(index, n), *plan)).collect();
+    let steps_of = |role: StepRole| -> Value {
+        let steps = plan.steps.iter().enumerate().filter(|(_, plan)| plan.role == role);
+        steps.map(|(n, plan)| step(place(index, n), *plan)).collect()
+    };
     let mut stage = json!({
         "name": format!("stage-{index}"),
-        "strategy": strategy(plan.strategy),
-        "membership": plan.membership,
+        "always": plan.always,
         "budget": {
             "max_failed": size(plan.max_failed),
             "scope": if plan.of_run { "run" } else { "stage" },
             "on_exceeded": if plan.aborts { "abort" } else { "pause" },
         },
-        "steps": steps,
+        "steps": steps_of(StepRole::Main),
+        "rescue": steps_of(StepRole::Rescue),
+        "finally": steps_of(StepRole::Finally),
     });
+    if plan.once {
+        stage["on"] = json!("run");
+    } else {
+        stage["strategy"] = strategy(plan.strategy);
+        stage["membership"] = json!(plan.membership);
+    }
     if let Some(selects) = plan.selects {
         let role = role(selects.role);
         let is_it = format!("agent.attributes[\"role\"] == \"{role}\"");
@@ -195,7 +209,7 @@ fn rolling(batch: Size, mode: &str) -> Value {
     json!({"use": "rolling", "with": {"batch": size(batch), "mode": mode}})
 }
 
-fn size(size: Size) -> Value {
+pub(crate) fn size(size: Size) -> Value {
     match size {
         Size::Count(count) => json!(count),
         Size::Percent(percent) => json!(format!("{percent}%")),

@@ -1,5 +1,6 @@
 //! The events of a run, one after another: each has to be possible after those before it.
 
+use replibook::playbook::StepRole;
 use replibook::run::{
     AgentId, AgentState, Happened, ReasonCode, RunEvent, RunStatus, StatusReason, Timestamp, Verb,
 };
@@ -30,12 +31,21 @@ impl RunModel {
             }
             Happened::Stage { index, selected, .. } => {
                 self.stage = usize::from(*index);
+                self.began = true;
+                if self.progress.closing.is_some() {
+                    self.members.ends();
+                }
                 self.budget.stage_begins(*selected);
                 self.to_start.clear();
                 self.strategy = StrategyModel::default();
                 self.fresh = FreshModel::default();
                 self.stage_since = event.at;
                 self.members.goes_on()
+            }
+            Happened::Agent { agent, from, to, why, .. } if agent.is_run() => {
+                let cut_off = why.as_ref().is_some_and(|why| why.starts_with("cancelled"));
+                self.run_changes(*from, *to, cut_off);
+                Ok(())
             }
             Happened::Agent { agent, from, to, batch, why, failure: _ } => {
                 self.take_agent(event.seq, agent, *from, *to, why.as_deref())?;
@@ -50,6 +60,10 @@ impl RunModel {
                 }
             }
             Happened::NoDecision { asked, .. } => self.was_fresh(asked),
+            Happened::Guards { guards } => {
+                self.guards.are(guards);
+                Ok(())
+            }
             Happened::Decision { batch, started, asked, label, refresh, .. } => {
                 if let Some(asked) = asked {
                     self.was_fresh(asked)?;
@@ -67,7 +81,16 @@ impl RunModel {
                 let known = number(agent).is_some_and(|agent| whose(to) == Some(agent));
                 expect(known, "an agent moves to an address of its own", || format!("{event:?}"))
             }
+            Happened::Closing { next, .. } => {
+                // What ended the run counts no more against the stages that follow.
+                self.budget.closes(next.is_none());
+                self.members.ends();
+                Ok(())
+            }
             Happened::StepStarted { agent, step, attempt, takes } => {
+                if agent.is_run() {
+                    self.begins_once(step, *attempt)?;
+                }
                 self.late.begins(agent, step, *attempt, *takes)?;
                 let known = self.attempts.insert((agent.clone(), step.clone(), *attempt), false);
                 expect(known.is_none(), "an attempt has a number of its own", || {
@@ -95,6 +118,7 @@ impl RunModel {
                         all.filter(|known| agent.as_ref().is_none_or(|one| one == *known));
                     self.late.put_back(put_back.cloned(), *again);
                 }
+                self.cancels += u32::from(command == Verb::Cancel.as_str() && refused.is_none());
                 let gives_up = command == Verb::GiveUp.as_str() && refused.is_none();
                 self.given_up.extend(agent.iter().filter(|_| gives_up).cloned());
                 let new = self.commands.insert(*id);
@@ -130,6 +154,13 @@ impl RunModel {
             }
         }
         self.status = to;
+        if to == RunStatus::Cancelling {
+            self.cancelled_at = Some(self.last_at());
+        }
+        let given_up = reason.is_some_and(|reason| reason.code == ReasonCode::Abandoned);
+        if to == RunStatus::Finishing && !given_up {
+            self.ends(status)?;
+        }
         if from == Some(RunStatus::Paused) && to == RunStatus::Running {
             self.fresh.goes_on(self.last_at());
         }
@@ -199,6 +230,11 @@ impl RunModel {
         self.is_selected(agent, from, to, why)?;
         if from == Some(AgentState::Failed) && to == AgentState::Pending {
             self.budget.put_back(agent);
+            let snapshot = std::sync::Arc::clone(&self.snapshot);
+            let steps = || snapshot.playbook.stages.iter().flat_map(|stage| &stage.steps);
+            let is_main =
+                |name: &str| steps().any(|step| step.name == name && step.role == StepRole::Main);
+            self.passed_over.put_back(agent, is_main);
         }
         Ok(())
     }
@@ -259,9 +295,12 @@ impl RunModel {
         *left.ok_or_else(|| (rule, format!("{agent} in batch {batch:?}")))? -= 1;
         self.strategy_started(agent)?;
         let status = self.status;
-        expect(status == RunStatus::Running, "only a run that goes starts agents", || {
-            format!("{agent} started while the run is {status}")
-        })?;
+        let closes = status == RunStatus::Cancelling && self.progress.closing.is_some();
+        expect(
+            status == RunStatus::Running || closes,
+            "only a run that goes starts agents",
+            || format!("{agent} started while the run is {status}"),
+        )?;
         let exceeded = self.budget.exceeded(&self.stage().budget);
         expect(!exceeded, "the budget holds", || {
             format!("{agent} started: {}", self.budget.in_words())

@@ -4,6 +4,7 @@
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use replibook::agent::LONGEST_HELD;
+use replibook::playbook::StepRole;
 use replibook::run::Verb;
 
 use crate::crowd::CROWDED;
@@ -60,6 +61,7 @@ impl Plan {
             outages: if kinds.outages { dice.outages() } else { Vec::new() },
             commands: if kinds.commands { dice.commands(runs) } else { Vec::new() },
             signals: Vec::new(),
+            guards: Vec::new(),
             ill: None,
             patience: dice.one_of([1_000, 5_000, 30_000]),
             agent_patience: dice.one_of([5_000, 30_000, 45_000]),
@@ -92,6 +94,13 @@ impl Plan {
         }
         if !plan.timeless && dice.chance(30) {
             dice.outside(&mut plan);
+        }
+        // Runs of a cluster with guards don't go side by side.
+        if !plan.timeless && plan.runs.iter().all(|run| !run.beside) && dice.chance(30) {
+            dice.guards(&mut plan);
+        }
+        if !plan.timeless && dice.chance(40) {
+            dice.forms(&mut plan);
         }
         plan
     }
@@ -316,6 +325,8 @@ impl Dice {
             membership: self.membership(kinds.members),
             selects: (kinds.selects && self.chance(70))
                 .then(|| Selects { role: u32::from(self.chance(50)), guarded: self.chance(50) }),
+            once: false,
+            always: false,
             steps: (0..steps).map(|_| self.step(kinds)).collect(),
         }
     }
@@ -327,6 +338,7 @@ impl Dice {
         };
         let tries = kinds.retries && self.chance(50);
         StepPlan {
+            role: StepRole::Main,
             work,
             large: false,
             timeout: (kinds.timeouts && self.chance(50)).then(|| self.up_to(15_000) + 500),

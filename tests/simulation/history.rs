@@ -20,6 +20,7 @@ use crate::alarm::Alarm;
 use crate::campaign::GUESTS;
 use crate::documents;
 use crate::engines::{self, Surroundings};
+use crate::guard_plan::START;
 use crate::illness::Patient;
 use crate::ledger::{SharedLedger, Violation};
 use crate::outcome::Outcome;
@@ -47,7 +48,7 @@ pub(crate) fn play(plan: &Plan, plugins: &PluginHost, traced: bool) -> Told {
         .build()
         .unwrap();
     let told = runtime.block_on(async {
-        let start = Timestamp::from_millis(1_763_802_000_000);
+        let start = START;
         let clock: Arc<dyn Clock> = Arc::new(TokioClock::starting_at(start));
         let ledger = SharedLedger::new(clock.clone(), start, plan, traced);
         let _alarm = tracing::subscriber::set_default(Alarm::new(ledger.clone()));
@@ -297,6 +298,7 @@ impl<'a> History<'a> {
             run,
             verb,
             signal,
+            override_guard: None,
             actor: Some("ann".to_owned()),
             agent,
             why: None,

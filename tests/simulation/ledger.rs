@@ -21,6 +21,7 @@ use crate::asked_model::Asked;
 use crate::cluster_plan::STRANGERS;
 use crate::ears::Hearing;
 use crate::gate::{Gate, lock};
+use crate::guard_model::NodesAsked;
 use crate::outcome;
 use crate::plan::{AgentPlan, Plan, RunPlan};
 use crate::platform::stranger;
@@ -77,6 +78,8 @@ pub(crate) struct Ledger {
     pub(crate) touched: BTreeMap<RunId, Timestamp>,
     sharing: Sharing,
     asked: Asked,
+    /// When the node of each agent was last asked how it is.
+    nodes_asked: NodesAsked,
     /// Whether nothing in this history delays what engines do.
     quiet: bool,
     /// The run that was made ill, so that engines may set it aside.
@@ -108,6 +111,7 @@ impl SharedLedger {
             touched: BTreeMap::new(),
             sharing: Sharing::new(plan),
             asked: Asked::default(),
+            nodes_asked: NodesAsked::new(),
             quiet: plan.is_quiet(),
             ill: None,
             violation: None,
@@ -188,10 +192,11 @@ impl SharedLedger {
         let now = self.clock.now();
         self.with(say, |ledger| {
             ledger.touched.insert(run, now);
-            let Ledger { runs, posts, requests, hearing, .. } = ledger;
+            let Ledger { runs, posts, requests, hearing, nodes_asked, .. } = ledger;
             let model = runs.get_mut(&run).ok_or(("runs are created first", run.to_string()))?;
             let (known, leaving) = (model.events.len(), model.leaving.clone());
             model.commit(epoch, writes, now)?;
+            model.keeps_guards(known, nodes_asked)?;
             hearing.committed(gate.whose(), model, known, &leaving, now)?;
             if model.status.is_final() {
                 hearing.forgets(gate.whose());
@@ -348,6 +353,13 @@ impl SharedLedger {
             ledger.posts.ends(id, scheduled);
             Ok(())
         });
+    }
+
+    /// The node at an agent's address is being asked how it is.
+    pub(crate) fn asks_node(&self, address: &str) {
+        let Some(agent) = whose(address) else { return };
+        let now = self.clock.now();
+        lock(&self.ledger).nodes_asked.insert(AgentId(format!("node-{agent}")), now);
     }
 
     /// The node at an agent's address was asked who it is.

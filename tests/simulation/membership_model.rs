@@ -212,6 +212,11 @@ impl MembershipModel {
         }
     }
 
+    /// The run ends, and what has to come before that is still done.
+    pub(crate) fn ends(&mut self) {
+        self.must_end = None;
+    }
+
     fn stay(&mut self, agent: &AgentId) -> &mut Stay {
         self.stays.entry(agent.clone()).or_default()
     }

@@ -11,13 +11,23 @@ use crate::ledger::{Check, expect};
 pub(crate) struct PassedOverModel {
     /// Whether the last attempt of each step failed. A step's name is used in only one stage.
     failed: BTreeMap<AgentId, BTreeMap<String, bool>>,
-    /// Agents that left once: what they were doing begins again.
+    /// Agents that left once, or were put back after their last steps: what they were doing begins again.
     left: BTreeSet<AgentId>,
 }
 
 impl PassedOverModel {
     pub(crate) fn step_ended(&mut self, agent: &AgentId, step: &str, failed: bool) {
         self.failed.entry(agent.clone()).or_default().insert(step.to_owned(), failed);
+    }
+
+    /// A failed agent is to be tried again. If it has done steps that follow a failure, some of them may be done again, and
+    /// others never.
+    pub(crate) fn put_back(&mut self, agent: &AgentId, is_main: impl Fn(&str) -> bool) {
+        let did_others =
+            self.failed.get(agent).is_some_and(|s| s.keys().any(|step| !is_main(step)));
+        if did_others {
+            self.left.insert(agent.clone());
+        }
     }
 
     pub(crate) fn changed(&mut self, agent: &AgentId, to: AgentState) {

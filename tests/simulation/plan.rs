@@ -2,9 +2,10 @@
 //!
 //! All times are virtual milliseconds from the start of the history; lengths are in milliseconds too.
 
-use replibook::playbook::Membership;
+use replibook::playbook::{Membership, StepRole};
 
 use crate::cluster_plan::PlatformPlan;
+use crate::guard_plan::GuardsPlan;
 
 /// One history.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +20,8 @@ pub(crate) struct Plan {
     pub(crate) outages: Vec<Outage>,
     pub(crate) commands: Vec<CommandPlan>,
     pub(crate) signals: Vec<SignalPlan>,
+    /// The guards of the Cluster object, in the order of their moments.
+    pub(crate) guards: Vec<GuardsPlan>,
     /// A run that is made unable to go on.
     pub(crate) ill: Option<IllPlan>,
     /// How long a run waits for a person before the operator lets it go on.
@@ -162,6 +165,11 @@ pub(crate) struct StagePlan {
     pub(crate) membership: Membership,
     /// If set, only agents whose nodes say this role take part.
     pub(crate) selects: Option<Selects>,
+    /// Whether it has no agents, and its steps are done once.
+    pub(crate) once: bool,
+    /// Whether it is done before the run ends, even if the run fails or is cancelled.
+    pub(crate) always: bool,
+    /// In the order of their roles.
     pub(crate) steps: Vec<StepPlan>,
 }
 
@@ -252,6 +260,7 @@ pub(crate) const LARGE: usize = 512 * 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StepPlan {
+    pub(crate) role: StepRole,
     pub(crate) work: Work,
     /// Whether its action has arguments of [`LARGE`] bytes.
     pub(crate) large: bool,
@@ -435,6 +444,7 @@ impl Plan {
         self.timeless = true;
         self.ill = None;
         self.commands.clear();
+        self.guards.clear();
         self.keep_members();
         // The start of a run waits for a platform for a fixed time, even if its engine was frozen meanwhile.
         let frozen = |trouble: &Trouble| matches!(trouble.what, Interruption::Frozen { .. });

@@ -12,6 +12,7 @@ use replibook::store::LogCursor;
 
 use crate::budget_model::BudgetModel;
 use crate::fresh_model::FreshModel;
+use crate::guard_model::GuardModel;
 use crate::journal_checks;
 use crate::late_model::LateModel;
 use crate::ledger::{Check, expect};
@@ -61,6 +62,10 @@ pub(crate) struct RunModel {
     /// Whether the run was abandoned: then everything it left stays as it was.
     pub(crate) abandoned: bool,
     pub(crate) states: BTreeMap<AgentId, AgentState>,
+    /// Whether any stage has begun, when the run was cancelled, and how often somebody cancelled it.
+    pub(crate) began: bool,
+    pub(crate) cancelled_at: Option<Timestamp>,
+    pub(crate) cancels: u32,
     /// How many agents are in flight.
     pub(crate) running: u32,
     /// Index of the stage that the agents have entered.
@@ -79,6 +84,7 @@ pub(crate) struct RunModel {
     pub(crate) late: LateModel,
     pub(crate) strategy: StrategyModel,
     pub(crate) fresh: FreshModel,
+    pub(crate) guards: GuardModel,
     /// When the present stage began, and until when many agents were missing.
     pub(crate) stage_since: Timestamp,
     pub(crate) mass_until: Option<Timestamp>,
@@ -133,6 +139,9 @@ impl RunModel {
             status: run.progress.status,
             abandoned: false,
             states: BTreeMap::new(),
+            began: false,
+            cancelled_at: None,
+            cancels: 0,
             running: 0,
             stage: 0,
             to_start: BTreeMap::new(),
@@ -146,6 +155,7 @@ impl RunModel {
             late: LateModel::default(),
             strategy: StrategyModel::default(),
             fresh: FreshModel::default(),
+            guards: GuardModel::default(),
             stage_since: run.progress.since,
             mass_until: None,
             accepted: BTreeSet::new(),
@@ -168,7 +178,7 @@ impl RunModel {
     /// Whether the run takes notice of changes of the cluster as they come.
     pub(crate) fn takes_changes(&self) -> bool {
         let goes = matches!(self.status, RunStatus::Running | RunStatus::Paused);
-        goes && !self.progress.stage.entering
+        goes && !self.progress.stage.entering && !self.is_once()
     }
 
     /// An engine has read these records as they are stored.
@@ -278,6 +288,10 @@ impl RunModel {
         } else {
             self.leaving.remove(&record.agent);
         }
+        if record.agent.is_run() {
+            self.records.insert(record.seq, record.clone());
+            return Ok(());
+        }
         let by_shards = self.plan.stages[self.stage]
             .selects
             .is_some_and(|selects| selects.looks_at_shards(self.stage));
@@ -344,12 +358,13 @@ impl RunModel {
             });
         }
         let all: u32 = outcomes.values().sum();
-        expect(all as usize == self.records.len(), rule, || {
+        let agents = self.records.values().filter(|record| !record.agent.is_run()).count();
+        expect(all as usize == agents, rule, || {
             format!("{outcomes:?} of {} agents", self.records.len())
         })?;
         // An agent that was cut off has not failed.
         let failed = outcomes.get(&AgentState::Failed).copied().unwrap_or(0) as usize;
-        let counted = self.budget.agents();
+        let counted = self.budget.agents_but_run();
         let fits = failed == counted || *outcome == Some(RunStatus::Cancelled) && failed > counted;
         expect(fits, rule, || format!("{failed} said to have failed, {counted} did"))
     }
@@ -362,7 +377,8 @@ impl RunModel {
             format!("{status}, next event {next_event}; {} and {}", self.status, self.events.len())
         })?;
         for state in AgentState::ALL {
-            let count = self.states.values().filter(|found| **found == state).count();
+            let present = self.states.iter().filter(|(agent, _)| self.is_of_stage(agent));
+            let count = present.filter(|(_, found)| **found == state).count();
             let said = self.progress.count(state) as usize;
             expect(count == said, "agents are counted right", || {
                 format!("{said} said to be {state}, found {count}")
@@ -393,6 +409,8 @@ impl RunModel {
         let waits = matches!(status, RunStatus::Paused | RunStatus::PendingApprove);
         expect(!waits || reason.is_some(), "a run that waits says why", || status.to_string())?;
         let goes = *status == RunStatus::Running && !self.progress.stage.entering;
+        // A run that ends does not stop for what ended it.
+        let goes = goes && self.progress.closing.is_none();
         let stops = self.budget.stops(&self.stage().budget);
         let rule = "a budget that is exceeded stops the run";
         expect(!goes || !stops, rule, || self.budget.in_words())?;

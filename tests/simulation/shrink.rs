@@ -65,6 +65,9 @@ fn simpler(plan: &Plan) -> Vec<Plan> {
     for signal in (0..plan.signals.len()).rev() {
         add(&|plan| remove(&mut plan.signals, signal));
     }
+    for guards in (0..plan.guards.len()).rev() {
+        add(&|plan| remove(&mut plan.guards, guards));
+    }
     add(&|plan| plan.ill = None);
     add(&|plan| plan.ill.iter_mut().for_each(|ill| ill.patience = 0));
     simpler_engines(plan, &mut add);
@@ -151,6 +154,8 @@ fn simpler_stage(plan: &Plan, run: usize, stage: usize, add: &mut Add<'_>) {
     add(&|stage| stage.of_run = false);
     add(&|stage| stage.aborts = false);
     add(&|stage| stage.selects = None);
+    add(&|stage| stage.always = false);
+    add(&|stage| stage.once = false);
     add(&|stage| stage.membership.added = OnAdded::Include);
     add(&|stage| stage.membership.removed = OnRemoved::Ignore);
     for step in 0..steps {
@@ -159,7 +164,10 @@ fn simpler_stage(plan: &Plan, run: usize, stage: usize, add: &mut Add<'_>) {
         add(&|stage| stage.steps[step].requires = false);
         add(&|stage| stage.steps[step].timeout = None);
         add(&|stage| stage.steps[step].retry = None);
-        add(&|stage| stage.steps[step].work = Work::Action);
+        // No agent is there to do an action on the run.
+        add(&|stage| {
+            stage.steps[step].work = if stage.once { stage.steps[step].work } else { Work::Action }
+        });
     }
 }
 

@@ -103,6 +103,10 @@ impl RunModel {
     ) -> Check {
         let (selected, running) = (self.budget.selected, self.running);
         let at = asked.ok_or(("a decision says what was asked", String::new()))?.at;
+        // Whom guards hold is not counted here.
+        if self.guards.ever {
+            return Ok(());
+        }
         let strategy = self.strategy_plan();
         let fits = match strategy {
             StrategyPlan::AllAtOnce | StrategyPlan::Grouped { .. } => true,
@@ -184,6 +188,9 @@ impl RunModel {
     /// Checks an agent that the last decision starts.
     pub(crate) fn strategy_started(&mut self, agent: &AgentId) -> Check {
         let is_canary = self.strategy.batches == 1;
+        if self.guards.ever {
+            return Ok(());
+        }
         match self.strategy_plan() {
             StrategyPlan::Canary { .. } if is_canary => {
                 self.strategy.canaries.insert(agent.clone());
