@@ -6,6 +6,7 @@ use std::path::Path;
 use std::{env, fs};
 
 const WIT: &str = "../../wit";
+const HELD: &str = "../../wit/0.2.0/held.wit";
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={WIT}");
@@ -22,11 +23,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         wit.push_str(rest);
     }
+    // What came later is a package of its own, since the first version stays as it is.
+    let held = fs::read_to_string(HELD)?;
     let mut macros = String::new();
-    for world in ["step", "strategy"] {
+    for (name, wit, world) in
+        [("step", &wit, "step"), ("strategy", &wit, "strategy"), ("held", &held, "strategy")]
+    {
         write!(
             macros,
-            "#[doc(hidden)]\n#[macro_export]\nmacro_rules! __{world}_bindings {{\n    () => {{\n        \
+            "#[doc(hidden)]\n#[macro_export]\nmacro_rules! __{name}_bindings {{\n    () => {{\n        \
              $crate::wit_bindgen::generate!({{\n            inline: {wit:?},\n            world: \"{world}\",\n            \
              runtime_path: \"::replibook_plugin_sdk::wit_bindgen::rt\",\n        }});\n    }};\n}}\n"
         )?;

@@ -24,6 +24,16 @@ pub(super) mod strategy {
     });
 }
 
+/// What strategies may import since version 0.2.0 of the package. It is apart from the world of 0.1.0, which stays as it
+/// is.
+pub(super) mod since_0_2_0 {
+    wasmtime::component::bindgen!({
+        path: "../../wit/0.2.0",
+        world: "strategy",
+        imports: { default: trappable },
+    });
+}
+
 /// `wasi:http`, for which there is our own code. What it refers to is that of wasmtime-wasi.
 pub(super) mod outgoing {
     wasmtime::component::bindgen!({

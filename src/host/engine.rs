@@ -9,7 +9,7 @@ use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
 };
 
-use super::bindings::{step, strategy};
+use super::bindings::{since_0_2_0, step, strategy};
 use super::guest::Guest;
 use super::{drafts, limits, wasi, wasi_http};
 use replibook_core::playbook::PluginKind;
@@ -45,6 +45,10 @@ impl Runtime {
         wasi_http::link(&mut step)?;
         let mut strategy = Linker::new(&engine);
         strategy::Strategy::add_to_linker::<_, wasmtime::component::HasSelf<Guest>>(
+            &mut strategy,
+            |guest| guest,
+        )?;
+        since_0_2_0::Strategy::add_to_linker::<_, wasmtime::component::HasSelf<Guest>>(
             &mut strategy,
             |guest| guest,
         )?;

@@ -16,6 +16,10 @@ const STEP_IMPORTS: [&str; 8] =
     ["agent", "entropy", "failing", "http", "logging", "signal", "timer", "types"];
 const STRATEGY_IMPORTS: [&str; 4] = ["failing", "logging", "roster", "types"];
 
+/// What strategies may import besides, and the version of the package that has it. It is a version of its own, so that
+/// nothing changes for components that were built before, or that do without it.
+const LATER: (&str, &str) = ("held", "0.2.0");
+
 /// The page with all of this, which every refusal names.
 const PAGE: &str = "docs/tool-chains.md";
 
@@ -107,6 +111,10 @@ pub(super) fn check<'a>(
         })
         .collect();
     let own = own_imports(kind).join(", ");
+    let later = match kind {
+        PluginKind::Step => String::new(),
+        PluginKind::Strategy => format!(", {} at {}", LATER.0, LATER.1),
+    };
     let found = cut(found.join("; "), limits::MESSAGE_BYTES);
     let of_wasi = match kind {
         PluginKind::Step => "what language runtimes and HTTP clients need",
@@ -114,7 +122,7 @@ pub(super) fn check<'a>(
     };
     let kind = kind.as_str();
     let message = format!(
-        "found imports that a {kind} is not offered: {found}. A {kind} may import {own} of {PACKAGE} at {VERSION}, \
+        "found imports that a {kind} is not offered: {found}. A {kind} may import {own} of {PACKAGE} at {VERSION}{later}, \
          and {of_wasi} of WASI 0.2; {PAGE} says more"
     );
     Err(PluginError::new("unknown-import", message))
@@ -157,6 +165,12 @@ fn missing(kind: PluginKind, import: &str, with_sockets: bool) -> Option<&'stati
 }
 
 fn missing_of_ours(kind: PluginKind, interface: &str, version: &str) -> Option<&'static str> {
+    if (interface, version) == LATER {
+        return match kind {
+            PluginKind::Step => Some(ONLY_STRATEGIES),
+            PluginKind::Strategy => None,
+        };
+    }
     let (step, strategy) =
         (STEP_IMPORTS.contains(&interface), STRATEGY_IMPORTS.contains(&interface));
     if version != VERSION {
@@ -287,6 +301,9 @@ mod tests {
             (Step, "wasi:http/outgoing-handler@0.2.0-rc-2023-12-05".to_owned(), OLDER),
             (Step, ours("secrets"), UNKNOWN),
             (Step, "replicante:playbook/agent@0.9.0".to_owned(), OTHER_VERSION),
+            (Step, "replicante:playbook/held@0.2.0".to_owned(), ONLY_STRATEGIES),
+            (Strategy, "replicante:playbook/held@0.1.0".to_owned(), UNKNOWN),
+            (Strategy, "replicante:playbook/roster@0.2.0".to_owned(), OTHER_VERSION),
             (Step, "wasi:nn/graph@0.2.0".to_owned(), OTHER_WASI),
             (Step, "print".to_owned(), FOREIGN),
         ];
@@ -297,6 +314,7 @@ mod tests {
         for name in STEP_IMPORTS {
             assert!(check(Step, [ours(name).as_str()]).is_ok(), "{name}");
         }
+        assert!(check(Strategy, ["replicante:playbook/held@0.2.0"]).is_ok());
         for (name, patch) in wasi_http::INTERFACES.into_iter().zip([0, 99]) {
             assert!(check(Step, [format!("{name}@0.2.{patch}").as_str()]).is_ok(), "{name}");
         }
@@ -345,7 +363,7 @@ mod tests {
     #[test]
     fn the_page_has_every_interface_that_is_offered_or_has_a_substitute() {
         let substitutes = STEP_INSTEAD.iter().map(|(begins, _)| begins.trim_end_matches('/'));
-        let own = STEP_IMPORTS.iter().chain(&STRATEGY_IMPORTS).copied();
+        let own = STEP_IMPORTS.iter().chain(&STRATEGY_IMPORTS).copied().chain([LATER.0]);
         let of_wasi = wasi::INTERFACES.into_iter().chain(wasi_http::INTERFACES);
         for name in of_wasi.chain(substitutes).chain(own) {
             let short = name.rsplit('/').next().unwrap_or(name);

@@ -10,7 +10,7 @@ use super::bindings::step::replicante::playbook::{
 use super::convert;
 use super::error::{Stop, cut};
 use super::grants;
-use super::guest::{Guest, Role, forbidden};
+use super::guest::{Attempt, Guest, Role, forbidden};
 use super::replay::word;
 use super::{json, limits};
 use replibook_core::run::{
@@ -36,6 +36,9 @@ impl failing::Host for Guest {
 
 impl agent::Host for Guest {
     fn info(&mut self) -> wasmtime::Result<Result<NodeInfo, AgentError>> {
+        if let Some(nobody) = nobody_there(self.attempt("agent.info")?) {
+            return Ok(Err(nobody));
+        }
         let Answer::Info(answer) = self.effect(Call::Info)? else {
             return Err(mismatch(CallName::Info).into());
         };
@@ -51,6 +54,9 @@ impl agent::Host for Guest {
         arguments: String,
     ) -> wasmtime::Result<Result<String, AgentError>> {
         let attempt = self.attempt("agent.run-action")?;
+        if let Some(nobody) = nobody_there(attempt) {
+            return Ok(Err(nobody));
+        }
         let arguments = match check_action(&kind, &arguments) {
             Ok(arguments) => attempt.replay.share(arguments),
             Err(message) => {
@@ -74,6 +80,9 @@ impl agent::Host for Guest {
         timeout: u32,
     ) -> wasmtime::Result<Result<String, AgentError>> {
         let attempt = self.attempt("agent.wait-status")?;
+        if let Some(nobody) = nobody_there(attempt) {
+            return Ok(Err(nobody));
+        }
         if let Err(message) = check_statuses(&statuses) {
             attempt.replay.refused(FailureReason::StepFailed);
             return Ok(Err(AgentError::Invalid(message)));
@@ -150,6 +159,15 @@ impl signal::Host for Guest {
         let timed_out = |error: CallError| SignalError::TimedOut(error.to_string());
         Ok(answer.map(|received| received.payload.to_string()).map_err(timed_out))
     }
+}
+
+/// The answer to a call to an agent from a stage on the run, which has none. It is always the same, so it needs no journal.
+fn nobody_there(attempt: &mut Attempt) -> Option<AgentError> {
+    if !attempt.agent.is_run() {
+        return None;
+    }
+    attempt.replay.refused(FailureReason::StepFailed);
+    Some(AgentError::Invalid("a stage on the run has no agent".to_owned()))
 }
 
 /// The replay only returns an answer of the call's own kind. Should it ever not, this error says so.

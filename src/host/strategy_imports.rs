@@ -1,6 +1,7 @@
 //! The imports of the world `strategy`, except for `logging` and `failing`, which both worlds share
 //! (`step_imports`).
 
+use super::bindings::since_0_2_0::replicante::playbook::held;
 use super::bindings::strategy::replicante::playbook::roster::{
     self, AgentDetails, AgentState, NodeView, StateCounts,
 };
@@ -87,6 +88,14 @@ impl roster::Host for Guest {
             },
             Err(error) => Err(error.to_string()),
         })
+    }
+}
+
+impl held::Host for Guest {
+    fn page(&mut self, after: Option<String>, limit: u32) -> wasmtime::Result<Vec<String>> {
+        let roster = self.roster("held.page")?;
+        let ids = roster.held(after.map(AgentId).as_ref(), limit.min(MAX_ROSTER_PAGE));
+        Ok(ids.into_iter().map(|id| id.0).collect())
     }
 }
 

@@ -179,3 +179,47 @@ async fn every_language_reads_a_roster_of_many_pages() {
         assert_eq!(&decision, expected.get_or_insert(decision.clone()), "{language}");
     }
 }
+
+/// Plays a stage under a guard that lets one agent of one zone go at a time, while a node of another zone is ill for
+/// the first few decisions. Returns everything that was decided.
+async fn play_guarded(plugin: &replibook_core::run::Digest, arguments: &Value) -> Vec<Decision> {
+    let mut agents = Agents::with(zones(&["b", "a", "c", "a", "b", "c", "a"]));
+    let (mut memo, mut decided) = (String::new(), Vec::new());
+    for number in 0..1_000 {
+        let outcome = plan(plugin, arguments.clone(), &memo, 260, &agents).await;
+        let decision = outcome.result.unwrap();
+        memo = decision.memo.clone();
+        // As long as a node is ill, nobody goes; after that the first one of those that are named does.
+        let is_free = number >= 3 && agents.in_state(AgentState::Running).is_empty();
+        if let Some(first) = decision.start.first().filter(|_| is_free) {
+            agents.set(first, AgentState::Running);
+        }
+        let next = decision.next.clone();
+        decided.push(decision);
+        match next {
+            Next::Complete => return decided,
+            Next::Wait | Next::WaitUntil(_) => {
+                if let Some(one) = agents.in_state(AgentState::Running).first() {
+                    agents.set(one, AgentState::Done);
+                }
+            }
+            next => panic!("found {next:?}"),
+        }
+    }
+    panic!("the stage never ends")
+}
+
+#[tokio::test]
+async fn every_language_ends_under_guards() {
+    for arguments in [json!({}), json!({ "max_parallel": 300 })] {
+        let mut expected = None;
+        for (language, plugin) in languages::all("zone-by-zone").await {
+            let decided = play_guarded(&plugin.digest, &arguments).await;
+            let named = |agent: &str| {
+                decided.iter().any(|decision| decision.start.iter().any(|id| id.0 == agent))
+            };
+            assert!((0..7).all(|number| named(&format!("node-{number}"))), "{language}");
+            assert_eq!(&decided, expected.get_or_insert(decided.clone()), "{language}");
+        }
+    }
+}

@@ -71,6 +71,30 @@ async fn the_strategy_goes_through_one_zone_after_the_other() {
 }
 
 #[tokio::test]
+async fn the_strategy_that_names_everybody_is_told_who_is_held() {
+    let plugin = example("everybody-now").await;
+    assert_eq!((plugin.kind, plugin.name.as_str()), (PluginKind::Strategy, "everybody-now"));
+    let mut agents = Agents::waiting(4);
+    let everybody = agents.in_state(AgentState::Pending);
+    let lines = async |agents: &Agents| {
+        let outcome = plan(&plugin.digest, json!({}), "", 300, agents).await;
+        let lines = outcome.logs.into_iter().map(|line| line.message).collect::<Vec<_>>();
+        (outcome.result.unwrap(), lines)
+    };
+    let (decision, said) = lines(&agents).await;
+    assert_eq!((&decision.start, said), (&everybody, vec![]));
+    agents.set(&everybody[0], AgentState::Running);
+    agents.held = everybody[1..].to_vec();
+    let (decision, said) = lines(&agents).await;
+    assert_eq!(decision.start, everybody[1..], "it names them again");
+    assert_eq!(said, ["3 are held, the first is node-1"]);
+    assert_eq!(decision.next, Next::Wait);
+    everybody.iter().for_each(|agent| agents.set(agent, AgentState::Done));
+    let (decision, _) = lines(&agents).await;
+    assert_eq!((decision.start.len(), decision.next), (0, Next::Complete));
+}
+
+#[tokio::test]
 async fn the_strategy_asks_a_person_after_the_first_agents_and_only_once() {
     let plugin = example("ask-first").await;
     assert_eq!((plugin.kind, plugin.name.as_str()), (PluginKind::Strategy, "ask-first"));

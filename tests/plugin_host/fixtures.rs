@@ -142,13 +142,15 @@ pub(crate) struct Agents {
     records: Vec<AgentRecord>,
     /// How many agents there were when the stage started.
     selected: u32,
+    /// Agents that a guard held when they were named last.
+    pub(crate) held: Vec<AgentId>,
 }
 
 impl Agents {
     /// Agents `node-0` and so on, all waiting, in the zones a, b and c by turns.
     pub(crate) fn waiting(number: u32) -> Self {
         let records = (0..number).map(record).collect();
-        Self { records, selected: number }
+        Self { records, selected: number, held: Vec::new() }
     }
 
     /// Agents `node-0` and so on, all waiting, with these attributes.
@@ -223,6 +225,11 @@ impl Roster for Agents {
 
     fn record(&self, id: &AgentId) -> Option<&AgentRecord> {
         self.place(id.as_str()).map(|place| &self.records[place])
+    }
+
+    fn held(&self, after: Option<&AgentId>, limit: u32) -> Vec<AgentId> {
+        let held = self.held.iter().skip_while(|id| after.is_some_and(|after| *id != after));
+        held.skip(usize::from(after.is_some())).take(limit as usize).cloned().collect()
     }
 
     fn matches(&self, id: &AgentId, expression: &Expr) -> Option<Result<bool, ExprError>> {

@@ -3,8 +3,8 @@
 
 use replibook_core::playbook::{Grants, HttpGrant, HttpMethod};
 use replibook_core::run::{
-    Activate, ActivationEnd, Answer, Call, CallError, FailureReason, HttpError, HttpResponse,
-    Received,
+    Activate, ActivationEnd, AgentId, Answer, Call, CallError, FailureReason, HttpError,
+    HttpResponse, Received,
 };
 use serde_json::{Value, json};
 
@@ -52,6 +52,22 @@ async fn a_request_is_sent_as_the_arguments_say() {
         (request.body().bytes(), request.timeout().0),
         (&br#"{"node":"node-1"}"#[..], 5_000)
     );
+}
+
+#[tokio::test]
+async fn on_the_run_there_is_no_agent_and_each_call_to_one_is_invalid() {
+    for (step, arguments) in [
+        ("action", json!({"kind": "a.example/restart"})),
+        ("wait-healthy", json!({"timeout_seconds": 5})),
+    ] {
+        let start = activate(&builtin(step), arguments);
+        let grants = Grants { actions: vec!["*".to_owned()], ..Grants::default() };
+        let start = Activate { agent: AgentId::of_run(), grants, ..start };
+        // It comes to its end without a call in the journal.
+        let (reason, message) = failure(start).await;
+        assert_eq!(reason, FailureReason::StepFailed, "{step}");
+        assert!(message.contains("a stage on the run has no agent"), "{step}: {message}");
+    }
 }
 
 #[tokio::test]

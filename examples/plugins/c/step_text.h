@@ -1,4 +1,4 @@
-// Texts on their way between a step and its bindings, and how a step ends that can't go on.
+// Passes texts between a step and its bindings, and ends a step that can't go on.
 #ifndef STEP_TEXT_H
 #define STEP_TEXT_H
 

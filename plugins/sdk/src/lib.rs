@@ -13,6 +13,7 @@
 pub mod arena;
 pub mod arguments;
 pub mod batch;
+pub mod held;
 mod macros;
 pub mod outside;
 mod span;

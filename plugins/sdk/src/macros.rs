@@ -149,7 +149,8 @@ macro_rules! step {
 
 /// Makes the strategy of this crate from the function
 /// `plan: fn(&Roster, &Input, Arguments) -> Result<Decision, String>`. Its version is the crate's; `arguments`
-/// is the JSON Schema of the arguments.
+/// is the JSON Schema of the arguments. With `held: yes` at the end, the strategy may ask which agents the guards of the
+/// cluster hold ([`held`](crate::held)); only hosts that know guards load it.
 ///
 /// # Example
 /// ```
@@ -201,7 +202,10 @@ macro_rules! step {
 /// ```
 #[macro_export]
 macro_rules! strategy {
-    (name: $name:expr, summary: $summary:expr, arguments: $arguments:expr, plan: $plan:expr $(,)?) => {
+    (
+        name: $name:expr, summary: $summary:expr, arguments: $arguments:expr, plan: $plan:expr
+        $(, held: $held:ident)? $(,)?
+    ) => {
         #[doc(hidden)]
         mod __bindings {
             $crate::__strategy_bindings!();
@@ -280,6 +284,8 @@ macro_rules! strategy {
                 }
             }
 
+            $crate::__held!($($held)?);
+
             fn decided(decision: Decision) -> planning::Decision {
                 let Decision { start, skip, next, memo, label } = decision;
                 let next = match next {
@@ -304,7 +310,7 @@ macro_rules! strategy {
                     $crate::on_panic(failing::fail);
                     let planning::PlanInput { stage, arguments, memo, now, max_start } = input;
                     let input = Input { stage, arguments, memo, now, max_start };
-                    let roster = $crate::strategy::Roster::new(&Plugin);
+                    let roster = $crate::__roster!(&Plugin $(, $held)?);
                     $crate::strategy::plan(&roster, &input, $plan).map(decided)
                 }
             }
@@ -370,6 +376,36 @@ macro_rules! __agent {
     };
     ($input:expr, $plugin:expr, yes) => {
         $crate::step::Agent::reaching($input, $plugin, $plugin)
+    };
+}
+
+/// What a strategy with `held: yes` imports besides.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __held {
+    () => {};
+    (yes) => {
+        mod holding {
+            $crate::__held_bindings!();
+        }
+        use holding::replicante::playbook::held;
+
+        impl $crate::held::Holding for Plugin {
+            fn page(&self, after: Option<&str>, limit: u32) -> Vec<String> {
+                held::page(after, limit)
+            }
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __roster {
+    ($plugin:expr) => {
+        $crate::strategy::Roster::new($plugin)
+    };
+    ($plugin:expr, yes) => {
+        $crate::strategy::Roster::knowing($plugin, $plugin)
     };
 }
 

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde::de::{Deserialize, DeserializeOwned};
 
 use crate::Level;
+use crate::held::Holding;
 
 /// How many identifiers the roster gives at a time, at most.
 const PAGE: u32 = 1_000;
@@ -172,12 +173,19 @@ pub trait Calls {
 #[derive(Clone, Copy)]
 pub struct Roster<'a> {
     calls: &'a dyn Calls,
+    /// Who is held; none in a strategy that does not import that.
+    pub(crate) holding: Option<&'a dyn Holding>,
 }
 
 impl<'a> Roster<'a> {
     /// The roster that `calls` answers for.
     pub fn new(calls: &'a dyn Calls) -> Self {
-        Self { calls }
+        Self { calls, holding: None }
+    }
+
+    /// The same, for a strategy that may ask which agents are held.
+    pub fn knowing(calls: &'a dyn Calls, holding: &'a dyn Holding) -> Self {
+        Self { calls, holding: Some(holding) }
     }
 
     /// How many agents are in each state.
