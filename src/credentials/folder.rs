@@ -131,8 +131,8 @@ impl Credentials {
         Ok((found, broken))
     }
 
-    /// A digest of the names and of what their `for.yaml` hold. Nothing secret is in it, so that nobody can try which secret
-    /// fits it. A name whose `for.yaml` can't be read counts as one that has none.
+    /// A digest of the names and of what is in their `for.yaml`. Nothing secret is in it, so that nobody can try out which
+    /// secret fits it. A name whose `for.yaml` can't be read counts as one without it.
     ///
     /// # Errors
     /// The folder can't be read.

@@ -1,4 +1,4 @@
-//! One digest of what a folder of credentials says of itself, by which engines see that their servers do not have the same.
+//! One digest of a folder of credentials, without its secrets, by which engines see that their servers do not have the same.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::folder::Credentials;
 use crate::clock::Clock;
 use crate::run::Digest;
 
-/// How often a folder is looked at: as often as engines report what was found.
+/// How often to look at a folder: as often as engines report what was found.
 const LOOK: Duration = Duration::from_secs(4);
 
 /// The [sum](Credentials::sum) of a folder, as it was found last. Clones share it.
@@ -52,7 +52,7 @@ impl CredentialsSum {
                     was_readable = true;
                 }
                 Err(error) if was_readable => {
-                    tracing::warn!("{error}; other engines are told what it had before");
+                    tracing::warn!("{error}; other engines still see what was found before");
                     was_readable = false;
                 }
                 Err(_) => {}

@@ -10,13 +10,14 @@ use tokio::sync::{mpsc, watch};
 
 use super::World;
 use super::discovery::Following;
+use super::guards::Gate;
 use crate::agent::door::begun_within;
 use crate::agent::{AgentError, AgentLimits, ask_store};
 use crate::playbook::json_depth_ok;
 use crate::run::{
-    About, AgentId, AskAgain, Datastore, FailureReason, Gone, Input, KnownAgent, Looked, Member,
-    Members, Membership, Millis, NodeInfo, Refreshed, Refusal, RetryOf, Selection, Snapshot,
-    Source, Timestamp, Unanswered, Wanted, declared_over, in_order,
+    AgentId, Datastore, FailureReason, Gone, Input, KnownAgent, Looked, Member, Members,
+    Membership, Millis, NodeInfo, Refusal, RetryOf, Selection, Snapshot, Source, Timestamp,
+    Unanswered, Wanted, declared_over, in_order,
 };
 use crate::store::StoreError;
 use replibook_core::mutant;
@@ -52,7 +53,9 @@ pub(super) async fn load(
 ) -> Input {
     match members(world, following, snapshot, knows, asking).await {
         Ok((members, None)) => Input::Members(members),
-        Ok((members, Some(gone))) => Input::MembersOfRetry { members, gone },
+        Ok((members, Some((gone, bystanders)))) => {
+            Input::MembersOfRetry { members, gone, bystanders }
+        }
         Err(message) => Input::MembersFailed(message),
     }
 }
@@ -63,10 +66,14 @@ async fn members(
     snapshot: &Snapshot,
     knows: Option<Members>,
     asking: Asking,
-) -> Result<(Vec<Member>, Option<Gone>), String> {
+) -> Result<(Vec<Member>, Option<(Gone, Vec<Member>)>), String> {
+    let mut cluster = following.clone();
     let membership = following.members().await?;
+    // Nothing may start before the run knows them.
+    asking.gate.tell(&asking.inbox).await;
+    let guards = cluster.now().guards;
     let mut agents = in_order(&membership.members);
-    let mut gone = None;
+    let mut rest = None;
     match (knows, &snapshot.retry_of) {
         (Some(knows), _) => {
             // A retry takes in no further agents, so don't wait for others.
@@ -77,8 +84,8 @@ async fn members(
         }
         (None, Some(of)) => {
             let mut wanted = agents_of(world, of).await?;
-            agents.retain(|(id, _)| wanted.remove(id));
-            gone = Some(Gone::of(wanted));
+            let others = agents.extract_if(.., |(id, _)| !wanted.remove(id)).collect();
+            rest = Some((Gone::of(wanted), others));
         }
         (None, None) => {}
     }
@@ -90,7 +97,15 @@ async fn members(
             ));
         }
     }
-    Ok((asking.all(world, agents).await, gone))
+    let members = asking.all(world, agents).await;
+    // Guards count the other members, too.
+    let is_guarded = guards.is_some_and(|guards| !guards.guard_nothing());
+    let rest = match rest {
+        Some((gone, others)) if is_guarded => Some((gone, asking.once(world, others).await)),
+        Some((gone, _)) => Some((gone, Vec::new())),
+        None => None,
+    };
+    Ok((members, rest))
 }
 
 /// Leaves out the doubtful agents that the run does not know. Those that it does know keep the address that it
@@ -120,8 +135,10 @@ fn stay_where_known(
 pub(super) struct Asking {
     /// Decides which agents have to answer before the stage knows whom it selects.
     pub(super) selection: Selection,
-    /// Where agents that do not answer are reported.
+    /// Where agents that do not answer are reported, and the guards of the cluster.
     pub(super) inbox: mpsc::Sender<Input>,
+    /// Tells the run those guards.
+    pub(super) gate: Gate,
 }
 
 impl Asking {
@@ -130,9 +147,7 @@ impl Asking {
     async fn all(&self, world: &World, agents: Vec<(AgentId, Arc<KnownAgent>)>) -> Vec<Member> {
         let limits = &world.agent_limits;
         let until = world.clock.now().plus(limits.unreachable_after);
-        let asked = futures::stream::iter(agents.clone());
-        let asked = asked.map(|(id, agent)| ask(world, id, agent, &self.selection));
-        let mut members: Vec<Member> = asked.buffered(ASKED_AT_ONCE).collect().await;
+        let mut members = self.once(world, agents.clone()).await;
         let mut silent: Vec<usize> = (0..members.len()).collect();
         let mut told = 0;
         let mut wait = limits.retry_initial;
@@ -161,6 +176,13 @@ impl Asking {
                 }
             }
         }
+    }
+
+    /// Asks each agent once, and keeps the order.
+    async fn once(&self, world: &World, agents: Vec<(AgentId, Arc<KnownAgent>)>) -> Vec<Member> {
+        let asked = futures::stream::iter(agents);
+        let asked = asked.map(|(id, agent)| ask(world, id, agent, &self.selection));
+        asked.buffered(ASKED_AT_ONCE).collect().await
     }
 
     async fn tell(&self, silent: &[usize], members: &[Member], until: Timestamp) {
@@ -282,10 +304,10 @@ async fn ask(world: &World, id: AgentId, agent: Arc<KnownAgent>, selection: &Sel
 }
 
 /// What came of asking an agent once.
-struct Heard {
-    looked: Looked,
+pub(super) struct Heard {
+    pub(super) looked: Looked,
     /// Why something it was asked for is unknown, where asking again would end the same way.
-    refusal: Option<Refusal>,
+    pub(super) refusal: Option<Refusal>,
 }
 
 /// What the agent at `address` says about its node, and whatever else is wanted, if it answers in time. Contains
@@ -321,7 +343,8 @@ fn whole_patience(limits: &AgentLimits) -> std::time::Duration {
     limits.unreachable_after.to_std().max(PATIENCE)
 }
 
-async fn hear(
+/// Asks an agent about its node, and for whatever else is wanted.
+pub(super) async fn hear(
     world: &World,
     id: &AgentId,
     address: &str,
@@ -425,37 +448,6 @@ fn status_alone(agent: &AgentId, node: &Value) -> Value {
         kept.insert("node_id".to_owned(), json!(id));
     }
     Value::Object(kept)
-}
-
-/// Asks agents again, for a strategy.
-pub(super) async fn refresh(world: &World, agents: Vec<AskAgain>) -> Input {
-    let asked = futures::stream::iter(agents).map(|agent| ask_again(world, agent));
-    let mut answers: Vec<_> = asked.buffer_unordered(ASKED_AT_ONCE).collect().await;
-    // The same answers must give the same history, whichever came first.
-    answers.sort_by_key(|answer| answer.agent);
-    Input::Refreshed(answers)
-}
-
-async fn ask_again(world: &World, asked: AskAgain) -> Refreshed {
-    let AskAgain { seq: agent, agent: id, address, attributes: known, declared, wanted } = asked;
-    let asked_at = world.clock.now();
-    let Heard { looked, refusal } = hear(world, &id, &address, wanted, &declared).await;
-    let seen_at = Some(world.clock.now());
-    let info = match looked {
-        Looked::Says(info) => info,
-        Looked::Refused(Refusal { message, .. }) | Looked::Silent(message) => {
-            let (node, datastore) = (Arc::default(), Arc::default());
-            let about = About { attributes: known, node, datastore, seen_at };
-            return Refreshed { agent, about, silence: Some((asked_at, message)) };
-        }
-    };
-    let NodeInfo { attributes, raw, datastore, .. } = *info;
-    let attributes = match attributes.is_empty() && refusal.is_some() {
-        true => known,
-        false => declared_over(attributes, &declared).into(),
-    };
-    let about = About { attributes, node: raw.into(), datastore: datastore.into(), seen_at };
-    Refreshed { agent, about, silence: None }
 }
 
 #[cfg(test)]

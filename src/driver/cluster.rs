@@ -3,16 +3,21 @@
 use std::sync::Arc;
 
 use super::committer::Committer;
+use super::discovery::Following;
+use super::guards;
 use super::places::Place;
 use super::queue::Queues;
 use crate::run::{Input, ReasonCode, RunId, StatusReason};
-use crate::store::Locked;
+use crate::store::{Locked, Queue};
 
 /// What a run needs while it waits for its cluster.
 pub(super) struct Waiting {
     pub(super) queues: Queues,
     pub(super) place: Arc<Place>,
     pub(super) cluster: String,
+    /// The cluster, for a run that needs it for itself only while it has guards: its playbook allows other runs beside
+    /// its own.
+    pub(super) guarded: Option<Following>,
 }
 
 /// Waits until the run has the lock, or until there is something new to say about what it waits for. `told` is the
@@ -23,13 +28,22 @@ pub(super) struct Waiting {
 /// waits together with the other runs of this engine, and asks once it is its turn. It takes its place before it
 /// asks, so that no run gets its cluster and then waits for an engine. A run that already has a place keeps it
 /// until it turns out not to be its turn.
+///
+/// A run that waits because of guards alone is in nobody's queue, so it asks whenever the cluster is free. It waits no
+/// longer once the guards are gone.
 pub(super) async fn wait(
     waiting: Waiting,
     committer: Committer,
     told: Option<StatusReason>,
 ) -> Input {
-    let Waiting { queues, place, cluster } = waiting;
+    let Waiting { queues, place, cluster, mut guarded } = waiting;
     let run = committer.lease.run();
+    if let Some(cluster) = &mut guarded
+        && !guards::are_there(cluster).await
+    {
+        place.wait_for().await;
+        return Input::ClusterFree;
+    }
     // Join before asking, so that what happens after the answer is not missed.
     let mut queue = queues.join(&cluster);
     let mut ask = told.as_ref().is_none_or(|told| told.code != ReasonCode::ClusterBusy);
@@ -38,7 +52,17 @@ pub(super) async fn wait(
             place.wait_for().await;
             take(&committer).await
         } else {
-            queue.next().await.place_of(run)
+            let queue = queue.next().await;
+            match &mut guarded {
+                None => queue.place_of(run),
+                Some(cluster) => {
+                    if !guards::are_known_of(cluster) {
+                        place.wait_for().await;
+                        return Input::ClusterFree;
+                    }
+                    behind_holder(&queue, run)
+                }
+            }
         };
         match locked {
             Some(Locked::Held) if ask => return Input::ClusterFree,
@@ -55,12 +79,21 @@ pub(super) async fn wait(
     }
 }
 
+/// Whether a run that is in no queue has to wait for another one, as far as is known without asking.
+fn behind_holder(queue: &Queue, run: RunId) -> Option<Locked> {
+    match queue.holder {
+        Some(holder) if holder == run => Some(Locked::Held),
+        Some(holder) => Some(Locked::Waits { run: holder, queued: 0 }),
+        None => None,
+    }
+}
+
 fn is_news(told: Option<&StatusReason>, holder: RunId, queued: u32) -> bool {
     told != Some(&StatusReason::cluster_busy(holder, queued))
 }
 
-/// Asks for the lock. Never returns if that failed for good: the lease is given up then.
-async fn take(committer: &Committer) -> Option<Locked> {
+/// Asks for the lock, once. Never returns if that failed for good: the lease is given up then.
+pub(super) async fn take(committer: &Committer) -> Option<Locked> {
     let (run, epoch) = (committer.lease.run(), committer.lease.epoch());
     let store = committer.store.as_ref();
     match committer.until_answered(|| store.lock_cluster(run, epoch)).await {

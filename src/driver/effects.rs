@@ -11,6 +11,7 @@ use tokio::task::{AbortHandle, JoinError, JoinSet};
 use super::World;
 use super::asking;
 use super::discovery::{Fed, Following, feed, known_members};
+use super::guards::{self, Gate};
 use super::lease::{LeaseGuard, LeasedAgents};
 use super::outside::{Waits, wait_signal};
 use super::performing::Performing;
@@ -21,8 +22,8 @@ use crate::clock::sleep_until;
 use crate::plugin::PluginError;
 use crate::run::{
     Activate, Activation, ActivationEnd, AgentId, AgentSeq, Answer, AttemptKey, Call, CallError,
-    CallName, Digest, FailureReason, Input, Look, Machine, MassAbsence, Notice, Perform, Signal,
-    Timestamp, Wanted,
+    CallName, Digest, FailureReason, Input, Look, Machine, MassAbsence, Notice, Perform, Run,
+    Signal, Timestamp, Wanted,
 };
 
 /// How many inputs may wait for the driver of a run. When the inbox is full the tasks wait, so nothing is lost.
@@ -55,13 +56,17 @@ pub(super) struct Effects {
     unsent: HashMap<AgentSeq, (AttemptKey, u32, String)>,
     timer: Option<AbortHandle>,
     feed: Option<AbortHandle>,
+    /// Whether that leaves out agents which the run does not go over.
+    narrow: bool,
+    gate: Gate,
+    guards: Option<AbortHandle>,
 }
 
 impl Effects {
     pub(super) fn new(
         world: World,
         lease: LeaseGuard,
-        following: Following,
+        (following, gate): (Following, Gate),
         inbox: mpsc::Sender<Input>,
         secrets: RunSecrets,
     ) -> Self {
@@ -84,6 +89,9 @@ impl Effects {
             unsent: HashMap::new(),
             timer: None,
             feed: None,
+            narrow: false,
+            gate,
+            guards: None,
         }
     }
 
@@ -244,7 +252,7 @@ impl Effects {
     pub(super) fn feed(&mut self, machine: &Machine) {
         self.stop_feeding();
         let records = machine.records();
-        let takes_others = machine.run().snapshot.retry_of.is_none();
+        let takes_others = !is_narrow(machine);
         let only = || records.clone().map(|record| record.agent.clone()).collect();
         let fed = Fed {
             known: known_members(records.clone()),
@@ -253,19 +261,43 @@ impl Effects {
             selection: machine.selection(),
             secrets: self.secrets.clone(),
         };
+        self.narrow = !takes_others;
         let feed = feed(self.world.clone(), self.following(), fed, self.inbox.clone());
         self.feed = Some(self.tasks.spawn(feed));
     }
 
-    /// Whether changes of the cluster are put into the inbox.
-    pub(super) fn is_fed(&self) -> bool {
-        self.feed.is_some()
+    /// Whether changes of the cluster are put into the inbox, as many of them as the run takes now.
+    pub(super) fn is_fed(&self, machine: &Machine) -> bool {
+        self.feed.is_some() && self.narrow == is_narrow(machine)
     }
 
     /// Puts no further changes of the cluster into the inbox.
     pub(super) fn stop_feeding(&mut self) {
         if let Some(feed) = self.feed.take() {
             feed.abort();
+        }
+    }
+
+    /// From now on, puts changes of the cluster's guards into the inbox.
+    pub(super) fn guard(&mut self) {
+        let guards = guards::follow(self.following(), self.gate(), self.inbox.clone());
+        self.guards = Some(self.tasks.spawn(guards));
+    }
+
+    /// What tells the run the guards of its cluster.
+    pub(super) fn gate(&self) -> Gate {
+        self.gate.clone()
+    }
+
+    /// Whether changes of the guards are put into the inbox.
+    pub(super) fn is_guarded(&self) -> bool {
+        self.guards.is_some()
+    }
+
+    /// Puts no further changes of the guards into the inbox.
+    pub(super) fn stop_guarding(&mut self) {
+        if let Some(guards) = self.guards.take() {
+            guards.abort();
         }
     }
 
@@ -325,6 +357,12 @@ impl Effects {
     pub(super) async fn stop(&mut self) {
         self.tasks.shutdown().await;
     }
+}
+
+/// Whether the run takes no agents but those that it goes over. Guards count the other members, too.
+fn is_narrow(machine: &Machine) -> bool {
+    let Run { snapshot, progress } = machine.run();
+    snapshot.retry_of.is_some() && progress.guards.guard_nothing()
 }
 
 /// A task that was aborted on purpose has not panicked.

@@ -16,9 +16,10 @@
 //! engines. `abandoned` ends runs that were given up, `upkeep` looks after plugins, `skew` watches the machine's
 //! clock, and `activity` counts what was done. `file_sums` is what an engine reports of the files of its server.
 //!
-//! A run (`run_driver`): `load` reads it, `committer` writes it under its `lease`, and `effects` performs what
-//! follows, with `asking`, `performing`, `secrets`, `sending`, `stamping`, and `cluster` with its `queue`.
-//! `run_clock` gives it its time, and `trouble` sets it aside when it can't go on.
+//! A run (`run_driver`): `load` reads it, `taking_up` begins with it, `committer` writes it under its `lease`, and
+//! `effects` performs what follows, with `asking`, `asking_again`, `performing`, `secrets`, `sending`, `stamping`, and
+//! `cluster` with its `queue`. `guards` tells it the guards of its cluster. `run_clock` gives it its time, and `trouble`
+//! sets it aside when it can't go on.
 //!
 //! Both use `world` (everything that is injected), `signals` (how API and driver wake each other) and `discovery`
 //! (the members of clusters). `samples` is for tests.
@@ -26,6 +27,7 @@
 mod abandoned;
 mod activity;
 mod asking;
+mod asking_again;
 mod beyond;
 mod claiming;
 mod cluster;
@@ -35,6 +37,7 @@ mod effects;
 mod engine;
 mod exits;
 mod file_sums;
+mod guards;
 mod lacking;
 mod lease;
 mod load;
@@ -54,6 +57,7 @@ mod signals;
 mod skew;
 mod stamping;
 mod standing;
+mod taking_up;
 mod trouble;
 mod upkeep;
 mod world;

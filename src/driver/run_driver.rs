@@ -11,9 +11,10 @@ use tokio_util::sync::CancellationToken;
 use super::World;
 use super::activity::Activity;
 use super::committer::Committer;
-use super::discovery::{Following, known_members};
+use super::discovery::known_members;
 use super::effects::{self, Effects, INBOX};
 use super::exits::Exit;
+use super::guards::{self, Gate};
 use super::lacking::Lacking;
 use super::lease::LeaseGuard;
 use super::places::Place;
@@ -21,8 +22,9 @@ use super::queue::Queues;
 use super::secrets::RunSecrets;
 use super::stamping::{forget, stamp};
 use super::trouble::Health;
-use super::{asking, cluster, load, run_clock};
+use super::{asking, asking_again, cluster, load, run_clock};
 use crate::clock::Clock;
+use crate::playbook::ClusterGuards;
 use crate::run::{
     Digest, Effect, Input, Loaded, Machine, Millis, PlanInput, Progress, Roster, Run, RunId,
     RunStatus, Timestamp, Transition,
@@ -113,9 +115,16 @@ impl RunDriver {
         // What agents say from now on may have what an engine before this one sent.
         self.read(&secrets).await;
         let following = self.follow(&loaded).await;
+        let gate = Gate::new(following.clone(), self.committer(), &loaded.run);
+        let guards = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => return self.given_up(),
+            () = self.lease.lost() => return self.given_up(),
+            guards = self.guards(&gate, &loaded.run) => guards,
+        };
         let (world, lease) = (self.world.clone(), self.lease.clone());
-        let mut effects = Effects::new(world, lease, following, sender, secrets);
-        let result = self.go(loaded, health, &committer, &mut inbox, &mut effects).await;
+        let mut effects = Effects::new(world, lease, (following, gate), sender, secrets);
+        let result = self.go((loaded, guards), health, &committer, &mut inbox, &mut effects).await;
         // No task of this driver may act once another engine has the run.
         effects.stop().await;
         result
@@ -123,14 +132,14 @@ impl RunDriver {
 
     async fn go(
         &mut self,
-        loaded: Loaded,
+        (loaded, guards): (Loaded, Option<Arc<ClusterGuards>>),
         mut health: Health,
         committer: &Committer,
         inbox: &mut mpsc::Receiver<Input>,
         effects: &mut Effects,
     ) -> Result<(), DriveError> {
         let mut was_held = loaded.run.progress.hold;
-        let Some((mut machine, mut transitions)) = self.begin(loaded).await? else {
+        let Some((mut machine, mut transitions)) = self.begin(loaded, guards).await? else {
             return self.left();
         };
         let mut waiting: VecDeque<Input> = VecDeque::new();
@@ -196,27 +205,6 @@ impl RunDriver {
         }
     }
 
-    /// Takes up the run. Commands of people come first where the run makes way, so that nothing begins here. `None` if
-    /// nobody asks anything of a run that lacks a secret: then nothing of it is written.
-    async fn begin(
-        &mut self,
-        loaded: Loaded,
-    ) -> Result<Option<(Machine, Vec<Transition>)>, DriveError> {
-        let (mut machine, first) = Machine::load(loaded, self.now())?;
-        let mut transitions = vec![first];
-        if self.makes_way(&machine) {
-            let asked = self.asked().await;
-            if asked.is_empty() && self.lacks {
-                return Ok(None);
-            }
-            for command in asked {
-                transitions.push(machine.apply(command, self.now())?);
-            }
-        }
-        transitions.push(machine.settle(self.now())?);
-        Ok(Some((machine, transitions)))
-    }
-
     /// Logs a status that was not told yet.
     fn tell(&self, told: &mut RunStatus, progress: &Progress) {
         if progress.status != *told {
@@ -243,19 +231,6 @@ impl RunDriver {
         }
     }
 
-    /// Follows the cluster of the run, even while the run only waits, so that the members are known when it
-    /// starts.
-    async fn follow(&self, loaded: &Loaded) -> Following {
-        let records = match loaded.run.progress.status.is_under_way() {
-            true => loaded.records.as_slice(),
-            // Such a run takes no changes yet, or none any more, so what its records know may be long out of date.
-            false => &[],
-        };
-        let known = known_members(records);
-        let known = known.iter().map(|(id, agent)| (id.clone(), agent.address.clone()));
-        self.world.followers.follow(&loaded.run.snapshot.cluster, known.collect()).await
-    }
-
     pub(super) fn committer(&self) -> Committer {
         Committer {
             store: self.world.store.clone(),
@@ -264,7 +239,7 @@ impl RunDriver {
         }
     }
 
-    fn now(&self) -> Timestamp {
+    pub(super) fn now(&self) -> Timestamp {
         self.world.clock.now()
     }
 
@@ -389,23 +364,21 @@ impl RunDriver {
                 Effect::WakeAt(at) => effects.wake_at(at),
                 Effect::Plan { plugin, input } => question = Some((plugin, input)),
                 Effect::Continue => waiting.push_back(Input::Continue),
-                Effect::AwaitCluster => effects.answer(self.cluster(machine.run())),
+                Effect::AwaitCluster => {
+                    let cluster = self.cluster(machine.run(), effects);
+                    effects.answer(cluster);
+                }
                 Effect::LoadMembers => {
-                    crash::pass(Point::EnterStage);
-                    let (world, following) = (self.world.clone(), effects.following());
-                    let snapshot = machine.run().snapshot.clone();
-                    // In later stages the run knows from its records which agents it goes over.
-                    let is_first = machine.run().progress.stage.index == 0;
-                    let knows = (!is_first).then(|| known_members(machine.records()));
-                    let (selection, inbox) = (machine.selection(), effects.inbox());
-                    let asking = asking::Asking { selection, inbox };
-                    effects.answer(async move {
-                        asking::load(&world, following, &snapshot, knows, asking).await
-                    });
+                    let members = self.load_members(machine, effects);
+                    effects.answer(members);
                 }
                 Effect::Refresh(agents) => {
                     let world = self.world.clone();
-                    effects.answer(async move { asking::refresh(&world, agents).await });
+                    effects.answer(async move { asking_again::refresh(&world, agents).await });
+                }
+                Effect::LookAround(agents) => {
+                    let world = self.world.clone();
+                    effects.answer(async move { asking_again::look_around(&world, agents).await });
                 }
                 Effect::AcceptAbsence(seen) => effects.accept_absence(seen),
                 Effect::Forget(lines) => effects.answer(forget(self.committer(), lines)),
@@ -430,42 +403,64 @@ impl RunDriver {
         }
     }
 
-    /// Has the run told of changes among the members of its cluster, while it takes any. A run that lacks a secret here
+    /// Has the run told of changes of its cluster and of its guards, while it takes any. A run that lacks a secret here
     /// is told of them by the next engine: what new agents say could not be kept.
     fn feed(&self, effects: &mut Effects, machine: &Machine) {
         match takes_changes(machine.run()) && !self.lacks {
             // Wait until the machine has caught up with what an earlier feed told it.
-            true if !effects.is_fed() && !machine.catches_up() => effects.feed(machine),
+            true if !effects.is_fed(machine) && !machine.catches_up() => effects.feed(machine),
             true => {}
             false => effects.stop_feeding(),
+        }
+        match guards::matter_to(machine.run()) && !self.lacks {
+            true if !effects.is_guarded() => effects.guard(),
+            true => {}
+            false => effects.stop_guarding(),
         }
     }
 
     /// Waits until the run may hold its cluster.
-    fn cluster(&self, run: &Run) -> impl Future<Output = Input> + Send + 'static {
+    fn cluster(
+        &self,
+        run: &Run,
+        effects: &Effects,
+    ) -> impl Future<Output = Input> + Send + 'static {
+        let locks = run.snapshot.locks_cluster() && !mutant!(ClusterNotLocked);
         let waiting = cluster::Waiting {
             queues: self.queues.clone(),
             place: Arc::clone(&self.place),
             cluster: run.snapshot.cluster.clone(),
+            guarded: (!locks).then(|| effects.following()),
         };
         let (committer, told) = (self.committer(), run.progress.reason.clone());
-        let needs_lock = run.snapshot.locks_cluster() && !mutant!(ClusterNotLocked);
-        async move {
-            match needs_lock {
-                true => cluster::wait(waiting, committer, told).await,
-                false => {
-                    waiting.place.wait_for().await;
-                    Input::ClusterFree
-                }
-            }
-        }
+        async move { cluster::wait(waiting, committer, told).await }
+    }
+
+    /// Works out the members of the cluster, when a stage begins. The run is told the guards of the cluster first.
+    fn load_members(
+        &self,
+        machine: &Machine,
+        effects: &Effects,
+    ) -> impl Future<Output = Input> + Send + 'static {
+        crash::pass(Point::EnterStage);
+        let (world, following) = (self.world.clone(), effects.following());
+        let snapshot = machine.run().snapshot.clone();
+        // In later stages the run knows from its records which agents it goes over.
+        let first = snapshot.first_with_agents();
+        let is_first = first == Some(machine.run().progress.stage.index);
+        let knows = (!is_first).then(|| known_members(machine.records()));
+        let (selection, inbox) = (machine.selection(), effects.inbox());
+        let gate = effects.gate();
+        let asking = asking::Asking { selection, inbox, gate };
+        async move { asking::load(&world, following, &snapshot, knows, asking).await }
     }
 }
 
 /// Whether the run takes in changes of its cluster. It does not while a stage takes in its agents; after that the
 /// feed begins with everything that changed meanwhile.
 fn takes_changes(run: &Run) -> bool {
-    run.progress.status.is_under_way() && !run.progress.stage.entering
+    let stage = &run.progress.stage;
+    run.progress.status.is_under_way() && !stage.entering && !stage.once
 }
 
 /// Returns once the run has rested for a while, with the moment until which it will rest. Never returns if it does

@@ -230,6 +230,10 @@ pub(crate) async fn start_run(
         playbook: "rolling-restart".to_owned(),
         cluster: "crash".to_owned(),
         params: params.as_object().unwrap().clone(),
+        select: None,
+        limit: None,
+        skip_stages: Vec::new(),
+        start_at: None,
         started_by: None,
     };
     let url = format!("http://{}/api/v1/runs", server.address);

@@ -9,6 +9,7 @@ mod behind;
 mod beyond;
 mod broken;
 mod discovery;
+mod guards;
 mod late;
 mod outside;
 mod places;

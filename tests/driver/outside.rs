@@ -58,6 +58,7 @@ pub(crate) async fn signal(
         agent: agent.map(AgentId::from),
         again: false,
         signal: Some(SentSignal { name: name.to_owned(), payload: payload.into() }),
+        override_guard: None,
         actor: Some("ann".to_owned()),
         why: None,
         at: scene.now(),

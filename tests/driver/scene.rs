@@ -244,6 +244,7 @@ impl Scene {
             verb,
             agent: None,
             signal: None,
+            override_guard: None,
             actor: Some("ann".to_owned()),
             why: None,
             at: self.clock.now(),
@@ -252,6 +253,25 @@ impl Scene {
         };
         self.store.submit(&command).await.unwrap();
         command.id
+    }
+
+    /// Asks a run to go on without this guard.
+    pub(crate) async fn override_guard(&self, run: RunId, guard: &str, why: Option<&str>) {
+        let command = Command {
+            again: false,
+            id: CommandId(Uuid::new_v4()),
+            run,
+            verb: Verb::Resume,
+            agent: None,
+            signal: None,
+            override_guard: Some(guard.to_owned()),
+            actor: Some("ann".to_owned()),
+            why: why.map(str::to_owned),
+            at: self.clock.now(),
+            outcome: None,
+            finish_ts: None,
+        };
+        self.store.submit(&command).await.unwrap();
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -118,6 +118,7 @@ impl Scene {
             verb,
             agent: None,
             signal: None,
+            override_guard: None,
             actor: Some("ann".to_owned()),
             why: None,
             at: self.clock.now(),

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use replibook_core::playbook::{
-    Amount, Approval, Budget, BudgetScope, Concurrency, Grants, Membership, OnAdded, OnError,
-    OnExceeded, OnRemoved, Playbook, PluginInfo, PluginKind, PluginPin, Retry, SignedBy, Stage,
-    Step, StrategyUse, Template,
+    Amount, Approval, Budget, BudgetScope, ClusterGuards, Concurrency, Grants, Membership, OnAdded,
+    OnError, OnExceeded, OnRemoved, Playbook, PluginInfo, PluginKind, PluginPin, Retry, SignedBy,
+    Stage, Step, StrategyUse, Template,
 };
 use replibook_core::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, CallName, Command, CommandId, Digest,
@@ -87,6 +87,8 @@ fn stage() -> Stage {
     let with = |value| Template::parse(value).unwrap();
     Stage {
         name: "restart".to_owned(),
+        on: Default::default(),
+        always: false,
         select: None,
         strategy: StrategyUse { plugin: "rolling".to_owned(), with: with(json!({"batch": 1})) },
         budget: Budget {
@@ -97,6 +99,7 @@ fn stage() -> Stage {
         membership: Membership { added: OnAdded::Include, removed: OnRemoved::Ignore },
         steps: vec![Step {
             name: "drain".to_owned(),
+            role: Default::default(),
             plugin: "action".to_owned(),
             with: with(json!({})),
             grants: Grants::default(),
@@ -117,6 +120,7 @@ pub(crate) fn cluster(name: &str, text: &str) -> Cluster {
         discovery: None,
         tls: None,
         cluster_id: None,
+        guards: ClusterGuards::default(),
     };
     Cluster { text: text.to_owned(), spec, applied_at: START }
 }
@@ -143,6 +147,7 @@ pub(crate) fn run(n: u128, playbook: &StoredPlaybook) -> Run {
         params: Map::from_iter([("grace".to_owned(), json!(30))]),
         cluster: "mongo-eu".to_owned(),
         retry_of: None,
+        narrowed: Default::default(),
         started_by: Some("ada".to_owned()),
         created_at: START,
         seed: None,
@@ -277,6 +282,7 @@ pub(crate) fn command(n: u128, run: RunId, at: Timestamp) -> Command {
         agent: None,
         again: false,
         signal: None,
+        override_guard: None,
         actor: None,
         why: Some("lunch".to_owned()),
         at,

@@ -27,7 +27,8 @@ const JOINED_AT_ONCE: usize = asking::ASKED_AT_ONCE;
 /// action has ended, unless it turns out to be back.
 pub(crate) fn known_members<'a>(records: impl IntoIterator<Item = &'a AgentRecord>) -> Members {
     let records = records.into_iter();
-    let present = records.filter(|record| record.state != AgentState::Removed && !record.leaving);
+    let agents = records.filter(|record| !record.agent.is_run());
+    let present = agents.filter(|record| record.state != AgentState::Removed && !record.leaving);
     let known = present.map(|record| {
         let agent = KnownAgent {
             address: record.address.clone(),

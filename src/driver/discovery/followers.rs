@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::task::{PLATFORM_TIMEOUT, Task, Told, View, ask};
 use crate::agent::platform::Platform;
 use crate::clock::Clock;
+use crate::playbook::ClusterGuards;
 use crate::run::{AgentId, Follower, Heard, MassAbsence, Membership, Millis, Phase, Timestamp};
 use crate::store::{Store, StoreClock, StoreError};
 
@@ -102,7 +103,8 @@ impl Followers {
 
     fn start(&self, cluster: &str) -> Entry {
         let membership = Follower::new().membership();
-        let (sender, view) = watch::channel(View { membership, missing: false, discovery: None });
+        let nothing = View { membership, missing: false, discovery: None, guards: None };
+        let (sender, view) = watch::channel(nothing);
         let (told, receiver) = mpsc::channel(TOLD);
         let (coming, heard) = watch::channel(false);
         let stop = CancellationToken::new();
@@ -187,7 +189,8 @@ impl Followers {
             };
             follower.hear(heard, clock.now());
         }
-        Ok(Some(View { membership: follower.membership(), missing: false, discovery }))
+        let (membership, guards) = (follower.membership(), Some(Arc::new(stored.spec.guards)));
+        Ok(Some(View { membership, missing: false, discovery, guards }))
     }
 }
 
@@ -265,6 +268,21 @@ impl Following {
         let _ = self.told.send(told).await;
     }
 
+    /// The guards of the Cluster object, which is looked at for that. `None` if there is none.
+    ///
+    /// # Errors
+    /// Why it can't be read, as human-readable text. Waits for a store that does not answer.
+    pub(crate) async fn guards(&mut self) -> Result<Option<Arc<ClusterGuards>>, String> {
+        self.look().await?;
+        Ok(self.now().guards)
+    }
+
+    async fn look(&self) -> Result<(), String> {
+        let (sender, looked) = oneshot::channel();
+        self.tell(Told::Look(Some(sender))).await;
+        looked.await.unwrap_or_else(|_| Err(self.is_over()))
+    }
+
     /// The members at the start of a run or a stage, after a good answer of the platform. What a run goes over
     /// must not depend on whether the platform happened to answer, so if the Cluster object names a platform, the
     /// agents in the object alone do not suffice.
@@ -275,14 +293,9 @@ impl Following {
         let clock = Arc::clone(&self.place.shared.clock);
         let (mut since, mut deadline): (Option<Timestamp>, Option<Timestamp>) = (None, None);
         // Look at the Cluster object first: whatever was applied before the run started counts.
-        let (sender, looked) = oneshot::channel();
-        self.tell(Told::Look(Some(sender))).await;
-        match looked.await {
-            Ok(looked) => looked?,
-            Err(_) => return Err(self.is_over()),
-        }
+        self.look().await?;
         loop {
-            let View { membership, missing, discovery } = self.now();
+            let View { membership, missing, discovery, guards: _ } = self.now();
             if missing {
                 return Err(format!("cluster {} does not exist", self.place.cluster));
             }

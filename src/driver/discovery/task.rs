@@ -14,7 +14,7 @@ use super::pace::Pace;
 use crate::agent::door::begun_within;
 use crate::agent::platform::Platform;
 use crate::clock::{Clock, sleep_until};
-use crate::playbook;
+use crate::playbook::{self, ClusterGuards};
 use crate::run::{
     AgentId, Follower, Heard, LeftOut, MassAbsence, Membership, Millis, Outcome, Timestamp,
 };
@@ -43,6 +43,8 @@ pub struct View {
     pub missing: bool,
     /// The platform that the Cluster object names, if any.
     pub discovery: Option<playbook::Discovery>,
+    /// The guards of the Cluster object; `None` before it was looked at. What was known before is kept.
+    pub guards: Option<Arc<ClusterGuards>>,
 }
 
 /// A message to the task.
@@ -80,6 +82,7 @@ pub(super) struct Task {
 struct State {
     follower: Follower,
     spec: Option<playbook::Cluster>,
+    guards: Option<Arc<ClusterGuards>>,
     missing: bool,
     next_look: Timestamp,
     /// The Cluster object may have changed, so look again as soon as the present look is over.
@@ -111,6 +114,7 @@ impl Task {
         let mut state = State {
             follower: Follower::new(),
             spec: None,
+            guards: None,
             missing: false,
             next_look: now,
             look_again: false,
@@ -227,6 +231,7 @@ impl Task {
             return false;
         }
         state.follower.declare(&stored.spec, stored.applied_at);
+        state.guards = Some(Arc::new(stored.spec.guards.clone()));
         let before = state.spec.replace(stored.spec).and_then(|spec| spec.discovery);
         let other = state.discovery() != before.as_ref();
         if other {
@@ -297,10 +302,11 @@ impl Task {
             let same = known.is_as(&membership)
                 && known.last_answer == membership.last_answer
                 && view.missing == state.missing
-                && view.discovery.as_ref() == state.discovery();
+                && view.discovery.as_ref() == state.discovery()
+                && view.guards == state.guards;
             if !same {
                 let (missing, discovery) = (state.missing, state.discovery().cloned());
-                *view = View { membership, missing, discovery };
+                *view = View { membership, missing, discovery, guards: state.guards.clone() };
             }
             !same
         });

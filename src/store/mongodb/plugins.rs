@@ -183,7 +183,7 @@ pub(super) async fn plugins(
     question.found(&["_id"], from_document).await
 }
 
-/// Removes a plugin that nothing pins; with `unpinned_before` only one whose retention began before that. Returns whether it
+/// Removes a plugin that nothing pins; with `unpinned_before`, only if its retention began before that. Returns whether it
 /// was removed.
 ///
 /// # Errors

@@ -211,6 +211,7 @@ mod tests {
             agent: None,
             again: false,
             signal: None,
+            override_guard: None,
             actor: None,
             why: None,
             at: now,

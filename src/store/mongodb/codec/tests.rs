@@ -49,6 +49,7 @@ fn identifiers_and_moments_survive_in_tagged_and_in_nested_values() {
         agent: Some(AgentId::from("node-1")),
         again: true,
         signal: None,
+        override_guard: None,
         why: Some("lunch".to_owned()),
         refused: None,
     };
