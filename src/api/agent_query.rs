@@ -1,5 +1,5 @@
-//! Which agents of a cluster a selector picks. Asking agents takes seconds, so those are asked first of which it is known
-//! that they are picked, or may be.
+//! Which agents of a cluster a selector picks. Asking agents takes seconds, so only those are asked that are picked, or
+//! may be, by what is known without asking.
 
 use std::ops::Bound;
 
@@ -77,17 +77,17 @@ pub(super) fn choose(
     Ok(chosen)
 }
 
-/// Those of the agents that were asked which are picked.
+/// The agents that are picked, of those that were asked.
 #[derive(Default)]
 pub(super) struct Decided {
     pub(super) picked: Vec<ClusterAgentView>,
     /// How many gave no answer, and might be picked with one.
     pub(super) undecided: u32,
-    /// The agent after which the list goes on, if deciding of the next one would have taken too long.
+    /// The agent after which the list goes on, if deciding about the next one would have taken too long.
     pub(super) next: Option<String>,
 }
 
-/// Decides of the agents that were asked, each with whether its answer matters.
+/// Decides about the agents that were asked, each with whether its answer matters.
 ///
 /// # Errors
 /// The expression has no value for one of them.
@@ -132,7 +132,7 @@ fn is_unknown(agent: &ClusterAgentView, path: &[&str]) -> bool {
 }
 
 /// The agent as expressions see it: as it is shown, with all that its node says, and with the attributes that it reports
-/// below those that it was given.
+/// under those that it was given.
 fn as_asked(agent: &ClusterAgentView, node: Value) -> Result<Value, ApiError> {
     let mut item = serde_json::to_value(agent).map_err(ApiError::internal)?;
     let reported = agent.now.as_ref().map(|now: &AgentNow| now.attributes.clone());

@@ -15,7 +15,7 @@ use super::wire::{
     AppliedDocument, AppliedDocuments, ApplyDocument, ApplyDocuments, ApplyPlaybook, ClusterView,
     DocumentProblems, PlaybookView,
 };
-use super::{apply, clusters, playbooks};
+use super::{apply, clusters, playbooks, side_by_side};
 use crate::playbook::policy::not_applied;
 use crate::playbook::{Kind, Problem, kind_of};
 use crate::run::Digest;
@@ -30,6 +30,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .query::<bool>("dry_run", "With `true` the documents are checked and nothing is kept.")
             .takes::<ApplyDocuments>()
             .fails(&apply::FAILS)
+            .fails(&[Code::ClusterInUse])
             .answers::<AppliedDocuments>(200, "What became of each, in the order of the request."),
     ]
 }
@@ -43,6 +44,7 @@ async fn apply_all(
     query.finish()?;
     let (objects, warnings) = read_all(&state, documents).await?;
     check_together(&objects)?;
+    check_clusters(&state, &objects).await?;
     let mut items = match dry_run {
         true => check_all(&state, objects).await?,
         false => put_all(&state, objects).await?,
@@ -115,6 +117,22 @@ fn check_together(objects: &[Object]) -> Result<(), ApiError> {
                  applied"
             );
             return Err(ApiError::new(Code::Conflict, detail));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses guards for a cluster on which runs go side by side.
+async fn check_clusters(state: &ApiState, objects: &[Object]) -> Result<(), ApiError> {
+    for object in objects {
+        match object {
+            Object::Playbook(_) => {}
+            Object::Cluster(cluster) => {
+                side_by_side::check(state, cluster).await.map_err(|mut error| {
+                    error.detail.push_str("; nothing was applied");
+                    error
+                })?;
+            }
         }
     }
     Ok(())

@@ -11,6 +11,7 @@ use super::error::{ApiError, Code};
 use super::limits::CLUSTER_BYTES;
 use super::pages::{Key, List, Paged, page};
 use super::params::{InPath, InQuery};
+use super::side_by_side;
 use super::state::ApiState;
 use super::weigh::{Reads, Weighed};
 use super::wire::{ApplyCluster, ClusterView, Listing};
@@ -25,7 +26,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         Endpoint::post(ALL, "applyCluster", "Applies a cluster; the last one counts.", apply)
             .query::<bool>("dry_run", "With `true` the document is checked and nothing is kept.")
             .takes::<ApplyCluster>()
-            .fails(&[Code::InvalidDocument])
+            .fails(&[Code::InvalidDocument, Code::ClusterInUse])
             .answers::<ClusterView>(201, "It is new.")
             .answers::<ClusterView>(
                 200,
@@ -56,6 +57,7 @@ async fn apply(
     let dry_run = query.take("dry_run", "true or false")?.unwrap_or(false);
     query.finish()?;
     let mut cluster = read(&state, text).await?;
+    side_by_side::check(&state, &cluster).await?;
     if dry_run {
         let body = ClusterView { change: Some("valid".to_owned()), ..view(&cluster) };
         return Ok(Json(body).into_response());
@@ -153,6 +155,7 @@ pub(super) fn view(cluster: &Cluster) -> ClusterView {
     ClusterView {
         name: cluster.spec.name.clone(),
         agents: u32::try_from(cluster.spec.agents.len()).unwrap_or(u32::MAX),
+        guards: Some(&cluster.spec.guards).filter(|guards| !guards.guard_nothing()).cloned(),
         applied_at: cluster.applied_at,
         change: None,
         document: None,

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::bodies::{InJson, check_length};
 use super::endpoint::Endpoint;
 use super::error::{ApiError, Code, unless_broken};
-use super::limits::{COMMAND_POLL, COMMAND_WAIT, MAX_ACTOR, MAX_AGENT, MAX_REASON};
+use super::limits::{COMMAND_POLL, COMMAND_WAIT, MAX_ACTOR, MAX_AGENT, MAX_GUARD, MAX_REASON};
 use super::params::{InPath, InQuery};
 use super::runs;
 use super::state::ApiState;
@@ -63,7 +63,22 @@ async fn submit(
         let detail = format!("`command`: found \"signal\", expected a signal at {SIGNALS}");
         return Err(ApiError::new(Code::BadBody, detail));
     }
+    check_override(&request)?;
     keep(&state, run, request, None).await
+}
+
+/// Refuses to override a guard without a reason: the history has to say why agents that it held were started.
+fn check_override(request: &SubmitCommand) -> Result<(), ApiError> {
+    let Some(guard) = &request.override_guard else { return Ok(()) };
+    check_length("override_guard", Some(guard), MAX_GUARD)?;
+    let wrong = match (request.command, request.reason.as_deref().map(str::trim)) {
+        (Verb::Resume, None | Some("")) => {
+            format!("`reason`: found none, expected why guard {guard:?} is overridden")
+        }
+        (Verb::Resume, Some(_)) => return Ok(()),
+        (verb, _) => format!("`override_guard`: found it with {verb}, expected it with resume"),
+    };
+    Err(ApiError::new(Code::BadBody, wrong))
 }
 
 async fn signal(
@@ -91,7 +106,8 @@ async fn signal(
         return Err(ApiError::new(Code::BadBody, detail));
     }
     let command = Verb::Signal;
-    let request = SubmitCommand { id, command, agent, again: false, actor, reason };
+    let (again, override_guard) = (false, None);
+    let request = SubmitCommand { id, command, agent, again, override_guard, actor, reason };
     keep(&state, run, request, Some(SentSignal { name, payload })).await
 }
 
@@ -112,6 +128,7 @@ async fn keep(
         agent: request.agent,
         again: request.again,
         signal,
+        override_guard: request.override_guard,
         actor: request.actor,
         why: request.reason,
         at: state.clock.now(),
@@ -151,7 +168,8 @@ async fn known(state: &ApiState, command: &Command) -> Result<Option<Command>, A
     let is_same = known.verb == command.verb
         && known.agent == command.agent
         && known.again == command.again
-        && known.signal == command.signal;
+        && known.signal == command.signal
+        && known.override_guard == command.override_guard;
     if known.run == command.run && is_same {
         return Ok(Some(known));
     }
@@ -204,6 +222,7 @@ fn view(command: Command) -> CommandView {
         run: command.run,
         command: command.verb,
         agent: command.agent,
+        override_guard: command.override_guard,
         outcome: command.outcome,
     }
 }

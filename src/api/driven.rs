@@ -8,7 +8,7 @@ use super::error::{ApiError, unless_broken};
 use super::state::ApiState;
 use super::wire::{EngineRef, EngineState, EngineView};
 use crate::run::{
-    KnownSecrets, OnEngine, Run, RunId, RunStatus, SecretError, SecretText, WaitsFor,
+    KnownSecrets, OnEngine, ReasonCode, Run, RunId, RunStatus, SecretError, SecretText, WaitsFor,
 };
 use crate::store::{Holder, Locked, Queue, Skew, StoreError};
 
@@ -231,9 +231,13 @@ async fn queues_of(state: &ApiState, runs: &[&Run]) -> Result<HashMap<String, Qu
     Ok(clusters.into_iter().zip(queues).collect())
 }
 
-/// Whether a run takes turns with others on its cluster.
+/// Whether a run takes turns with others on its cluster. While the cluster has guards, so does a run whose playbook allows
+/// others beside it, and its reason says so.
 fn queues(run: &Run) -> bool {
-    run.progress.status == RunStatus::Pending && run.snapshot.locks_cluster()
+    let Run { snapshot, progress } = run;
+    let reason = progress.reason.as_ref().map(|reason| reason.code);
+    progress.status == RunStatus::Pending
+        && (snapshot.locks_cluster() || reason == Some(ReasonCode::ClusterBusy))
 }
 
 /// Whether it is the run's turn: no run comes before it on its cluster, or it takes no turns.

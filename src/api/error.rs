@@ -179,9 +179,11 @@ impl Code {
             Self::InvalidDocument => {
                 ("invalid-document", 422, "the document is not valid; `problems` says where")
             }
-            Self::InvalidParams => {
-                ("invalid-params", 422, "the parameters do not fit the playbook")
-            }
+            Self::InvalidParams => (
+                "invalid-params",
+                422,
+                "the parameters, or what narrows the run, do not fit the playbook",
+            ),
             Self::InvalidPlugin => ("invalid-plugin", 422, "the bytes are no usable plugin"),
             Self::BadSignature => {
                 ("bad-signature", 422, "a signature does not fit these bytes, or can't be read")
@@ -301,6 +303,12 @@ impl ApiError {
 
     pub(super) fn invalid_params(problems: Problems) -> Self {
         let detail = format!("the parameters have {}", count(problems.0.len()));
+        Self { problems: problems.0, ..Self::new(Code::InvalidParams, detail) }
+    }
+
+    /// What should narrow a run does not fit its playbook.
+    pub(super) fn invalid_narrowing(problems: Problems) -> Self {
+        let detail = format!("what narrows the run has {}", count(problems.0.len()));
         Self { problems: problems.0, ..Self::new(Code::InvalidParams, detail) }
     }
 }

@@ -174,7 +174,8 @@ mod tests {
         let now = Timestamp::from_millis(0);
         let (run, mut events) = new_run(id, &playbook, Default::default(), "eu", None, now);
         for (seq, bytes) in (2..).zip(sizes) {
-            let what = Happened::Stage { stage: "x".repeat(*bytes), index: 0, selected: 0 };
+            let what =
+                Happened::Stage { stage: "x".repeat(*bytes), index: 0, selected: 0, once: false };
             events.push(RunEvent { seq, what, ..events[0].clone() });
         }
         let request = Digest::of(b"");

@@ -125,6 +125,9 @@ pub(super) const MAX_ACTOR: usize = 256;
 /// The longest identifier of an agent in bytes: a cluster may have identifiers of 256 characters.
 pub(super) const MAX_AGENT: usize = 4 * 256;
 
+/// The longest name of a guard in bytes that a request may have: as long as any name in a document.
+pub(super) const MAX_GUARD: usize = 256;
+
 /// The longest reason that a person gives, in bytes: it is written to the run's history.
 pub(super) const MAX_REASON: usize = 4 * 1024;
 

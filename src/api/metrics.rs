@@ -30,7 +30,7 @@ use super::state::ApiState;
 use super::store_calls::StoreCalls;
 use crate::driver::Activity;
 use crate::plugin::PluginCounts;
-use crate::run::{RunStatus, Verb};
+use crate::run::{Run, RunStatus, Verb};
 use crate::store::{MAX_PAGE, Page, RunFilter, StoreError};
 
 /// In seconds: from an answer out of memory to one that waited for the outcome of a command.
@@ -72,6 +72,13 @@ struct StatusLabels {
     status: &'static str,
 }
 
+/// A name of a guard means something only within its cluster.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
+struct GuardLabels {
+    cluster: String,
+    guard: String,
+}
+
 /// The labels of a number that is absent while it is not known.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct NoLabels {}
@@ -95,6 +102,7 @@ pub(super) struct Metrics {
     started: Counter,
     commands: Family<CommandLabels, Counter>,
     unfinished: Family<StatusLabels, Gauge<u64, AtomicU64>>,
+    held: Family<GuardLabels, Gauge<u64, AtomicU64>>,
     troubled: Family<NoLabels, Gauge>,
     shortages: Counter,
     refused: Counter,
@@ -126,6 +134,7 @@ impl Metrics {
             started: Counter::default(),
             commands: Family::default(),
             unfinished: Family::default(),
+            held: Family::default(),
             troubled: Family::default(),
             shortages: Counter::default(),
             refused: Counter::default(),
@@ -172,6 +181,11 @@ impl Metrics {
         registry.register("commands", "Commands taken by this server", self.commands.clone());
         let help = format!("Runs that have not ended, by status, of the newest {MAX_PAGE}");
         registry.register("unfinished_runs", help, self.unfinished.clone());
+        let help = format!(
+            "Agents that guards hold in those runs; they count for each guard that holds any of their run, of the \
+             newest {MAX_PAGE}"
+        );
+        registry.register("agents_held", help, self.held.clone());
         let help = format!("Runs that can't go on, of the oldest {MAX_PAGE}");
         registry.register("runs_troubled", help, self.troubled.clone());
         let help = "Plugins compiled since the start, the built-in ones too";
@@ -192,6 +206,13 @@ impl Metrics {
 
     pub(super) fn command_submitted(&self, verb: Verb) {
         self.commands.get_or_create(&CommandLabels { command: verb.as_str() }).inc();
+    }
+
+    fn hold(&self, held: BTreeMap<GuardLabels, u64>) {
+        self.held.clear();
+        for (labels, agents) in held {
+            self.held.get_or_create(&labels).set(agents);
+        }
     }
 
     pub(super) fn stream_opened(&self) {
@@ -217,6 +238,8 @@ impl Metrics {
         metrics.command_submitted(Verb::Pause);
         metrics.troubled.get_or_create(&NoLabels {}).set(1);
         metrics.unfinished.get_or_create(&StatusLabels { status: "RUNNING" }).set(2);
+        let labels = GuardLabels { cluster: "eu".to_owned(), guard: "one-zone".to_owned() };
+        metrics.held.get_or_create(&labels).set(3);
         metrics.closed.get_or_create(&ClosedLabels { which: "idle" }).inc();
         metrics
     }
@@ -318,6 +341,7 @@ async fn count_runs(state: &ApiState) {
     let known = timeout(READY_TIMEOUT, look_at_runs(state)).await;
     if !matches!(known, Ok(Ok(()))) {
         state.metrics.unfinished.clear();
+        state.metrics.held.clear();
         state.metrics.troubled.clear();
     }
     *counted = Some(Instant::now());
@@ -326,7 +350,8 @@ async fn count_runs(state: &ApiState) {
 async fn look_at_runs(state: &ApiState) -> Result<(), StoreError> {
     let statuses = RunStatus::ALL.into_iter().filter(|status| !status.is_final());
     let filter = RunFilter { statuses: statuses.clone().collect(), ..RunFilter::default() };
-    let found = count_by_status(state, &filter).await?;
+    let Counted { by_status: found, held } = count(state, &filter).await?;
+    state.metrics.hold(held);
     let troubles = state.store.troubles(None, MAX_PAGE).await?.len();
     let troubles = i64::try_from(troubles).unwrap_or(i64::MAX);
     state.metrics.troubled.get_or_create(&NoLabels {}).set(troubles);
@@ -340,24 +365,45 @@ async fn look_at_runs(state: &ApiState) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Counts the newest [`MAX_PAGE`] runs that match, by status. A few are read at a time, since each has its
-/// whole snapshot.
-async fn count_by_status(
-    state: &ApiState,
-    filter: &RunFilter,
-) -> Result<BTreeMap<&'static str, u64>, StoreError> {
-    let (mut counts, mut page) = (BTreeMap::new(), Page { after: None, limit: COUNTED_PAGE });
+/// What was counted in runs.
+#[derive(Default)]
+struct Counted {
+    by_status: BTreeMap<&'static str, u64>,
+    /// Agents that are held.
+    held: BTreeMap<GuardLabels, u64>,
+}
+
+impl Counted {
+    fn add(&mut self, status: RunStatus) {
+        *self.by_status.entry(status.as_str()).or_default() += 1;
+    }
+
+    fn hold(&mut self, run: &Run) {
+        let (cluster, held) = (&run.snapshot.cluster, &run.progress.held_agents);
+        for guard in &held.guards {
+            let labels = GuardLabels { cluster: cluster.clone(), guard: guard.clone() };
+            *self.held.entry(labels).or_default() += u64::from(held.agents);
+        }
+    }
+}
+
+/// Counts the newest [`MAX_PAGE`] runs that match. A few are read at a time, since each has its whole snapshot.
+async fn count(state: &ApiState, filter: &RunFilter) -> Result<Counted, StoreError> {
+    let (mut counts, mut page) = (Counted::default(), Page { after: None, limit: COUNTED_PAGE });
     for _ in 0..MAX_PAGE / COUNTED_PAGE {
         let runs = state.store.read_runs(filter, &page).await?.runs;
         let mut last = None;
         for run in &runs {
             let (id, status) = match run {
-                Ok(run) => (run.id(), Some(run.progress.status)),
+                Ok(run) => {
+                    counts.hold(run);
+                    (run.id(), Some(run.progress.status))
+                }
                 Err(damaged) => (damaged.glance.id, damaged.glance.status),
             };
             last = Some(id.to_string());
             if let Some(status) = status {
-                *counts.entry(status.as_str()).or_default() += 1;
+                counts.add(status);
             }
         }
         if runs.len() < COUNTED_PAGE as usize {

@@ -80,7 +80,7 @@ where
     page_of_wanted(reads, after, limit, list, lost, None).await
 }
 
-/// Reads a page of the items that a selector picks. It may have fewer than there are further on, and even none.
+/// Reads a page of the items that a selector picks. It may have few or none, although there are more further on.
 pub(super) async fn page_of_wanted<C, S, T, F>(
     reads: &Memory,
     after: Option<C>,
@@ -215,7 +215,7 @@ impl Page {
         }
     }
 
-    /// How many items may be read for this page yet.
+    /// How many more items may be read for this page.
     fn room(&self, limit: u32) -> u32 {
         let (examined, bytes) = self.examined;
         match self.selector {

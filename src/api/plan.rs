@@ -1,4 +1,4 @@
-//! `POST /api/v1/runs/plan`: tries a start. Everything is checked that a start checks, and nothing is kept; the answer says
+//! `POST /api/v1/runs/plan`: tries a start. It checks everything that a start checks, and keeps nothing; the answer says
 //! what the run would be.
 
 use axum::Json;
@@ -23,7 +23,7 @@ use crate::why::waits_in_words;
 const PLAN: &str = "/api/v1/runs/plan";
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
-    let summary = "Checks a start of a run, and tells what the run would be, without starting it.";
+    let summary = "Checks a start of a run, and says what the run would be, without starting it.";
     vec![
         Endpoint::post(PLAN, "planRun", summary, plan)
             .takes::<StartRun>()
@@ -114,7 +114,7 @@ async fn waits(state: &ApiState, run: &Run) -> Result<Vec<String>, ApiError> {
             }
         }
     }
-    // An engine is what it would wait for once it is approved.
+    // Once it is approved, it would wait for an engine.
     let mut pending = run.clone();
     pending.progress.status = RunStatus::Pending;
     let drivers = Drivers::of(state, &[run.id()]).await?;
@@ -123,13 +123,13 @@ async fn waits(state: &ApiState, run: &Run) -> Result<Vec<String>, ApiError> {
     Ok(waits)
 }
 
-/// The run that comes first on the cluster, and how many come after that before a new one; `None` if a new one would not
-/// have to wait.
+/// The run that is first on the cluster, and how many others are before a new one; `None` if a new one would not have to
+/// wait.
 async fn busy(state: &ApiState, run: &Run) -> Result<Option<(RunId, u32)>, ApiError> {
     if !run.snapshot.locks_cluster() {
         return Ok(None);
     }
-    let mut queues = state.store.queues(&[run.snapshot.cluster.clone()]).await?;
+    let mut queues = state.store.queues(std::slice::from_ref(&run.snapshot.cluster)).await?;
     let Some(queue) = queues.pop() else { return Ok(None) };
     let mut before = queue.holder.into_iter().chain(queue.queued);
     let first = before.next();

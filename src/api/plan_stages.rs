@@ -1,4 +1,4 @@
-//! Which agents the stages of a run that was not started would select, as the agents are known now.
+//! Which agents the stages of a run would select if it were started, as the agents are known now.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,11 +14,11 @@ use super::wire::StagePlan;
 use crate::clock::Clock;
 use crate::run::{AgentId, Datastore, KnownAgent, Member, Millis, Snapshot, declared_over};
 
-/// How many selected agents of a stage are named: a person sees by them whether they are the right ones.
+/// How many selected agents of a stage are named: enough for a person to see whether they are the right ones.
 const NAMED: usize = 10;
 
-/// How long all selections may be worked out. A run takes the time that it needs; here somebody waits for an answer. Agents
-/// that are left then count as undecided.
+/// How long working out all selections may take. A run takes the time that it needs, but here somebody waits for an answer.
+/// Agents that are left then count as undecided.
 const PATIENCE: Millis = Millis::from_secs(5);
 
 /// How many agents are asked at most. Even if none of them answers, the rest of the work fits the time of a request.
@@ -138,20 +138,28 @@ fn plan(
     selected: Selected,
     agents: &[One],
 ) -> Option<StagePlan> {
+    let number = u16::try_from(index).ok()?;
+    if !snapshot.narrowed.stages(&snapshot.playbook).any(|goes| goes == number) {
+        return None;
+    }
     let stage = snapshot.playbook.stages.get(index)?;
+    // A stage on the run has no agents, whatever could be selected.
+    let selected = if snapshot.is_once(number) { Selected::default() } else { selected };
+    let most = snapshot.narrowed.limit.unwrap_or(u32::MAX);
     let (arguments, wrong) = match snapshot.strategy_arguments(stage) {
         Ok(arguments) => (arguments, None),
         Err(error) => (Value::Null, Some(error.to_string())),
     };
     let open = u32::try_from(selected.open.len()).unwrap_or(u32::MAX);
-    let first = selected.first.iter().filter_map(|place| agents.get(*place));
+    let first = selected.first.iter().take(usize::try_from(most).unwrap_or(usize::MAX));
+    let first = first.filter_map(|place| agents.get(*place));
     Some(StagePlan {
         name: stage.name.clone(),
         strategy: stage.strategy.plugin.clone(),
         arguments,
         select: stage.select.as_ref().map(|select| select.source().to_owned()),
         steps: stage.steps.iter().map(|step| step.name.clone()).collect(),
-        selected: selected.count,
+        selected: selected.count.min(most),
         first: first.map(|(id, _)| id.clone()).collect(),
         undecided: open.saturating_add(selected.left),
         error: selected.error.or(wrong),

@@ -16,7 +16,7 @@ use super::shapes::IdempotencyKey;
 use super::state::ApiState;
 use super::wire::{RetryRun, RunView};
 use super::{playbooks, policy, runs, start};
-use crate::playbook::{Playbook, check_params};
+use crate::playbook::{Narrowing, Playbook, check_params};
 use crate::run::{AgentState, Digest, RetryOf, Run, RunId, Snapshot, canonical, new_retry};
 use crate::store::{NewRun, StoredPlaybook};
 
@@ -108,7 +108,14 @@ async fn mended(
             error.detail.push_str(&format!(" with playbook {name}@{version}"));
             error
         })?;
-        Ok(Snapshot { playbook, params, ..old })
+        let narrowed = Narrowing::check(&playbook, old.narrowed.asked()).map_err(|problems| {
+            let mut error = ApiError::invalid_narrowing(problems);
+            error
+                .detail
+                .push_str(&format!(" with playbook {name}@{version}: run {id} was started so"));
+            error
+        })?;
+        Ok(Snapshot { playbook, params, narrowed, ..old })
     })
     .await?
 }
@@ -164,7 +171,9 @@ async fn has_such(state: &ApiState, run: &Run, retry: &RetryOf) -> Result<bool, 
         // If nothing failed, no agent was skipped because of a failure.
         let may_have_failed = state != AgentState::Skipped || progress.failures > 0;
         let looks = but_failed.may_take(state, progress) || takes_failed && may_have_failed;
-        retry.may_take(state, progress) && progress.count(state) > 0 && looks
+        // In a stage on the run no agent is counted.
+        let has_any = progress.stage.once || progress.count(state) > 0;
+        retry.may_take(state, progress) && has_any && looks
     };
     let mut pages = 0;
     for agents in AgentState::ALL {

@@ -21,9 +21,10 @@ use super::shapes::Statuses;
 use super::state::ApiState;
 use super::weigh::{Reads, Weighed};
 use super::wire::{Listing, RunView, TroubleView};
+use crate::playbook::Narrowing;
 use crate::run::{
-    Progress, ReasonCode, Run, RunId, RunStatus, Silent, Snapshot, Timestamp, Trouble, TroubleCode,
-    WaitsFor,
+    Held, Progress, ReasonCode, Run, RunId, RunStatus, Silent, Snapshot, Timestamp, Trouble,
+    TroubleCode, WaitsFor,
 };
 use crate::store::{DamagedRun, Found, KeptRun, Page, RunFilter, RunPage, StoreError};
 use crate::why::waits_in_words;
@@ -296,6 +297,9 @@ fn view_of_damaged(damaged: &DamagedRun) -> RunView {
             hold: false,
             selected: 0,
             counts: BTreeMap::new(),
+            held: Held::default(),
+            held_agents: Vec::new(),
+            overridden: Default::default(),
             failures: 0,
             all_failures: 0,
             passed_over: Default::default(),
@@ -306,6 +310,9 @@ fn view_of_damaged(damaged: &DamagedRun) -> RunView {
             params: Map::new(),
             plugins: BTreeMap::new(),
             retry_of: None,
+            narrowed: Narrowing::default(),
+            closing: None,
+            once: false,
             started_by: None,
             created_at,
             silent: Silent::default(),
@@ -350,6 +357,9 @@ pub(super) fn view(run: &Run) -> RunView {
         selected: progress.stage.selected,
         counts: progress.counts.clone(),
         silent: progress.silent.clone(),
+        held: progress.held_agents.clone(),
+        held_agents: progress.stage.held.clone(),
+        overridden: progress.overridden.clone(),
         failures: progress.stage.failures,
         all_failures: progress.failures,
         passed_over: progress.passed_over,
@@ -361,6 +371,9 @@ pub(super) fn view(run: &Run) -> RunView {
         params: snapshot.params.clone(),
         plugins: playbook.plugins.clone(),
         retry_of: snapshot.retry_of,
+        narrowed: snapshot.narrowed.clone(),
+        closing: progress.closing.clone(),
+        once: progress.stage.once,
         started_by: snapshot.started_by.clone(),
         created_at: snapshot.created_at,
         started_at: progress.started_at,

@@ -1,8 +1,7 @@
 //! The parameter `selector` of lists: an expression that says which items a client wants. It is evaluated here, page by
 //! page, so that a long list does not have to be sent to be searched.
 //!
-//! A page looks at a bounded number of items, and ends where it has looked at so many, even if few of them or none are
-//! in it; its `next` then leads on.
+//! A page looks at a bounded number of items, and then ends even if it has few items or none; its `next` leads on.
 
 use serde_json::Value;
 
@@ -13,8 +12,8 @@ use crate::playbook::{MAX_QUERY_WORK, Picks, Query, Root, Scope};
 /// The name of the parameter.
 pub const SELECTOR: &str = "selector";
 
-/// The most items that one page looks at: a few of them may be all that a list of 100,000 has, and whoever reads it
-/// needs a hundred requests then, none of which takes long.
+/// The most items that one page looks at. Whoever looks for a few runs among 100,000 then needs a hundred requests, none
+/// of which takes long.
 pub(super) const MAX_EXAMINED: u32 = 1_000;
 
 /// The most bytes of items that one page looks at, unless the first piece that it reads has more.
@@ -36,10 +35,16 @@ pub const RUN_ROOTS: [Root; 1] = [Root {
         "stage",
         "stage_index",
         "stages",
+        "once",
+        "closing",
+        "narrowed",
         "hold",
         "selected",
         "counts",
         "silent",
+        "held",
+        "held_agents",
+        "overridden",
         "failures",
         "all_failures",
         "passed_over",
@@ -127,7 +132,7 @@ impl Selector {
         picks.map_err(|error| no_value(&error, name))
     }
 
-    /// The same query with all its work ahead of it: for items that were looked at before, and have been asked since.
+    /// The same query with all its work ahead of it: for items that were looked at before and have been asked since.
     pub(super) fn anew(&mut self) {
         self.left = MAX_QUERY_WORK;
     }

@@ -20,10 +20,10 @@ use super::shapes::IdempotencyKey;
 use super::state::ApiState;
 use super::wire::{RunView, StartRun};
 use super::{clusters, playbooks, policy, runs};
-use crate::playbook::check_params;
+use crate::playbook::{Narrowing, NarrowingAsked, check_params};
 use crate::run::{
-    Digest, KnownSecrets, Run, RunEvent, RunId, RunSeed, RunStatus, Timestamp, canonical, new_run,
-    seeded,
+    Digest, KnownSecrets, Run, RunEvent, RunId, RunSeed, RunStatus, Timestamp, canonical, guarded,
+    narrowed, new_run, seeded,
 };
 use crate::store::{Created, NewRun, StoreError, StoredPlaybook};
 
@@ -88,17 +88,21 @@ pub(super) async fn prepared(
     if state.store.cluster(&request.cluster).await?.is_none() {
         return Err(clusters::not_found(&request.cluster));
     }
-    let StartRun { cluster, params, started_by, .. } = request;
-    let (playbook, params) = off_loop(move || {
+    let StartRun { cluster, params, select, limit, skip_stages, start_at, started_by, .. } =
+        request;
+    let narrowing = NarrowingAsked { select, limit, skip_stages, start_at };
+    let (playbook, params, narrowing) = off_loop(move || {
         let StoredPlaybook { playbook, .. } = stored;
-        let params = check_params(&playbook, params);
-        params.map(|params| (playbook, params)).map_err(ApiError::invalid_params)
+        let params = check_params(&playbook, params).map_err(ApiError::invalid_params)?;
+        let narrowing = Narrowing::check(&playbook, narrowing);
+        let narrowing = narrowing.map_err(ApiError::invalid_narrowing)?;
+        Ok::<_, ApiError>((playbook, params, narrowing))
     })
     .await??;
     policy::admit_run(state, &playbook).await?;
     let now = state.clock.now();
     let id = new_id(now);
-    Ok(new_run(id, &playbook, params, &cluster, started_by, now))
+    Ok(narrowed(new_run(id, &playbook, params, &cluster, started_by, now), narrowing))
 }
 
 /// The answer to a request whose key is known: the run that it created before. Nothing else is checked, since
@@ -132,6 +136,10 @@ pub(super) async fn check_secrets(state: &ApiState, run: &Run) -> Result<(), Api
 pub(super) async fn create(state: &ApiState, mut new: NewRun) -> Result<Response, ApiError> {
     check_secrets(state, &new.run).await?;
     new.run = seeded(new.run, || RunSeed::new(rand::random()));
+    let cluster = state.store.cluster(&new.run.snapshot.cluster).await?;
+    if let Some(cluster) = cluster {
+        new.run = guarded(new.run, &cluster.spec.guards);
+    }
     let created = state.store.create_run(&new).await;
     answer(state, new, created).await
 }

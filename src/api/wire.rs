@@ -3,7 +3,7 @@
 //!
 //! Agent records, journals, log lines and events are sent in the form that they have in [`crate::run`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,15 +11,16 @@ use serde_json::{Map, Value};
 
 use super::error::Code;
 use super::limits::{MAX_ACTOR, MAX_REASON};
-use super::listed::{at_most, unambiguous};
-use crate::playbook::{PluginPin, Problem, Vcs};
+use super::listed::at_most;
+use crate::playbook::{ClusterGuards, Narrowing, PluginPin, Problem, Vcs};
 use crate::run::{
-    Abandoned, AgentId, AgentState, CommandId, CommandOutcome, Digest, Gone, Journal, LastAnswer,
+    Abandoned, AgentId, AgentSeq, AgentState, Closing, Digest, Gone, Held, Journal, LastAnswer,
     LogLevel, MassAbsence, Millis, PassedOver, RetryOf, RunId, RunStatus, SentAction, Silent,
-    Source, StatusReason, Timestamp, TroubleCode, Verb,
+    Source, StatusReason, Timestamp, TroubleCode,
 };
 use crate::store::MAX_PUT;
 
+pub use super::wire_commands::{CommandView, SubmitCommand};
 pub use super::wire_engines::{DrainEngine, EngineRef, EngineState, EngineView};
 pub use super::wire_files::{FileContent, FileDiffers};
 pub use super::wire_found::{FoundRuns, PART_OF_LIST};
@@ -28,6 +29,7 @@ pub use super::wire_plugins::{
     ImportProblem, ImportState, ImportView, PluginView, SignatureView, StartImport,
 };
 pub use super::wire_signals::SendSignal;
+pub use super::wire_starts::{RetryRun, StartRun};
 
 /// A page of a list.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -146,6 +148,9 @@ pub struct ClusterView {
     pub name: String,
     /// Number of agents that the document lists.
     pub agents: u32,
+    /// What keeps agents of the cluster from being started; missing if nothing does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guards: Option<ClusterGuards>,
     /// When it was last changed.
     pub applied_at: Timestamp,
     /// What the request did: `created`, `updated` or `unchanged`; `valid` for a dry run; null in a read.
@@ -201,7 +206,8 @@ pub struct ClusterAgents {
     pub items: Vec<ClusterAgentView>,
     /// Pass this as `after` to get the next page; null: this was the last one.
     pub next: Option<String>,
-    /// How many agents this page leaves out only because they gave no answer: with one, the selector might pick them.
+    /// How many agents this page leaves out only because they gave no answer: with an answer, the selector might pick
+    /// them.
     #[serde(default)]
     pub undecided: u32,
     /// Whether this server follows the cluster, because it drives a run on it. Otherwise the platform was asked
@@ -224,51 +230,6 @@ pub struct PlatformView {
     pub interval: Millis,
     /// The result of the last question; null before the first one has ended.
     pub last_answer: Option<LastAnswer>,
-}
-
-/// Starts a run: `POST /api/v1/runs`, with an `Idempotency-Key` header if it may be repeated.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct StartRun {
-    /// `NAME` (the highest version) or `NAME@VERSION`.
-    pub playbook: String,
-    /// Name of the cluster.
-    pub cluster: String,
-    /// Parameters of the playbook; defaults are filled in.
-    #[serde(default, deserialize_with = "unambiguous")]
-    pub params: Map<String, Value>,
-    /// Who starts the run.
-    #[serde(default)]
-    #[schemars(length(max = MAX_ACTOR))]
-    pub started_by: Option<String>,
-}
-
-/// Works on agents of a finished run again: `POST /api/v1/runs/{id}/retry`, with an `Idempotency-Key` header if
-/// it may be repeated. If no kind is chosen, those that failed.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RetryRun {
-    /// Agents that failed in any of its stages.
-    #[serde(default)]
-    pub failed: bool,
-    /// Agents that were skipped in its last stage.
-    #[serde(default)]
-    pub skipped: bool,
-    /// Agents that were not started, or were cut off.
-    #[serde(default)]
-    pub unfinished: bool,
-    /// `NAME@VERSION`, or `NAME` for the highest version: the new run uses this playbook, for example a
-    /// repaired one, instead of that of the old run. The parameters of the old run have to fit it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub playbook: Option<String>,
-    /// Who starts the new run.
-    #[serde(default)]
-    #[schemars(length(max = MAX_ACTOR))]
-    pub started_by: Option<String>,
-    /// Why, for the history of the new run.
-    #[serde(default)]
-    #[schemars(length(max = MAX_REASON))]
-    pub reason: Option<String>,
 }
 
 /// A run in answers.
@@ -307,6 +268,9 @@ pub struct RunView {
     /// Names of the playbook's stages, in order.
     #[serde(default)]
     pub stages: Vec<String>,
+    /// Whether the steps of the present stage are done once, on the run: its counts are then those of `@run` alone.
+    #[serde(default)]
+    pub once: bool,
     /// Whether agents that have started stop after their present call (`pause-now`).
     #[serde(default)]
     pub hold: bool,
@@ -317,6 +281,15 @@ pub struct RunView {
     /// Agents with a call in flight that give no good answer.
     #[serde(default)]
     pub silent: Silent,
+    /// Agents that the strategy named and that guards of the cluster hold; missing if there are none.
+    #[serde(default, skip_serializing_if = "Held::is_nobody")]
+    pub held: Held,
+    /// The numbers (`seq`) of all agents that are held.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held_agents: Vec<AgentSeq>,
+    /// Names of the guards that a person has overridden for this run.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub overridden: BTreeSet<String>,
     /// Failures in the present stage that counted for the budget.
     pub failures: u32,
     /// Failures in the whole run that counted for the budget.
@@ -345,6 +318,12 @@ pub struct RunView {
     /// For a retry: the finished run whose agents it works on again, and which of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<RetryOf>,
+    /// How the run ends once its last stages are done: it has failed or is cancelled, and has stages that are always done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closing: Option<Closing>,
+    /// How the run is narrower than its playbook; missing if it is not.
+    #[serde(default, skip_serializing_if = "Narrowing::is_none")]
+    pub narrowed: Narrowing,
     /// Who started it.
     pub started_by: Option<String>,
     /// When it was created.
@@ -404,32 +383,6 @@ impl RunView {
     }
 }
 
-/// Asks a run to do something: `POST /api/v1/runs/{id}/commands`.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct SubmitCommand {
-    /// Identifier, so that the request can be repeated; without it the server makes one.
-    #[serde(default)]
-    pub id: Option<CommandId>,
-    /// What the run is asked to do.
-    pub command: Verb,
-    /// The agent that the command is about: required for `give-up`, and for `retry` of one agent.
-    #[serde(default)]
-    pub agent: Option<AgentId>,
-    /// Only for `retry`: repeat actions that succeeded after their step had timed out. Without it the agent
-    /// goes on with their results.
-    #[serde(default)]
-    pub again: bool,
-    /// Who asks, for the history of the run.
-    #[serde(default)]
-    #[schemars(length(max = MAX_ACTOR))]
-    pub actor: Option<String>,
-    /// Why, for the history of the run.
-    #[serde(default)]
-    #[schemars(length(max = MAX_REASON))]
-    pub reason: Option<String>,
-}
-
 /// Gives up a run that can't go on: `POST /api/v1/runs/{id}/abandon`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -444,23 +397,6 @@ pub struct AbandonRun {
     /// Give up even a run that is in no trouble; `cancel` is better then, as it waits for actions in flight.
     #[serde(default)]
     pub force: bool,
-}
-
-/// A command in answers. 200 when it was applied, 202 while it waits; a refused one is a problem with status
-/// 409 and code `command-refused`.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct CommandView {
-    /// Identifier of the command: submitting it again with this asks for the outcome.
-    pub id: CommandId,
-    /// The run that was asked.
-    pub run: RunId,
-    /// What the run was asked to do.
-    pub command: Verb,
-    /// The agent that the command is about, if it is about one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub agent: Option<AgentId>,
-    /// The result of the command; null while it waits.
-    pub outcome: Option<CommandOutcome>,
 }
 
 /// An error (RFC 9457, `application/problem+json`).

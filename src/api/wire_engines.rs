@@ -47,7 +47,7 @@ pub struct EngineView {
     /// When it last reported.
     pub seen: Timestamp,
     /// The files by which its server goes, with the digests of their contents; null where it has no such file. They are
-    /// `policy`, and `credentials`: of those only the names and what they are for. What its version does not know is missing.
+    /// `policy`, and `credentials` (only their names and what they are for). What its version does not know is missing.
     #[serde(default)]
     pub files: BTreeMap<String, Option<Digest>>,
     /// Since when it is being drained.

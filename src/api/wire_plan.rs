@@ -1,4 +1,4 @@
-//! What a run would be: the answer to a start that is only tried.
+//! What a run would be: the answer when a start is only tried.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::playbook::PluginPin;
 use crate::run::{AgentId, RunStatus};
 
-/// What a run would be if it were started now: `POST /api/v1/runs/plan`. Nothing is kept of it.
+/// What a run would be if it were started now: `POST /api/v1/runs/plan`. Nothing of it is kept.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct RunPlan {
     /// Name of the playbook.
@@ -34,12 +34,12 @@ pub struct RunPlan {
     pub plugins: BTreeMap<String, PluginPin>,
 }
 
-/// A stage of a run that was not started.
+/// A stage of such a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StagePlan {
     /// Name of the stage.
     pub name: String,
-    /// The name in the playbook of its strategy.
+    /// The name of its strategy in the playbook.
     pub strategy: String,
     /// The arguments of the strategy, with expressions filled in; null if one of them has no value.
     pub arguments: Value,
@@ -51,7 +51,7 @@ pub struct StagePlan {
     pub selected: u32,
     /// The first of them, in the order in which a run takes agents.
     pub first: Vec<AgentId>,
-    /// Of how many agents this is not known: it depends on what they say, and they were not asked or did not answer.
+    /// For how many agents this is not known: it depends on what they say, and they were not asked or did not answer.
     pub undecided: u32,
     /// Why the stage could not begin, for people: an expression that has no value. Null if it could.
     pub error: Option<String>,

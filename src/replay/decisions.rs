@@ -39,12 +39,15 @@ pub struct Compared {
 /// A decision in the form in which decisions are compared.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Decided {
+    /// The agents to start: those that started, then those that guards held.
     pub(super) start: Vec<AgentId>,
     pub(super) skip: Vec<(AgentId, String)>,
     pub(super) next: String,
     pub(super) memo: String,
     pub(super) label: Option<String>,
     pub(super) refresh: Vec<AgentId>,
+    /// The agents to start that guards held when the decision was recorded.
+    pub(super) held: Vec<AgentId>,
 }
 
 /// What the event of a decision says itself; the events after it name the agents.
@@ -54,6 +57,8 @@ pub(super) struct Head {
     /// The memo that the strategy returned.
     pub(super) memo: String,
     pub(super) refresh: Vec<AgentId>,
+    /// The agents to start that guards held.
+    pub(super) held: Vec<AgentId>,
     pub(super) started: u32,
     pub(super) skipped: u32,
 }
@@ -87,20 +92,28 @@ impl Decided {
                 | Happened::StepSkipped { .. }
                 | Happened::StepEnded { .. }
                 | Happened::LateAction { .. }
+                | Happened::Guards { .. }
+                | Happened::Closing { .. }
                 | Happened::Command { .. } => return Err(format!("event {}", event.seq)),
             }
         }
         let found = (start.len(), skip.len());
-        let Head { label, next, memo, refresh, started, skipped } = head;
+        let Head { label, next, memo, refresh, held, started, skipped } = head;
         if (found.0 as u64, found.1 as u64) != (started.into(), skipped.into()) {
             return Err(format!("{} started and {} left out", found.0, found.1));
         }
-        Ok(Self { start, skip, next, memo, label, refresh })
+        start.extend(held.iter().cloned());
+        Ok(Self { start, skip, next, memo, label, refresh, held })
     }
 
-    pub(super) fn of(decision: Decision) -> Self {
+    /// A decision that a strategy makes now, as of a recorded one, of whose agents guards held these.
+    pub(super) fn of(decision: Decision, held: &[AgentId]) -> Self {
         let Decision { start, skip, next, memo, label, refresh } = decision;
-        Self { start, skip, next: next.to_string(), memo, label, refresh }
+        let (waits, mut start): (Vec<_>, Vec<_>) =
+            start.into_iter().partition(|agent| held.contains(agent));
+        start.extend(waits);
+        let (next, held) = (next.to_string(), held.to_vec());
+        Self { start, skip, next, memo, label, refresh, held }
     }
 
     /// The parts of this decision that differ from `other`, or all parts, as human-readable text.

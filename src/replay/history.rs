@@ -162,6 +162,8 @@ impl<'a> History<'a> {
                 | Happened::StepSkipped { .. }
                 | Happened::StepEnded { .. }
                 | Happened::LateAction { .. }
+                | Happened::Guards { .. }
+                | Happened::Closing { .. }
                 | Happened::Command { .. } => {}
             }
             self.take(event)?;
@@ -186,7 +188,8 @@ impl<'a> History<'a> {
     }
 
     fn decided(&self, event: &RunEvent, followers: &VecDeque<RunEvent>) -> Result<Decided, Stop> {
-        let Happened::Decision { label, started, skipped, next, memo, refresh, .. } = &event.what
+        let Happened::Decision { label, started, skipped, next, memo, refresh, held, .. } =
+            &event.what
         else {
             return Err(wrong(event, "something else".to_owned(), "a decision".to_owned()));
         };
@@ -195,6 +198,7 @@ impl<'a> History<'a> {
             next: next.clone(),
             memo: memo.clone().unwrap_or_else(|| self.memo.clone()),
             refresh: refresh.clone(),
+            held: held.as_ref().map(|held| held.named.clone()).unwrap_or_default(),
             started: *started,
             skipped: *skipped,
         };
@@ -237,6 +241,8 @@ impl<'a> History<'a> {
             | Happened::Moved { .. }
             | Happened::StepSkipped { .. }
             | Happened::LateAction { .. }
+            | Happened::Guards { .. }
+            | Happened::Closing { .. }
             | Happened::Command { .. } => {}
         }
         Ok(())
@@ -292,7 +298,7 @@ impl<'a> History<'a> {
             return;
         }
         let hash = now.as_ref().ok().map(crate::run::Decision::hash);
-        let now = now.map(Decided::of);
+        let now = now.map(|decision| Decided::of(decision, held_by(&moment.recorded)));
         let (recorded, now) = match (&moment.recorded, &now) {
             (Recorded::Decided(before), Ok(now)) if **before == *now => return,
             (Recorded::Decided(before), Ok(now)) => {
@@ -320,7 +326,8 @@ impl<'a> History<'a> {
         let input = self.input(&moment.asked, self.other_memo.clone(), other.with.clone());
         let input = input.map_err(ReplayError::NotFound)?;
         let stage = input.stage.clone();
-        let result = self.ask(&other.plugin, input).await.result.map(Decided::of);
+        let result = self.ask(&other.plugin, input).await.result;
+        let result = result.map(|decision| Decided::of(decision, held_by(&moment.recorded)));
         if let Ok(decided) = &result {
             self.other_memo.clone_from(&decided.memo);
         }
@@ -361,6 +368,14 @@ impl<'a> History<'a> {
         let (roster, outcome) = ask(self.player.host, plugin, input, roster).await;
         self.roster = roster;
         outcome
+    }
+}
+
+/// The agents to start that guards held.
+fn held_by(recorded: &Recorded) -> &[AgentId] {
+    match recorded {
+        Recorded::Decided(decided) => &decided.held,
+        Recorded::Failed { .. } | Recorded::Refused { .. } => &[],
     }
 }
 

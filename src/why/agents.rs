@@ -2,7 +2,7 @@
 
 use super::explanation::{ActionOut, InFlight, NAMED, OpenAttempt, UNCONFIRMED_AFTER};
 use super::words::{agents, at, near, quoted, since};
-use crate::playbook::Step;
+use crate::playbook::{Step, StepRole};
 use crate::run::{
     AgentRecord, AgentState, CallName, Millis, Notice, Run, StepPhase, Timestamp, Unheard,
     UnheardAgent,
@@ -55,7 +55,7 @@ fn doing(run: &Run, agent: &InFlight, now: Timestamp) -> String {
     let record = &agent.record;
     let (id, hold) = (&record.agent, run.progress.hold);
     let step = step(run, record);
-    let name = step.map(|step| format!("step {}", step.name));
+    let name = step.map(|step| format!("{} {}", word_of(step.role), step.name));
     let name = name.unwrap_or_else(|| "its last step".to_owned());
     let tries = step.map(|step| which_try(step, record.tries)).unwrap_or_default();
     match record.phase {
@@ -84,6 +84,15 @@ fn doing(run: &Run, agent: &InFlight, now: Timestamp) -> String {
                 queued(record, now)
             )
         }
+    }
+}
+
+/// What a step with this role is called.
+fn word_of(role: StepRole) -> &'static str {
+    match role {
+        StepRole::Main => "step",
+        StepRole::Rescue => "rescue step",
+        StepRole::Finally => "finally step",
     }
 }
 

@@ -42,6 +42,7 @@ mod tests {
             agent: None,
             again: false,
             signal: None,
+            override_guard: None,
             actor: Some("ada@build-7".to_owned()),
             why: None,
             at: Timestamp::from_millis(NOW.as_millis() - seconds * 1_000),

@@ -2,11 +2,12 @@
 
 use super::agents::{action_of, action_out_since, failed, in_flight, not_answering, unheard};
 use super::explanation::{ActionOut, Explanation, InFlight, Known, NextCommand};
+use super::narrowed::options;
 use super::waiting::whole;
 use super::words::{agents, at, counts, length, moment, near, quoted, since, word};
 use crate::run::{
-    AgentState, CANCEL_DEADLINE, KNOWN_FORMAT, Millis, PlannedNext, Progress, ReasonCode, Run,
-    RunStatus, Snapshot, Timestamp, Unanswered, WaitsFor,
+    AgentState, CANCEL_DEADLINE, KNOWN_FORMAT, Millis, Progress, ReasonCode, Run, RunStatus,
+    Snapshot, Timestamp, Unanswered, WaitsFor,
 };
 
 /// How long an action may be out in a run that goes on before giving it up is named: most end by
@@ -60,7 +61,7 @@ pub fn explain(run: &Run, known: &Known, now: Timestamp) -> Explanation {
 pub(super) struct Telling<'a> {
     pub(super) run: &'a Run,
     pub(super) known: &'a Known,
-    now: Timestamp,
+    pub(super) now: Timestamp,
     text: String,
     next: Vec<NextCommand>,
 }
@@ -150,6 +151,8 @@ impl Telling<'_> {
         if let Some(of) = &self.run.snapshot.retry_of {
             self.say(&format!("It goes over the {of} agents of run {} again", of.run));
         }
+        self.say_narrowed();
+        self.say_closing();
         if let Some(gone) = &progress.gone {
             self.say(&gone.to_string());
         }
@@ -180,7 +183,10 @@ impl Telling<'_> {
         self.begin(false);
         let cluster = &self.run.snapshot.cluster;
         // Beside other runs there is no queue, and who has its turn has left it.
-        let mut queues = self.run.snapshot.locks_cluster();
+        let reason = self.run.progress.reason.as_ref().map(|reason| reason.code);
+        let is_behind = reason == Some(ReasonCode::ClusterBusy);
+        // While the cluster has guards, even a run that may go beside others takes turns.
+        let mut queues = self.run.snapshot.locks_cluster() || is_behind;
         match (&self.known.waits, self.message()) {
             // What it waited for last is over.
             (Some(waits @ WaitsFor::Place(_)), _) => {
@@ -214,7 +220,7 @@ impl Telling<'_> {
             "It asks the agents of cluster {cluster} about themselves and makes a record for each, {} \
              so far; then stage {} begins by itself",
             agents(made),
-            self.run.snapshot.playbook.stages.first().map_or("", |stage| stage.name.as_str()),
+            self.run.stage_name(),
         );
         self.say(&made);
         self.say_unanswered();
@@ -247,12 +253,14 @@ impl Telling<'_> {
             self.say_in_flight("It waits for agents that are in flight");
         }
         self.say_silent();
+        self.say_held();
         if !entering {
             self.say_planned(busy);
         }
         self.say_left_out();
         self.offer_signals();
         self.offer("start no further agent", "pause");
+        self.offer_override();
         self.offer_give_up(GIVE_UP_AFTER);
         self.offer("end it", "cancel");
     }
@@ -279,55 +287,6 @@ impl Telling<'_> {
         self.say(&format!("{head}: {agents}"));
     }
 
-    /// What comes after those in flight.
-    fn say_planned(&mut self, busy: bool) {
-        let plugin = &self.run.progress.stage;
-        let index = usize::from(plugin.index);
-        let stages = &self.run.snapshot.playbook.stages;
-        let strategy = stages.get(index).map_or("", |stage| stage.strategy.plugin.as_str());
-        let text = match (&plugin.next, busy) {
-            // While it answers the same each time, when it is asked next is not written.
-            (Some(PlannedNext::WaitUntil { at }), true) if *at < self.now => format!(
-                "Strategy {strategy} is asked who goes next when one of them has ended, and now and \
-                 then: nothing has changed {}",
-                since(*at, self.now)
-            ),
-            (Some(PlannedNext::WaitUntil { at }), false) if *at < self.now => format!(
-                "No agent is in flight: strategy {strategy} waits, and is asked again and again; \
-                 nothing has changed {}",
-                since(*at, self.now)
-            ),
-            (Some(PlannedNext::WaitUntil { at: moment }), true) => format!(
-                "Strategy {strategy} is asked who goes next when one of them has ended, or {}",
-                at(*moment, self.now)
-            ),
-            (Some(PlannedNext::WaitUntil { at: moment }), false) => format!(
-                "No agent is in flight: strategy {strategy} wanted to wait, and is asked again {}",
-                at(*moment, self.now)
-            ),
-            (Some(PlannedNext::Wait) | None, true) => {
-                format!("Strategy {strategy} is asked who goes next when one of them has ended")
-            }
-            (Some(PlannedNext::Wait) | None, false) => {
-                format!("No agent is in flight: strategy {strategy} is asked who goes next")
-            }
-            (Some(PlannedNext::Complete), _) => match stages.get(index + 1) {
-                Some(next) => format!(
-                    "Strategy {strategy} has called the stage complete: stage {} comes next",
-                    next.name
-                ),
-                None => format!(
-                    "Strategy {strategy} has called the stage complete, and it is the last one: the \
-                     run ends then"
-                ),
-            },
-            (Some(PlannedNext::Abort { code: _, reason }), _) => {
-                format!("It starts no further agent and ends as FAILED: {}", quoted(reason))
-            }
-        };
-        self.say(&text);
-    }
-
     fn cancelling(&mut self) {
         self.begin(true);
         if let Some(message) = self.message() {
@@ -335,15 +294,21 @@ impl Telling<'_> {
             self.say(&asked);
         }
         let until = self.run.progress.since.plus(CANCEL_DEADLINE);
+        let until = near(until, self.now);
+        let closes = self.closes();
         if self.count(AgentState::Running) > 0 {
-            let until = near(until, self.now);
-            self.say_in_flight(&format!(
-                "It starts nothing further and waits for actions that are out, until {until} at the \
-                 latest"
-            ));
+            let does = match closes {
+                true => "Its last stages go on",
+                false => "It starts nothing further and waits for actions that are out",
+            };
+            self.say_in_flight(&format!("{does}, until {until} at the latest"));
         }
         self.say_silent();
-        self.say("Then it ends as CANCELLED, by itself");
+        let outcome = self.outcome_of_closing();
+        self.say(&format!("Then it ends as {outcome}, by itself"));
+        if closes {
+            self.offer("end it without them", "cancel");
+        }
         self.offer_give_up(Millis(0));
     }
 
@@ -374,7 +339,8 @@ impl Telling<'_> {
         if let Some(of) = &self.run.snapshot.retry_of {
             self.say(&format!("It went over the {of} agents of run {} again", of.run));
         }
-        let stages = self.run.snapshot.playbook.stages.len();
+        self.say_narrowed();
+        let stages = self.run.snapshot.number_of_stages();
         match (counts(&progress.outcomes), counts(&progress.counts)) {
             (Some(counts), _) if stages > 1 => {
                 self.say(&format!("Over all {stages} stages it left {counts}"));
@@ -394,14 +360,22 @@ impl Telling<'_> {
 
     fn offer_after_end(&mut self) {
         let progress = &self.run.progress;
-        let no_agent = progress.counts.values().all(|count| *count == 0);
+        let left = self.left();
+        let count = |state: AgentState| left.get(&state).copied().unwrap_or(0);
+        let no_agent = left.values().all(|count| *count == 0);
         let is_done = progress.status == RunStatus::Done;
-        let failures = progress.failures > 0;
+        // A stage on the run may have failed and no agent.
+        let failures =
+            progress.failures > 0 && (count(AgentState::Failed) > 0 || !progress.stage.once);
         let unfinished = [AgentState::Pending, AgentState::Running, AgentState::Added];
-        let settled = self.count(AgentState::Done) + self.count(AgentState::Skipped) > 0;
-        let left = unfinished.into_iter().any(|state| self.count(state) > 0)
+        let settled = count(AgentState::Done) + count(AgentState::Skipped) > 0;
+        let is_left = unfinished.into_iter().any(|state| count(state) > 0)
             || progress.is_between_stages() && settled;
-        let cut_off = self.count(AgentState::Failed) > progress.stage.failures;
+        let counted = match progress.closing.is_some() {
+            true => progress.failures,
+            false => progress.stage.failures,
+        };
+        let cut_off = count(AgentState::Failed) > counted;
         if progress.reason.as_ref().map(|reason| reason.code) == Some(ReasonCode::NobodySelected) {
             let command = format!("get agents --cluster {}", word(&self.run.snapshot.cluster));
             let effect = "see the agents of the cluster".to_owned();
@@ -419,7 +393,7 @@ impl Telling<'_> {
                 self.offer_retry_mended(effect, "retry --failed");
             }
         }
-        if left || cut_off {
+        if is_left || cut_off {
             self.offer("go over those that were not finished", "retry --unfinished");
         }
     }
@@ -433,7 +407,8 @@ impl Telling<'_> {
             false => ("start it anew", playbook.version.to_string()),
         };
         let (name, cluster) = (word(&playbook.name), word(cluster));
-        let command = format!("run start {name}@{version} --cluster {cluster}");
+        let narrow = options(&self.run.snapshot.narrowed);
+        let command = format!("run start {name}@{version} --cluster {cluster}{narrow}");
         self.next.push(NextCommand { effect: effect.to_owned(), command });
     }
 

@@ -63,3 +63,23 @@ fn a_run_that_ended_over_nobody_and_one_that_passed_failures_over() {
         "{told}"
     );
 }
+
+#[test]
+fn where_the_last_stage_is_on_the_run_a_retry_is_offered_for_the_agents_before_it() {
+    let mut notified = ended(RunStatus::Failed, &[(AgentState::Done, 1)], 1, "zone a is down");
+    let reason = notified.progress.reason.clone().unwrap();
+    notified.progress.stage.once = true;
+    notified.progress.closing = Some(crate::run::Closing {
+        outcome: RunStatus::Failed,
+        reason,
+        stage: 0,
+        between: false,
+        failures: 1,
+        over: false,
+    });
+    let left = [(AgentState::Done, 3), (AgentState::Failed, 1), (AgentState::Pending, 5)];
+    notified.progress.outcomes = left.into();
+    let told = explain(&notified, &NOBODY, at(245));
+    let named = told.next.iter().map(|next| next.command.replace(&RUN.to_string(), "RUN"));
+    assert_eq!(named.collect::<Vec<_>>(), ["run retry RUN", "run retry RUN --unfinished"]);
+}

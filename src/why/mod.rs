@@ -8,14 +8,17 @@ mod agents;
 mod commands;
 mod explain;
 mod explanation;
+mod held;
 #[cfg(test)]
 mod last_word_tests;
+mod narrowed;
 #[cfg(test)]
 mod noticed_tests;
 mod paused;
 #[cfg(test)]
 mod samples;
 mod signals;
+mod stages;
 #[cfg(test)]
 mod tests;
 mod trouble;

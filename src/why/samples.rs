@@ -51,6 +51,7 @@ pub(super) fn run(status: RunStatus) -> Run {
         params: Map::new(),
         cluster: "eu".to_owned(),
         retry_of: None,
+        narrowed: Default::default(),
         started_by: None,
         created_at: at(0),
         seed: None,

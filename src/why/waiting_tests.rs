@@ -37,4 +37,9 @@ fn a_run_says_whether_it_is_queued_or_waits_for_a_place() {
                 other runs, and does so by itself once an engine takes it up.";
     check(&beside, &NOBODY, text, &["run cancel RUN"]);
     assert_eq!(effect(&beside, &NOBODY), "end it before it starts");
+
+    // Its cluster has guards.
+    because(&mut beside.progress, ReasonCode::ClusterBusy, "waits for run 7 to end");
+    let told = explain(&beside, &NOBODY, at(245)).text;
+    assert!(told.contains("queued for cluster eu: it waits for run 7 to end"), "{told}");
 }

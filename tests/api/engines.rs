@@ -231,6 +231,7 @@ async fn a_run_says_which_commands_were_not_applied_yet() {
         agent: None,
         again: false,
         signal: None,
+        override_guard: None,
         actor: Some("ann".to_owned()),
         why: None,
         at: server.store.time(),

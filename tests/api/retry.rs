@@ -1,8 +1,8 @@
 //! Starting a new run over agents of one that has ended, and why a run is as it is.
 
 use replibook::run::{
-    AgentState, Failure, FailureReason, ReasonCode, RunId, RunStatus, StatusReason, StepPhase,
-    Timestamp,
+    AgentState, Failure, FailureReason, Progress, ReasonCode, RunId, RunStatus, StatusReason,
+    StepPhase, Timestamp,
 };
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
@@ -22,6 +22,17 @@ async fn started(spec: &str) -> (Server, RunId) {
 
 /// Has the run end with agents in these states. If `cut_off`, the last one was cut off when it failed.
 async fn end(server: &Server, run: RunId, states: &[AgentState], cut_off: bool) {
+    end_with(server, run, states, cut_off, |_| {}).await;
+}
+
+/// The same with a change of how far the run came.
+async fn end_with(
+    server: &Server,
+    run: RunId,
+    states: &[AgentState],
+    cut_off: bool,
+    change: impl FnOnce(&mut Progress),
+) {
     let engine = Engine::hold(server, run).await;
     let records = (0..).zip(states).map(|(seq, state)| {
         let mut record = engine.record(seq, *state);
@@ -46,6 +57,7 @@ async fn end(server: &Server, run: RunId, states: &[AgentState], cut_off: bool) 
             *progress.counts.entry(record.state).or_insert(0) += 1;
         }
         progress.failures = u32::from(states.contains(&AgentState::Failed));
+        change(progress);
         writes.records = records;
     };
     engine.set(RunStatus::Done, write).await;
@@ -82,6 +94,18 @@ async fn a_run_over_the_failed_agents_has_the_same_snapshot() {
     let events = server.get(&format!("{location}/events")).await.ok(200);
     let told = events["items"][0]["reason"]["message"].as_str().unwrap();
     assert_eq!(told, format!("goes over the failed agents of run {run} again: mended"));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn agents_are_found_although_the_last_stage_was_on_the_run() {
+    let (server, run) = started("concurrency: allow").await;
+    let counts_itself = |progress: &mut Progress| {
+        progress.stage.once = true;
+        progress.counts = [(AgentState::Done, 1)].into();
+    };
+    end_with(&server, run, &MIXED, false, counts_itself).await;
+    retry(&server, run, json!({})).await.ok(201);
     server.stop().await;
 }
 
