@@ -92,6 +92,11 @@ demo-registry: rust-plugins test-registry minisign ## show plugins that are sign
 	$(CARGO) build --locked --bins
 	PATH="$(TOOLS):$$PATH" $(OUT)/debug/replibook demo --scene registry $(DEMO_ARGS)
 
+.PHONY: demo-guard
+demo-guard: rust-plugins ## show a strategy that starts everybody at once, and a guard of the cluster that lets one zone go at a time
+	$(CARGO) build --locked --bins
+	$(OUT)/debug/replibook demo --scene guard $(DEMO_ARGS)
+
 .PHONY: test
 test: example-plugins test-server test-registry minisign ## build everything and run all tests
 	$(CARGO) test --locked --manifest-path $(WASM_BUILTIN)/Cargo.toml -p replibook-plugin-sdk --target-dir $(WASM_BUILTIN)/target

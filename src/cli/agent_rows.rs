@@ -1,17 +1,20 @@
 //! How the agents of a run look in tables. Records only have the numbers of stages and steps, so their names
 //! come from the run's snapshot.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::client::Client;
 use super::error::CliError;
+use super::held;
 use super::output::{Console, EMPTY, Format, Row};
 use super::rows::{MAX_CELL, MAX_WIDE_CELL, labelled, or_dash, telling_label};
 use super::text::{Paint, clean, length, moment, plural, shorten, time_of_day};
+use crate::api::wire::RunView;
 use crate::playbook::Playbook;
-use crate::run::{AgentRecord, AgentState, Notice, PastStage, RunId, StepPhase};
+use crate::run::{AgentRecord, AgentSeq, AgentState, Held, Notice, PastStage, RunId, StepPhase};
 
 /// Heading of the column that says who joined or left. A wide table has the full times instead.
 const MEMBER: &str = "MEMBER";
@@ -20,6 +23,8 @@ const MEMBER: &str = "MEMBER";
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Plan {
     stages: Vec<PlannedStage>,
+    /// What holds agents of the run, and the numbers of all that are held.
+    held: (Held, BTreeSet<AgentSeq>),
 }
 
 #[derive(Clone, Debug)]
@@ -36,13 +41,25 @@ impl Plan {
             name: stage.name.clone(),
             steps: stage.steps.iter().map(|s| (s.name.clone(), s.retry.attempts)).collect(),
         });
-        Self { stages: stages.collect() }
+        Self { stages: stages.collect(), held: Default::default() }
+    }
+
+    /// The same, with the agents of the run that are held.
+    fn holding(self, run: &RunView) -> Self {
+        let held = (run.held.clone(), run.held_agents.iter().copied().collect());
+        Self { held, ..self }
     }
 
     /// Fetches it for a run. Without an answer a table shows less, but nothing wrong.
     pub(crate) async fn of_run(client: &Client, run: RunId) -> Self {
         match client.snapshot(run).await {
-            Ok(snapshot) => Self::of(&snapshot.playbook),
+            Ok(snapshot) => {
+                let plan = Self::of(&snapshot.playbook);
+                match client.run(run).await {
+                    Ok(run) => plan.holding(&run),
+                    Err(_) => plan,
+                }
+            }
             Err(_) => Self::default(),
         }
     }
@@ -233,6 +250,9 @@ fn result_of(record: &AgentRecord, plan: &Plan) -> String {
         AgentState::Running => noticed(record, &doing(record, plan)),
         AgentState::Added => "joined, waits to be taken in".to_owned(),
         AgentState::Removed => skipped("left the cluster"),
+        AgentState::Pending if plan.held.1.contains(&record.seq) => {
+            held::of_agent(&plan.held.0, &record.agent)
+        }
         AgentState::Pending | AgentState::Done => match passed_over(record) {
             Some(passed) => format!("{passed}; {results}"),
             None => results,
@@ -305,195 +325,5 @@ fn doing(record: &AgentRecord, plan: &Plan) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::cli::sample::{moment, record};
-    use crate::cli::table::table;
-    use crate::run::{
-        AgentSeq, AttemptKey, Failure, FailureReason, Millis, Outstanding, SentAction,
-    };
-
-    fn plan(stages: &[&str]) -> Plan {
-        let steps = vec![("drain".to_owned(), 3), ("restart".to_owned(), 1)];
-        let stage = |name: &&str| PlannedStage { name: (*name).to_owned(), steps: steps.clone() };
-        Plan { stages: stages.iter().map(stage).collect() }
-    }
-
-    fn shown(plan: Plan, agents: Vec<AgentRecord>, wide: bool) -> String {
-        match plan.rows(agents) {
-            Rows::OneStage(rows) => table(&rows, wide, false),
-            Rows::Stages(rows) => table(&rows, wide, false),
-        }
-    }
-
-    #[test]
-    fn agents_show_batch_state_result_and_time() {
-        let mut failed = record(2, AgentState::Failed);
-        failed.batch_label = Some("zone a".to_owned());
-        failed.error = Some(Failure {
-            reason: FailureReason::ActionFailed,
-            message: "no\nspace".to_owned(),
-            step: "drain".to_owned(),
-            at: moment(),
-        });
-        let mut skipped = record(3, AgentState::Skipped);
-        skipped.skip_reason = Some("not selected".to_owned());
-        (skipped.batch, skipped.started_at) = (None, None);
-        let shown =
-            shown(plan(&["all"]), vec![record(1, AgentState::Done), failed, skipped], false);
-        let expected = "\
-AGENT   BATCH       STATE    RESULT                            TIME
-node-1  1           DONE     drain: {\"moved\":3}                1.2s
-node-2  1 (zone a)  FAILED   action-failed in drain: no space  1.2s
-node-3  -           SKIPPED  not selected                      -
-";
-        assert_eq!(shown, expected);
-    }
-
-    #[test]
-    fn agents_that_are_done_show_what_was_passed_over() {
-        let mut agent = record(1, AgentState::Done);
-        (agent.passed_over, agent.results) = (2, [].into());
-        agent.error = Some(Failure {
-            reason: FailureReason::ActionFailed,
-            message: "no space".to_owned(),
-            step: "restart".to_owned(),
-            at: moment(),
-        });
-        let shown = shown(plan(&["all"]), vec![agent], true);
-        let expected = "2 failures passed over, the last: action-failed in restart: no space; -";
-        assert!(shown.contains(expected), "{shown}");
-    }
-
-    #[test]
-    fn results_are_in_the_order_of_the_steps() {
-        let mut agent = record(1, AgentState::Done);
-        let results = ["restart", "check", "drain"].map(|step| (step.to_owned(), json!(1).into()));
-        agent.results = results.into();
-        let text = result_of(&agent, &plan(&["all"]));
-        assert_eq!(text, "drain: 1, restart: 1, check: 1", "the playbook does not have the last");
-        assert_eq!(result_of(&agent, &Plan::default()), "check: 1, drain: 1, restart: 1");
-    }
-
-    #[test]
-    fn agents_in_flight_show_what_they_do() {
-        let running = |number: u32, phase: StepPhase| {
-            let mut agent = record(number, AgentState::Running);
-            (agent.phase, agent.tries, agent.ended_at) = (phase, 1, None);
-            agent.stage = 1;
-            agent
-        };
-        let later = moment().plus(Millis::from_secs(65));
-        let mut settling = running(3, StepPhase::Settling { until: later, again: true });
-        let key = AttemptKey { agent: AgentSeq(3), stage: 1, step: 0, attempt: 1 };
-        settling.outstanding = Some(Outstanding { key, call: 0, since: moment(), bytes: None });
-        let mut last = running(4, StepPhase::Trying);
-        last.step = 1;
-        let mut added = running(5, StepPhase::Waiting);
-        added.state = AgentState::Added;
-        let agents = vec![
-            running(1, StepPhase::Trying),
-            running(2, StepPhase::RetryAt { at: later }),
-            settling,
-            last,
-            added,
-        ];
-        let expected = "\
-AGENT   STAGE    BATCH  STATE    RESULT                                                        TIME
-node-1  primary  1      RUNNING  drain, attempt 1 of 3                                         -
-node-2  primary  1      RUNNING  drain, attempt 2 of 3, again at 09:01:05                      -
-node-3  primary  1      RUNNING  drain: action still out since 09:00:00, waited for until 09…  -
-node-4  primary  1      RUNNING  restart                                                       -
-node-5  primary  1      ADDED    joined, waits to be taken in                                  -
-";
-        assert_eq!(shown(plan(&["secondaries", "primary"]), agents, false), expected);
-    }
-
-    #[test]
-    fn what_is_noticed_of_a_call_comes_first_and_a_wide_table_has_its_action() {
-        let running = |notice: Option<Notice>| AgentRecord {
-            notice,
-            phase: StepPhase::Trying,
-            tries: 1,
-            ended_at: None,
-            ..record(1, AgentState::Running)
-        };
-        let silent = |errors| {
-            let message = "connection refused".to_owned();
-            Some(Notice::NoAnswer { since: moment(), message, errors })
-        };
-        let behind = Some("demo/backup".to_owned());
-        let queued = |before, behind| Some(Notice::Queued { since: moment(), before, behind });
-        for (notice, expected) in [
-            (
-                silent(false),
-                "does not answer since 09:00:00; drain, attempt 1 of 3; connection ref",
-            ),
-            (silent(true), "answers only with errors since 09:00:00; drain"),
-            (queued(2, behind), "NEW since 09:00:00, 2 before it (demo/backup); drain"),
-            (queued(0, None), "NEW since 09:00:00, 0 before it; drain"),
-        ] {
-            let text = result_of(&running(notice.clone()), &plan(&["all"]));
-            assert!(text.starts_with(expected), "{text}");
-            // A notice about an agent that is done is not shown any more.
-            let done = AgentRecord { notice, ..record(1, AgentState::Done) };
-            assert_eq!(result_of(&done, &plan(&["all"])), "drain: {\"moved\":3}");
-        }
-        let mut agent = running(None);
-        let sent = SentAction::of(agent.run, &agent.agent, agent.present_attempt(), 0);
-        agent.action = Some(sent);
-        let shown = shown(plan(&["all"]), vec![agent], true);
-        assert!(shown.contains("ACTION") && shown.contains(&sent.action_id.to_string()), "{shown}");
-    }
-
-    #[test]
-    fn who_joined_or_left_is_shown_with_the_moment_where_anybody_did() {
-        let later = moment().plus(Millis::from_secs(4));
-        let mut joined = record(1, AgentState::Done);
-        (joined.joined_at, joined.results) = (Some(moment()), [].into());
-        let mut left = record(2, AgentState::Removed);
-        (left.left_at, left.started_at, left.batch) = (Some(later), None, None);
-        let mut back = left.clone();
-        (back.joined_at, back.left_at, back.state) =
-            (Some(later), Some(moment()), AgentState::Added);
-        let expected = "\
-AGENT   BATCH  STATE    RESULT                        TIME  MEMBER
-node-1  1      DONE     -                             1.2s  ADDED 09:00:00
-node-2  -      REMOVED  left the cluster              -     REMOVED 09:00:04
-node-2  -      ADDED    joined, waits to be taken in  -     REMOVED 09:00:00, ADDED 09:00:04
-";
-        assert_eq!(shown(plan(&["all"]), vec![joined, left, back], false), expected);
-    }
-
-    #[test]
-    fn a_wide_table_has_the_stages_before_and_the_moments() {
-        let mut agent = record(1, AgentState::Removed);
-        (agent.stage, agent.joined_at, agent.left_at) = (1, Some(moment()), Some(moment()));
-        agent.past = vec![PastStage {
-            stage: 0,
-            state: AgentState::Done,
-            batch: None,
-            error: None,
-            skip_reason: None,
-            started_at: None,
-            ended_at: None,
-        }];
-        let shown = shown(plan(&["secondaries", "primary"]), vec![agent], true);
-        for part in
-            ["STAGES BEFORE", "secondaries DONE", "left the cluster", "2025-11-22T09:00:00Z"]
-        {
-            assert!(shown.contains(part), "{part} in\n{shown}");
-        }
-        for wide in [false, true] {
-            let row =
-                AgentRow::<true> { record: record(1, AgentState::Done), plan: Arc::default() };
-            assert_eq!(row.cells(wide).len(), AgentRow::<true>::headings(wide).len());
-            let row =
-                AgentRow::<false> { record: record(1, AgentState::Done), plan: Arc::default() };
-            assert_eq!(row.cells(wide).len(), AgentRow::<false>::headings(wide).len());
-            assert_eq!(serde_json::to_value(&row).unwrap()["agent"], "node-1", "as it was read");
-        }
-    }
-}
+#[path = "agent_rows_tests.rs"]
+mod tests;

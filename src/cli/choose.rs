@@ -1,7 +1,7 @@
 //! Which items of a list are shown, and in which order: `--selector` and `--sort-by`.
 //!
-//! The server selects, page by page. Only this program sorts, so it has to have the whole list: a list that is too long for
-//! that is refused, since the first items of a part that was sorted would look like the first ones of all.
+//! The server selects, page by page. Only this program sorts, so it needs the whole list. It refuses a list that is too long
+//! for that, since the first items of a sorted part would look like the first ones of all.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -16,7 +16,7 @@ use crate::api::SELECTOR;
 use crate::api::wire::Listing;
 use crate::playbook::{Query, QueryError, Root};
 
-/// The most items that are sorted. They are all in memory, and are ten full pages of the server.
+/// The most items that are sorted: ten full pages of the server, all of which are in memory.
 pub(super) const MAX_SORTED: usize = 10_000;
 
 /// The options of lists that can be selected from.
@@ -45,7 +45,7 @@ impl ChooseArgs {
         Err(CliError::Usage(format!("--selector: {error}")))
     }
 
-    /// Whether a list that has none of these options would be shown as it is.
+    /// Whether none of these options is given.
     pub(crate) const fn is_plain(&self) -> bool {
         self.selector.is_none() && self.sort_by.is_none()
     }
@@ -81,7 +81,7 @@ impl ChooseArgs {
         let Some(by) = &self.sort_by else { return Ok(all) };
         if all.next.is_some() {
             return Err(CliError::Usage(format!(
-                "--sort-by: there are more than {MAX_SORTED}, and at most so many are sorted; select fewer with \
+                "--sort-by: there are more than {MAX_SORTED} items, which is too many to sort; select fewer with \
                  --selector, or omit --sort-by"
             )));
         }
@@ -96,7 +96,7 @@ impl ChooseArgs {
     }
 }
 
-/// The expression with a mark below the place where it is wrong; `None` if there is no such place, or no room for it.
+/// The expression with a mark below the place where it is wrong; `None` if no place is known, or there is no room.
 fn marked(source: &str, error: &QueryError, room: Option<usize>) -> Option<String> {
     let before: String = source.chars().take(error.at?).collect();
     let fits = room.is_none_or(|room| width(source) + 2 <= room);

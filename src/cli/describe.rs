@@ -14,6 +14,7 @@ use super::describe_more::{
 use super::error::{CliError, ClientError};
 use super::exit::Exit;
 use super::get::split_version;
+use super::held;
 use super::output::{Console, Format, Room};
 use super::page::say_damaged;
 use super::rows::{agents_of, stage_of};
@@ -226,9 +227,18 @@ fn describe_run(run: &RunView, why: &str, failed: &str, room: Room) -> String {
     // When a run has ended, the agents of all its stages are counted, and each stage may have selected
     // different ones.
     let of_stage = run.outcomes.is_empty() || run.stages.len() <= 1;
-    let selected = if of_stage { format!(" ({} selected)", run.selected) } else { String::new() };
+    let selected =
+        if of_stage && !run.once { format!(" ({} selected)", run.selected) } else { String::new() };
     lines.line("Agents", &format!("{}{selected}", agents_of(run)));
+    lines.line_if("Held", held::in_short(&run.held));
+    let overridden: Vec<_> = run.overridden.iter().map(String::as_str).collect();
+    lines.line_if("Overridden", (!overridden.is_empty()).then(|| overridden.join(", ")));
     lines.line_if("Retries", run.retry_of.map(|of| format!("the {of} agents of run {}", of.run)));
+    let narrowed = (!run.narrowed.is_none()).then(|| run.narrowed.to_string());
+    lines.line_if("Narrowed", narrowed);
+    let closing = run.closing.as_ref().filter(|_| run.finish_ts.is_none());
+    let ends = closing.map(|closing| format!("as {}: {}", closing.outcome, closing.reason.message));
+    lines.line_if("Ends", ends);
     lines.line_if("Gone", run.gone.as_ref().map(ToString::to_string));
     lines.line_if("Log", dropped_in_words(&run.dropped_lines));
     lines.line_if("Started by", run.started_by.clone());
@@ -345,6 +355,16 @@ mod tests {
         let why =
             format!("Why:        waits for run {} to end; 1 more is queued before it\n", run.id);
         assert!(shown.contains(&why), "{why} in\n{shown}");
+    }
+
+    #[test]
+    fn a_run_whose_agents_are_held_is_described_with_that() {
+        let mut run = run_view(RunStatus::Running);
+        (run.held, run.overridden) = (crate::cli::sample::held(), ["rack".to_owned()].into());
+        let shown = describe_run(&run, "", "", ANY);
+        let held = "Held:       5 agents by one-zone, quorum, since 2025-11-22T09:00:00Z\n";
+        assert!(shown.contains(held), "{shown}");
+        assert!(shown.contains("Overridden: rack\n"), "{shown}");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::describe::{Lines, for_people, signed_by};
 use super::endpoints::{Asked, MAX_PAGE};
 use super::error::{CliError, ClientError};
 use super::get::find_plugins;
+use super::guards;
 use super::output::{Console, to_yaml};
 use super::page::say_damaged;
 use super::text::{clean, moment, plural, shorten};
@@ -93,6 +94,9 @@ fn cluster_text(
             format!("{} of {} agents at once; they do not count as gone", mass.absent, mass.known)
         }),
     );
+    for (label, text) in cluster.guards.iter().flat_map(guards::lines) {
+        lines.line(label, &text);
+    }
     let text = &mut lines.text;
     if !agents.items.is_empty() {
         let _ = write!(text, "\n{}", console.table(&agents.items));

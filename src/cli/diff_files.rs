@@ -1,4 +1,4 @@
-//! `diff`: compares documents with those that the server has. Nothing is sent but questions.
+//! `diff`: compares documents with those that the server has. It only asks the server, and changes nothing there.
 
 use std::path::PathBuf;
 
@@ -16,8 +16,8 @@ use super::validate::check_all;
 use crate::api::wire::PlaybookView;
 use crate::playbook::{Cluster, PlaybookDocument, parse_playbook};
 
-/// The most lines of a difference that are shown: a whole document of usual size, and no more than a pager can hold of
-/// a cluster of 100,000 agents.
+/// The most lines of a difference that are shown: a whole document of usual size, but not all of a cluster of 100,000
+/// agents, which no pager could hold.
 const MAX_LINES: usize = 10_000;
 
 /// Arguments of `diff`.
@@ -59,15 +59,15 @@ struct Compared {
     /// The version of a playbook.
     version: Option<String>,
     change: Change,
-    /// The version that it was compared with, if that is another one: the highest that the server has.
+    /// The version that it was compared with, if that is not its own: the highest that the server has.
     against: Option<String>,
-    /// Plugins in files beside it that are not those which the stored playbook pins.
+    /// Plugins in files beside it that differ from those that the stored playbook pins.
     plugins: Vec<ChangedPlugin>,
     /// The lines that differ, with some around them.
     diff: String,
 }
 
-/// A plugin that is another one than before.
+/// A plugin that differs from the stored one.
 #[derive(Debug, Serialize)]
 struct ChangedPlugin {
     name: String,

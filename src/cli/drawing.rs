@@ -48,6 +48,8 @@ impl Drawing {
             | Happened::LateAction { .. }
             | Happened::Moved { .. }
             | Happened::NoDecision { .. }
+            | Happened::Guards { .. }
+            | Happened::Closing { .. }
             | Happened::Command { .. } => None,
         }
     }
@@ -80,13 +82,14 @@ mod tests {
             refresh: vec![AgentId::from("node-1"); asked],
             asked: None,
             memo: None,
+            held: None,
         }
     }
 
     #[test]
     fn each_batch_has_its_place_in_the_cluster() {
         let mut drawing = Drawing::default();
-        let stage = Happened::Stage { stage: "all".to_owned(), index: 0, selected: 6 };
+        let stage = Happened::Stage { stage: "all".to_owned(), index: 0, selected: 6, once: false };
         assert_eq!(drawing.event(&stage), None);
         let mut drawn = |started, asked| drawing.event(&decision(started, asked));
         assert_eq!(drawn(1, 0).as_deref(), Some("▓·····"));

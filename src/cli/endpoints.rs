@@ -72,7 +72,7 @@ impl<'a> Pages<'a> {
         loop {
             let wanted = (limit - all.items.len().min(limit)).min(MAX_PAGE);
             let page: Listing<T> = self.page(all.next.as_deref(), wanted).await?;
-            // Of a list that is searched, a page may have nothing although a later one has.
+            // A page of a list that is searched may be empty although a later one is not.
             let is_searched = self.filters.iter().any(|(name, _)| *name == SELECTOR);
             let is_empty = !is_searched && page.items.is_empty() && page.damaged.is_empty();
             let stuck = page.next.is_some() && (page.next == all.next || is_empty);
@@ -306,7 +306,7 @@ impl Client {
         self.json(request, Repeat::Always).await
     }
 
-    /// Checks a start, and tells what the run would be. Nothing is kept.
+    /// Checks a start, and says what the run would be. Nothing is kept.
     pub async fn plan_run(&self, start: &StartRun) -> Result<RunPlan> {
         let request = self.request(Method::POST, &["runs", "plan"]).json(start);
         self.json(request, Repeat::Always).await

@@ -40,7 +40,7 @@ pub enum Exit {
     NotApplied = 13,
     /// The data that was asked for, or the server's database, is damaged.
     Damaged = 14,
-    /// The time that a command may wait is over.
+    /// What a command waits for did not happen in the time that it was given.
     TimedOut = 15,
     /// A person stopped watching (Ctrl-C); the run goes on. Shells use this number for it.
     Interrupted = 130,
@@ -67,7 +67,7 @@ impl Exit {
         (Self::Output, "the output could not be written"),
         (Self::NotApplied, "what was asked of a run is accepted, not yet applied"),
         (Self::Damaged, "what was asked for, or the whole database, is damaged"),
-        (Self::TimedOut, "what was waited for did not come in time"),
+        (Self::TimedOut, "what the command waited for did not happen in time"),
         (Self::Interrupted, "stopped watching: Ctrl-C, or nobody reads the output"),
     ];
 

@@ -67,8 +67,7 @@ pub(crate) async fn get(client: &Client, args: &Get, console: &Console) -> Resul
     }
     match &args.name {
         Some(_) if !args.choose.is_plain() => {
-            let message =
-                "--selector and --sort-by go with lists, and a name says that one is wanted";
+            let message = "--selector and --sort-by go with lists, not with a name";
             return Err(CliError::Usage(message.to_owned()));
         }
         Some(name) => get_one(client, args.things, name, cluster, console).await?,

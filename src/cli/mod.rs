@@ -31,6 +31,8 @@ mod feed;
 mod files;
 mod get;
 mod grants;
+mod guards;
+mod held;
 mod imports;
 mod log_lines;
 mod logging;

@@ -70,7 +70,7 @@ pub trait Row: Serialize {
 pub struct Console {
     /// The format of data.
     pub format: Format,
-    /// The parts of data that are written in the format [`Format::Picked`].
+    /// The parts of data that [`Format::Picked`] writes.
     pub(crate) picked: Option<Arc<Picked>>,
     /// Whether data is coloured.
     pub colour: bool,
@@ -289,7 +289,7 @@ impl Console {
 pub(crate) struct Growing<'c> {
     console: &'c Console,
     layout: Option<Layout>,
-    /// How wide the columns are that were picked.
+    /// How wide the picked columns are.
     widths: Widths,
 }
 

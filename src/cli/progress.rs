@@ -6,6 +6,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::drawing::Drawing;
+use super::held;
 use super::output::{Console, Room};
 use super::rows::stage_of;
 use super::run::{Detail, TIME_COLUMNS, line_of};
@@ -48,6 +49,7 @@ pub(crate) struct Progress {
     after: Option<Timestamp>,
     waits_for: Option<String>,
     silent: Silent,
+    held: Option<String>,
     trouble: Option<String>,
 }
 
@@ -64,6 +66,7 @@ impl Progress {
             after: None,
             waits_for: None,
             silent: Silent::default(),
+            held: None,
             trouble: None,
         }
     }
@@ -127,6 +130,7 @@ impl Progress {
     pub(crate) fn show(&mut self, run: &RunView) {
         self.say_if_waits(run);
         self.say_if_silent(run);
+        self.say_if_held(run);
         self.say_if_troubled(run);
         let Some(bar) = &self.bar else { return };
         let (settled, all) = settled(run);
@@ -156,6 +160,16 @@ impl Progress {
         if let Some(text) = silent_in_words(&run.silent) {
             self.say(&clean(&text));
         }
+    }
+
+    /// Says what holds a run in which nobody is at work, whenever that changes. While somebody is at work, the bar only counts
+    /// who is held: in a run under guards there is nearly always somebody.
+    fn say_if_held(&mut self, run: &RunView) {
+        let held = held::stands_still(run);
+        if let Some(text) = held.as_ref().filter(|_| held != self.held) {
+            self.say(&clean(text));
+        }
+        self.held = held;
     }
 
     /// Says that the run can't go on, and when it can again: there is no event for either.
@@ -228,6 +242,7 @@ fn beside_bar(run: &RunView, batch: Option<&str>) -> String {
     parts.extend((run.stages.len() > 1).then(|| stage_of(run)));
     parts.extend(count(AgentState::Failed));
     parts.extend(count(AgentState::Running).filter(|_| run.status.holds_cluster()));
+    parts.extend((!run.held.is_nobody()).then(|| format!("{} held", run.held.agents)));
     let passed_over = run.passed_over.failures;
     parts.extend((passed_over > 0).then(|| format!("{passed_over} passed over")));
     parts.extend(batch.map(str::to_owned));
@@ -270,6 +285,14 @@ mod tests {
         let waits = Some("the run waits for a place on its engine".to_owned());
         assert_eq!(waiting_in_words(&run), waits);
         assert_eq!(waiting_in_words(&run_view(RunStatus::Running)), None);
+    }
+
+    #[test]
+    fn the_bar_counts_those_who_are_held() {
+        let mut run = run_view(RunStatus::Running);
+        run.counts = [(AgentState::Running, 1)].into();
+        run.held = crate::cli::sample::held();
+        assert_eq!(beside_bar(&run, None), "running · 1 running · 5 held");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! How the things of the API look in tables. The types are those of the wire; what is here is only about
 //! people.
 
-use super::output::Row;
+use super::guards;
+use super::output::{EMPTY, Row};
 use super::table::Narrower;
 use super::text::{
     Paint, clean, counts, moment, plural, short_id, short_moment, shorten, with_short_ids,
@@ -13,6 +14,9 @@ pub(super) const MAX_CELL: usize = 60;
 
 /// The most characters of a result or a message in a wide table.
 pub(super) const MAX_WIDE_CELL: usize = 300;
+
+/// Heading of the column with the guards of clusters, for those that have any.
+const GUARDS: &str = "GUARDS";
 
 /// Digits of a digest where there is hardly any room: they are enough to name a plugin.
 const SHORT_DIGEST: usize = 8;
@@ -67,15 +71,22 @@ impl Row for PlaybookView {
 
 impl Row for ClusterView {
     fn headings(_: bool) -> Vec<&'static str> {
-        vec!["NAME", "AGENTS", "APPLIED"]
+        vec!["NAME", "AGENTS", "APPLIED", GUARDS]
     }
 
-    fn cells(&self, _: bool) -> Vec<String> {
-        vec![self.name.clone(), self.agents.to_string(), moment(self.applied_at)]
+    fn cells(&self, wide: bool) -> Vec<String> {
+        let guards = self.guards.as_ref().and_then(guards::names);
+        let most = if wide { MAX_WIDE_CELL } else { MAX_CELL };
+        let guards = guards.map_or_else(|| EMPTY.to_owned(), |names| shorten(&names, most));
+        vec![self.name.clone(), self.agents.to_string(), moment(self.applied_at), guards]
+    }
+
+    fn optional() -> &'static [&'static str] {
+        &[GUARDS]
     }
 
     fn narrower() -> &'static [Narrower] {
-        &[Narrower::Short("APPLIED"), Narrower::Without("APPLIED")]
+        &[Narrower::Short("APPLIED"), Narrower::Without("APPLIED"), Narrower::Cut]
     }
 
     fn short(&self, heading: &str) -> Option<String> {
@@ -228,9 +239,10 @@ fn trouble_of(run: &RunView) -> Option<&TroubleView> {
 
 /// The stage of a run: `upgrade (2 of 3)`, or only the name if there is one stage.
 pub(crate) fn stage_of(run: &RunView) -> String {
+    let once = if run.once { ", on the run" } else { "" };
     match run.stages.len() {
-        0 | 1 => run.stage.clone(),
-        all => format!("{} ({} of {all})", run.stage, run.stage_index.saturating_add(1)),
+        0 | 1 => format!("{}{once}", run.stage),
+        all => format!("{} ({} of {all}){once}", run.stage, run.stage_index.saturating_add(1)),
     }
 }
 

@@ -5,8 +5,8 @@ use uuid::Uuid;
 
 use crate::api::wire::{RunView, TroubleView};
 use crate::run::{
-    Abandoned, AgentId, AgentRecord, AgentSeq, AgentState, PassedOver, RunId, RunStatus, Silent,
-    Timestamp, TroubleCode,
+    Abandoned, AgentId, AgentRecord, AgentSeq, AgentState, GuardGroup, Held, HeldAgent, HeldBy,
+    PassedOver, RunId, RunStatus, Silent, Timestamp, TroubleCode,
 };
 
 /// A fixed time in November 2025.
@@ -30,6 +30,31 @@ pub(crate) fn trouble(given_up_by: Option<&str>) -> TroubleView {
     }
 }
 
+/// Agents that two guards hold.
+pub(crate) fn held() -> Held {
+    let agents = |ids: &[&str]| ids.iter().map(|id| AgentId::from(*id)).collect::<Vec<_>>();
+    let group = GuardGroup { attribute: "zone".to_owned(), value: Some("b".to_owned()) };
+    let of_zone = HeldBy::Agents {
+        guard: "one-zone".to_owned(),
+        group: Some(group.clone()),
+        of: 4,
+        out: 1,
+        allowed: 1,
+        because: agents(&["node-5"]),
+    };
+    let of_zones = HeldBy::Groups {
+        guard: "quorum".to_owned(),
+        group,
+        touched: 2,
+        allowed: 2,
+        because: agents(&["node-5", "node-1"]),
+    };
+    let some = [("node-2", of_zone), ("node-3", of_zones)]
+        .map(|(agent, by)| HeldAgent { agent: AgentId::from(agent), by });
+    let guards = vec!["one-zone".to_owned(), "quorum".to_owned()];
+    Held { agents: 5, some: some.into(), guards, since: Some(moment()), until: None }
+}
+
 /// A run without agents.
 pub(crate) fn run_view(status: RunStatus) -> RunView {
     RunView {
@@ -51,6 +76,9 @@ pub(crate) fn run_view(status: RunStatus) -> RunView {
         selected: 12,
         counts: [].into(),
         silent: Silent::default(),
+        held: Held::default(),
+        held_agents: Vec::new(),
+        overridden: Default::default(),
         failures: 0,
         all_failures: 0,
         passed_over: PassedOver::default(),
@@ -61,6 +89,9 @@ pub(crate) fn run_view(status: RunStatus) -> RunView {
         params: Map::new(),
         plugins: [].into(),
         retry_of: None,
+        narrowed: Default::default(),
+        closing: None,
+        once: false,
         started_by: None,
         created_at: moment(),
         started_at: Some(moment()),

@@ -71,6 +71,30 @@ async fn each_command_is_sent_with_its_reason_and_actor() {
 }
 
 #[tokio::test]
+async fn a_guard_is_overridden_with_a_reason_and_not_without() {
+    let server = with_run(RunStatus::Running);
+    let id = run_id();
+    let resume = ["run", "resume", &id, "--override-guard", "one-zone"];
+    let (code, _, err) = replictl(&server.url, &resume).await;
+    assert_eq!(code, 2, "{err}");
+    assert!(err.contains("--reason"), "{err}");
+    assert!(posted(&server).is_empty());
+    for option in ["--why", "--reason"] {
+        let args = [&resume[..], &[option, "rack 7 is gone"]].concat();
+        let (code, _, err) = replictl(&server.url, &args).await;
+        assert_eq!(code, 0, "{err}");
+        let sent = posted(&server).pop().unwrap();
+        assert_eq!(
+            (&sent["command"], &sent["override_guard"]),
+            (&json!("resume"), &json!("one-zone"))
+        );
+        assert_eq!(sent["reason"], "rack 7 is gone");
+    }
+    let (code, ..) = replictl(&server.url, &["run", "resume", &id]).await;
+    assert_eq!((code, posted(&server).pop().unwrap().get("override_guard")), (0, None));
+}
+
+#[tokio::test]
 async fn a_signal_is_sent_with_its_payload() {
     let server = Server::start(|seen| match seen.method.as_str() {
         "POST" => {

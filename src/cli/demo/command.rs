@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::ending::{TOLD_BY_THE_RUN, approve, check_export, conclude, export, newest_run};
 use super::fleet::plan;
+use super::guard;
 use super::ha;
 use super::membership::{Change, NodesFile, cluster_document, tell};
 use super::registry;
@@ -93,6 +94,9 @@ async fn play(args: &DemoArgs, scene: &mut Scene) -> anyhow::Result<u8> {
     if args.scene == Shown::Registry {
         return registry::play(args, &name, &playbook, scene).await;
     }
+    if args.scene == Shown::Guard {
+        return guard::play(args, &name, &playbook, scene).await;
+    }
     let (server, cluster, story) = put_up(args, scene).await?;
     let path = scene.dir().join("cluster.yaml");
     std::fs::write(&path, cluster)
@@ -115,9 +119,12 @@ async fn play(args: &DemoArgs, scene: &mut Scene) -> anyhow::Result<u8> {
             }
         };
         code = match args.scene {
-            Shown::Restart | Shown::Canary | Shown::Membership | Shown::Ha | Shown::Registry => {
-                code
-            }
+            Shown::Restart
+            | Shown::Canary
+            | Shown::Membership
+            | Shown::Ha
+            | Shown::Registry
+            | Shown::Guard => code,
             Shown::Approval => approve(scene, &server, code).await?,
         };
         if let Some(file) = &args.export {
@@ -137,9 +144,12 @@ type Story = Option<(Change, NodesFile)>;
 /// how the cluster changes.
 async fn put_up(args: &DemoArgs, scene: &mut Scene) -> anyhow::Result<(String, String, Story)> {
     let (change, nodes) = match args.scene {
-        Shown::Restart | Shown::Approval | Shown::Canary | Shown::Ha | Shown::Registry => {
-            (None, plan(args.agents, args.fail)?)
-        }
+        Shown::Restart
+        | Shown::Approval
+        | Shown::Canary
+        | Shown::Ha
+        | Shown::Registry
+        | Shown::Guard => (None, plan(args.agents, args.fail)?),
         Shown::Membership => {
             let (change, nodes) = Change::plan(args.agents, args.fail)?;
             (Some(change), nodes)

@@ -32,6 +32,9 @@ const TICK: &str = "50ms";
 /// Name of the file that [`DRAIN`] and [`RESTART`] write to, in the agent's directory.
 const EFFECTS: &str = "effects";
 
+/// Name of the file with the status of an agent's node, in the agent's directory. While there is none, the node is well.
+const STATUS: &str = "status";
+
 /// Why the agents could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum FleetError {
@@ -116,6 +119,7 @@ impl Node {
             "node_id": self.id,
             "attributes": { "zone": self.zone, "role": self.role },
             "status": "HEALTHY",
+            "status_file": dir.join(STATUS),
             "actions": {
                 "demo.example.com/drain": command(DRAIN),
                 "demo.example.com/restart": command(if self.fails { RESTART_FAILS } else { RESTART }),
@@ -177,6 +181,12 @@ impl Fleet {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
             Err(error) => Err(error),
         }
+    }
+
+    /// The file with the status of this agent's node while it is not well. `None` for an unknown agent.
+    pub fn status_file(&self, id: &str) -> Option<PathBuf> {
+        let member = self.members.iter().find(|member| member.node.id == id)?;
+        Some(member.dir.join(STATUS))
     }
 
     /// The `Cluster` document with all agents.

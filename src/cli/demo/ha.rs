@@ -158,6 +158,10 @@ async fn start(scene: &Scene, playbook: &str) -> anyhow::Result<Vec<Told>> {
             playbook: playbook.to_owned(),
             cluster: cluster.clone(),
             params: params.clone(),
+            select: None,
+            limit: None,
+            skip_stages: Vec::new(),
+            start_at: None,
             started_by: None,
         };
         let run = Client::new(&address)?.start_run(&request, &cluster).await?;

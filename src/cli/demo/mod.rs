@@ -8,6 +8,7 @@
 mod command;
 mod ending;
 mod fleet;
+mod guard;
 mod ha;
 mod membership;
 mod process;
@@ -15,6 +16,7 @@ mod registry;
 mod scene;
 mod shown;
 mod terminal;
+mod zones;
 
 pub use command::{DemoArgs, demo};
 pub use fleet::{Fleet, FleetError, MAX_AGENTS, Node, plan};

@@ -15,6 +15,8 @@ pub enum Shown {
     Ha,
     /// Plugins are signed, pushed to a registry and run under a policy; one that was changed after it was signed is refused
     Registry,
+    /// A strategy starts everybody at once, and a guard of the cluster lets one agent of one zone go at a time
+    Guard,
 }
 
 impl Shown {
@@ -25,6 +27,7 @@ impl Shown {
             Self::Approval => "examples/approval",
             Self::Canary => "examples/canary",
             Self::Membership => "examples/membership",
+            Self::Guard => "examples/guards",
         }
     }
 
@@ -37,6 +40,7 @@ impl Shown {
             Self::Membership => "demo-membership",
             Self::Ha => "demo-ha",
             Self::Registry => "demo-registry",
+            Self::Guard => "demo-guard",
         }
     }
 
@@ -49,6 +53,7 @@ impl Shown {
             Self::Membership => "membership",
             Self::Ha => "ha",
             Self::Registry => "registry",
+            Self::Guard => "guard",
         }
     }
 }

@@ -59,14 +59,14 @@ impl Columns {
         cells.collect()
     }
 
-    /// The path of the first column that has nothing in it for any item.
+    /// The path of the first column that is empty for all items.
     pub(crate) fn finds_nothing(&self, items: &[Value]) -> Option<&str> {
         let is_empty = |path: &Path| items.iter().all(|item| path.find(item, item).is_empty());
         self.0.iter().map(|(_, path)| path).find(|path| is_empty(path)).map(Path::source)
     }
 
-    /// How wide the columns are for these rows. In `room` columns of a terminal the widest are cut, if that makes the rows
-    /// fit; the first one stays whole.
+    /// How wide the columns are for these rows. If that makes the rows fit into `room` columns of a terminal, the widest
+    /// columns are cut; the first one stays whole.
     pub(crate) fn widths(&self, rows: &[Vec<String>], room: Option<usize>) -> Widths {
         let of_column = |place: usize, heading: &str| {
             let cells = rows.iter().filter_map(|row| row.get(place)).map(|cell| width(cell));
@@ -112,7 +112,7 @@ pub(crate) fn line(cells: &[String], widths: &Widths) -> String {
     line
 }
 
-/// Splits a list at commas that are in no brackets and no quotes.
+/// Splits a list at commas outside of brackets and quotes.
 fn split(text: &str) -> Vec<&str> {
     let (mut parts, mut start, mut depth, mut quote) = (Vec::new(), 0, 0_i32, None);
     for (at, c) in text.char_indices() {

@@ -1,4 +1,4 @@
-//! What a person picks of data, and how it is written.
+//! The parts of data that a person picks, and how they are written.
 
 use std::str::FromStr;
 
@@ -50,7 +50,7 @@ impl Picked {
         [COLUMNS, JSONPATH].contains(&word)
     }
 
-    /// What values of this kind begin with, each with a short meaning.
+    /// What such values begin with, each with a short meaning.
     pub(crate) fn kinds() -> [(&'static str, &'static str); 2] {
         [
             ("custom-columns=", "A table with these columns: HEADING:PATH,…"),

@@ -52,7 +52,7 @@ pub(crate) fn sorted<T: Serialize>(items: Vec<T>, by: &SortBy) -> Result<Vec<T>,
     Ok(keyed.into_iter().map(|(_, item)| item).collect())
 }
 
-/// Numbers by their value, texts by their characters. Values of different types are in the order null, false and true,
+/// Compares numbers by their value, and texts by their characters. The order of different types is null, false and true,
 /// numbers, texts, all else.
 fn compare(a: &Value, b: &Value) -> Ordering {
     match (a, b) {

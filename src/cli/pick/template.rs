@@ -1,11 +1,11 @@
 //! Templates of `-o jsonpath=…`: text with paths in braces, `{"…"}` for a text with escapes, and
-//! `{range PATH}…{end}` for what is written of each value.
+//! `{range PATH}…{end}` for what is written for each value.
 
 use serde_json::Value;
 
 use super::path::Path;
 
-/// The longest template in bytes: it is typed by a person, or in a script.
+/// The longest template in bytes: people type them, or put them into scripts.
 const MAX_TEMPLATE_BYTES: usize = 16 * 1024;
 
 /// How deep `{range}` may be nested: nothing that is listed has more levels of lists.
@@ -90,7 +90,7 @@ impl Template {
     }
 }
 
-/// Understands what is in a pair of braces: a part, or the beginning or end of a range.
+/// Reads what is in a pair of braces: a part, or the beginning or end of a range.
 fn braces(inside: &str, open: &mut Vec<(Option<Path>, Vec<Part>)>) -> Result<Option<Part>, String> {
     if inside == "end" {
         return match (open.len(), open.pop()) {
@@ -199,7 +199,7 @@ mod tests {
         }
         let nothing =
             |template| Template::parse(template).unwrap().finds_nothing(&root).map(str::to_owned);
-        assert_eq!(nothing("{.next}{.itms[*].id}"), Some(".itms[*].id".to_owned()));
+        assert_eq!(nothing("{.next}{.things[*].id}"), Some(".things[*].id".to_owned()));
         assert_eq!(nothing("{range .items[*]}{.nope}{end}"), None);
     }
 

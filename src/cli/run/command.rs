@@ -14,7 +14,9 @@ use super::replay::{Replay, replay};
 use super::retry::{Retry, retry};
 use super::signal::{Signal, signal};
 use super::start::{Start, start};
-use super::steer::{Cancel, GiveUp, GoOn, Pause, Steer, cancel, give_up, go_on, pause, steer};
+use super::steer::{
+    Cancel, GiveUp, GoOn, Pause, Resume, Steer, approve, cancel, give_up, pause, resume, steer,
+};
 use super::wait::{Wait, wait};
 use super::watch::{Watch, watch_command};
 use crate::cli::client::Client;
@@ -33,12 +35,12 @@ pub enum RunCommand {
     List(List),
     /// Follow a run until it ends; in a script, until it ends, pauses or waits for approval
     Watch(Watch),
-    /// Wait until a run has a status, or has ended, and say nothing meanwhile
+    /// Wait until a run has a status, or has ended, without showing its progress
     ///
-    /// A status that the run has only for a moment counts too, if it comes after this began to wait. The exit code
-    /// is 0 when the run is as was asked, but 5 or 10 for DONE where a watch would say so; 15 when the time is
-    /// over; and when the run ends otherwise, that of its end, or 4 if that is 0. Without --for it is that of the
-    /// end.
+    /// A status that the run has only for a moment counts too, if it comes after the wait began. The exit code is 0
+    /// when the run gets a status that was asked for, except that DONE may give 5 or 10, as in `run watch`. It is 15
+    /// when the time is over. If the run ends otherwise, the exit code is that of its end, or 4 if that would be 0.
+    /// Without --for it is always that of the end.
     Wait(Wait),
     /// Show the agents of a run
     Agents(Agents),
@@ -57,7 +59,7 @@ pub enum RunCommand {
     /// Start no new agent; those that have started finish their steps
     Pause(Pause),
     /// Go on after a pause, and accept the failures so far. If the run waits for approval, use `approve`
-    Resume(GoOn),
+    Resume(Resume),
     /// End a run once the calls in flight have ended
     Cancel(Cancel),
     /// Try agents again: those of a paused run in that run, those of a finished one in a new run
@@ -101,10 +103,10 @@ pub(crate) async fn run_command(
         RunCommand::Events(args) => events(client, args, console).await,
         RunCommand::Replay(args) => replay(client, args, console).await,
         RunCommand::Export(args) => export(client, args, to, console).await,
-        RunCommand::Approve(args) => go_on(client, Verb::Approve, args, console).await,
+        RunCommand::Approve(args) => approve(client, args, console).await,
         RunCommand::Reject(args) => steer(client, Verb::Reject, args, console).await,
         RunCommand::Pause(args) => pause(client, args, console).await,
-        RunCommand::Resume(args) => go_on(client, Verb::Resume, args, console).await,
+        RunCommand::Resume(args) => resume(client, args, console).await,
         RunCommand::Cancel(args) => cancel(client, args, console).await,
         RunCommand::Retry(args) => retry(client, args, console).await,
         RunCommand::GiveUp(args) => give_up(client, args, console).await,

@@ -5,7 +5,8 @@ use uuid::Uuid;
 
 use crate::cli::rows::{labelled, telling_label};
 use crate::cli::text::{clean, plural, time_of_day};
-use crate::run::{AgentId, AgentState, Happened, RunEvent, Was};
+use crate::playbook::{ClusterGuards, FREEZE, WINDOWS};
+use crate::run::{AgentId, AgentState, Happened, HeldThen, RunEvent, Was};
 
 /// How much detail is shown; each level includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,7 +37,9 @@ pub(crate) fn agent_of(what: &Happened) -> Option<&AgentId> {
         Happened::Status { .. }
         | Happened::Stage { .. }
         | Happened::Decision { .. }
-        | Happened::NoDecision { .. } => None,
+        | Happened::Guards { .. }
+        | Happened::NoDecision { .. }
+        | Happened::Closing { .. } => None,
     }
 }
 
@@ -70,7 +73,15 @@ pub(crate) fn tell(what: &Happened) -> (Detail, String) {
             asked: _,
             memo: _,
             refresh: _,
-        } => decision(*batch, label.as_deref(), *started, *skipped, next),
+            held,
+        } => {
+            let (least, text) = decision(*batch, label.as_deref(), *started, *skipped, next);
+            match held {
+                Some(held) => (least, format!("{text}; {}", held_back(held))),
+                None => (least, text),
+            }
+        }
+        Happened::Guards { guards } => (Detail::Main, guarded_by(guards)),
         Happened::NoDecision { roster: _, asked: _, code, message, decision_hash: _ } => {
             let what = match code {
                 Some(code) => format!("strategy gave no decision ({code})"),
@@ -105,9 +116,16 @@ pub(crate) fn tell(what: &Happened) -> (Detail, String) {
                 (Detail::Agents, text)
             }
         },
-        Happened::Stage { stage, index: _, selected } => (
+        Happened::Stage { stage, index: _, selected: _, once: true } => {
+            (Detail::Main, format!("stage {stage}: once, on the run"))
+        }
+        Happened::Stage { stage, index: _, selected, once: false } => (
             Detail::Main,
             format!("stage {stage}: {} selected", plural((*selected).into(), "agent")),
+        ),
+        Happened::Closing { outcome, reason, next: _ } => (
+            Detail::Main,
+            format!("run ends as {outcome} after its last stages: {}", reason.message),
         ),
         Happened::Moved { agent, from, to } => {
             (Detail::Agents, format!("{agent} moved from {from} to {to}"))
@@ -119,14 +137,46 @@ pub(crate) fn tell(what: &Happened) -> (Detail, String) {
             );
             (Detail::Agents, text)
         }
-        Happened::Command { id: _, command, agent, again, signal, why, refused } => {
+        Happened::Command {
+            id: _,
+            command,
+            agent,
+            again,
+            signal,
+            override_guard,
+            why,
+            refused,
+        } => {
             let of = [signal.as_deref(), agent.as_ref().map(AgentId::as_str)];
             let command =
                 of.iter().flatten().fold(command.clone(), |all, of| format!("{all} {of}"));
             let command = if *again { format!("{command} --again") } else { command };
+            let command = match override_guard {
+                Some(guard) => format!("{command} --override-guard {guard}"),
+                None => command,
+            };
             (Detail::Main, asked_to(&command, why.as_deref(), refused.as_deref()))
         }
     }
+}
+
+/// Whom guards hold after a decision.
+fn held_back(held: &HeldThen) -> String {
+    let agents = plural((held.named.len() + held.before.len()) as u64, "agent");
+    let until = held.until.map(|until| format!(" until {until}"));
+    format!("{agents} held by {}{}", held.by.join(" and "), until.unwrap_or_default())
+}
+
+/// The guards that the cluster has from now on.
+fn guarded_by(guards: &ClusterGuards) -> String {
+    if guards.guard_nothing() {
+        return "the cluster has no guards any more".to_owned();
+    }
+    let names = guards.guards.iter().map(|guard| guard.name.clone());
+    let windows = (!guards.windows.is_empty()).then(|| WINDOWS.to_owned());
+    let freeze = (!guards.freezes.is_empty()).then(|| FREEZE.to_owned());
+    let names: Vec<_> = names.chain(windows).chain(freeze).collect();
+    format!("the cluster is guarded by {}", names.join(", "))
 }
 
 /// An agent that has another state now.
@@ -257,6 +307,7 @@ mod tests {
             next,
             memo,
             refresh,
+            held: None,
         };
         let mut batch = event(batch);
         batch.actor = Some("ada".to_owned());
@@ -323,7 +374,8 @@ mod tests {
         let line = line_of(&ended(Some(Uuid::from_u128(7))), Detail::All).unwrap();
         assert!(line.ends_with("ended drain (action 00000000-0000-0000-0000-000000000007)"));
         assert!(line_of(&ended(None), Detail::All).unwrap().ends_with("node-1 ended drain"));
-        let stage = Happened::Stage { stage: "primary".to_owned(), index: 1, selected: 1 };
+        let stage =
+            Happened::Stage { stage: "primary".to_owned(), index: 1, selected: 1, once: false };
         let line = line_of(&event(stage.clone()), Detail::Main).unwrap();
         assert!(line.ends_with("  stage primary: 1 agent selected"), "{line}");
         let asked = |agent: Option<AgentId>, refused: Option<&str>| Happened::Command {
@@ -332,6 +384,7 @@ mod tests {
             agent,
             again: false,
             signal: None,
+            override_guard: None,
             why: Some("gone".to_owned()),
             refused: refused.map(str::to_owned),
         };

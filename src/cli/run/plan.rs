@@ -1,4 +1,4 @@
-//! Shows what a run would be that was not started: `run start --dry-run`.
+//! Shows what a run would be, without starting it: `run start --dry-run`.
 
 use crate::api::wire::{RunPlan, StagePlan};
 use crate::cli::describe::{Lines, Signed, for_people};
@@ -27,7 +27,7 @@ impl Row for RunPlan {
     }
 }
 
-/// Writes the plan of a run, for people or in the format that was asked for.
+/// Writes the plan of a run, for people or in the format that they asked for.
 pub(super) fn show_plan(plan: &RunPlan, console: &Console) -> Result<Exit, CliError> {
     match for_people(console) {
         true => console.data(&described(plan, console.data_room()))?,
@@ -69,8 +69,7 @@ fn of_stage(stage: &StagePlan, agents: u32, lines: &mut Lines) {
     lines.line("  Agents", &format!("{} of {agents}{names}", stage.selected));
     if stage.undecided > 0 {
         let of = plural(u64::from(stage.undecided), "more agent");
-        lines
-            .line("  Perhaps", &format!("{of}: that depends on what they say, which is not known"));
+        lines.line("  Perhaps", &format!("{of}, depending on what they say, which is not known"));
     }
     lines.line_if("  Problem", stage.error.clone());
 }
@@ -110,7 +109,7 @@ Stage 1:    secondaries
   Steps:    drain, restart
   Select:   agent.attributes.role == 'SECONDARY'
   Agents:   11 of 12: node-1, node-2, …
-  Perhaps:  1 more agent: that depends on what they say, which is not known
+  Perhaps:  1 more agent, depending on what they say, which is not known
 ";
         assert_eq!(shown, expected);
         let mut long = plan();

@@ -111,7 +111,7 @@ async fn put_back(
         )));
     }
     let (agent, reason) = (args.agent.clone().map(AgentId), args.reason.clone());
-    let asked = Asked { verb: Verb::Retry, agent, again: args.again, reason };
+    let asked = Asked { agent, again: args.again, ..Asked::new(Verb::Retry, reason) };
     let view = submit(client, run.id, asked, MAX_WAIT).await?;
     let applied = view.outcome == Some(CommandOutcome::Applied);
     let exit = tell(view, console)?;

@@ -27,6 +27,8 @@ pub struct Start {
     pub cluster: String,
     #[command(flatten)]
     pub params: ParamArgs,
+    #[command(flatten)]
+    pub narrow: Narrow,
     /// Follow the run, and exit as it ends
     #[arg(short, long)]
     pub watch: bool,
@@ -40,6 +42,23 @@ pub struct Start {
     pub idempotency_key: Option<String>,
 }
 
+/// What makes a run narrower than its playbook.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Narrow {
+    /// Only agents for which this expression is true, of those that the stages select
+    #[arg(long, value_name = "EXPRESSION")]
+    pub select: Option<String>,
+    /// At most this many agents in the whole run: the first that a stage selects
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u32>,
+    /// Leave this stage out; may be repeated
+    #[arg(long = "skip-stage", value_name = "STAGE")]
+    pub skip_stages: Vec<String>,
+    /// Begin with this stage, and leave out those before it
+    #[arg(long, value_name = "STAGE")]
+    pub start_at: Option<String>,
+}
+
 pub(crate) async fn start(
     client: &Client,
     args: &Start,
@@ -50,12 +69,19 @@ pub(crate) async fn start(
         false => Value::Null,
     };
     let params = args.params.read(&schema)?;
+    let Narrow { select, limit, skip_stages, start_at } = args.narrow.clone();
+    let start = StartRun {
+        select,
+        limit,
+        skip_stages,
+        start_at,
+        ..whole_run(&args.playbook, &args.cluster, params)
+    };
     if args.dry_run {
-        let plan = client.plan_run(&request(&args.playbook, &args.cluster, params)).await?;
-        return show_plan(&plan, console);
+        return show_plan(&client.plan_run(&start).await?, console);
     }
     let key = args.idempotency_key.clone();
-    let run = start_run(client, &args.playbook, &args.cluster, params, key).await?;
+    let run = start_run(client, &start, key).await?;
     if args.watch {
         console.say(&format!("run {} started", run.id));
         return args.follow.watch(client, run.id, None, console).await;
@@ -82,24 +108,29 @@ async fn schema_of(client: &Client, playbook: &str) -> Result<Value, ClientError
     Ok(params.unwrap_or_default())
 }
 
-fn request(playbook: &str, cluster: &str, params: Map<String, Value>) -> StartRun {
-    let (playbook, cluster) = (playbook.to_owned(), cluster.to_owned());
-    StartRun { playbook, cluster, params, started_by: who() }
+/// A request for a run of the whole playbook, in the name of the user of this machine.
+fn whole_run(playbook: &str, cluster: &str, params: Map<String, Value>) -> StartRun {
+    StartRun {
+        playbook: playbook.to_owned(),
+        cluster: cluster.to_owned(),
+        params,
+        select: None,
+        limit: None,
+        skip_stages: Vec::new(),
+        start_at: None,
+        started_by: who(),
+    }
 }
 
-/// Starts a run in the name of the user of this machine. Without a key one is made up, so that the request can
-/// be repeated when its answer is lost.
+/// Starts a run. Without a key it makes one up, so that the request can be repeated when its answer is lost.
 ///
 /// # Errors
-/// [`ClientError::Refused`] with problems when the parameters do not fit.
+/// [`ClientError::Refused`] with problems when the parameters, or what narrows the run, do not fit.
 pub async fn start_run(
     client: &Client,
-    playbook: &str,
-    cluster: &str,
-    params: Map<String, Value>,
+    start: &StartRun,
     idempotency_key: Option<String>,
 ) -> Result<RunView, ClientError> {
-    let start = request(playbook, cluster, params);
     let key = idempotency_key.unwrap_or_else(|| Uuid::new_v4().to_string());
-    client.start_run(&start, &key).await
+    client.start_run(start, &key).await
 }

@@ -32,8 +32,18 @@ pub struct Steer {
     /// Identifier of the run, 6 or more consecutive digits of it, or `last`
     pub run: String,
     /// Why, for the history of the run
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, visible_alias = "why", value_name = "TEXT")]
     pub reason: Option<String>,
+}
+
+/// Arguments of `run resume`.
+#[derive(Debug, clap::Args)]
+pub struct Resume {
+    #[command(flatten)]
+    pub go_on: GoOn,
+    /// Override this guard of the cluster: it holds no agents of this run until it is changed; say why with --reason
+    #[arg(long, value_name = "NAME", requires = "reason")]
+    pub override_guard: Option<String>,
 }
 
 /// Arguments of the commands that let a run go on.
@@ -88,13 +98,15 @@ pub(crate) struct Asked {
     pub(crate) agent: Option<AgentId>,
     /// Whether actions that succeeded too late are repeated.
     pub(crate) again: bool,
+    /// The guard that is overridden.
+    pub(crate) override_guard: Option<String>,
     pub(crate) reason: Option<String>,
 }
 
 impl Asked {
     /// A command to the whole run.
     pub(crate) fn new(verb: Verb, reason: Option<String>) -> Self {
-        Self { verb, agent: None, again: false, reason }
+        Self { verb, agent: None, again: false, override_guard: None, reason }
     }
 }
 
@@ -168,20 +180,39 @@ pub(crate) async fn pause(
     steer(client, verb, &args.steer, console).await
 }
 
-/// Runs `run approve` and `run resume`.
-pub(crate) async fn go_on(
+/// Runs `run approve`.
+pub(crate) async fn approve(
     client: &Client,
-    verb: Verb,
     args: &GoOn,
     console: &Console,
 ) -> Result<Exit, CliError> {
-    if !args.watch {
-        return steer(client, verb, &args.steer, console).await;
-    }
+    go_on(client, args, Asked::new(Verb::Approve, args.steer.reason.clone()), console).await
+}
+
+/// Runs `run resume`.
+pub(crate) async fn resume(
+    client: &Client,
+    args: &Resume,
+    console: &Console,
+) -> Result<Exit, CliError> {
+    let asked = Asked::new(Verb::Resume, args.go_on.steer.reason.clone());
+    let asked = Asked { override_guard: args.override_guard.clone(), ..asked };
+    go_on(client, &args.go_on, asked, console).await
+}
+
+async fn go_on(
+    client: &Client,
+    args: &GoOn,
+    asked: Asked,
+    console: &Console,
+) -> Result<Exit, CliError> {
     let run = find_run(client, &args.steer.run).await?;
+    if !args.watch {
+        return tell(submit(client, run, asked, MAX_WAIT).await?, console);
+    }
     // What led to the pause was shown when it happened.
     let before = client.run(run).await?;
-    let asked = Asked::new(verb, args.steer.reason.clone());
+    let verb = asked.verb;
     let view = submit(client, run, asked, MAX_WAIT).await?;
     if view.outcome == Some(CommandOutcome::Applied) {
         console.say(&format!("{verb} applied"));
@@ -244,7 +275,7 @@ pub(crate) async fn give_up(
         }
     }
     let reason = args.steer.reason.clone();
-    let asked = Asked { verb: Verb::GiveUp, agent: Some(agent), again: false, reason };
+    let asked = Asked { agent: Some(agent), ..Asked::new(Verb::GiveUp, reason) };
     tell(submit(client, run, asked, MAX_WAIT).await?, console)
 }
 
@@ -269,8 +300,9 @@ pub(crate) async fn submit(
     max_wait: Duration,
 ) -> Result<CommandView, CliError> {
     let id = Some(CommandId(Uuid::new_v4()));
-    let Asked { verb, agent, again, reason } = asked;
-    let command = SubmitCommand { id, command: verb, agent, again, actor: who(), reason };
+    let Asked { verb: command, agent, again, override_guard, reason } = asked;
+    let actor = who();
+    let command = SubmitCommand { id, command, agent, again, override_guard, actor, reason };
     until_outcome(max_wait, async || client.submit(run, &command).await).await
 }
 

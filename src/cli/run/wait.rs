@@ -1,5 +1,5 @@
-//! `run wait`: waits until a run has a status that was asked for, or has ended, for scripts that go on after that. Unlike
-//! a watch it shows no progress, and stays with a run that waits for a person.
+//! `run wait`: waits until a run has a status that was asked for, or has ended, so that a script can go on then. Unlike
+//! `run watch` it shows no progress, and goes on waiting when the run waits for a person.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::cli::feed::{FeedLimits, Update, follow};
 use crate::cli::output::Console;
 use crate::run::{Happened, Millis, RunEvent, RunId, RunStatus, Timestamp};
 
-/// How often the run is looked at while no event comes: events alone do not tell that a run can't go on at all.
+/// How often to look at the run while no event comes: events alone do not show that a run can't go on at all.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Arguments of `run wait`.
@@ -38,7 +38,7 @@ pub struct Wait {
 
 /// How the wait ended.
 enum Waited {
-    /// The run is or was as it was wanted, or has ended.
+    /// The run has or had a wanted status, or has ended.
     Came(Box<RunView>, Exit),
     TimedOut,
     Interrupted,
@@ -101,7 +101,7 @@ fn words(statuses: &[RunStatus]) -> String {
 ///
 /// # Flow
 /// The run is looked at first; after that its events count, so that no status is missed between two looks. Lost connections
-/// are made anew, for at most [`MAX_AWAY`](crate::cli::MAX_AWAY).
+/// are made again, for at most [`MAX_AWAY`](crate::cli::MAX_AWAY).
 async fn until(
     client: &Client,
     run: RunId,
@@ -147,9 +147,9 @@ async fn until(
     }
 }
 
-/// What an event means for who waits.
+/// What an event means for the wait.
 enum Came {
-    /// The run has become as it was wanted.
+    /// The run has got a wanted status.
     Wanted,
     /// The run has another status.
     Status,
@@ -171,7 +171,7 @@ const fn status_of(event: &RunEvent) -> Option<RunStatus> {
     if let Happened::Status { to, .. } = &event.what { Some(*to) } else { None }
 }
 
-/// The run as it is now, or as it was known if the server is away: the feed then reports that, and decides when to give up.
+/// The run as it is now, or as it was last known if the server is away. The feed reports that, and decides when to give up.
 async fn look(client: &Client, known: Box<RunView>) -> Result<Box<RunView>, ClientError> {
     match client.run(known.id).await {
         Ok(view) => Ok(Box::new(view)),
@@ -202,7 +202,7 @@ fn exit_of(view: &RunView, statuses: &[RunStatus], console: &Console) -> Option<
     Some(if of_end == Exit::Ok { Exit::NotFound } else { of_end })
 }
 
-/// Says how a run that waits for a person can go on, once each time that it waits.
+/// Says how a run that waits for a person can go on, once for each such wait.
 async fn say_if_it_waits(
     client: &Client,
     view: &RunView,
