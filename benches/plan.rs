@@ -5,6 +5,9 @@
 //! the machine's question, then the plugin's answer on a thread of the host, with the roster lent to it, then
 //! the check, the change of state and the documents to write.
 //!
+//! **Guards.** The same decision over 100,000 agents with and without three guards of the cluster, and what it costs when
+//! the status of a node changes.
+//!
 //! **Changes of the members.** 1,000 changes, which are 1 % of 100,000 agents, reach the machine in the parts
 //! that the driver makes of them; the same 1,000 are made in smaller rosters. A cost that depends only on the
 //! number of changes is the same in all of them.
@@ -23,6 +26,8 @@ mod support;
 mod answers;
 #[path = "../tests/support/engine.rs"]
 mod engine;
+#[path = "plan/guards.rs"]
+mod guards;
 #[path = "plan/membership.rs"]
 mod membership;
 #[path = "../tests/driver/scene.rs"]
@@ -45,6 +50,7 @@ fn main() {
     heading("plan");
     let host = PluginHost::start(HostConfig::default()).unwrap();
     decisions(&host);
+    guards::measure(&host);
     membership::measure(&host);
     answers::measure();
     seen::measure();

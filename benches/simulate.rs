@@ -19,6 +19,8 @@ mod asked_model;
 mod budget_model;
 #[path = "../tests/simulation/campaign.rs"]
 mod campaign;
+#[path = "../tests/simulation/closing_model.rs"]
+mod closing_model;
 #[path = "../tests/simulation/cluster_plan.rs"]
 mod cluster_plan;
 #[path = "../tests/simulation/crowd.rs"]
@@ -41,6 +43,12 @@ mod gate;
 mod generate;
 #[path = "../tests/simulation/generate_cluster.rs"]
 mod generate_cluster;
+#[path = "../tests/simulation/generate_forms.rs"]
+mod generate_forms;
+#[path = "../tests/simulation/guard_model.rs"]
+mod guard_model;
+#[path = "../tests/simulation/guard_plan.rs"]
+mod guard_plan;
 #[path = "../tests/simulation/history.rs"]
 mod history;
 #[path = "../tests/simulation/illness.rs"]

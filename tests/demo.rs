@@ -21,9 +21,14 @@ const GONE_LIMIT: Duration = Duration::from_secs(20);
 
 fn demo(temp: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_replibook"));
-    let named =
-        ["approval", "canary", "membership"].into_iter().find(|scene| arguments.contains(scene));
-    let example = examples::all().join(named.unwrap_or("rolling-restart"));
+    let of_scenes = [
+        ("approval", "approval"),
+        ("canary", "canary"),
+        ("membership", "membership"),
+        ("guard", "guards"),
+    ];
+    let named = of_scenes.into_iter().find(|(scene, _)| arguments.contains(scene));
+    let example = examples::all().join(named.map_or("rolling-restart", |(_, folder)| folder));
     command.arg("demo").args(arguments).arg("--example").arg(example);
     command.env("TMPDIR", temp).env("NO_COLOR", "1").env("PATH", path_with_tools());
     command.kill_on_drop(true);
@@ -258,13 +263,41 @@ async fn signed_plugins_of_a_registry_run_and_a_changed_one_is_refused() {
 }
 
 #[tokio::test]
+async fn a_guard_lets_one_agent_of_one_zone_go_whatever_the_strategy_names() {
+    let temp = tempfile::tempdir().unwrap();
+    let text = play_twice(temp.path(), &["--scene", "guard"], "node-5").await;
+    // What is typed and said is on standard error, so that is in order.
+    let mut rest = text.as_str();
+    for words in [
+        "guards: [{ name: one-zone, by: attributes.zone, max_out: 1, groups: 1 }]",
+        "$ replictl run watch ",
+        "a ▓···   b ····   c ····",
+        "--- node-1, which was done, turns ill by itself: it is UNAVAILABLE",
+        "$ replictl describe run ",
+        "--- node-1 is well again: the run goes on by itself",
+        "a ████   b ████   c ████",
+        "at most 1 agent out at once, in at most 1 zone",
+    ] {
+        rest = rest.split_once(words).unwrap_or_else(|| panic!("{words} is not next: {text}")).1;
+    }
+    assert!(text.contains("12 done"), "{text}");
+    assert!(text.contains("out in zone a: node-1"), "the run says because of whom: {text}");
+    assert!(
+        text.lines().all(|line| !line.contains("  c ") || line.chars().count() <= 80),
+        "{text}"
+    );
+    gone(&addresses(&text)).await;
+    assert_empty(temp.path());
+}
+
+#[tokio::test]
 async fn every_example_document_is_valid() {
     let (temp, examples) = (tempfile::tempdir().unwrap(), examples::all());
     let folders = std::fs::read_dir(&examples).unwrap().map(|entry| entry.unwrap().path());
     let documents =
         folders.flat_map(|it| ["playbook.yaml", "cluster.yaml"].map(|name| it.join(name)));
     let documents: Vec<_> = documents.filter(|path| path.is_file()).collect();
-    for name in ["approval", "canary", "membership", "rolling-restart", "upgrade"] {
+    for name in ["approval", "canary", "guards", "membership", "rolling-restart", "upgrade"] {
         assert!(documents.contains(&examples.join(name).join("playbook.yaml")), "{documents:?}");
     }
     assert!(documents.contains(&examples.join("membership/cluster.yaml")), "{documents:?}");

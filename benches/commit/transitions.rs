@@ -36,6 +36,7 @@ pub(crate) fn new_run(n: u32) -> NewRun {
         params: Map::new(),
         cluster: "bench".to_owned(),
         retry_of: None,
+        narrowed: Default::default(),
         started_by: None,
         created_at: START,
         seed: None,

@@ -66,7 +66,7 @@ pub(crate) async fn decide(
 }
 
 /// The machine, once the thread that ran the plugin has dropped the roster.
-async fn alone(mut lent: Arc<Machine>) -> Machine {
+pub(crate) async fn alone(mut lent: Arc<Machine>) -> Machine {
     loop {
         match Arc::try_unwrap(lent) {
             Ok(machine) => return machine,
@@ -105,6 +105,7 @@ fn snapshot_of(rolling: &PluginInfo, action: &PluginInfo) -> Snapshot {
         params: Map::new(),
         cluster: "bench".to_owned(),
         retry_of: None,
+        narrowed: Default::default(),
         started_by: None,
         created_at: NOW,
         seed: None,
@@ -115,6 +116,8 @@ fn stage() -> Stage {
     let with = |value| Template::parse(value).unwrap();
     Stage {
         name: "all".to_owned(),
+        on: Default::default(),
+        always: false,
         select: None,
         strategy: StrategyUse {
             plugin: "rolling".to_owned(),
@@ -128,6 +131,7 @@ fn stage() -> Stage {
         membership: Membership { added: OnAdded::Include, removed: OnRemoved::Ignore },
         steps: vec![Step {
             name: "act".to_owned(),
+            role: Default::default(),
             plugin: "action".to_owned(),
             with: with(json!({"kind": "bench.example.com/act"})),
             grants: Grants::default(),
@@ -144,6 +148,21 @@ fn stage() -> Stage {
 pub(crate) fn load(snapshot: &Arc<Snapshot>, agents: u32) -> Machine {
     let records = (0..agents).map(|seq| record(snapshot.id, seq)).collect();
     machine(snapshot, records)
+}
+
+/// The same, in three zones and 2,500 racks, with nodes that are well.
+pub(crate) fn load_racks(snapshot: &Arc<Snapshot>, agents: u32) -> Machine {
+    let node = Arc::new(json!({"node_status": "HEALTHY"}));
+    let racked = |seq: u32| {
+        let zone = ["a", "b", "c"][seq as usize % 3];
+        let attributes = [
+            ("zone".to_owned(), json!(zone)),
+            ("rack".to_owned(), json!(format!("r{}", seq % 2_500))),
+        ];
+        let (attributes, node) = (Arc::new(Map::from_iter(attributes)), Arc::clone(&node));
+        AgentRecord { attributes, node, ..record(snapshot.id, seq) }
+    };
+    machine(snapshot, (0..agents).map(racked).collect())
 }
 
 /// Has all started agents end, so that the next decision can start as many.
