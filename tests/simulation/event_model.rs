@@ -248,7 +248,7 @@ impl RunModel {
         why: Option<&str>,
     ) -> Check {
         // Agents that are taken in belong to the stage that begins.
-        let index = usize::from(self.progress.stage.index);
+        let index = self.entered;
         let selects = self.plan.stages[index].selects;
         let Some((selects, node)) = selects.zip(self.nodes.get(agent)) else { return Ok(()) };
         let Node { role, changes } = node;

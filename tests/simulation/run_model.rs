@@ -51,6 +51,8 @@ pub(crate) struct RunModel {
     /// stage.
     pub(crate) doubted: BTreeSet<(usize, AgentId)>,
     pub(crate) progress: Progress,
+    /// Index of the stage that agents enter which are taken in by the present commit.
+    pub(crate) entered: usize,
     pub(crate) records: BTreeMap<AgentSeq, AgentRecord>,
     seqs: BTreeMap<AgentId, AgentSeq>,
     /// Agents that are to leave once their call has ended.
@@ -131,6 +133,7 @@ impl RunModel {
             decided_at: run.progress.since,
             doubted: BTreeSet::new(),
             progress: run.progress.clone(),
+            entered: 0,
             records: BTreeMap::new(),
             seqs: BTreeMap::new(),
             leaving: BTreeSet::new(),
@@ -217,6 +220,7 @@ impl RunModel {
         expect(progress.stage.index >= stage, "stages go in order", || stage.to_string())?;
         let known = self.events.len();
         self.learn(writes);
+        self.entered = usize::from(entered(writes, stage, progress.stage.index));
         for event in &writes.events {
             // An engine that stood still commits late, but no engine commits what is still to come.
             expect(event.at <= now, "time in a run is the store's", || format!("{event:?}"))?;
@@ -419,5 +423,18 @@ impl RunModel {
         expect(last, "finish_ts is on the run last", || {
             format!("{status} with finish_ts {finish_ts:?}, finishing at {finishing_at:?}")
         })
+    }
+}
+
+/// The stage that a commit takes agents into. If the run closes in the same commit, it has left that stage by the end.
+fn entered(writes: &Writes, before: u16, after: u16) -> u16 {
+    let began = writes.events.iter().find_map(|event| match &event.what {
+        Happened::Stage { index, .. } => Some(*index),
+        _ => None,
+    });
+    let leaves = |event: &RunEvent| matches!(event.what, Happened::Closing { next: Some(_), .. });
+    match writes.events.iter().any(leaves) {
+        true => began.unwrap_or(before),
+        false => after,
     }
 }
