@@ -14,7 +14,7 @@ use super::steering::CANCEL_DEADLINE;
 use super::turn::{Legal, Turn};
 use crate::mutants::mutant;
 use crate::playbook::{Stage, StepRole};
-use crate::run::state::{Doing, IllegalInput, OfAgent, OfRun, Phase};
+use crate::run::state::{IllegalInput, OfAgent, OfRun};
 use crate::run::{AgentRecord, AgentSeq, AgentState, Failure, FailureReason, RunStatus};
 
 /// Where an agent goes on when it comes to a rescue step although nothing failed: at the first finally step, or past
@@ -132,15 +132,7 @@ impl Turn<'_> {
             if self.is_cut_off(seq) {
                 continue;
             }
-            match self.agent(seq)?.phase() {
-                Phase::Trying(attempt) if attempt.doing == Doing::Held => self.go_on_with(seq)?,
-                Phase::Retrying { .. } => self.emit((seq, OfAgent::Rings))?,
-                Phase::Idle => self.emit((seq, OfAgent::Queued))?,
-                Phase::Queued { .. }
-                | Phase::Looking
-                | Phase::Trying(_)
-                | Phase::Settling { .. } => {}
-            }
+            self.let_go_of(seq)?;
         }
         Ok(())
     }

@@ -23,17 +23,21 @@ impl Turn<'_> {
         }
         self.emit(OfRun::LetGo)?;
         for seq in self.in_state(AgentState::Running) {
-            match self.agent(seq)?.phase() {
-                Phase::Trying(attempt) if attempt.doing == Doing::Held => self.go_on_with(seq)?,
-                Phase::Retrying { .. } => self.emit((seq, OfAgent::Rings))?,
-                Phase::Idle => self.emit((seq, OfAgent::Queued))?,
-                Phase::Queued { .. }
-                | Phase::Looking
-                | Phase::Trying(_)
-                | Phase::Settling { .. } => {}
-            }
+            self.let_go_of(seq)?;
         }
         Ok(())
+    }
+
+    /// Has an agent go on with what it was stopped in.
+    pub(super) fn let_go_of(&mut self, seq: AgentSeq) -> Legal {
+        match self.agent(seq)?.phase() {
+            Phase::Trying(attempt) if attempt.doing == Doing::Held => self.go_on_with(seq),
+            Phase::Retrying { .. } => self.emit((seq, OfAgent::Rings)),
+            Phase::Idle => self.emit((seq, OfAgent::Queued)),
+            Phase::Queued { .. } | Phase::Looking | Phase::Trying(_) | Phase::Settling { .. } => {
+                Ok(())
+            }
+        }
     }
 
     /// Puts failed agents back in the queue: one, or all. With `again` they do all of the failed step again, even
