@@ -31,6 +31,7 @@
 //! Which plugins a server takes, and what they may ever be granted, is said by a [`policy`]: a file of the server, which it
 //! reads again when it changes ([`watched_file`]).
 
+pub mod access;
 pub mod agent;
 pub mod api;
 pub mod cli;

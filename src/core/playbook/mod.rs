@@ -11,6 +11,7 @@
 //! Clusters are read in [`parse_cluster`], with what [guards](ClusterGuards) them, and policies, by which a server
 //! judges plugins, in [`policy`].
 
+pub mod access;
 mod arguments;
 mod bind;
 mod cluster;
