@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use replibook::playbook::{
-    Amount, Approval, Budget, BudgetScope, Concurrency, Grants, Membership, OnAdded, OnError,
+    Amount, Approval, Approvers, Budget, BudgetScope, Concurrency, Grants, Membership, OnAdded, OnError,
     OnExceeded, OnRemoved, Playbook, PluginInfo, PluginPin, Retry, Stage, Step, StrategyUse,
     Template,
 };
@@ -94,6 +94,7 @@ fn snapshot_of(rolling: &PluginInfo, action: &PluginInfo) -> Snapshot {
         summary: None,
         vcs: None,
         approval: Approval::Granted,
+        approvers: Approvers::default(),
         concurrency: Concurrency::Allow,
         params: json!({"type": "object"}),
         plugins: plugins.into_iter().collect(),

@@ -161,7 +161,7 @@ fn answer(
 fn node(agent: &str) -> String {
     let version = r#"{"number":"1.0.0","checkout":null,"extra":null}"#;
     format!(
-        r#"{{"node_id":"{agent}","node_status":"HEALTHY","attributes":{{"role":"SECONDARY"}},"store_id":"bench","agent_version":{version},"store_version":{version},"address":{{"client":null,"member":null}}}}"#
+        r#"{{"node_id":"node-{agent}","node_status":"HEALTHY","attributes":{{"role":"SECONDARY"}},"store_id":"bench","agent_version":{version},"store_version":{version},"address":{{"client":null,"member":null}}}}"#
     )
 }
 
