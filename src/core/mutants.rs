@@ -107,6 +107,16 @@ pub mod chosen {
         SharesRecomputed,
         /// A resume makes a run that waits for approval go on.
         ResumePassesGate,
+        /// The second approval of one person counts as well.
+        ApprovedTwice,
+        /// Whoever started a run may approve it, whatever its playbook says.
+        StarterApproves,
+        /// The approval of one question counts for another.
+        OldQuestionApproved,
+        /// When a run is taken up again, it forgets until when it has to be approved.
+        DeadlineForgotten,
+        /// When a run is taken up again, it forgets which agents are those that it is limited to.
+        LimitForgotten,
         /// What was noticed about a call is kept after the call has ended.
         NoticeKept,
         /// A failure that the playbook passes over is not counted.
@@ -118,6 +128,10 @@ pub mod chosen {
         SizeForgotten,
         /// A request is taken for not sent while its agent can't be reached, though it may have arrived.
         UnsentAssumed,
+        /// The answer that an agent knows an action already is taken for a refusal.
+        ConflictIsRefusal,
+        /// An action that its agent no longer knows is sent to it again.
+        LostSentAgain,
         /// An attempt does again what an earlier attempt had done well, but too late.
         LateResultIgnored,
         /// An agent that refuses to say anything about its node is asked again, as if it had not answered.
@@ -210,11 +224,18 @@ pub mod chosen {
             Self::ProxyBelieved,
             Self::SharesRecomputed,
             Self::ResumePassesGate,
+            Self::ApprovedTwice,
+            Self::StarterApproves,
+            Self::OldQuestionApproved,
+            Self::DeadlineForgotten,
+            Self::LimitForgotten,
             Self::NoticeKept,
             Self::PassedOverNotCounted,
             Self::SettledTooSoon,
             Self::SizeForgotten,
             Self::UnsentAssumed,
+            Self::ConflictIsRefusal,
+            Self::LostSentAgain,
             Self::LateResultIgnored,
             Self::RefusalIsSilence,
             Self::UnheardKept,

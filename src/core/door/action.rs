@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::bounds::{ACTION_BYTES, ERROR, PAYLOAD, SCHEDULED_BYTES, WORD};
 use super::json::{Found, Malformed, read_members};
 use super::message::told_error;
+use crate::mutant;
 use crate::run::JsonText;
 
 /// The state of an action, as the agent reports it.
@@ -54,7 +55,13 @@ impl ActionPhase {
 /// [`Malformed`] when the answer can't be read or names another action. Nothing is known of `id` then.
 pub fn read_scheduled(body: &[u8], id: Uuid) -> Result<(), Malformed> {
     let mut answer = read_members(body, SCHEDULED_BYTES, &[("/id", WORD)])?;
-    check_id(&mut answer, id)
+    check_id(&mut answer, "/id", id)
+}
+
+/// Whether the status of the answer to a request to schedule says that the agent knows the action already: it was asked
+/// for it before, or something on the way has sent the request twice.
+pub fn is_known_already(status: u16) -> bool {
+    status == 409 && !mutant!(ConflictIsRefusal)
 }
 
 /// Reads the answer to a request for the action `id`. Its arguments, metadata and times are ignored, and so are
@@ -73,29 +80,52 @@ pub fn read_action(body: &[u8], id: Uuid) -> Result<ActionStatus, Malformed> {
         ("/state/error", ERROR),
     ];
     let mut answer = read_members(body, ACTION_BYTES, &wanted)?;
-    check_id(&mut answer, id)?;
-    if let Some(other) = answer.remove("/state") {
-        let other = other.value("/state")?;
-        return Err(Malformed::unexpected("/state", Some(&other), "an object"));
+    check_id(&mut answer, "/id", id)?;
+    no_value_around(&mut answer, "/state")?;
+    let phase = take_phase(&mut answer, "/state/phase")?;
+    let error = take_error(answer.remove("/state/error"));
+    let (payload, unread) = take_payload(answer.remove("/state/payload"));
+    Ok(ActionStatus { phase, payload: payload.into(), unread, error })
+}
+
+/// Fails if what should be the object at `place` is no object.
+pub(super) fn no_value_around(
+    answer: &mut BTreeMap<String, Found>,
+    place: &str,
+) -> Result<(), Malformed> {
+    match answer.remove(place) {
+        None => Ok(()),
+        Some(other) => {
+            let other = other.value(place)?;
+            Err(Malformed::unexpected(place, Some(&other), "an object"))
+        }
     }
-    let phase = match answer.remove("/state/phase") {
-        Some(phase) => Some(phase.value("/state/phase")?),
-        None => None,
-    };
-    let Some(phase) = phase_of(phase.as_ref().and_then(Value::as_str)) else {
-        return Err(Malformed::unexpected("/state/phase", phase.as_ref(), PHASES));
-    };
-    let error = match answer.remove("/state/error") {
+}
+
+pub(super) fn take_phase(
+    answer: &mut BTreeMap<String, Found>,
+    place: &str,
+) -> Result<ActionPhase, Malformed> {
+    let phase = answer.remove(place).map(|phase| phase.value(place)).transpose()?;
+    phase_of(phase.as_ref().and_then(Value::as_str))
+        .ok_or_else(|| Malformed::unexpected(place, phase.as_ref(), PHASES))
+}
+
+pub(super) fn take_error(error: Option<Found>) -> Option<String> {
+    match error {
         None | Some(Found::Value(Value::Null)) => None,
         Some(Found::Value(error)) => Some(told_error(&error)),
         Some(Found::TooMuch(what)) => Some(format!("(the error is too large to show: {what})")),
-    };
-    let (payload, unread) = match answer.remove("/state/payload") {
+    }
+}
+
+/// A payload, and why it was left out.
+pub(super) fn take_payload(payload: Option<Found>) -> (Value, Option<String>) {
+    match payload {
         None => (Value::Null, None),
         Some(Found::Value(payload)) => (payload, None),
         Some(Found::TooMuch(what)) => (Value::Null, Some(what)),
-    };
-    Ok(ActionStatus { phase, payload: payload.into(), unread, error })
+    }
 }
 
 /// The phases that an answer may name, as error messages list them.
@@ -111,11 +141,15 @@ pub(super) fn phase_of(word: Option<&str>) -> Option<ActionPhase> {
     }
 }
 
-fn check_id(answer: &mut BTreeMap<String, Found>, id: Uuid) -> Result<(), Malformed> {
-    let found = answer.remove("/id").map(|found| found.value("/id")).transpose()?;
+pub(super) fn check_id(
+    answer: &mut BTreeMap<String, Found>,
+    place: &str,
+    id: Uuid,
+) -> Result<(), Malformed> {
+    let found = answer.remove(place).map(|found| found.value(place)).transpose()?;
     match found.as_ref().and_then(Value::as_str).map(Uuid::parse_str) {
         Some(Ok(found)) if found == id => Ok(()),
-        Some(_) | None => Err(Malformed::unexpected("/id", found.as_ref(), &id.to_string())),
+        Some(_) | None => Err(Malformed::unexpected(place, found.as_ref(), &id.to_string())),
     }
 }
 

@@ -57,15 +57,32 @@ impl Found {
 /// # Errors
 /// [`Malformed`] for what is not UTF-8, not JSON, not an object, or over `bounds`.
 pub fn read_object(body: &[u8], bounds: &Bounds) -> Result<Map<String, Value>, Malformed> {
+    let value = read_value(body, bounds, OBJECT)?;
+    let Value::Object(map) = value else {
+        return Err(Malformed::unexpected("the body", Some(&value), OBJECT));
+    };
+    Ok(map)
+}
+
+/// Reads an answer that is one JSON list, and keeps all of it.
+///
+/// # Errors
+/// [`Malformed`] for what is not UTF-8, not JSON, not a list, or over `bounds`.
+pub fn read_list(body: &[u8], bounds: &Bounds) -> Result<Vec<Value>, Malformed> {
+    let value = read_value(body, bounds, LIST)?;
+    let Value::Array(list) = value else {
+        return Err(Malformed::unexpected("the body", Some(&value), LIST));
+    };
+    Ok(list)
+}
+
+/// What an answer has to be, as error messages say it.
+const OBJECT: &str = "a JSON object";
+const LIST: &str = "a JSON list";
+
+fn read_value(body: &[u8], bounds: &Bounds, expected: &str) -> Result<Value, Malformed> {
     let text = text_of(body, bounds.bytes)?;
-    match parse(text, Bounded { bounds, has_long: has_long(text) })?.value("the body")? {
-        Value::Object(map) => Ok(map),
-        other @ (Value::Null
-        | Value::Bool(_)
-        | Value::Number(_)
-        | Value::String(_)
-        | Value::Array(_)) => Err(Malformed::unexpected("the body", Some(&other), "a JSON object")),
-    }
+    parse(text, Bounded { bounds, has_long: has_long(text) }, expected)?.value("the body")
 }
 
 /// Reads those members of an answer that are `wanted`, each within its own bounds. All other members are ignored,
@@ -84,14 +101,11 @@ pub fn read_members(
     let text = text_of(body, bytes)?;
     let mut found = BTreeMap::new();
     let has_long = has_long(text);
-    parse(text, Members { wanted, at: String::new(), found: &mut found, has_long })?;
-    match found.remove("") {
-        None => Ok(found),
-        Some(other) => {
-            let other = other.value("the body")?;
-            Err(Malformed::unexpected("the body", Some(&other), "a JSON object"))
-        }
+    parse(text, Members { wanted, at: String::new(), found: &mut found, has_long }, OBJECT)?;
+    if let Some(other) = found.remove("") {
+        return Err(Malformed::unexpected("the body", Some(&other.value("the body")?), OBJECT));
     }
+    Ok(found)
 }
 
 /// The body as text, if it has at most `bytes`.
@@ -111,7 +125,11 @@ fn text_of(body: &[u8], bytes: usize) -> Result<&str, Malformed> {
     })
 }
 
-fn parse<'de, S: DeserializeSeed<'de>>(text: &'de str, seed: S) -> Result<S::Value, Malformed> {
+fn parse<'de, S: DeserializeSeed<'de>>(
+    text: &'de str,
+    seed: S,
+    expected: &str,
+) -> Result<S::Value, Malformed> {
     let mut json = serde_json::Deserializer::from_str(text);
     let read = seed.deserialize(&mut json).and_then(|read| json.end().map(|()| read));
     read.map_err(|error| {
@@ -119,7 +137,7 @@ fn parse<'de, S: DeserializeSeed<'de>>(text: &'de str, seed: S) -> Result<S::Val
             "" => "nothing".to_owned(),
             text => format!("{:?}", quote(text)),
         };
-        Malformed::new(format!("the body: found {found}, expected a JSON object ({error})"))
+        Malformed::new(format!("the body: found {found}, expected {expected} ({error})"))
     })
 }
 

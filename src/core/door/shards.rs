@@ -26,7 +26,8 @@ pub fn read_store(body: &[u8]) -> Result<Value, Malformed> {
 /// `role`, `commit_offset` and `lag`. Further fields are passed over.
 ///
 /// - The identifier is `id`, or `shard_id` as the specification calls it.
-/// - A role is a word, which is put in capitals here, or `{"Other": …}`, whose text stays as it is.
+/// - A role is a word, which is put in capitals here, or `{"Other": …}`, whose text stays as it is; agents of the
+///   released generation write `{"unknown": …}`.
 /// - An offset and a lag have a `value`, which is a number, and a `unit`, which is a word or `{"unit": …}`. An
 ///   unknown lag is null.
 ///
@@ -61,7 +62,9 @@ fn read(index: usize, shard: &Value) -> Result<Value, Malformed> {
     let said = shard.get("role");
     let role = match said {
         Some(Value::String(word)) => Some(word.to_uppercase()),
-        other => word_in(other, "Other").map(str::to_owned),
+        other => {
+            word_in(other, "Other").or_else(|| word_in(other, "unknown")).map(str::to_owned)
+        }
     };
     let role = role.ok_or_else(|| wrong("role", said, "a word or {\"Other\": a text}"))?;
     let measure = |name: &str| {
@@ -125,11 +128,13 @@ mod tests {
     fn each_way_to_write_a_shard_is_read_as_one_form() {
         let list = r#"[
             {"shard_id": "a", "role": "PRIMARY", "commit_offset": {"unit": {"unit": "events"}, "value": 1}, "more": [1]},
-            {"id": "b", "role": {"Other": "arbiter"}, "lag": {"unit": "seconds", "value": 0.5}}
+            {"id": "b", "role": {"Other": "arbiter"}, "lag": {"unit": "seconds", "value": 0.5}},
+            {"id": "c", "role": {"unknown": "observer"}}
         ]"#;
         let expected = json!([
             {"id": "a", "role": "PRIMARY", "commit_offset": {"unit": "events", "value": 1}, "lag": null},
             {"id": "b", "role": "arbiter", "commit_offset": null, "lag": {"unit": "seconds", "value": 0.5}},
+            {"id": "c", "role": "observer", "commit_offset": null, "lag": null},
         ]);
         assert_eq!(shards(list).unwrap(), expected);
     }
