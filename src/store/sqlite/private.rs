@@ -3,8 +3,8 @@
 //! A group that this process is in is trusted: a volume in a container belongs to root and is open to the group of
 //! the process, which also has all its files.
 
-use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt as _;
+use std::fs::{self, Metadata, Permissions};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use super::create::{FILES, beside};
@@ -49,6 +49,11 @@ pub(super) fn check_directory(path: &Path) -> Result<()> {
         let (path, group) = (path.display(), metadata.gid());
         tracing::warn!(%path, group, "whoever is in this group can write to the data directory");
     }
+    // Closing it is left to whoever opened it: the files in it are closed, and it may have been opened for a reason.
+    if mode & OTHERS != 0 {
+        let path = path.display();
+        tracing::warn!(%path, "others can see what files are in the data directory: chmod 700 closes it");
+    }
     Ok(())
 }
 
@@ -69,8 +74,20 @@ pub(super) fn check_files(directory: &Path) -> Result<()> {
                 path.display()
             )));
         }
+        if mode & OTHERS != 0 {
+            close(&path, &metadata);
+        }
     }
     Ok(())
+}
+
+/// Closes a file of the store to others: only the directory kept them out, and that may be opened one day. Groups that
+/// somebody let in stay.
+fn close(path: &Path, metadata: &Metadata) {
+    let closed = Permissions::from_mode(mode(metadata) & !OTHERS);
+    if let Err(error) = fs::set_permissions(path, closed) {
+        tracing::warn!(path = %path.display(), %error, "failed to close a file to others");
+    }
 }
 
 pub(super) fn refuse_link(path: &Path) -> Result<()> {
@@ -94,7 +111,7 @@ fn is_own_group(group: u32) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+    use std::os::unix::fs::{chown, symlink};
 
     use super::*;
     use crate::sqlite::directory::{Directory, LOCK_FILE};
@@ -103,7 +120,7 @@ mod tests {
     const STRANGERS: u32 = 4_712;
 
     fn set(path: &Path, mode: u32) {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
     }
 
     /// Creates a file.
@@ -138,6 +155,8 @@ mod tests {
             is_refused(&path, "with which others may open it, expected 600");
             set(&path, 0o750);
             opens(&path);
+            let closed = file.metadata().unwrap();
+            assert_eq!(super::mode(&closed), mode & !OTHERS, "{suffix}");
             set(&path, 0o755);
             set(&file, 0o600);
         }
