@@ -202,13 +202,14 @@ async fn keep_moment(state: &ApiState, object: &mut Object) {
 /// The store's error names only one document, so this adds that the others were not kept either.
 fn refused(error: StoreError) -> ApiError {
     let none = match &error {
-        StoreError::Conflict { .. } | StoreError::MissingPlugin { .. } => "; nothing was applied",
+        StoreError::Conflict { .. }
+        | StoreError::MissingPlugin { .. }
+        | StoreError::ClusterInUse { .. } => "; nothing was applied",
         StoreError::Unavailable { .. }
         | StoreError::Unfit { .. }
         | StoreError::Fenced { .. }
         | StoreError::ClusterBusy { .. }
         | StoreError::MissingCluster { .. }
-        | StoreError::ClusterInUse { .. }
         | StoreError::Pinned { .. }
         | StoreError::BadCursor { .. }
         | StoreError::TooLarge { .. }

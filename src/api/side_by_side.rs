@@ -1,5 +1,6 @@
 //! Refuses guards for a cluster on which runs go side by side. Guards count who is out in one run, so no run could
-//! keep them there.
+//! keep them there. The store refuses that as well, and gives a run that goes alone the lock of the cluster together
+//! with the guards, so that none begins beside it. Here the runs are named, also where nothing is kept.
 
 use super::error::{ApiError, Code};
 use super::state::ApiState;
@@ -29,14 +30,19 @@ pub(super) async fn check(state: &ApiState, new: &Cluster) -> Result<(), ApiErro
     };
     let page = Page { after: None, limit: NAMED };
     let found = state.store.read_runs(&filter, &page).await?.runs;
-    let ids: Vec<String> = found.iter().map(id).collect();
+    let mut ids: Vec<String> = found.iter().map(id).collect();
+    // A run that has the lock and has not begun yet goes beside those that went without.
+    let mut queues = state.store.queues(std::slice::from_ref(name)).await?;
+    let holder = queues.pop().and_then(|queue| queue.holder).map(|holder| holder.to_string());
+    let other = holder.filter(|holder| !ids.contains(holder));
+    ids.extend(other);
     if ids.len() < NAMED as usize {
         return Ok(());
     }
     let detail = format!(
         "cluster {name:?} can't be given guards now: runs {} go on it side by side, and guards count who is out in \
          one run; apply it again when at most one of them has not ended",
-        ids.join(" and ")
+        ids.iter().take(NAMED as usize).map(String::as_str).collect::<Vec<_>>().join(" and ")
     );
     Err(ApiError::new(Code::ClusterInUse, detail))
 }

@@ -108,6 +108,14 @@ pub trait Store: Send + Sync + 'static {
     /// Keeps a cluster under its name; the last one that was put counts. [`Put::Unchanged`] if text and content
     /// are the same as those stored; then the stored `applied_at` stays too.
     async fn put_cluster(&self, cluster: &Cluster) -> Result<Put>;
+    ///
+    /// If the cluster had no guards that count agents and now gets some, the only run that goes on it gets the cluster's
+    /// lock in the same transaction, whatever its playbook allows: no other run begins beside it then, however late it
+    /// learns of the guards itself.
+    ///
+    /// # Errors
+    /// [`StoreError::ClusterInUse`] if it would get its first such guards while several runs go on it, or while one goes
+    /// and another has the lock.
 
     /// The cluster of this name.
     async fn cluster(&self, name: &str) -> Result<Option<Cluster>>;
@@ -131,7 +139,8 @@ pub trait Store: Send + Sync + 'static {
     /// order. If two clusters have the same name, the later one counts.
     ///
     /// # Errors
-    /// Those of [`put_playbook`](Self::put_playbook), for the first document that can't be kept;
+    /// Those of [`put_playbook`](Self::put_playbook) and [`put_cluster`](Self::put_cluster), for the first document that
+    /// can't be kept;
     /// [`StoreError::TooLarge`] for more than [`MAX_PUT`].
     async fn put_all(&self, objects: &[Object]) -> Result<Vec<Put>>;
 

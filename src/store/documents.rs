@@ -253,6 +253,33 @@ pub enum Locked {
 }
 
 /// The statuses of runs that go on, and so have the lock of their cluster if they need it. A run that is finishing
+/// Whether a cluster gets guards that count agents, and had none, as far as is known.
+pub(super) fn gets_guards(known: Option<&Cluster>, new: &Cluster) -> bool {
+    let counts = |cluster: &Cluster| !cluster.spec.guards.guards.is_empty();
+    counts(new) && !known.is_some_and(counts)
+}
+
+/// How many runs that go on a cluster [`locked_with_guards`] has to know.
+pub(super) const GOING_KNOWN: u32 = 3;
+
+/// The run that gets the lock of a cluster together with its first guards: the only run that goes on it, if that went
+/// without the lock. `going` are the runs that [hold their cluster](RunStatus::holds_cluster) by their status.
+///
+/// # Errors
+/// Several runs go on the cluster, or have its lock. Guards count who is out in one run, so none of them could keep them.
+pub(super) fn locked_with_guards(
+    cluster: &str,
+    holder: Option<RunId>,
+    going: &[RunId],
+) -> Result<Option<RunId>, StoreError> {
+    let mut others = going.iter().copied().filter(|run| Some(*run) != holder);
+    match (holder, others.next(), others.next()) {
+        (_, None, _) => Ok(None),
+        (None, Some(run), None) => Ok(Some(run)),
+        (_, Some(run), _) => Err(StoreError::ClusterInUse { cluster: cluster.to_owned(), run }),
+    }
+}
+
 /// is not among them, because it may never have started.
 pub(super) fn going_statuses() -> impl Iterator<Item = RunStatus> {
     let all = RunStatus::ALL.into_iter();

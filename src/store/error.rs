@@ -60,14 +60,14 @@ pub enum StoreError {
         /// Name of the missing cluster.
         cluster: String,
     },
-    /// The cluster can't be deleted because a run on it has not ended.
+    /// The cluster can't be deleted because a run on it has not ended, or can't be given guards because several have not.
     #[error(
-        "failed to delete cluster {cluster:?}: run {run} on it has not ended; wait for it, or cancel it"
+        "cluster {cluster:?} is in use: run {run} on it has not ended; wait for it, or cancel it"
     )]
     ClusterInUse {
         /// Name of the cluster.
         cluster: String,
-        /// The oldest unfinished run on it.
+        /// The oldest such run.
         run: RunId,
     },
     /// The plugin can't be deleted because something pins it.

@@ -111,6 +111,8 @@ macro_rules! all_cases_on {
             a_run_that_rejects_a_busy_cluster_has_no_lock_before_it_is_approved,
             of_runs_that_reject_each_other_and_are_created_at_once_one_is,
             a_lock_is_not_given_twice_by_its_creation_and_by_asking_for_it,
+            the_only_run_that_goes_gets_the_lock_with_the_first_guards,
+            of_a_lock_and_first_guards_at_once_one_run_gets_the_cluster,
             a_commit_writes_every_kind_of_document,
             a_commit_replaces_documents_of_the_same_key,
             repeating_a_commit_changes_nothing,

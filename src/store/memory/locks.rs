@@ -3,7 +3,9 @@
 use super::damaged::Damaged;
 use super::state::{RunEntry, State};
 use crate::contract::{MAX_PAGE, Result};
-use crate::documents::{Locked, QUEUED_KNOWN, Queue, going_statuses};
+use crate::documents::{
+    GOING_KNOWN, Locked, QUEUED_KNOWN, Queue, going_statuses, locked_with_guards,
+};
 use crate::error::StoreError;
 use crate::options::Moment;
 use replibook_core::playbook::Concurrency;
@@ -47,6 +49,20 @@ impl State {
         }
         if status == RunStatus::Pending {
             self.give(cluster, snapshot.id);
+        }
+        Ok(())
+    }
+
+    /// Gives the lock of a cluster that gets guards to the only run that goes on it.
+    pub(super) fn lock_with_guards(&mut self, cluster: &str) -> Result<()> {
+        let goes = |entry: &&RunEntry| {
+            let Run { snapshot, progress } = &entry.run;
+            progress.status.holds_cluster() && !entry.finished() && snapshot.cluster == cluster
+        };
+        let going = self.runs.values().filter(goes).map(|entry| entry.run.id());
+        let going: Vec<_> = going.take(GOING_KNOWN as usize).collect();
+        if let Some(run) = locked_with_guards(cluster, self.holder(cluster), &going)? {
+            self.give(cluster.to_owned(), run);
         }
         Ok(())
     }

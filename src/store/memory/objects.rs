@@ -8,7 +8,7 @@ use super::damaged::Damaged;
 use super::state::{RunEntry, State};
 use crate::contract::Result;
 use crate::damage::{Damage, Found};
-use crate::documents::{Cluster, Object, Page, Put, StoredPlaybook};
+use crate::documents::{Cluster, Object, Page, Put, StoredPlaybook, gets_guards};
 use crate::error::StoreError;
 use crate::keys::{page_limit, playbook_cursor};
 use replibook_core::playbook::Playbook;
@@ -70,18 +70,23 @@ impl State {
         self.playbooks.remove(&(name.to_owned(), version.clone())).is_some()
     }
 
-    pub(super) fn put_cluster(&mut self, new: &Cluster) -> Put {
+    pub(super) fn put_cluster(&mut self, new: &Cluster) -> Result<Put> {
         let name = &new.spec.name;
-        let is_damaged = self.damaged.remove(&Damaged::Cluster(name.clone()));
-        match self.clusters.get(name).filter(|_| !is_damaged) {
+        let place = Damaged::Cluster(name.clone());
+        let known = self.clusters.get(name).filter(|_| !self.damaged.contains(&place));
+        match known {
             Some(known) if known.text == new.text && known.spec == new.spec => {
-                return Put::Unchanged;
+                return Ok(Put::Unchanged);
             }
             Some(_) | None => {}
         }
+        if gets_guards(known, new) {
+            self.lock_with_guards(name)?;
+        }
+        self.damaged.remove(&place);
         match self.clusters.insert(name.clone(), new.clone()) {
-            Some(_) => Put::Updated,
-            None => Put::Created,
+            Some(_) => Ok(Put::Updated),
+            None => Ok(Put::Created),
         }
     }
 
@@ -109,14 +114,15 @@ impl State {
     pub(super) fn put_all(&mut self, objects: &[Object]) -> Result<Vec<Put>> {
         let plugins = self.plugins.clone();
         let before = (self.playbooks.clone(), self.clusters.clone(), self.damaged.clone());
+        let locks = self.locks.clone();
         let put = objects.iter().map(|object| match object {
             Object::Playbook(playbook) => self.put_playbook(playbook),
-            Object::Cluster(cluster) => Ok(self.put_cluster(cluster)),
+            Object::Cluster(cluster) => self.put_cluster(cluster),
         });
         let put: Result<Vec<Put>> = put.collect();
         if put.is_err() {
             (self.playbooks, self.clusters, self.damaged) = before;
-            self.plugins = plugins;
+            (self.plugins, self.locks) = (plugins, locks);
         }
         put
     }

@@ -161,7 +161,7 @@ impl Store for MemoryStore {
     }
 
     async fn put_cluster(&self, cluster: &Cluster) -> Result<Put> {
-        self.call(|state, _| Ok(state.put_cluster(cluster)))
+        self.call(|state, _| state.put_cluster(cluster))
     }
 
     async fn cluster(&self, name: &str) -> Result<Option<Cluster>> {

@@ -21,7 +21,9 @@ use super::rows::Question;
 use super::transaction::{self, Failure, Transaction};
 use crate::contract::{MAX_PAGE, Result};
 use crate::damage::Damage;
-use crate::documents::{Locked, QUEUED_KNOWN, Queue, going_statuses};
+use crate::documents::{
+    GOING_KNOWN, Locked, QUEUED_KNOWN, Queue, going_statuses, locked_with_guards,
+};
 use crate::error::StoreError;
 use crate::options::Moment;
 use replibook_core::playbook::Concurrency;
@@ -101,6 +103,31 @@ pub(super) async fn lock_at_once(
         give(base, cluster, run.id(), session).await?;
     }
     Ok(())
+}
+
+/// Gives the lock of a cluster that gets guards to the only run that goes on it. A run that gets the lock at the same time
+/// writes to the same document, so one of the two transactions has to start again.
+pub(super) async fn lock_with_guards(
+    base: &Base,
+    cluster: &str,
+    session: &mut ClientSession,
+) -> std::result::Result<(), Failure> {
+    let statuses = RunStatus::ALL.into_iter().filter(|status| status.holds_cluster());
+    let statuses: Vec<_> = statuses.map(RunStatus::as_str).collect();
+    let filter =
+        doc! { "cluster": cluster, "status": { "$in": statuses }, "finish_ts": Bson::Null };
+    let found = base.runs.find(filter).sort(doc! { "_id": 1 }).projection(doc! { "_id": 1 });
+    let found = found.limit(i64::from(GOING_KNOWN)).batch_size(GOING_KNOWN);
+    let mut found = found.session(&mut *session).await?;
+    let mut going = Vec::new();
+    while let Some(run) = found.next(session).await.transpose()? {
+        going.extend(run.get("_id").and_then(read_uuid).map(RunId));
+    }
+    let holder = holder(base, cluster, session).await?;
+    match locked_with_guards(cluster, holder, &going)? {
+        Some(run) => Ok(give(base, cluster, run, session).await?),
+        None => Ok(()),
+    }
 }
 
 /// The unfinished run that holds the lock of a cluster, if any.

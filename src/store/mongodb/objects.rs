@@ -8,12 +8,13 @@ use semver::Version;
 use super::base::{Base, call};
 use super::bodies;
 use super::codec::from_document;
+use super::locks::lock_with_guards;
 use super::pins::touch;
 use super::rows::{Question, decode};
 use super::transaction::{self, Failure, Transaction};
 use crate::contract::Result;
 use crate::damage::Found;
-use crate::documents::{Cluster, Object, Page, Put, StoredPlaybook};
+use crate::documents::{Cluster, Object, Page, Put, StoredPlaybook, gets_guards};
 use crate::error::StoreError;
 use crate::keys::version_key;
 use replibook_core::run::{RunId, RunStatus};
@@ -124,14 +125,18 @@ async fn keep_cluster(
     let by_name = doc! { "_id": &new.spec.name };
     let clusters = base.clusters.clone_with_type::<RawDocumentBuf>();
     let known = clusters.find_one(by_name.clone()).session(&mut *session).await?;
-    let put = match known.map(|raw| decode(&raw, from_document::<Cluster>)) {
+    let (put, known) = match known.map(|raw| decode(&raw, from_document::<Cluster>)) {
         Some(Ok(known)) if known.text == new.text && known.spec == new.spec => {
             return Ok(Put::Unchanged);
         }
+        Some(Ok(known)) => (Put::Updated, Some(known)),
         // A cluster that can't be read is mended by applying it anew.
-        Some(Ok(_) | Err(_)) => Put::Updated,
-        None => Put::Created,
+        Some(Err(_)) => (Put::Updated, None),
+        None => (Put::Created, None),
     };
+    if gets_guards(known.as_ref(), new) {
+        lock_with_guards(base, &new.spec.name, session).await?;
+    }
     let replace = base.clusters.replace_one(by_name, document).upsert(true);
     replace.session(session).await?;
     Ok(put)

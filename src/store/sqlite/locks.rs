@@ -4,7 +4,9 @@ use rusqlite::{Connection, params};
 
 use super::rows::{all, change, column, first, integer, run_id, run_key};
 use crate::contract::{MAX_PAGE, Result};
-use crate::documents::{Locked, QUEUED_KNOWN, Queue, going_statuses};
+use crate::documents::{
+    GOING_KNOWN, Locked, QUEUED_KNOWN, Queue, going_statuses, locked_with_guards,
+};
 use crate::error::StoreError;
 use crate::options::Moment;
 use replibook_core::playbook::Concurrency;
@@ -52,6 +54,23 @@ pub(super) fn lock_at_once(connection: &Connection, run: &Run) -> Result<()> {
         give(connection, cluster, run.id())?;
     }
     Ok(())
+}
+
+/// Gives the lock of a cluster that gets guards to the only run that goes on it.
+pub(super) fn lock_with_guards(connection: &Connection, cluster: &str) -> Result<()> {
+    let statuses = RunStatus::ALL.into_iter().filter(|status| status.holds_cluster());
+    let words: Vec<_> = statuses.map(|status| format!("'{}'", status.as_str())).collect();
+    let words = words.join(", ");
+    let sql = format!(
+        "SELECT id FROM runs INDEXED BY runs_by_cluster_and_status WHERE cluster = ?1 \
+         AND status IN ({words}) AND finish_ts IS NULL ORDER BY id LIMIT ?2"
+    );
+    let row = params![cluster, GOING_KNOWN];
+    let going = all(connection, LOCK, &sql, row, |row| run_id(LOCK, row, 0))?;
+    match locked_with_guards(cluster, holder(connection, cluster)?, &going)? {
+        Some(run) => give(connection, cluster, run),
+        None => Ok(()),
+    }
 }
 
 /// Which runs come first on these clusters.

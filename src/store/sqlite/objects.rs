@@ -4,6 +4,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params, params_from_iter};
 use semver::Version;
 
+use super::locks::lock_with_guards;
 use super::plugins::check_pins;
 use super::rows::{
     Decoded, change, column, decode, document, encode, first, found, key_of, run_id,
@@ -11,7 +12,7 @@ use super::rows::{
 use super::upkeep::pin;
 use crate::contract::Result;
 use crate::damage::Found;
-use crate::documents::{Cluster, Object, Page, Put, StoredPlaybook};
+use crate::documents::{Cluster, Object, Page, Put, StoredPlaybook, gets_guards};
 use crate::error::StoreError;
 use crate::keys::{page_limit, version_key, version_of_key};
 use replibook_core::run::RunStatus;
@@ -118,15 +119,19 @@ pub(super) fn read_cluster(row: &Row<'_>) -> Decoded<Cluster> {
 }
 
 pub(super) fn put_cluster(connection: &Connection, new: &Cluster) -> Result<Put> {
-    let put = match cluster(connection, &new.spec.name) {
+    let (put, known) = match cluster(connection, &new.spec.name) {
         Ok(Some(known)) if known.text == new.text && known.spec == new.spec => {
             return Ok(Put::Unchanged);
         }
+        Ok(Some(known)) => (Put::Updated, Some(known)),
         // A cluster that can't be read is mended by applying it anew.
-        Ok(Some(_)) | Err(StoreError::Damaged(_)) => Put::Updated,
-        Ok(None) => Put::Created,
+        Err(StoreError::Damaged(_)) => (Put::Updated, None),
+        Ok(None) => (Put::Created, None),
         Err(error) => return Err(error),
     };
+    if gets_guards(known.as_ref(), new) {
+        lock_with_guards(connection, &new.spec.name)?;
+    }
     let sql = "INSERT OR REPLACE INTO clusters (name, body) VALUES (?1, ?2)";
     change(connection, CLUSTER, sql, params![new.spec.name, encode(CLUSTER, new)?])?;
     Ok(put)

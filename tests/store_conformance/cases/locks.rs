@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use replibook_core::playbook::Concurrency::{Allow, Queue, Reject};
+use replibook_core::playbook::{Amount, Guard};
 use replibook_core::run::{EngineId, Millis, RunId, RunStatus};
-use replibook_store::{Created, Lease, Locked, MAX_QUEUED, StoreError};
+use replibook_store::{Cluster, Created, Lease, Locked, MAX_QUEUED, Object, StoreError};
 
 use crate::backends::{Fixture, LEASE, RETENTION};
-use crate::samples::{finished, finishing, new_run_on, only, progress, run_id};
+use crate::samples::{cluster, finished, finishing, new_run_on, only, progress, run_id};
 
 const CLUSTER: &str = "mongo-eu";
 
@@ -315,5 +316,100 @@ pub(crate) async fn a_lock_is_not_given_twice_by_its_creation_and_by_asking_for_
             }
             other => panic!("{other:?}"),
         }
+    }
+}
+
+/// The cluster with one guard that counts agents, or without any.
+fn with_guards(is_guarded: bool) -> Cluster {
+    let mut cluster = cluster(CLUSTER, if is_guarded { "guarded" } else { "" });
+    let guard = Guard { name: "one".to_owned(), by: None, max_out: Amount::Count(1), groups: None };
+    cluster.spec.guards.guards.extend(is_guarded.then_some(guard));
+    cluster
+}
+
+/// Puts the cluster, alone or together with others. Returns the run because of which that is refused.
+async fn put(on: &Fixture, new: Cluster, with_others: bool) -> Option<RunId> {
+    let put = match with_others {
+        true => on.store.put_all(&[Object::Cluster(new.clone())]).await.map(drop),
+        false => on.store.put_cluster(&new).await.map(drop),
+    };
+    match put {
+        Ok(()) => {
+            assert_eq!(on.store.cluster(CLUSTER).await.unwrap().unwrap().text, new.text);
+            None
+        }
+        Err(StoreError::ClusterInUse { cluster, run }) => {
+            assert_eq!(cluster, CLUSTER);
+            assert_ne!(on.store.cluster(CLUSTER).await.unwrap().unwrap().text, new.text);
+            Some(run)
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+pub(crate) async fn the_only_run_that_goes_gets_the_lock_with_the_first_guards(on: Fixture) {
+    for n in [1, 2] {
+        create(&on, n, Allow, RunStatus::Pending).await.unwrap();
+    }
+    let leases = queue(&on, [3, 4]).await;
+    let is_free =
+        async || on.store.queues(&[CLUSTER.to_owned()]).await.unwrap()[0].holder.is_none();
+    // Nobody goes.
+    assert_eq!(put(&on, with_guards(true), false).await, None);
+    assert!(is_free().await);
+    assert_eq!(put(&on, with_guards(false), false).await, None);
+
+    set(&on, &leases[1], RunStatus::Running).await;
+    for with_others in [false, true] {
+        assert_eq!(put(&on, with_guards(true), with_others).await, None);
+        // It had not asked for it.
+        assert_eq!(lock(&on, &leases[2]).await, waits(2, 0), "{with_others}");
+        assert_eq!(lock(&on, &leases[0]).await, waits(2, 0), "{with_others}");
+        assert_eq!(lock(&on, &leases[1]).await, Locked::Held, "{with_others}");
+        assert_eq!(put(&on, with_guards(false), with_others).await, None);
+    }
+    finish(&on, &leases[1]).await;
+    assert!(is_free().await);
+
+    // One has the lock and has not begun.
+    assert_eq!(lock(&on, &leases[2]).await, Locked::Held);
+    assert_eq!(put(&on, with_guards(true), false).await, None, "it goes alone");
+    assert_eq!(put(&on, with_guards(false), false).await, None);
+    set(&on, &leases[0], RunStatus::Paused).await;
+    for with_others in [false, true] {
+        assert_eq!(put(&on, with_guards(true), with_others).await, Some(run_id(1)));
+    }
+    assert_eq!(lock(&on, &leases[2]).await, Locked::Held);
+    finish(&on, &leases[2]).await;
+    // Guards that are there already may be changed in any case.
+    assert_eq!(put(&on, with_guards(true), false).await, None);
+    set(&on, &leases[3], RunStatus::Starting).await;
+    let mut tighter = with_guards(true);
+    tighter.text.push_str(" more");
+    tighter.spec.guards.guards[0].max_out = Amount::Count(0);
+    assert_eq!(put(&on, tighter, false).await, None);
+    assert_eq!(lock(&on, &leases[3]).await, waits(1, 0));
+}
+
+/// A run asks for the lock while another one, which goes without it, gets it with the guards.
+pub(crate) async fn of_a_lock_and_first_guards_at_once_one_run_gets_the_cluster(on: Fixture) {
+    let on = Arc::new(on);
+    for round in 0..8_u128 {
+        let (going, queued) = (round * 10 + 1, round * 10 + 2);
+        create(&on, going, Allow, RunStatus::Pending).await.unwrap();
+        let leases = queue(&on, [queued]).await;
+        set(&on, &leases[0], RunStatus::Running).await;
+        let asking = (on.clone(), leases[1].clone());
+        let asks = tokio::spawn(async move { lock(&asking.0, &asking.1).await });
+        let refused = put(&on, with_guards(true), false).await;
+        match (asks.await.unwrap(), refused) {
+            (Locked::Held, Some(run)) => assert_eq!(run, run_id(going)),
+            (Locked::Waits { run, .. }, None) => assert_eq!(run, run_id(going)),
+            other => panic!("round {round}: {other:?}"),
+        }
+        for lease in &leases {
+            finish(&on, lease).await;
+        }
+        assert_eq!(put(&on, with_guards(false), false).await, None);
     }
 }
