@@ -164,16 +164,16 @@ fn cluster_gone(run: RunId, cluster: &str) -> ApiError {
 /// Whether the run has an agent to retry. At most [`RETRY_PAGES`] pages are searched; if those don't tell,
 /// whoever drives the new run finds out.
 async fn has_such(state: &ApiState, run: &Run, retry: &RetryOf) -> Result<bool, ApiError> {
-    let progress = &run.progress;
+    let (progress, came_to) = (&run.progress, run.came_to());
     let takes_failed = retry.failed;
     let but_failed = RetryOf { failed: false, ..*retry };
     let worth_a_look = |state: AgentState| {
         // If nothing failed, no agent was skipped because of a failure.
         let may_have_failed = state != AgentState::Skipped || progress.failures > 0;
-        let looks = but_failed.may_take(state, progress) || takes_failed && may_have_failed;
+        let looks = but_failed.may_take(state, &came_to) || takes_failed && may_have_failed;
         // In a stage on the run no agent is counted.
         let has_any = progress.stage.once || progress.count(state) > 0;
-        retry.may_take(state, progress) && has_any && looks
+        retry.may_take(state, &came_to) && has_any && looks
     };
     let mut pages = 0;
     for agents in AgentState::ALL {
@@ -187,7 +187,7 @@ async fn has_such(state: &ApiState, run: &Run, retry: &RetryOf) -> Result<bool, 
             }
             pages += 1;
             let page = state.store.records(run.id(), Some(agents), after, FEW_RECORDS).await?;
-            if page.iter().any(|record| retry.takes(record, progress)) {
+            if page.iter().any(|record| retry.takes(record, &came_to)) {
                 return Ok(true);
             }
             after = page.last().map(|record| record.seq);

@@ -245,6 +245,7 @@ async fn agents_of(world: &World, of: &RetryOf) -> Result<BTreeSet<AgentId>, Str
     let Some(run) = answered(world, || world.store.run(of.run)).await? else {
         return Err(format!("run {}, whose agents it goes over again, is gone", of.run));
     };
+    let came_to = run.came_to();
     let mut wanted = BTreeSet::new();
     let mut after = None;
     loop {
@@ -252,7 +253,7 @@ async fn agents_of(world: &World, of: &RetryOf) -> Result<BTreeSet<AgentId>, Str
             answered(world, || world.store.records(of.run, None, after, RECORDS_AT_ONCE)).await?;
         after = page.last().map(|record| record.seq);
         let is_last = page.len() < RECORDS_AT_ONCE as usize;
-        let taken = page.into_iter().filter(|record| of.takes(record, &run.progress));
+        let taken = page.into_iter().filter(|record| of.takes(record, &came_to));
         wanted.extend(taken.map(|record| record.agent));
         if is_last {
             return Ok(wanted);

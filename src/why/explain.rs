@@ -370,7 +370,7 @@ impl Telling<'_> {
         let unfinished = [AgentState::Pending, AgentState::Running, AgentState::Added];
         let settled = count(AgentState::Done) + count(AgentState::Skipped) > 0;
         let is_left = unfinished.into_iter().any(|state| count(state) > 0)
-            || progress.is_between_stages() && settled;
+            || self.run.came_to().between && settled;
         let counted = match progress.closing.is_some() {
             true => progress.failures,
             false => progress.stage.failures,

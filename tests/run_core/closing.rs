@@ -249,7 +249,7 @@ fn a_retry_takes_the_agents_that_had_not_come_to_their_end_before() {
     let run = RunId(Uuid::from_u128(7));
     let none = RetryOf { run, failed: false, skipped: false, unfinished: false };
     let taken = |world: &World, retry: RetryOf| {
-        world.records().filter(|record| retry.takes(record, world.progress())).count()
+        world.records().filter(|record| retry.takes(record, &world.came_to())).count()
     };
     for once in [None, Some(2)] {
         let mut world = World::new(Setup { abort: true, once, ..Setup { agents: 6, ..setup() } });

@@ -3,9 +3,10 @@
 use replibook_core::playbook::{StageOn, Template};
 use replibook_core::run::{
     Activation, ActivationEnd, AgentId, AgentRecord, AgentState, Call, Effect, Happened, Input,
-    JsonText, MembershipChange, ReasonCode, RunStatus, Verb,
+    JsonText, MembershipChange, ReasonCode, RetryOf, RunId, RunStatus, Verb,
 };
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::parts::{Setup, member};
 use crate::roster;
@@ -110,6 +111,28 @@ fn one_that_fails_pauses_the_run_and_a_retry_does_its_step_again() {
     world.run_dry();
     assert_eq!(world.progress().status, RunStatus::Done);
     assert_eq!(began(&world).len(), 3);
+}
+
+#[test]
+fn a_failed_gate_leaves_agents_unfinished_only_if_more_was_to_come() {
+    let run = RunId(Uuid::from_u128(7));
+    let retry = RetryOf { run, failed: false, skipped: false, unfinished: true };
+    for (place, expected) in [(0, 0), (1, 3), (2, 0)] {
+        let mut world = World::with(once(place, 3), |stage| {
+            stage.steps[0].timeout = Some(replibook_core::run::Millis::from_secs(30));
+        });
+        until_begun(&mut world);
+        world.until_calls();
+        while world.progress().status == RunStatus::Running {
+            world.wake();
+        }
+        world.choose(&Choice::Command(Verb::Cancel));
+        world.run_dry();
+        assert_eq!(world.progress().status, RunStatus::Cancelled, "{place}");
+        let taken = world.records().filter(|record| retry.takes(record, &world.came_to()));
+        assert_eq!(taken.count(), expected, "{place}");
+        assert_eq!(world.came_to().between, place < 2, "{place}");
+    }
 }
 
 #[test]

@@ -178,6 +178,11 @@ impl World {
     }
 
     pub(crate) fn records(&self) -> impl Iterator<Item = &AgentRecord> {
+    /// How far the run came, as a retry has to know it.
+    pub(crate) fn came_to(&self) -> replibook_core::run::CameTo {
+        self.run.came_to()
+    }
+
         self.records.values()
     }
 

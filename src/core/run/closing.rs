@@ -29,10 +29,8 @@ pub struct Closing {
 impl Closing {
     /// The end of a run that has come as far as this.
     pub(super) fn of(outcome: RunStatus, reason: StatusReason, run: &Run) -> Self {
-        let (stage, snapshot) = (&run.progress.stage, &run.snapshot);
-        let mut stages = snapshot.narrowed.stages(&snapshot.playbook);
-        let comes = stages.any(|index| index >= stage.index && !snapshot.is_once(index));
-        let between = comes && (stage.entering || stage.once);
+        let stage = &run.progress.stage;
+        let between = (stage.entering || stage.once) && run.snapshot.has_agents_from(stage.index);
         let failures = run.progress.failures;
         Self { outcome, reason, stage: stage.index, between, failures, over: false }
     }

@@ -290,20 +290,6 @@ impl Progress {
         }
     }
 
-    /// Whether the run is, or ended, between two stages of agents: the next stage takes agents in but has not begun, or
-    /// the present stage is on the run. Stages that are done before the end of a run do not count.
-    pub fn is_between_stages(&self) -> bool {
-        match &self.closing {
-            Some(closing) => closing.between,
-            None => self.stage.entering || self.stage.once && self.outcome != Some(RunStatus::Done),
-        }
-    }
-
-    /// Index of the stage to which the run has come, or had come when it became known that it ends.
-    pub(super) fn came_to(&self) -> u16 {
-        self.closing.as_ref().map_or(self.stage.index, |closing| closing.stage)
-    }
-
     /// Number of agent records in `state`.
     pub fn count(&self, state: AgentState) -> u32 {
         self.counts.get(&state).copied().unwrap_or(0)

@@ -114,6 +114,7 @@ pub use signal::{
 };
 pub use start::{guarded, narrowed, new_retry, new_run, seeded};
 pub use state::IllegalInput;
+pub use stages::CameTo;
 pub use status::{AgentState, RunStatus, UnknownWord};
 pub use transition::{
     Activate, Activation, ActivationEnd, AskAgain, Effect, Input, Look, Looked, Member, Perform,

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::agent_record::{AgentRecord, Failure, FailureReason};
-use super::document::Progress;
+use super::stages::CameTo;
 use super::status::AgentState;
 use crate::ids::RunId;
 
@@ -28,30 +28,30 @@ impl RetryOf {
     ///
     /// # Example
     /// ```
-    /// use replibook_core::run::{AgentState, Progress, RetryOf, RunStatus, Timestamp};
+    /// use replibook_core::run::{AgentState, CameTo, RetryOf};
     ///
     /// let run = "0192a3b4-0000-7000-8000-000000000001".parse()?;
     /// let retry = RetryOf { run, failed: true, skipped: false, unfinished: true };
-    /// let ended = Progress::new(RunStatus::Failed, Timestamp::from_millis(0));
+    /// let ended = CameTo::default();
     /// assert_eq!(retry.to_string(), "failed and unfinished");
     /// assert!(retry.may_take(AgentState::Failed, &ended));
     /// assert!(!retry.may_take(AgentState::Done, &ended));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn may_take(&self, state: AgentState, run: &Progress) -> bool {
+    pub fn may_take(&self, state: AgentState, run: &CameTo) -> bool {
         // The stages before the end of a run also take in agents that had not come to their end.
-        let left = self.unfinished && (run.is_between_stages() || run.closing.is_some());
+        let left = self.unfinished && (run.between || run.closing);
         match state {
             AgentState::Failed => self.failed || self.unfinished,
             AgentState::Skipped => self.failed || self.skipped || left,
             AgentState::Pending | AgentState::Running | AgentState::Added => self.unfinished,
-            AgentState::Done => left || self.skipped && run.closing.is_some(),
+            AgentState::Done => left || self.skipped && run.closing,
             AgentState::Removed => false,
         }
     }
 
     /// Whether the agent with this record of the finished run is taken. `run` is how far that run came.
-    pub fn takes(&self, record: &AgentRecord, run: &Progress) -> bool {
+    pub fn takes(&self, record: &AgentRecord, run: &CameTo) -> bool {
         if record.agent.is_run() {
             // A new run goes through the stages on the run anyway.
             return false;
@@ -75,8 +75,8 @@ impl RetryOf {
 
     /// The same for an agent that did not fail, and came to its end in the last stage. What counts is how it came through
     /// the stages before those that are done before the end of a run.
-    fn takes_settled(&self, record: &AgentRecord, run: &Progress) -> bool {
-        let last = run.came_to();
+    fn takes_settled(&self, record: &AgentRecord, run: &CameTo) -> bool {
+        let last = run.stage;
         let before = record.past.iter().rev().find(|past| past.stage <= last);
         let (stage, state) = match before {
             Some(past) if record.stage > last => (past.stage, past.state),
@@ -84,7 +84,7 @@ impl RetryOf {
             None if record.stage > last => return false,
             Some(_) | None => (record.stage, record.state),
         };
-        let never_came = self.unfinished && run.is_between_stages() && stage < last;
+        let never_came = self.unfinished && run.between && stage < last;
         match state {
             AgentState::Pending | AgentState::Running | AgentState::Added => self.unfinished,
             AgentState::Skipped => self.skipped || never_came,
@@ -113,10 +113,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::run::{
-        AgentId, AgentSeq, Closing, PastStage, ReasonCode, RunStatus, StageProgress, StatusReason,
-        Timestamp,
-    };
+    use crate::run::{AgentId, AgentSeq, PastStage, Timestamp};
 
     fn record(state: AgentState) -> AgentRecord {
         let (run, agent) = (RunId(Uuid::nil()), AgentId::from("node-1"));
@@ -162,7 +159,7 @@ mod tests {
             RetryOf { skipped: true, ..none },
             RetryOf { unfinished: true, ..none },
         ];
-        let run = Progress::new(RunStatus::Done, Timestamp::from_millis(0));
+        let run = CameTo::default();
         for (record, kind) in cases {
             for retry in kinds {
                 let takes = retry.takes(&record, &run);
@@ -176,9 +173,7 @@ mod tests {
 
     #[test]
     fn where_a_run_ended_between_two_stages_the_second_never_came_to_anybody() {
-        let stage = StageProgress { index: 1, entering: true, ..StageProgress::default() };
-        let new = Progress::new(RunStatus::Cancelled, Timestamp::from_millis(0));
-        let run = Progress { stage, ..new };
+        let run = CameTo { stage: 1, between: true, closing: false };
         let none =
             RetryOf { run: RunId(Uuid::nil()), failed: false, skipped: false, unfinished: false };
         let retry = RetryOf { unfinished: true, ..none };
@@ -201,12 +196,7 @@ mod tests {
 
     #[test]
     fn what_came_before_the_end_counts_and_not_the_stages_that_are_always_done() {
-        let reason = StatusReason { code: ReasonCode::Operator, message: String::new() };
-        let outcome = RunStatus::Cancelled;
-        let closing =
-            Closing { outcome, reason, stage: 0, between: false, failures: 0, over: false };
-        let new = Progress::new(outcome, Timestamp::from_millis(0));
-        let run = Progress { closing: Some(closing), ..new };
+        let run = CameTo { stage: 0, between: false, closing: true };
         let none =
             RetryOf { run: RunId(Uuid::nil()), failed: false, skipped: false, unfinished: false };
         let was = |state, error: Option<Failure>| {

@@ -1,8 +1,21 @@
 //! Which stages a run goes through, in which order: those of its playbook, without those that are left out. Once it is known
 //! that the run ends, only those that are always done.
 
-use super::document::{Run, Snapshot};
+use super::document::{Progress, Run, Snapshot};
+use super::status::RunStatus;
 use crate::playbook::StageOn;
+
+/// How far a run came, without the stages that are done before its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CameTo {
+    /// Index of the stage to which it came.
+    pub stage: u16,
+    /// Whether it is, or ended, between two stages of agents: a stage of agents comes, but has not begun; it is being
+    /// entered, or the present stage is on the run.
+    pub between: bool,
+    /// Whether it came to the stages before its end.
+    pub closing: bool,
+}
 
 impl Run {
     /// Index of the stage that follows the present one, if one does. Once it is known that the run ends, only stages that
@@ -14,6 +27,17 @@ impl Run {
             Some(_) => self.snapshot.always_after(index),
             None => self.snapshot.stage_after(index),
         }
+    }
+
+    /// How far the run has come, or had come when it became known that it ends.
+    pub fn came_to(&self) -> CameTo {
+        let Progress { stage, closing, outcome, .. } = &self.progress;
+        if let Some(closing) = closing {
+            return CameTo { stage: closing.stage, between: closing.between, closing: true };
+        }
+        let is_between = stage.entering || stage.once && *outcome != Some(RunStatus::Done);
+        let between = is_between && self.snapshot.has_agents_from(stage.index);
+        CameTo { stage: stage.index, between, closing: false }
     }
 
     /// Name of the present stage; empty if the playbook has none.
@@ -52,6 +76,11 @@ impl Snapshot {
     /// Index of the first stage that has agents; `None` if the run has no such stage.
     pub fn first_with_agents(&self) -> Option<u16> {
         self.narrowed.stages(&self.playbook).find(|index| !self.is_once(*index))
+    }
+
+    /// Whether a stage with agents comes, this one included.
+    pub(super) fn has_agents_from(&self, index: u16) -> bool {
+        self.narrowed.stages(&self.playbook).any(|next| next >= index && !self.is_once(next))
     }
 
     /// How many stages the run goes through.
