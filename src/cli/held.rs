@@ -2,7 +2,7 @@
 
 use super::text::{moment, plural};
 use crate::api::wire::RunView;
-use crate::playbook::{FREEZE, WINDOWS};
+use crate::playbook::{CLOSED, FREEZE, WINDOWS};
 use crate::run::{AgentId, AgentState, Held, HeldAgent, HeldBy, RunStatus};
 
 /// What holds agents of a run, in one line: `3 agents are held by one-zone: node-2 (1 of 1 out in zone b: node-5)`.
@@ -52,7 +52,7 @@ pub(super) fn is_because_of(held: &Held, id: &str) -> bool {
 fn because(by: &HeldBy) -> &[AgentId] {
     match by {
         HeldBy::Agents { because, .. } | HeldBy::Groups { because, .. } => because,
-        HeldBy::Windows { .. } | HeldBy::Freeze { .. } => &[],
+        HeldBy::Windows { .. } | HeldBy::Freeze { .. } | HeldBy::Closed { .. } => &[],
     }
 }
 
@@ -78,6 +78,7 @@ fn why(by: &HeldBy) -> String {
             format!("{touched} of {allowed} groups have somebody out{named}")
         }
         HeldBy::Windows { .. } | HeldBy::Freeze { .. } => over_time(by),
+        HeldBy::Closed { reason } => format!("{CLOSED} for now: {reason}"),
     }
 }
 
@@ -86,7 +87,10 @@ fn over_time(by: &HeldBy) -> String {
     let until = by.until().map_or_else(String::new, |at| format!(" until {}", moment(at)));
     match by {
         HeldBy::Freeze { reason, .. } => format!("{FREEZE}{until}: {reason}"),
-        HeldBy::Windows { .. } | HeldBy::Agents { .. } | HeldBy::Groups { .. } => {
+        HeldBy::Windows { .. }
+        | HeldBy::Closed { .. }
+        | HeldBy::Agents { .. }
+        | HeldBy::Groups { .. } => {
             format!("outside of all {WINDOWS}{until}")
         }
     }
@@ -123,6 +127,8 @@ mod tests {
         );
         let (reason, until) = ("year end".to_owned(), None);
         assert_eq!(by(HeldBy::Freeze { reason, until }), "freeze: year end");
+        let reason = "it goes alone".to_owned();
+        assert_eq!(by(HeldBy::Closed { reason }), "closed for now: it goes alone");
     }
 
     #[test]

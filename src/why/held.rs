@@ -2,7 +2,7 @@
 
 use super::explain::Telling;
 use super::words::{agents, at, quoted, since, word};
-use crate::playbook::FREEZE;
+use crate::playbook::{CLOSED, FREEZE};
 use crate::run::{AgentId, GuardGroup, Held, HeldAgent, HeldBy, Timestamp};
 
 impl Telling<'_> {
@@ -17,7 +17,8 @@ impl Telling<'_> {
     pub(super) fn offer_override(&mut self) {
         let is_closed = self.run.progress.guards.is_closed();
         let guards = self.run.progress.held_agents.guards.clone();
-        for guard in guards.into_iter().filter(|guard| !is_closed || guard != FREEZE) {
+        let can_be = |guard: &String| !is_closed || ![CLOSED, FREEZE].contains(&guard.as_str());
+        for guard in guards.into_iter().filter(can_be) {
             let effect = format!("override guard {guard} in this run");
             self.offer(&effect, &format!("resume --override-guard {} --reason WHY", word(&guard)));
         }
@@ -29,6 +30,9 @@ fn held(held: &Held, now: Timestamp) -> Option<String> {
     let Held { agents: all, some, guards: _, since: from, until } = held;
     let (first, rest) = some.split_first()?;
     let from = from.map(|from| format!(" {}", since(from, now))).unwrap_or_default();
+    if let HeldBy::Closed { .. } = &first.by {
+        return Some(format!("{} held{from}: {}", are(*all), by(&first.by)));
+    }
     // A window or a freeze holds all of them alike.
     if let HeldBy::Windows { .. } | HeldBy::Freeze { .. } = &first.by {
         let until = match until {
@@ -74,6 +78,7 @@ fn by(reason: &HeldBy) -> String {
         ),
         HeldBy::Windows { .. } => "no window of the cluster is open".to_owned(),
         HeldBy::Freeze { reason, .. } => format!("the cluster is frozen: {}", quoted(reason)),
+        HeldBy::Closed { reason } => format!("for now, {}", quoted(reason)),
     }
 }
 
@@ -162,5 +167,10 @@ mod tests {
         let some = vec![HeldAgent { agent: node(1), by: freeze }];
         let (text, _) = told(some, 2, None);
         assert!(text.contains("the cluster is frozen: the fair; it is not known when"), "{text}");
+        let closed = HeldBy::Closed { reason: "it waits for another run".to_owned() };
+        let (text, commands) = told(vec![HeldAgent { agent: node(1), by: closed }], 2, None);
+        let expected = "2 agents are held since 09:03:20 (45s): for now, it waits for another run.";
+        assert!(text.contains(expected), "{text}");
+        assert!(commands.iter().all(|command| !command.contains("override")), "{commands:?}");
     }
 }

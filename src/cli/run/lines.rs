@@ -176,7 +176,8 @@ fn guarded_by(guards: &ClusterGuards) -> String {
     let windows = (!guards.windows.is_empty()).then(|| WINDOWS.to_owned());
     let freeze = (!guards.freezes.is_empty()).then(|| FREEZE.to_owned());
     let names: Vec<_> = names.chain(windows).chain(freeze).collect();
-    format!("the cluster is guarded by {}", names.join(", "))
+    let closed = guards.closed.as_ref().map(|reason| format!("; it is closed for now: {reason}"));
+    format!("the cluster is guarded by {}{}", names.join(", "), closed.unwrap_or_default())
 }
 
 /// An agent that has another state now.

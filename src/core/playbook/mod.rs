@@ -77,7 +77,7 @@ pub use fields::{Allowed, Field, UnknownField, explain_field};
 pub(crate) use grants::origin_of_url;
 pub use grants::{Grants, HttpGrant, HttpMethod};
 pub use guards::{
-    Calendar, ClosedBy, ClusterGuards, FREEZE, Freeze, Gate, Guard, HEALTHY, MAX_FREEZES,
+    CLOSED, Calendar, ClosedBy, ClusterGuards, FREEZE, Freeze, Gate, Guard, HEALTHY, MAX_FREEZES,
     MAX_GUARDS, MAX_HEALTHY, MAX_REASON_CHARS, MAX_WINDOWS, WINDOWS, Window,
 };
 pub(crate) use integers::is_too_long;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{AgentId, AgentSeq};
-use crate::playbook::{FREEZE, WINDOWS};
+use crate::playbook::{CLOSED, FREEZE, WINDOWS};
 use crate::time::{Millis, Timestamp};
 
 /// For how long guards go by what a node said about its status. The time runs from the end of a round in which all
@@ -108,6 +108,11 @@ pub enum HeldBy {
         /// When agents may be started again. `None`: at no time that is known.
         until: Option<Timestamp>,
     },
+    /// The cluster is closed to the run for now, whatever its guards say.
+    Closed {
+        /// Why.
+        reason: String,
+    },
 }
 
 /// A group of a guard.
@@ -120,19 +125,20 @@ pub struct GuardGroup {
 }
 
 impl HeldBy {
-    /// Name of the guard, as `resume --override-guard` takes it.
+    /// Name of the guard, as `resume --override-guard` takes it. That a cluster is closed can't be overridden.
     pub fn guard(&self) -> &str {
         match self {
             Self::Agents { guard, .. } | Self::Groups { guard, .. } => guard,
             Self::Windows { .. } => WINDOWS,
             Self::Freeze { .. } => FREEZE,
+            Self::Closed { .. } => CLOSED,
         }
     }
 
     /// When it ends by itself, if that is known.
     pub const fn until(&self) -> Option<Timestamp> {
         match self {
-            Self::Agents { .. } | Self::Groups { .. } => None,
+            Self::Agents { .. } | Self::Groups { .. } | Self::Closed { .. } => None,
             Self::Windows { until } | Self::Freeze { until, .. } => *until,
         }
     }

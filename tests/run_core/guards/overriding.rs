@@ -1,7 +1,7 @@
 //! A person who knows better than a guard.
 
 use replibook_core::playbook::Amount;
-use replibook_core::run::{AgentState, CommandOutcome, Happened, RunStatus, Verb};
+use replibook_core::run::{AgentState, CommandOutcome, Happened, HeldBy, RunStatus, Verb};
 
 use super::fleet::{Fleet, zoned};
 use super::strategies::Kind;
@@ -86,7 +86,10 @@ fn that_a_run_waits_for_its_cluster_is_overridden_by_nobody() {
     let closed = fleet.progress().guards.closed("it goes alone");
     fleet.guarded_by(closed);
     assert!(!fleet.run_dry(60));
-    let found = refused(fleet.command(Verb::Resume, Some("freeze"), Some("why")));
-    assert!(found.ends_with("it waits until it has its cluster for itself"), "{found}");
+    let held = fleet.progress().held_agents.clone();
+    assert_eq!(held.guards, ["closed"]);
+    assert_eq!(held.some[0].by, HeldBy::Closed { reason: "it goes alone".to_owned() });
+    let found = refused(fleet.command(Verb::Resume, Some("closed"), Some("why")));
+    assert!(found.ends_with("its cluster is closed to it, which opens by itself"), "{found}");
     assert!(fleet.progress().overridden.is_empty());
 }

@@ -31,6 +31,10 @@ const MAX_PASSED: usize = 26 * 60;
 /// How often the next opening is looked for: each look passes a freeze, or finds a window that opens in one.
 const MAX_LOOKS: usize = 2 * super::model::MAX_FREEZES + 2;
 
+/// How many ends of windows are passed over to find when agents may not be started any more. Windows that follow on one
+/// another for longer are as good as always open.
+const MAX_ENDS: usize = 100;
+
 /// After this moment nothing opens any more: the crate looks years ahead, and can't do so at the end of time.
 const END: Timestamp = Timestamp::from_millis(252_000_000_000_000);
 
@@ -39,6 +43,7 @@ const END: Timestamp = Timestamp::from_millis(252_000_000_000_000);
 pub struct Calendar {
     windows: Vec<Opening>,
     freezes: Vec<Freeze>,
+    closed: Option<String>,
 }
 
 /// Whether agents may be started.
@@ -62,6 +67,8 @@ pub enum ClosedBy {
     Windows,
     /// There is a freeze, for this reason.
     Freeze(String),
+    /// The cluster is closed to the run, for this reason.
+    Closed(String),
 }
 
 /// One window. Without a clock it never opens: another version wrote what this one can't read.
@@ -91,12 +98,15 @@ impl Calendar {
     /// ```
     pub fn of(guards: &ClusterGuards) -> Self {
         let windows = guards.windows.iter().map(Opening::of).collect();
-        Self { windows, freezes: guards.freezes.clone() }
+        Self { windows, freezes: guards.freezes.clone(), closed: guards.closed.clone() }
     }
 
     /// Whether agents may be started at a moment. With `no_windows` the windows don't count, and with `no_freeze` the
     /// freezes don't.
     pub fn gate(&self, now: Timestamp, no_windows: bool, no_freeze: bool) -> Gate {
+        if let Some(reason) = &self.closed {
+            return Gate::Closed { by: ClosedBy::Closed(reason.clone()), until: None };
+        }
         let kept = Kept { calendar: self, windows: !no_windows, freezes: !no_freeze };
         let by = match (kept.freeze(now), kept.is_open(now)) {
             (Some(freeze), _) => ClosedBy::Freeze(freeze.reason.clone()),
@@ -104,6 +114,13 @@ impl Calendar {
             (None, true) => return Gate::Open,
         };
         Gate::Closed { by, until: kept.next(now) }
+    }
+
+    /// When agents may not be started any more, if they may at a moment. `None`: at no time that is known.
+    pub fn closes(&self, now: Timestamp) -> Option<Timestamp> {
+        let kept = Kept { calendar: self, windows: true, freezes: true };
+        let freezes = self.freezes.iter().map(|freeze| freeze.from).filter(|from| *from > now);
+        freezes.chain(kept.end(now)).min()
     }
 }
 
@@ -134,6 +151,19 @@ impl<'a> Kept<'a> {
         openings.is_empty() || openings.iter().any(|opening| opening.is_open(at))
     }
 
+    /// The first moment after `now` at which no window is open. `None` if one always is, as far as that is looked ahead.
+    fn end(self, now: Timestamp) -> Option<Timestamp> {
+        let mut at = now;
+        for _ in 0..MAX_ENDS {
+            at = match self.openings().iter().filter_map(|opening| opening.end(at)).max() {
+                Some(end) => end,
+                None if self.is_open(at) => return None,
+                None => return Some(at),
+            };
+        }
+        None
+    }
+
     /// The first moment from `now` on at which agents may be started.
     fn next(self, now: Timestamp) -> Option<Timestamp> {
         let mut at = now;
@@ -158,9 +188,14 @@ impl Opening {
 
     /// Whether the window is open at a moment: whether it opened less than its length ago.
     fn is_open(&self, at: Timestamp) -> bool {
+        self.end(at).is_some()
+    }
+
+    /// When the window that is open at a moment ends, if it opened only once.
+    fn end(&self, at: Timestamp) -> Option<Timestamp> {
         let length = i64::try_from(self.length.0).unwrap_or(i64::MAX);
         let before = Timestamp::from_millis(at.as_millis().saturating_sub(length));
-        self.next(before).is_some_and(|opened| opened <= at)
+        self.next(before).filter(|opened| *opened <= at).map(|opened| opened.plus(self.length))
     }
 
     /// When the window opens next after a moment.
@@ -280,6 +315,29 @@ mod tests {
             assert_eq!(gate(&night, at), expected, "{at}");
         }
         assert_eq!(gate(&calendar(Vec::new(), &[]), "2026-12-01T02:00:00Z"), "open");
+    }
+
+    #[test]
+    fn what_is_open_says_until_when() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let windows = vec![
+            window("0 22 * * *", 4, "UTC"),
+            window("0 1 * * *", 2, "UTC"),
+            window("0 3 * * *", 1, "UTC"),
+        ];
+        let freeze = ("2026-12-02T00:00:00Z", "2026-12-03T00:00:00Z");
+        let calendar = calendar(windows, &[freeze]);
+        for (now, expected) in [
+            // One window goes on where another ends.
+            ("2026-11-30T22:00:00Z", Some("2026-12-01T04:00:00Z")),
+            ("2026-12-01T03:59:59Z", Some("2026-12-01T04:00:00Z")),
+            ("2026-12-01T22:00:00Z", Some(freeze.0)),
+        ] {
+            assert_eq!(calendar.closes(at(now)), expected.map(at), "{now}");
+        }
+        let all_day = vec![window("0 * * * *", 1, "UTC")];
+        assert_eq!(self::calendar(all_day, &[]).closes(at("2026-12-01T00:00:00Z")), None);
+        assert_eq!(self::calendar(Vec::new(), &[]).closes(at("2026-12-01T00:00:00Z")), None);
     }
 
     #[test]

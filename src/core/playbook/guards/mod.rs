@@ -12,7 +12,7 @@ mod read;
 pub use calendar::{Calendar, ClosedBy, Gate};
 pub(super) use document::{FreezeFile, GuardFile, WindowFile};
 pub use model::{
-    ClusterGuards, FREEZE, Freeze, Guard, HEALTHY, MAX_FREEZES, MAX_GUARDS, MAX_HEALTHY,
+    CLOSED, ClusterGuards, FREEZE, Freeze, Guard, HEALTHY, MAX_FREEZES, MAX_GUARDS, MAX_HEALTHY,
     MAX_REASON_CHARS, MAX_WINDOWS, WINDOWS, Window,
 };
 pub(super) use read::guards;

@@ -33,6 +33,9 @@ pub const WINDOWS: &str = "windows";
 /// The name of all freezes of a cluster together, as if they were one guard.
 pub const FREEZE: &str = "freeze";
 
+/// The name of what [closes](ClusterGuards::closed) a cluster to a run, as if it were a guard.
+pub const CLOSED: &str = "closed";
+
 /// What keeps agents of a cluster from being started, whatever a strategy decides.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default)]
@@ -48,12 +51,16 @@ pub struct ClusterGuards {
     /// When agents may not be started.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub freezes: Vec<Freeze>,
+    /// Why a run may start nobody for now, whatever the other guards say. Only runs are told so: no document has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub closed: Option<String>,
 }
 
 impl Default for ClusterGuards {
     fn default() -> Self {
         let healthy = vec![HEALTHY.to_owned()];
-        Self { guards: Vec::new(), healthy, windows: Vec::new(), freezes: Vec::new() }
+        let (guards, windows, freezes) = (Vec::new(), Vec::new(), Vec::new());
+        Self { guards, healthy, windows, freezes, closed: None }
     }
 }
 
@@ -96,22 +103,23 @@ pub struct Freeze {
 }
 
 impl ClusterGuards {
-    /// The same guards, for a run that may start nobody until it has the cluster for itself.
+    /// The same guards, for a run that may start nobody for now: until it has the cluster for itself, or knows all of it.
     #[must_use]
     pub fn closed(&self, reason: &str) -> Self {
-        let freeze = Freeze { from: Timestamp::MIN, to: Timestamp::MAX, reason: reason.to_owned() };
-        Self { freezes: vec![freeze], ..self.clone() }
+        Self { closed: Some(reason.to_owned()), ..self.clone() }
     }
 
-    /// Whether the cluster is [closed](Self::closed) to the run. No document has such a freeze.
+    /// Whether the cluster is [closed](Self::closed) to the run.
     pub fn is_closed(&self) -> bool {
+        // Some histories say so by a freeze that no document could have.
         let ends = (Timestamp::MIN, Timestamp::MAX);
-        self.freezes.iter().any(|freeze| (freeze.from, freeze.to) == ends)
+        self.closed.is_some() || self.freezes.iter().any(|freeze| (freeze.from, freeze.to) == ends)
     }
 
     /// Whether nothing is guarded.
     pub fn guard_nothing(&self) -> bool {
-        self.guards.is_empty() && self.windows.is_empty() && self.freezes.is_empty()
+        let Self { guards, healthy: _, windows, freezes, closed } = self;
+        guards.is_empty() && windows.is_empty() && freezes.is_empty() && closed.is_none()
     }
 
     /// Whether these are the guards of a cluster whose document says nothing about any.
@@ -124,6 +132,7 @@ impl ClusterGuards {
         match name {
             WINDOWS => !self.windows.is_empty(),
             FREEZE => !self.freezes.is_empty(),
+            CLOSED => self.closed.is_some(),
             _ => self.guards.iter().any(|guard| guard.name == name),
         }
     }
@@ -134,6 +143,7 @@ impl ClusterGuards {
         match name {
             WINDOWS => self.windows == other.windows,
             FREEZE => self.freezes == other.freezes,
+            CLOSED => self.closed == other.closed,
             _ => named(self) == named(other),
         }
     }
@@ -148,3 +158,22 @@ impl Guard {
 
 /// The beginning of a path that names an attribute of an agent.
 pub(super) const ATTRIBUTES: &str = "attributes.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closed_cluster_is_written_and_read_as_such() {
+        let closed = ClusterGuards::default().closed("it goes alone");
+        let text = serde_json::to_string(&closed).unwrap();
+        let read: ClusterGuards = serde_json::from_str(&text).unwrap();
+        assert!(read == closed && read.is_closed() && !read.guard_nothing());
+        let open = ClusterGuards::default();
+        assert!(!serde_json::to_string(&open).unwrap().contains("closed") && !open.is_closed());
+        // Written before there was a word for it.
+        let reason = "it goes alone".to_owned();
+        let freezes = vec![Freeze { from: Timestamp::MIN, to: Timestamp::MAX, reason }];
+        assert!(ClusterGuards { freezes, ..open }.is_closed());
+    }
+}

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::calendar::{self, EVERY_EXPECTED, ZONE_EXPECTED};
 use super::document::{FreezeFile, GuardFile, WindowFile};
 use super::model::{
-    ATTRIBUTES, ClusterGuards, FREEZE, Freeze, Guard, HEALTHY, MAX_WINDOW, WINDOWS, Window,
+    ATTRIBUTES, CLOSED, ClusterGuards, FREEZE, Freeze, Guard, HEALTHY, MAX_WINDOW, WINDOWS, Window,
 };
 use crate::playbook::document_cluster::ClusterSpec;
 use crate::playbook::model::Amount;
@@ -42,6 +42,7 @@ pub(in crate::playbook) fn guards(
             .enumerate()
             .filter_map(|(at, file)| reader.freeze(at, file))
             .collect(),
+        closed: None,
     }
 }
 
@@ -59,13 +60,13 @@ impl Reader<'_> {
         let mut known = BTreeSet::new();
         for (at, name) in names.enumerate() {
             let path = format!("/spec/guards/{at}/name");
-            if [WINDOWS, FREEZE].contains(&name) {
+            if [WINDOWS, FREEZE, CLOSED].contains(&name) {
                 let message = "this name is taken";
                 self.bad(
                     &path,
                     message,
                     &format!("{name:?}"),
-                    "another name: this one stands for all windows or freezes",
+                    "another name: this one stands for all windows or freezes, or for a closed cluster",
                 );
             } else if !known.insert(name) {
                 let message = "another guard of the cluster has the same name";

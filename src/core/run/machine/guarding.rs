@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::turn::{Legal, Turn};
 use crate::mutants::mutant;
-use crate::playbook::{ClosedBy, ClusterGuards, FREEZE, Gate, Guard, WINDOWS};
+use crate::playbook::{CLOSED, ClosedBy, ClusterGuards, FREEZE, Gate, Guard, WINDOWS};
 use crate::run::failure::beginning;
 use crate::run::held::remembered;
 use crate::run::state::{OfRun, OfStrategy, State, allowed};
@@ -92,6 +92,7 @@ impl<'a> Admission<'a> {
     fn name(&self, hold: Hold) -> String {
         match (hold, &self.gate) {
             (Hold::Gate, Gate::Closed { by: ClosedBy::Freeze(_), .. }) => FREEZE.to_owned(),
+            (Hold::Gate, Gate::Closed { by: ClosedBy::Closed(_), .. }) => CLOSED.to_owned(),
             (Hold::Gate, Gate::Closed { by: ClosedBy::Windows, .. } | Gate::Open) => {
                 WINDOWS.to_owned()
             }
@@ -119,6 +120,9 @@ impl<'a> Admission<'a> {
                 }
                 Gate::Closed { by: ClosedBy::Freeze(reason), until } => {
                     Some(HeldBy::Freeze { reason: reason.clone(), until: *until })
+                }
+                Gate::Closed { by: ClosedBy::Closed(reason), .. } => {
+                    Some(HeldBy::Closed { reason: reason.clone() })
                 }
             },
             Hold::Agents(at) => self.too_many_agents(at, seq),
@@ -270,9 +274,9 @@ impl State {
         if progress.overridden.contains(guard) {
             return Err(format!("guard {guard} is overridden already"));
         }
-        if guard == FREEZE && progress.guards.is_closed() {
-            // Two runs would take agents down beside each other, and neither would count those of the other.
-            return Err("it waits until it has its cluster for itself".to_owned());
+        if [CLOSED, FREEZE].contains(&guard) && progress.guards.is_closed() {
+            // Otherwise, agents would be out that the run does not count: those of another run, or of other members.
+            return Err("its cluster is closed to it, which opens by itself".to_owned());
         }
         match why.is_some_and(|why| !why.trim().is_empty()) {
             true => Ok(()),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::refreshing::TAKEN_AT_ONCE;
 use super::steering::CHUNK_BYTES;
 use super::turn::{Legal, Turn};
-use crate::playbook::{FREEZE, WINDOWS};
+use crate::playbook::{CLOSED, FREEZE, WINDOWS};
 use crate::run::state::{OfStrategy, State, group_of, node_status};
 use crate::run::{
     About, AgentSeq, AgentState, AskAgain, Effect, LOOK_EVERY, Refreshed, Timestamp, Wanted,
@@ -27,7 +27,8 @@ impl State {
     /// When all agents are asked again because guards hold somebody.
     pub(super) fn next_look(&self) -> Option<Timestamp> {
         let held = &self.progress().held_agents;
-        let counts = held.guards.iter().any(|guard| ![WINDOWS, FREEZE].contains(&guard.as_str()));
+        let asks = |guard: &String| ![WINDOWS, FREEZE, CLOSED].contains(&guard.as_str());
+        let counts = held.guards.iter().any(asks);
         if !counts || self.around().goes_on() {
             return None;
         }
