@@ -5,6 +5,10 @@
 #[path = "cli/server.rs"]
 mod server;
 
+#[path = "cli/approvals.rs"]
+mod approvals;
+#[path = "cli/contexts.rs"]
+mod contexts;
 #[path = "cli/documents.rs"]
 mod documents;
 #[path = "cli/exports.rs"]

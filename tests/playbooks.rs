@@ -14,6 +14,7 @@ use std::path::PathBuf;
 
 use expect_test::expect_file;
 use proptest::prelude::*;
+use replibook_core::playbook::access::parse_access;
 use replibook_core::playbook::policy::parse_policy;
 use replibook_core::playbook::{
     Kind, Playbook, PlaybookDocument, PluginInfo, PluginKind, Problems, check_params, json_schema,
@@ -90,6 +91,7 @@ fn answer(text: &[u8]) -> Result<String, Problems> {
         Kind::Playbook => serde_json::to_value(resolved(text)?),
         Kind::Cluster => serde_json::to_value(parse_cluster(text)?),
         Kind::Policy => serde_json::to_value(parse_policy(text)?),
+        Kind::Access => serde_json::to_value(parse_access(text)?),
     };
     Ok(format!("{:#}\n", value.expect("a model is JSON")))
 }
@@ -345,5 +347,6 @@ proptest! {
         let _ = parse_playbook(text.as_bytes());
         let _ = parse_cluster(text.as_bytes());
         let _ = parse_policy(text.as_bytes());
+        let _ = parse_access(text.as_bytes());
     }
 }

@@ -16,15 +16,25 @@ mod compiling;
 #[path = "crash/main.rs"]
 mod crash;
 mod demo;
+mod guarded;
+#[path = "logins/main.rs"]
+mod logins;
+#[path = "hardening/main.rs"]
+mod hardening;
 #[path = "on_mongodb/main.rs"]
 mod on_mongodb;
 #[path = "registries/main.rs"]
 mod registries;
+mod secured;
+mod stable_agents;
 
 // Modules that these tests share.
 #[allow(dead_code, reason = "shared with the tests of the host, which use the rest")]
 #[path = "plugin_host/bytes.rs"]
 mod bytes;
+#[allow(dead_code, reason = "each test binary uses a part of it")]
+#[path = "support/certificates.rs"]
+mod certificates;
 #[path = "support/engine.rs"]
 mod engine;
 #[path = "support/examples.rs"]
@@ -34,6 +44,8 @@ mod exports;
 #[allow(dead_code, reason = "shared with the tests of the host, which use the rest")]
 #[path = "plugin_host/fixtures.rs"]
 mod fixtures;
+#[path = "support/issuer.rs"]
+mod issuer;
 #[path = "support/minisign.rs"]
 mod minisign;
 #[path = "support/mongodb.rs"]
@@ -47,5 +59,8 @@ mod proxy;
 #[allow(dead_code, reason = "each test binary uses a part of it")]
 #[path = "support/registry.rs"]
 mod registry_server;
+#[allow(dead_code, reason = "each test binary uses a part of it")]
+#[path = "support/stable_agent.rs"]
+mod stable_agent;
 #[path = "support/wait.rs"]
 mod wait;

@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
+use super::access::{Caller, Deed};
 use super::bodies::{InJson, check_length};
 use super::endpoint::Endpoint;
 use super::error::{ApiError, Code};
@@ -25,6 +26,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     let summary = "Gives up a run that can't go on; it ends as FAILED, and its cluster is free.";
     vec![
         Endpoint::post(PATH, "abandonRun", summary, abandon)
+            .does(Deed::SteerRun)
             .path::<RunId>("id", "The run.")
             .takes::<AbandonRun>()
             .fails(&[Code::CommandRefused, Code::RunNotTroubled])
@@ -36,6 +38,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 
 async fn abandon(
     State(state): State<ApiState>,
+    caller: Caller,
     InPath(id): InPath<RunId>,
     query: InQuery,
     InJson(request): InJson<AbandonRun>,
@@ -47,7 +50,13 @@ async fn abandon(
         let detail = "`reason`: found nothing, expected a reason why the run is given up";
         return Err(ApiError::new(Code::BadBody, detail));
     }
+    let of = caller.run_of(&state, id).await?;
+    let deed = if request.force { Deed::ForceAbandon } else { Deed::SteerRun };
+    caller.may_with_run(deed, of.as_deref())?;
+    let about = [("run", &*id.to_string()), ("command", "abandon"), ("reason", &request.reason)];
+    caller.begin(deed, &about, false, state.own_clock.now())?;
     let AbandonRun { reason, actor, force } = request;
+    let actor = caller.actor(actor);
     match state.store.abandon(id, &Abandon { actor, why: reason, force }).await? {
         Abandonment::Begun(_) => {}
         Abandonment::Unknown => return Err(runs::not_found(id)),

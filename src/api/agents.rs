@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 
+use super::access::Deed;
 use super::endpoint::Endpoint;
 use super::error::{ApiError, Code};
 use super::limits::RECORD_BYTES;
@@ -21,11 +22,13 @@ const ONE: &str = "/api/v1/runs/{id}/agents/{agent}";
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get(ALL, "listAgentRecords", "Lists the agent records of a run.", list)
+            .does(Deed::ViewRuns)
             .path::<RunId>("id", "The run.")
             .query::<AgentState>("state", "Only agents in this state.")
             .paged_by::<Seq>()
             .answers::<Listing<AgentRecord>>(200, "A page, in the order of the run's sequence."),
         Endpoint::get(ONE, "getAgentRecord", "Shows the record of one agent of a run.", get)
+            .does(Deed::ViewRuns)
             .path::<RunId>("id", "The run.")
             .path::<AgentId>("agent", "The agent; a slash in it is written as `%2F`.")
             .fails(&[Code::AgentNotFound])

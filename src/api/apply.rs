@@ -9,6 +9,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use super::access::{Caller, Deed};
 use super::bodies::{InJson, off_loop};
 use super::error::{ApiError, Code};
 use super::params::{InQuery, listing};
@@ -16,6 +17,7 @@ use super::playbooks::view;
 use super::policy::{self, Judged};
 use super::state::ApiState;
 use super::wire::{ApplyPlaybook, PlaybookView};
+use crate::playbook::access::Object;
 use crate::playbook::{
     Playbook, PlaybookDocument, PluginInfo, PluginPin, PluginSource, Problem, Problems, Provenance,
     Source, parse_playbook, resolve, warnings,
@@ -28,15 +30,21 @@ pub(super) const FAILS: [Code; 3] = [Code::InvalidDocument, Code::Conflict, Code
 
 pub(super) async fn playbook(
     State(state): State<ApiState>,
+    caller: Caller,
     mut query: InQuery,
     InJson(request): InJson<ApplyPlaybook>,
 ) -> Result<Response, ApiError> {
     let dry_run = query.take("dry_run", "true or false")?.unwrap_or(false);
     query.finish()?;
     let (mut stored, warnings) = read(&state, request).await?;
+    caller.may(Deed::ApplyPlaybook, Object::Playbook(&stored.playbook.name))?;
     if dry_run {
+        caller.changes_nothing();
         return check(&state, stored, warnings).await;
     }
+    let version = stored.playbook.version.to_string();
+    let about = [("playbook", stored.playbook.name.as_str()), ("version", &version)];
+    caller.begin(Deed::ApplyPlaybook, &about, false, state.own_clock.now())?;
     let put = match state.store.put_playbook(&stored).await {
         Err(error @ StoreError::Conflict { .. }) => {
             let mut refused = ApiError::from(error);

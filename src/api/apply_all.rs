@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::State;
 
+use super::access::{Caller, Deed, may_apply};
 use super::bodies::{InJson, off_loop};
 use super::endpoint::Endpoint;
 use super::error::{ApiError, Code};
@@ -16,6 +17,7 @@ use super::wire::{
     DocumentProblems, PlaybookView,
 };
 use super::{apply, clusters, playbooks, side_by_side};
+use crate::playbook::access::{self, access_not_applied};
 use crate::playbook::policy::not_applied;
 use crate::playbook::{Kind, Problem, kind_of};
 use crate::run::Digest;
@@ -27,6 +29,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     let summary = "Applies playbooks and clusters, all of them or none.";
     vec![
         Endpoint::post(APPLY, "applyAll", summary, apply_all)
+            .does(Deed::ApplyAny)
             .query::<bool>("dry_run", "With `true` the documents are checked and nothing is kept.")
             .takes::<ApplyDocuments>()
             .fails(&apply::FAILS)
@@ -37,14 +40,20 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 
 async fn apply_all(
     State(state): State<ApiState>,
+    caller: Caller,
     mut query: InQuery,
     InJson(ApplyDocuments { documents }): InJson<ApplyDocuments>,
 ) -> Result<Json<AppliedDocuments>, ApiError> {
     let dry_run = query.take("dry_run", "true or false")?.unwrap_or(false);
     query.finish()?;
     let (objects, warnings) = read_all(&state, documents).await?;
+    may_apply_all(&state, &caller, &objects).await?;
     check_together(&objects)?;
     check_clusters(&state, &objects).await?;
+    match dry_run {
+        true => caller.changes_nothing(),
+        false => begin(&state, &caller, &objects)?,
+    }
     let mut items = match dry_run {
         true => check_all(&state, objects).await?,
         false => put_all(&state, objects).await?,
@@ -56,6 +65,44 @@ async fn apply_all(
         }
     }
     Ok(Json(AppliedDocuments { items }))
+}
+
+/// Checks that they may apply each of the documents.
+async fn may_apply_all(
+    state: &ApiState,
+    caller: &Caller,
+    objects: &[Object],
+) -> Result<(), ApiError> {
+    for object in objects {
+        let may = match object {
+            Object::Playbook(stored) => {
+                let name = &stored.playbook.name;
+                caller.may(Deed::ApplyPlaybook, access::Object::Playbook(name))
+            }
+            Object::Cluster(cluster) => may_apply(state, caller, &cluster.spec).await,
+        };
+        may.map_err(|mut error| {
+            error.detail.push_str("; nothing was applied");
+            error
+        })?;
+    }
+    Ok(())
+}
+
+fn begin(state: &ApiState, caller: &Caller, objects: &[Object]) -> Result<(), ApiError> {
+    let names = |of: fn(&Object) -> Option<String>| {
+        objects.iter().filter_map(of).collect::<Vec<_>>().join(", ")
+    };
+    let playbooks = names(|object| match object {
+        Object::Playbook(one) => Some(format!("{}@{}", one.playbook.name, one.playbook.version)),
+        Object::Cluster(_) => None,
+    });
+    let clusters = names(|object| match object {
+        Object::Playbook(_) => None,
+        Object::Cluster(one) => Some(one.spec.name.clone()),
+    });
+    let about = [("playbook", playbooks.as_str()), ("cluster", &clusters)];
+    caller.begin(Deed::ApplyAny, &about, false, state.own_clock.now())
 }
 
 /// Reads all documents, with the warnings of each, and reports the problems of all of them at once.
@@ -101,6 +148,7 @@ async fn read(
             read.map(|cluster| (Object::Cluster(cluster), Vec::new()))
         }
         Kind::Policy => Err(ApiError::invalid_document(not_applied(document.as_bytes()))),
+        Kind::Access => Err(ApiError::invalid_document(access_not_applied(document.as_bytes()))),
     }
 }
 

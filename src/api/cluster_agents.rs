@@ -7,6 +7,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 
+use super::access::Deed;
 use super::agent_query::{Chosen, choose, decide};
 use super::ask_agents::{Asked, MAX_ASKED_PAGE, ask_all};
 use super::bodies::off_loop;
@@ -20,6 +21,7 @@ use super::selector::{AGENT_ROOTS, SELECTOR, Selector};
 use super::state::ApiState;
 use super::weigh::{Reads, Weighed};
 use super::wire::{ClusterAgentView, ClusterAgents, PlatformView};
+use crate::driver::{View, Ways};
 use crate::playbook::Identity;
 use crate::run::{AgentId, KnownAgent, Members};
 
@@ -29,6 +31,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     let summary = "Lists the agents of a cluster as they are known now, the discovered ones too.";
     vec![
         Endpoint::get(ALL, "listClusterAgents", summary, list)
+            .does(Deed::ViewClusters)
             .path::<String>("name", "The cluster.")
             .query::<bool>("ask", "With `true`, each agent of the page is asked how it is; a page has at most 200 then.")
             .query::<String>(
@@ -62,14 +65,14 @@ async fn list(
     query.finish()?;
     let share = reads.large().await;
     let known = state.followers.agents(&name).await?.ok_or_else(|| clusters::not_found(&name))?;
-    let (membership, discovery) = (known.view.membership, known.view.discovery);
+    let View { membership, discovery, ways, .. } = known.view;
     let members = Arc::clone(&membership.members);
     let Page { mut items, mut next, undecided } = match selector {
         Some(selector) => {
             let selector = selector.of_cluster(&name);
-            wanted(&state, members, Part { after, limit, ask }, selector).await?
+            wanted(&state, members, Part { after, limit, ask, ways }, selector).await?
         }
-        None => all(&state, &members, Part { after, limit, ask }).await,
+        None => all(&state, &members, Part { after, limit, ask, ways }).await,
     };
     fit(&mut items, &mut next, |view| view);
     let answer = Json(ClusterAgents {
@@ -93,6 +96,7 @@ struct Part {
     after: Option<String>,
     limit: u32,
     ask: bool,
+    ways: Ways,
 }
 
 /// A part of the list.
@@ -104,7 +108,7 @@ struct Page {
 
 /// The agents of a part of the list.
 async fn all(state: &ApiState, members: &Members, part: Part) -> Page {
-    let Part { after, limit, ask } = part;
+    let Part { after, limit, ask, ways } = part;
     let page = members.range(beyond(after)).take(limit as usize);
     let view =
         |(id, agent): (&AgentId, &Arc<KnownAgent>)| (view(id, agent), agent.identity.clone());
@@ -112,7 +116,7 @@ async fn all(state: &ApiState, members: &Members, part: Part) -> Page {
     let (mut items, mut next): (Vec<(_, Identity)>, _) = (page.items, page.next);
     fit(&mut items, &mut next, |(view, _)| view);
     let items = match ask {
-        true => ask_all(state, items).await.into_iter().map(|asked| asked.agent).collect(),
+        true => ask_all(state, &ways, items).await.into_iter().map(|asked| asked.agent).collect(),
         false => items.into_iter().map(|(view, _)| view).collect(),
     };
     Page { items, next, undecided: 0 }
@@ -125,7 +129,7 @@ async fn wanted(
     part: Part,
     mut selector: Selector,
 ) -> Result<Page, ApiError> {
-    let Part { after, limit, ask } = part;
+    let Part { after, limit, ask, ways } = part;
     let (chosen, selector) = off_loop(move || {
         let chosen = choose(&members, beyond(after), limit, ask, &mut selector);
         chosen.map(|chosen| (chosen, selector))
@@ -139,8 +143,8 @@ async fn wanted(
     }
     let is_open: Vec<bool> = agents.iter().map(|one| one.is_open).collect();
     let agents = agents.into_iter().map(|one| (one.view, one.identity)).collect();
-    let asked: Vec<Asked> = ask_all(state, agents).await;
-    let decided = decide(asked.into_iter().zip(is_open), selector)?;
+    let asked: Vec<Asked> = ask_all(state, &ways, agents).await;
+    let decided = off_loop(move || decide(asked.into_iter().zip(is_open), selector)).await??;
     Ok(Page { items: decided.picked, next: decided.next.or(next), undecided: decided.undecided })
 }
 

@@ -5,7 +5,9 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
+use super::access::{Caller, Deed, may_apply, may_delete, read_seen};
 use super::bodies::{InJson, off_loop};
+use super::credentials;
 use super::endpoint::Endpoint;
 use super::error::{ApiError, Code};
 use super::limits::CLUSTER_BYTES;
@@ -15,6 +17,7 @@ use super::side_by_side;
 use super::state::ApiState;
 use super::weigh::{Reads, Weighed};
 use super::wire::{ApplyCluster, ClusterView, Listing};
+use crate::playbook::access::Object;
 use crate::playbook::parse_cluster;
 use crate::store::{Cluster, Page, Put};
 
@@ -24,6 +27,7 @@ const ONE: &str = "/api/v1/clusters/{name}";
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::post(ALL, "applyCluster", "Applies a cluster; the last one counts.", apply)
+            .does(Deed::ApplyCluster)
             .query::<bool>("dry_run", "With `true` the document is checked and nothing is kept.")
             .takes::<ApplyCluster>()
             .fails(&[Code::InvalidDocument, Code::ClusterInUse])
@@ -33,13 +37,16 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
                 "The cluster was updated or is unchanged, or it is valid (dry run).",
             ),
         Endpoint::get(ALL, "listClusters", "Lists clusters by name.", list)
+            .does(Deed::ViewClusters)
             .paged()
             .answers::<Listing<ClusterView>>(200, "A page."),
         Endpoint::get(ONE, "getCluster", "Shows a cluster with its document.", get)
+            .does(Deed::ViewClusters)
             .path::<String>("name", "The name.")
             .fails(&[Code::ClusterNotFound])
             .answers::<ClusterView>(200, "The cluster."),
         Endpoint::delete(ONE, "deleteCluster", "Removes a cluster.", delete)
+            .does(Deed::DeleteCluster)
             .path::<String>("name", "The name.")
             .fails(&[Code::ClusterNotFound, Code::ClusterInUse])
             .answers_nothing(
@@ -51,17 +58,22 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 
 async fn apply(
     State(state): State<ApiState>,
+    caller: Caller,
     mut query: InQuery,
     InJson(ApplyCluster { document: text }): InJson<ApplyCluster>,
 ) -> Result<Response, ApiError> {
     let dry_run = query.take("dry_run", "true or false")?.unwrap_or(false);
     query.finish()?;
     let mut cluster = read(&state, text).await?;
+    may_apply(&state, &caller, &cluster.spec).await?;
     side_by_side::check(&state, &cluster).await?;
     if dry_run {
+        caller.changes_nothing();
         let body = ClusterView { change: Some("valid".to_owned()), ..view(&cluster) };
         return Ok(Json(body).into_response());
     }
+    let about = [("cluster", cluster.spec.name.as_str())];
+    caller.begin(Deed::ApplyCluster, &about, false, state.own_clock.now())?;
     let put = state.store.put_cluster(&cluster).await?;
     state.followers.changed(&cluster.spec.name);
     let (status, change) = match put {
@@ -95,21 +107,28 @@ pub(super) async fn read(state: &ApiState, text: String) -> Result<Cluster, ApiE
         spec.map(|spec| (text, spec)).map_err(ApiError::invalid_document)
     })
     .await??;
+    credentials::check_document(state, &text, &spec)?;
     Ok(Cluster { text, spec, applied_at: state.clock.now() })
 }
 
 async fn list(
     State(state): State<ApiState>,
+    caller: Caller,
     reads: Reads,
     mut query: InQuery,
 ) -> Result<Paged, ApiError> {
     let Page { after, limit } = query.page()?;
     query.finish()?;
     let store = &state.store;
+    let seen = |one: &Cluster| caller.views(Object::Cluster(&one.spec.name));
+    let read = async |after: Option<Key>, limit| {
+        let after = after.map(|Key(key)| key);
+        Ok(store.read_clusters(&Page { after, limit }).await?)
+    };
     let list = List {
         read: async |after: Option<Key>, limit| {
-            let after = after.map(|Key(key)| key);
-            Ok(store.read_clusters(&Page { after, limit }).await?)
+            let seen = (!caller.views_all()).then_some(seen);
+            read_seen(after, limit, read, |one| Key(one.spec.name.clone()), seen).await
         },
         key: |one: &Cluster| one.spec.name.clone(),
         // The values that are read from a text take several times its memory.
@@ -134,10 +153,14 @@ async fn get(
 
 async fn delete(
     State(state): State<ApiState>,
+    caller: Caller,
     InPath(name): InPath<String>,
     query: InQuery,
 ) -> Result<StatusCode, ApiError> {
     query.finish()?;
+    may_delete(&state, &caller, &name).await?;
+    let about = [("cluster", name.as_str())];
+    caller.begin(Deed::DeleteCluster, &about, false, state.own_clock.now())?;
     match state.store.delete_cluster(&name).await? {
         true => {
             state.followers.changed(&name);

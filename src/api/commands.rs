@@ -9,6 +9,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use uuid::Uuid;
 
+use super::access::{Caller, Deed};
+use super::approving::check_approval;
 use super::bodies::{InJson, check_length};
 use super::endpoint::Endpoint;
 use super::error::{ApiError, Code, unless_broken};
@@ -19,8 +21,8 @@ use super::state::ApiState;
 use super::wire::{CommandView, RunView, SendSignal, SubmitCommand};
 use crate::playbook::{IDENTIFIER_EXPECTED, MAX_JSON_DEPTH, is_identifier};
 use crate::run::{
-    AgentId, Command, CommandId, CommandOutcome, MAX_PAYLOAD_BYTES, Millis, RunId, SentSignal,
-    Verb, json_text_depth,
+    AgentId, Approves, Command, CommandId, CommandOutcome, Digest, MAX_PAYLOAD_BYTES, Millis,
+    RunId, SentSignal, Verb, json_text_depth,
 };
 
 const ALL: &str = "/api/v1/runs/{id}/commands";
@@ -30,13 +32,16 @@ const ONE: &str = "/api/v1/runs/{id}/commands/{command}";
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::post(ALL, "submitCommand", "Asks something of a run.", submit)
+            .does(Deed::CommandRun)
             .path::<RunId>("id", "The run.")
             .takes::<SubmitCommand>()
             .fails(&[Code::CommandRefused, Code::CommandIdReused])
+            .fails(&[Code::ApprovalOutdated, Code::ApprovalNotWanted, Code::AccessNeeded])
             .urgent()
             .answers::<CommandView>(200, "It was applied.")
             .answers::<CommandView>(202, "It is kept, and has no outcome yet."),
         Endpoint::post(SIGNALS, "sendSignal", "Sends a signal to the steps of a run.", signal)
+            .does(Deed::SteerRun)
             .path::<RunId>("id", "The run.")
             .takes::<SendSignal>()
             .fails(&[Code::CommandRefused, Code::CommandIdReused])
@@ -44,6 +49,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .answers::<CommandView>(200, "The run has it.")
             .answers::<CommandView>(202, "It is kept, and the run does not have it yet."),
         Endpoint::get(ONE, "getCommand", "Shows a command and its outcome.", get)
+            .does(Deed::ViewRuns)
             .path::<RunId>("id", "The run.")
             .path::<CommandId>("command", "The command.")
             .fails(&[Code::CommandNotFound])
@@ -54,6 +60,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 
 async fn submit(
     State(state): State<ApiState>,
+    caller: Caller,
     InPath(run): InPath<RunId>,
     query: InQuery,
     InJson(request): InJson<SubmitCommand>,
@@ -64,7 +71,11 @@ async fn submit(
         return Err(ApiError::new(Code::BadBody, detail));
     }
     check_override(&request)?;
-    keep(&state, run, request, None).await
+    if let (Some(_), false) = (&request.seen, request.command == Verb::Approve) {
+        let detail = format!("`seen`: found it with {}, expected it with approve", request.command);
+        return Err(ApiError::new(Code::BadBody, detail));
+    }
+    keep(&state, &caller, run, request, None).await
 }
 
 /// Refuses to override a guard without a reason: the history has to say why agents that it held were started.
@@ -83,6 +94,7 @@ fn check_override(request: &SubmitCommand) -> Result<(), ApiError> {
 
 async fn signal(
     State(state): State<ApiState>,
+    caller: Caller,
     InPath(run): InPath<RunId>,
     query: InQuery,
     InJson(request): InJson<SendSignal>,
@@ -106,14 +118,15 @@ async fn signal(
         return Err(ApiError::new(Code::BadBody, detail));
     }
     let command = Verb::Signal;
-    let (again, override_guard) = (false, None);
-    let request = SubmitCommand { id, command, agent, again, override_guard, actor, reason };
-    keep(&state, run, request, Some(SentSignal { name, payload })).await
+    let (again, override_guard, seen) = (false, None, None);
+    let request = SubmitCommand { id, command, agent, again, override_guard, seen, actor, reason };
+    keep(&state, &caller, run, request, Some(SentSignal { name, payload })).await
 }
 
 /// Keeps a command, and waits a while for its outcome.
 async fn keep(
     state: &ApiState,
+    caller: &Caller,
     run: RunId,
     request: SubmitCommand,
     signal: Option<SentSignal>,
@@ -121,7 +134,8 @@ async fn keep(
     check_length("actor", request.actor.as_deref(), MAX_ACTOR)?;
     check_length("agent", request.agent.as_ref().map(AgentId::as_str), MAX_AGENT)?;
     check_length("reason", request.reason.as_deref(), MAX_REASON)?;
-    let command = Command {
+    may_command(state, caller, run, &request).await?;
+    let mut command = Command {
         id: request.id.unwrap_or_else(|| CommandId(Uuid::new_v4())),
         run,
         verb: request.command,
@@ -129,7 +143,8 @@ async fn keep(
         again: request.again,
         signal,
         override_guard: request.override_guard,
-        actor: request.actor,
+        approves: approves(request.command, request.seen, caller.groups()),
+        actor: caller.actor(request.actor),
         why: request.reason,
         at: state.clock.now(),
         outcome: None,
@@ -139,10 +154,52 @@ async fn keep(
         return answer(wait(state, known).await?);
     }
     refuse_ended(&runs::look(state, run).await?)?;
+    check_approval(state, &mut command).await?;
     state.store.submit(&command).await?;
     state.metrics.command_submitted(command.verb);
     state.signals.work();
     answer(wait(state, command).await?)
+}
+
+/// Checks that they may ask this of the run, and notes that they do.
+async fn may_command(
+    state: &ApiState,
+    caller: &Caller,
+    run: RunId,
+    request: &SubmitCommand,
+) -> Result<(), ApiError> {
+    let (deed, urgent) = deed_of(request);
+    let of = caller.run_of(state, run).await?;
+    caller.may_with_run(deed, of.as_deref())?;
+    let (id, of) = (run.to_string(), of.as_deref());
+    let about = [
+        ("run", id.as_str()),
+        ("playbook", of.map_or("", |of| &of.playbook)),
+        ("cluster", of.map_or("", |of| &of.cluster)),
+        ("command", request.command.as_str()),
+        ("agent", request.agent.as_ref().map_or("", AgentId::as_str)),
+        ("guard", request.override_guard.as_deref().unwrap_or_default()),
+        ("reason", request.reason.as_deref().unwrap_or_default()),
+    ];
+    caller.begin(deed, &about, urgent, state.own_clock.now())
+}
+
+/// What a command does, in the table of who may do what; and whether it stops something, so that it has to go through even
+/// if the audit is full.
+fn deed_of(request: &SubmitCommand) -> (Deed, bool) {
+    match request.command {
+        Verb::Approve => (Deed::ApproveRun, false),
+        Verb::Reject => (Deed::ApproveRun, true),
+        Verb::Pause | Verb::PauseNow | Verb::Cancel => (Deed::SteerRun, true),
+        Verb::Resume if request.override_guard.is_some() => (Deed::OverrideGuard, false),
+        Verb::Resume | Verb::Retry | Verb::GiveUp | Verb::Signal => (Deed::SteerRun, false),
+    }
+}
+
+/// What an approval says beyond who gives it.
+fn approves(verb: Verb, seen: Option<Digest>, groups: Vec<String>) -> Option<Approves> {
+    let approves = Approves { seen, groups };
+    (verb == Verb::Approve && approves != Approves::default()).then_some(approves)
 }
 
 async fn get(
@@ -169,13 +226,18 @@ async fn known(state: &ApiState, command: &Command) -> Result<Option<Command>, A
         && known.agent == command.agent
         && known.again == command.again
         && known.signal == command.signal
-        && known.override_guard == command.override_guard;
+        && known.override_guard == command.override_guard
+        && seen(&known) == seen(command);
     if known.run == command.run && is_same {
         return Ok(Some(known));
     }
     let detail =
         format!("command {} is known as {} of run {}", command.id.0, known.verb, known.run);
     Err(ApiError::new(Code::CommandIdReused, detail))
+}
+
+fn seen(command: &Command) -> Option<&Digest> {
+    command.approves.as_ref().and_then(|approves| approves.seen.as_ref())
 }
 
 fn refuse_ended(run: &RunView) -> Result<(), ApiError> {

@@ -9,6 +9,7 @@ use axum::handler::Handler;
 use axum::routing::{self, MethodRouter};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
+use super::access::Deed;
 use super::error::Code;
 use super::limits::REQUEST_TIMEOUT;
 use super::shapes::{After, Limit};
@@ -30,6 +31,8 @@ pub(super) struct Endpoint {
     pub(super) answers: Vec<Answer>,
     pub(super) timeout: Duration,
     pub(super) class: Class,
+    /// What it does, in the table of who may do what. Every endpoint has one.
+    pub(super) deed: Option<Deed>,
     /// The errors that are particular to it; the others follow from its parameters and body.
     pub(super) fails: Vec<Code>,
     pub(super) handler: MethodRouter<ApiState>,
@@ -106,9 +109,15 @@ impl Endpoint {
             answers: Vec::new(),
             timeout: REQUEST_TIMEOUT,
             class: Class::Ordinary,
+            deed: None,
             fails: Vec::new(),
             handler,
         }
+    }
+
+    /// What it does, in the table of who may do what.
+    pub(super) fn does(self, deed: Deed) -> Self {
+        Self { deed: Some(deed), ..self }
     }
 
     /// A parameter in the path.
@@ -210,7 +219,15 @@ impl Endpoint {
     /// All errors that it may end in.
     pub(super) fn codes(&self) -> BTreeSet<Code> {
         let mut codes: BTreeSet<Code> = self.fails.iter().copied().collect();
-        codes.extend([Code::HostRefused, Code::Internal, Code::StoreDamaged]);
+        codes.extend([Code::HostRefused, Code::OriginRefused, Code::Internal, Code::StoreDamaged]);
+        codes.extend([Code::NotAuthenticated, Code::TooManyRequests, Code::IdentityUnclear]);
+        match self.deed {
+            Some(deed) if deed.verbs().is_empty() => {}
+            Some(_) | None => codes.extend([Code::NotAllowed]),
+        }
+        if self.deed.is_some_and(Deed::changes) {
+            codes.insert(Code::AuditUnavailable);
+        }
         codes.extend([Code::TimedOut, Code::TooBusy]);
         if self.path.starts_with("/api/") {
             codes.extend([Code::BadParameter, Code::StoreUnavailable]);

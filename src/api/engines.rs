@@ -4,6 +4,7 @@
 use axum::Json;
 use axum::extract::State;
 
+use super::access::{Caller, Deed};
 use super::bodies::{InJson, check_length};
 use super::endpoint::Endpoint;
 use super::error::{ApiError, Code};
@@ -28,11 +29,13 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     let drained = "The engine as it is known now; it does what it was told within seconds.";
     vec![
         Endpoint::get(ALL, "listEngines", "Lists the engines that share the store.", list)
+            .does(Deed::ViewServer)
             .answers::<Listing<EngineView>>(
                 200,
                 "All engines, including those that have reported nothing for some minutes.",
             ),
         Endpoint::put(DRAIN, "drainEngine", summary, set_drain)
+            .does(Deed::DrainEngine)
             .path::<String>("id", "The identifier of the engine.")
             .takes::<DrainEngine>()
             .fails(&[Code::EngineNotFound])
@@ -77,6 +80,7 @@ fn unwritten(own: EngineView, before: Option<EngineView>, why: String) -> Engine
 
 async fn set_drain(
     State(state): State<ApiState>,
+    caller: Caller,
     InPath(id): InPath<String>,
     query: InQuery,
     InJson(request): InJson<DrainEngine>,
@@ -85,6 +89,10 @@ async fn set_drain(
     check_length("actor", request.actor.as_deref(), MAX_ACTOR)?;
     check_length("reason", request.reason.as_deref(), MAX_REASON)?;
     let DrainEngine { drain, actor, reason } = request;
+    let actor = caller.actor(actor);
+    let asks = if drain { "drain" } else { "undrain" };
+    let about = [("engine", id.as_str()), ("asks", asks)];
+    caller.begin(Deed::DrainEngine, &about, false, state.own_clock.now())?;
     let id = EngineId(id);
     let (actor, reason) = (actor.as_deref(), reason.as_deref());
     let engine = state.store.drain_engine(&id, drain, actor, reason).await?;

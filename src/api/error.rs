@@ -22,6 +22,10 @@ pub enum Code {
     BadBody,
     DigestMismatch,
     HostRefused,
+    OriginRefused,
+    LoginRefused,
+    NotAuthenticated,
+    NotAllowed,
     PluginRefused,
     RouteNotFound,
     PlaybookNotFound,
@@ -30,13 +34,18 @@ pub enum Code {
     RunNotFound,
     AgentNotFound,
     EngineNotFound,
+    IssuerNotFound,
     CommandNotFound,
     ImportNotFound,
+    NoAudit,
     MethodNotAllowed,
     Conflict,
     IdempotencyKeyReused,
     CommandIdReused,
     CommandRefused,
+    ApprovalOutdated,
+    ApprovalNotWanted,
+    AccessNeeded,
     RunNotFinished,
     RunNotTroubled,
     NothingToRetry,
@@ -46,6 +55,8 @@ pub enum Code {
     PluginMissing,
     PluginPinned,
     SecretUnavailable,
+    CredentialsUnavailable,
+    TooManyRequests,
     BodyTooSlow,
     BodyTooLarge,
     UnsupportedMediaType,
@@ -57,6 +68,8 @@ pub enum Code {
     StoreDamaged,
     StoreUnavailable,
     PluginsUnavailable,
+    IdentityUnclear,
+    AuditUnavailable,
     NotReady,
     TooManyStreams,
     TooBusy,
@@ -65,12 +78,16 @@ pub enum Code {
 
 impl Code {
     /// Every code, once.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 57] = [
         Self::BadParameter,
         Self::BadHeader,
         Self::BadBody,
         Self::DigestMismatch,
         Self::HostRefused,
+        Self::OriginRefused,
+        Self::LoginRefused,
+        Self::NotAuthenticated,
+        Self::NotAllowed,
         Self::PluginRefused,
         Self::RouteNotFound,
         Self::PlaybookNotFound,
@@ -79,13 +96,18 @@ impl Code {
         Self::RunNotFound,
         Self::AgentNotFound,
         Self::EngineNotFound,
+        Self::IssuerNotFound,
         Self::CommandNotFound,
         Self::ImportNotFound,
+        Self::NoAudit,
         Self::MethodNotAllowed,
         Self::Conflict,
         Self::IdempotencyKeyReused,
         Self::CommandIdReused,
         Self::CommandRefused,
+        Self::ApprovalOutdated,
+        Self::ApprovalNotWanted,
+        Self::AccessNeeded,
         Self::RunNotFinished,
         Self::RunNotTroubled,
         Self::NothingToRetry,
@@ -95,6 +117,8 @@ impl Code {
         Self::PluginMissing,
         Self::PluginPinned,
         Self::SecretUnavailable,
+        Self::CredentialsUnavailable,
+        Self::TooManyRequests,
         Self::BodyTooSlow,
         Self::BodyTooLarge,
         Self::UnsupportedMediaType,
@@ -106,6 +130,8 @@ impl Code {
         Self::StoreDamaged,
         Self::StoreUnavailable,
         Self::PluginsUnavailable,
+        Self::IdentityUnclear,
+        Self::AuditUnavailable,
         Self::NotReady,
         Self::TooManyStreams,
         Self::TooBusy,
@@ -125,6 +151,18 @@ impl Code {
             Self::BadBody => ("bad-body", 400, "the body is not the JSON that is expected"),
             Self::DigestMismatch => ("digest-mismatch", 400, "the bytes have another digest"),
             Self::HostRefused => ("host-refused", 403, "the server is not known by this name"),
+            Self::OriginRefused => {
+                ("origin-refused", 403, "the request comes from a web page of another site")
+            }
+            Self::LoginRefused => {
+                ("login-refused", 403, "nobody is logged in; `detail` says why the login came to nothing")
+            }
+            Self::NotAuthenticated => {
+                ("not-authenticated", 401, "nothing proves who sends the request")
+            }
+            Self::NotAllowed => {
+                ("not-allowed", 403, "whoever sends the request may not do this; `detail` names the verb")
+            }
             Self::PluginRefused => (
                 "plugin-refused",
                 403,
@@ -136,9 +174,13 @@ impl Code {
             Self::PluginNotFound => ("plugin-not-found", 404, "there is no such plugin"),
             Self::RunNotFound => ("run-not-found", 404, "there is no such run, or it has expired"),
             Self::AgentNotFound => ("agent-not-found", 404, "the run has no such agent"),
+            Self::IssuerNotFound => {
+                ("issuer-not-found", 404, "the server knows no such issuer")
+            }
             Self::EngineNotFound => ("engine-not-found", 404, "there is no such engine"),
             Self::CommandNotFound => ("command-not-found", 404, "the run has no such command"),
             Self::ImportNotFound => ("import-not-found", 404, "there is no such import"),
+            Self::NoAudit => ("no-audit", 404, "the server writes no audit"),
             Self::MethodNotAllowed => {
                 ("method-not-allowed", 405, "the path is known, the method is not")
             }
@@ -150,6 +192,19 @@ impl Code {
                 ("command-id-reused", 409, "the identifier was used for another command")
             }
             Self::CommandRefused => ("command-refused", 409, "the command does not fit the run"),
+            Self::ApprovalOutdated => (
+                "approval-outdated",
+                409,
+                "the approval is of something else than what the run asks now",
+            ),
+            Self::ApprovalNotWanted => {
+                ("approval-not-wanted", 403, "the playbook does not count the approval of this person")
+            }
+            Self::AccessNeeded => (
+                "access-needed",
+                409,
+                "the playbook counts the approvals of certain people, and this server asks nobody who they are",
+            ),
             Self::RunNotFinished => ("run-not-finished", 409, "the run has not finished yet"),
             Self::RunNotTroubled => {
                 ("run-not-troubled", 409, "the run can go on, so it is given up only with `force`")
@@ -171,6 +226,16 @@ impl Code {
             Self::SecretUnavailable => {
                 ("secret-unavailable", 409, "the server can't use a secret that the playbook names")
             }
+            Self::CredentialsUnavailable => (
+                "credentials-unavailable",
+                409,
+                "the server can't use the credentials that the cluster names",
+            ),
+            Self::TooManyRequests => (
+                "too-many-requests",
+                429,
+                "too many requests, or wrong tokens, came from one sender; `retry-after` says how long to wait",
+            ),
             Self::BodyTooSlow => ("body-too-slow", 408, "the body came too slowly"),
             Self::BodyTooLarge => ("body-too-large", 413, "the body is larger than allowed"),
             Self::UnsupportedMediaType => {
@@ -197,6 +262,14 @@ impl Code {
             Self::StoreUnavailable => ("store-unavailable", 503, "the store does not answer now"),
             Self::PluginsUnavailable => {
                 ("plugins-unavailable", 503, "no plugin can be taken now; `detail` says why")
+            }
+            Self::IdentityUnclear => (
+                "identity-unclear",
+                503,
+                "whoever vouches for the sender of the request can't be asked now",
+            ),
+            Self::AuditUnavailable => {
+                ("audit-unavailable", 503, "the audit can't be written, so nothing is changed")
             }
             Self::NotReady => ("not-ready", 503, "the server can't do its work now"),
             Self::TooManyStreams => ("too-many-streams", 503, "too many event streams are open"),

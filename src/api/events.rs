@@ -5,7 +5,9 @@ use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::sse::{KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
+use futures::StreamExt as _;
 
+use super::access::{Caller, Deed, withdrawn};
 use super::endpoint::Endpoint;
 use super::error::{ApiError, Code};
 use super::follow::follow;
@@ -30,6 +32,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         "Lists the events of a run; as `text/event-stream` it goes on until the run ends.";
     vec![
         Endpoint::get(ALL, "listEvents", summary, list)
+            .does(Deed::ViewRuns)
             .path::<RunId>("id", "The run.")
             .header::<u64>("Last-Event-ID", "For a stream: only what comes after this sequence.")
             .query::<u64>("after", "Only what comes after this sequence.")
@@ -47,6 +50,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 
 async fn list(
     State(state): State<ApiState>,
+    caller: Caller,
     reads: Reads,
     InPath(run): InPath<RunId>,
     headers: HeaderMap,
@@ -58,7 +62,7 @@ async fn list(
         query.finish()?;
         let after = last_event(&headers)?.or(after).unwrap_or(0);
         let client = client.map_or(Client::unknown(), |Extension(client)| client);
-        return stream(state, run, after, client).await;
+        return stream(state, caller, run, after, client).await;
     }
     let limit = query.limit()?;
     query.finish()?;
@@ -78,6 +82,7 @@ async fn list(
 
 async fn stream(
     state: ApiState,
+    caller: Caller,
     run: RunId,
     after: u64,
     client: Client,
@@ -88,9 +93,12 @@ async fn stream(
         let detail = "too many event streams are open; read pages, or try again later";
         return Err(ApiError::new(Code::TooManyStreams, detail));
     };
+    let of = caller.run_of(&state, run).await?;
+    let withdrawn = withdrawn(state.clone(), caller, of.as_deref().cloned());
     let keep_alive = KeepAlive::new().interval(STREAM_KEEP_ALIVE).text("keep-alive");
     let reads = state.reads.of(client);
-    Ok(Sse::new(follow(state, run, after, place, reads)).keep_alive(keep_alive).into_response())
+    let events = follow(state, run, after, place, reads).take_until(Box::pin(withdrawn));
+    Ok(Sse::new(events).keep_alive(keep_alive).into_response())
 }
 
 fn wants_stream(headers: &HeaderMap) -> bool {
@@ -119,7 +127,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use futures::{FutureExt as _, StreamExt as _};
+    use futures::FutureExt as _;
     use tokio::task::JoinHandle;
 
     use super::super::limits::{MAX_READS, MAX_STREAMS};
@@ -199,19 +207,19 @@ mod tests {
         let of = |number: u8| Client::at(([10, 0, 0, number], 1).into());
         let mut open = Vec::new();
         let refused = loop {
-            match stream(state.clone(), id, 0, of(1)).await {
+            match stream(state.clone(), Caller::anybody(), id, 0, of(1)).await {
                 Ok(one) => open.push(one),
                 Err(refused) => break refused,
             }
         };
         assert_eq!(refused.code, Code::TooManyStreams);
         assert!(open.len() < MAX_STREAMS, "one client has not all");
-        while let Ok(one) = stream(state.clone(), id, 0, of(2)).await {
+        while let Ok(one) = stream(state.clone(), Caller::anybody(), id, 0, of(2)).await {
             open.push(one);
         }
         assert_eq!(open.len(), MAX_STREAMS);
         open.pop();
-        assert!(stream(state, id, 0, of(2)).await.is_ok());
+        assert!(stream(state, Caller::anybody(), id, 0, of(2)).await.is_ok());
     }
 
     const KIB: usize = 1024;

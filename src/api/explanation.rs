@@ -4,6 +4,7 @@
 use axum::Json;
 use axum::extract::State;
 
+use super::access::Deed;
 use super::driven::{self, Drivers};
 use super::endpoint::Endpoint;
 use super::error::{ApiError, unless_broken};
@@ -29,6 +30,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     let summary = "Says what a run waits for, since when, and what would move it.";
     vec![
         Endpoint::get(ONE, "explainRun", summary, get)
+            .does(Deed::ViewRuns)
             .path::<RunId>("id", "The run.")
             .answers::<Explanation>(200, "One paragraph for people, and commands to type."),
     ]

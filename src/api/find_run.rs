@@ -4,6 +4,7 @@
 use axum::Json;
 use axum::extract::State;
 
+use super::access::{Caller, Deed, sights};
 use super::endpoint::Endpoint;
 use super::error::ApiError;
 use super::params::InQuery;
@@ -32,6 +33,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     let summary = "Finds the newest run, or the runs whose identifiers contain a part.";
     vec![
         Endpoint::get(FIND, "findRuns", summary, find)
+            .does(Deed::ViewRuns)
             .urgent()
             .query::<PartOfId>(
                 "part",
@@ -44,12 +46,14 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 
 async fn find(
     State(state): State<ApiState>,
+    caller: Caller,
     mut query: InQuery,
 ) -> Result<Json<FoundRuns>, ApiError> {
+    let seen = sights(&caller);
     let part: Option<String> = query.take("part", "digits")?;
     query.finish()?;
     let Some(part) = part else {
-        return Ok(Json(found(state.store.newest_runs(1).await?)));
+        return Ok(Json(found(state.store.newest_runs(seen.as_deref(), 1).await?)));
     };
     let is_part = (MIN_DIGITS..=MAX_DIGITS).contains(&part.len())
         && part.chars().all(|c| c.is_ascii_hexdigit());
@@ -58,7 +62,7 @@ async fn find(
         return Err(ApiError::bad_parameter("query parameter `part`", &part, &expected));
     }
     let part = part.to_ascii_lowercase();
-    let mut ids = state.store.newest_runs(LOOKED_AT).await?;
+    let mut ids = state.store.newest_runs(seen.as_deref(), LOOKED_AT).await?;
     ids.retain(|id| id.0.simple().to_string().contains(&part));
     Ok(Json(found(ids)))
 }

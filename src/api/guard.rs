@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
@@ -17,7 +18,7 @@ use super::bodies::{self, Budget};
 use super::error::{ApiError, Code};
 use super::shares::{Class, Shares};
 use super::weigh::client_of;
-use crate::web::{Arrival, OwnNames, hold};
+use crate::web::{Arrival, OwnNames, check_origin, hold};
 
 /// How long a request may take until its answer begins.
 #[derive(Clone, Copy)]
@@ -106,6 +107,46 @@ pub(super) async fn check_host(
         Ok(()) => next.run(request).await,
         Err(stranger) => ApiError::new(Code::HostRefused, stranger.to_string()).into_response(),
     }
+}
+
+/// Refuses requests that a page of another site had a browser send. Following a link to here is no harm.
+pub(super) async fn check_page(request: Request, next: Next) -> Response {
+    let only_looks = matches!(*request.method(), Method::GET | Method::HEAD);
+    let headers = request.headers();
+    match check_origin(headers) {
+        Err(page) if !only_looks || headers.contains_key(header::ORIGIN) => {
+            ApiError::new(Code::OriginRefused, page.to_string()).into_response()
+        }
+        Ok(()) | Err(_) => next.run(request).await,
+    }
+}
+
+/// How long a browser remembers to come over TLS only: a year.
+const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
+
+/// Tells browsers to guess no types, to show this in no frame of another page, to keep nothing of the API, and where the
+/// server has TLS, to come no other way. What a handler says itself counts.
+pub(super) async fn keep_browsers_careful(
+    State(secure): State<bool>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let is_api = request.uri().path().starts_with("/api/");
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    let mut say = |name: HeaderName, value: HeaderValue| {
+        headers.entry(name).or_insert(value);
+    };
+    say(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    say(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("frame-ancestors 'none'"));
+    say(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    if is_api {
+        say(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    if secure {
+        say(header::STRICT_TRANSPORT_SECURITY, HSTS);
+    }
+    response
 }
 
 #[cfg(test)]

@@ -6,16 +6,18 @@ use axum::extract::State;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::access::{Caller, Deed};
 use super::endpoint::Endpoint;
 use super::engines;
 use super::error::{ApiError, Code};
 use super::limits::READY_TIMEOUT;
 use super::shares::Class;
 use super::state::ApiState;
-use super::wire::FileDiffers;
+use super::wire::{AccessNow, FileDiffers};
+use crate::access::AccessStanding;
 use crate::agent::Short;
 use crate::policy::{Outside, Standing};
-use crate::run::{Digest, RunId};
+use crate::run::{Digest, RunId, Timestamp};
 use crate::store::{MAX_PAGE, Skew};
 
 /// The state of the server.
@@ -42,10 +44,48 @@ pub(super) struct Health {
     /// Which policy counts; only from `/readyz`, and missing if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) policy: Option<PolicyNow>,
+    /// Certificates that expire within 14 days, or have expired; only from `/readyz`, and missing if there are none. They do
+    /// not make the server unready.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) certificates: Vec<CertificateEnds>,
+    /// What is wrong with the present content of the credentials, as text for people, while what was there before counts;
+    /// only from `/readyz`, and missing if nothing is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) credentials: Vec<String>,
+    /// Who may do what; only from `/readyz`, and missing if the server asks nobody who they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) access: Option<AccessNow>,
     /// Files of servers that are not the same on all engines that share the store; only from `/readyz`, and missing if there
     /// are none. They do not make the server unready.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) files: Vec<FileDiffers>,
+}
+
+/// A certificate that ends soon.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub(super) struct CertificateEnds {
+    /// Name of the credentials.
+    pub(super) name: String,
+    /// The file: `cert.pem` or `ca.pem`.
+    pub(super) file: String,
+    /// Until when it is valid.
+    pub(super) expires: Timestamp,
+    /// Whether it is no longer valid.
+    pub(super) expired: bool,
+}
+
+/// Those of a server's credentials that end soon.
+fn certificates(state: &ApiState) -> Vec<CertificateEnds> {
+    let now = state.own_clock.now();
+    let all = state.followers.credentials().expiries().into_iter();
+    let near = all.filter(|expiry| expiry.is_near(now));
+    near.map(|expiry| CertificateEnds {
+        expired: expiry.is_over(now),
+        name: expiry.name,
+        file: expiry.file.to_owned(),
+        expires: expiry.at,
+    })
+    .collect()
 }
 
 /// The policy that counts.
@@ -125,12 +165,19 @@ pub(super) struct Troubled {
 /// How many runs in trouble are named; the list of runs has the others.
 const NAMED: usize = 10;
 
+fn access_now(standing: AccessStanding) -> AccessNow {
+    let AccessStanding { access, content, problem } = standing;
+    AccessNow { name: access.name.clone(), content, problem }
+}
+
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get("/healthz", "getHealth", "Says that the process is alive.", healthz)
+            .does(Deed::Ask)
             .of_class(Class::AtOnce)
             .answers::<Health>(200, "The process is alive."),
         Endpoint::get("/readyz", "getReady", "Says whether the server can do its work.", readyz)
+            .does(Deed::Ask)
             .fails(&[Code::NotReady])
             .of_class(Class::Probe)
             .answers::<Health>(200, "The server is ready: its store answers."),
@@ -142,7 +189,8 @@ pub(super) async fn healthz() -> Json<Health> {
     Json(health("ok", None))
 }
 
-async fn readyz(State(state): State<ApiState>) -> Result<Json<Health>, ApiError> {
+/// What is said beside whether the server is ready tells of runs and files, so it is for those who may view everything.
+async fn readyz(State(state): State<ApiState>, caller: Caller) -> Result<Json<Health>, ApiError> {
     let not_ready = |why: String| ApiError::new(Code::NotReady, why);
     let answered = tokio::time::timeout(READY_TIMEOUT, state.store.ping()).await;
     if let Some(broken) = state.store.broken() {
@@ -152,14 +200,30 @@ async fn readyz(State(state): State<ApiState>) -> Result<Json<Health>, ApiError>
     match answered {
         Ok(Ok(())) => {
             let ready = health("ready", Some(state.store.name()));
+            if !caller.views_all() {
+                return Ok(Json(ready));
+            }
             let short = state
                 .shortage
                 .now()
                 .map(|Short { message, since }| TooLittle { message, seconds: since.as_secs() });
             let clock = ClockOff::of(state.skew());
             let policy = state.policy.standing().map(PolicyNow::of);
+            let access = state.keeper.current().standing().map(access_now);
             let (troubled, files) = tokio::join!(troubled(&state), differing(&state));
-            Ok(Json(Health { troubled, short, clock, policy, files, ..ready }))
+            let certificates = certificates(&state);
+            let credentials = state.followers.credentials().problems();
+            Ok(Json(Health {
+                troubled,
+                short,
+                clock,
+                policy,
+                access,
+                certificates,
+                credentials,
+                files,
+                ..ready
+            }))
         }
         Ok(Err(error)) => Err(not_ready(error.to_string()).caused_by(error)),
         Err(_) => {
@@ -193,6 +257,9 @@ fn health(status: &str, store: Option<&str>) -> Health {
         short: None,
         clock: None,
         policy: None,
+        access: None,
+        certificates: Vec::new(),
+        credentials: Vec::new(),
         files: Vec::new(),
     }
 }

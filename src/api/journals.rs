@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use axum::extract::State;
 
+use super::access::Deed;
 use super::endpoint::Endpoint;
 use super::error::{ApiError, Code};
 use super::limits::JOURNAL_BYTES;
@@ -21,6 +22,7 @@ const ALL: &str = "/api/v1/runs/{id}/journals";
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get(ALL, "listJournals", "Lists the journals of a run by attempt.", list)
+            .does(Deed::ViewRuns)
             .path::<RunId>("id", "The run.")
             .query::<AgentId>("agent", "Only journals of this agent.")
             .paged()

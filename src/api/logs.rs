@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 
+use super::access::Deed;
 use super::endpoint::Endpoint;
 use super::error::ApiError;
 use super::journals::NotACursor;
@@ -20,6 +21,7 @@ const ALL: &str = "/api/v1/runs/{id}/logs";
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get(ALL, "listLogLines", "Lists the log lines of a run in order.", list)
+            .does(Deed::ViewRuns)
             .path::<RunId>("id", "The run.")
             .query::<AgentId>("agent", "Only lines of this agent.")
             .paged()

@@ -20,6 +20,7 @@ use prometheus_client::registry::{Registry, Unit};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
+use super::access::Deed;
 use super::endpoint::Endpoint;
 use super::error::ApiError;
 use super::exposition::{OPEN_METRICS, PLAIN, plain, wants_open_metrics};
@@ -28,6 +29,7 @@ use super::process::Process;
 use super::shares::Class;
 use super::state::ApiState;
 use super::store_calls::StoreCalls;
+use crate::credentials::Expiry;
 use crate::driver::Activity;
 use crate::plugin::PluginCounts;
 use crate::run::{Run, RunStatus, Verb};
@@ -39,6 +41,7 @@ const BUCKETS: [f64; 9] = [0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 2.5, 5.0, 30.0];
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get("/metrics", "getMetrics", "Numbers for a monitoring system.", get)
+            .does(Deed::ViewServer)
             .of_class(Class::Probe)
             .answers_other(
                 200,
@@ -79,6 +82,12 @@ struct GuardLabels {
     guard: String,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct CertificateLabels {
+    name: String,
+    file: &'static str,
+}
+
 /// The labels of a number that is absent while it is not known.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct NoLabels {}
@@ -115,6 +124,7 @@ pub(super) struct Metrics {
     loaded: Counter,
     skew: Gauge<f64, AtomicU64>,
     damaged: Gauge,
+    expiries: Family<CertificateLabels, Gauge>,
     /// When the unfinished runs were last counted.
     counted: Mutex<Option<Instant>>,
 }
@@ -147,6 +157,7 @@ impl Metrics {
             loaded: Counter::default(),
             skew: Gauge::default(),
             damaged: Gauge::default(),
+            expiries: Family::default(),
             counted: Mutex::new(None),
         };
         metrics.registered(calls)
@@ -195,6 +206,9 @@ impl Metrics {
         calls.register(registry);
         let help = "1 once the database itself was found to be damaged, else 0";
         registry.register("store_damaged", help, self.damaged.clone());
+        let help = "When the first certificate of a file of the credentials expires, in seconds since 1970";
+        let expiries = self.expiries.clone();
+        registry.register_with_unit("certificate_expires", help, Unit::Seconds, expiries);
         let help = "How far the machine's clock is ahead of the store's";
         registry.register_with_unit("clock_skew", help, Unit::Seconds, self.skew.clone());
         self
@@ -241,6 +255,8 @@ impl Metrics {
         let labels = GuardLabels { cluster: "eu".to_owned(), guard: "one-zone".to_owned() };
         metrics.held.get_or_create(&labels).set(3);
         metrics.closed.get_or_create(&ClosedLabels { which: "idle" }).inc();
+        let at = crate::run::Timestamp::from_millis(1_900_000_000_000);
+        metrics.note_expiries(vec![Expiry { name: "eu".to_owned(), file: "ca.pem", at }]);
         metrics
     }
 
@@ -269,6 +285,14 @@ impl Metrics {
     fn count_plugins(&self, counts: PluginCounts) {
         self.compiled.inner().store(counts.compiled, Ordering::Relaxed);
         self.loaded.inner().store(counts.loaded, Ordering::Relaxed);
+    }
+
+    fn note_expiries(&self, expiries: Vec<Expiry>) {
+        self.expiries.clear();
+        for Expiry { name, file, at } in expiries {
+            let labels = CertificateLabels { name, file };
+            self.expiries.get_or_create(&labels).set(at.as_millis() / 1_000);
+        }
     }
 
     fn count_pressure(&self, state: &ApiState) {
@@ -317,6 +341,7 @@ async fn get(State(state): State<ApiState>, headers: HeaderMap) -> Result<Respon
     count_runs(&state).await;
     state.metrics.count_plugins(state.plugins.counts());
     state.metrics.count_pressure(&state);
+    state.metrics.note_expiries(state.followers.credentials().expiries());
     if let Some(activity) = &state.activity {
         state.metrics.count_runs_of(activity);
     }

@@ -10,6 +10,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
+use super::access::Deed;
 use super::endpoint::{Answer, Content, Endpoint, Parameter};
 use super::error::{Code, PROBLEM_JSON};
 use super::router;
@@ -18,6 +19,7 @@ use super::wire::ProblemDetails;
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get("/openapi.json", "getOpenApi", "This document, OpenAPI 3.1.", get)
+            .does(Deed::Ask)
             .answers_other(200, "The document.", "application/json"),
     ]
 }
@@ -50,7 +52,13 @@ pub fn document() -> Value {
         },
         "servers": [{ "url": "/" }],
         "paths": paths,
+        "security": [{ "bearer": [] }],
         "components": {
+            "securitySchemes": { "bearer": {
+                "type": "http",
+                "scheme": "bearer",
+                "description": SECURITY,
+            }},
             "schemas": generator.take_definitions(true),
             "responses": { "Problem": {
                 "description": problem_text(),
@@ -75,6 +83,14 @@ fn operation(endpoint: &Endpoint, generator: &mut SchemaGenerator) -> Value {
         "summary": endpoint.summary,
         "responses": answers,
     });
+    match endpoint.deed {
+        Some(deed) if deed.is_open() => operation["security"] = json!([]),
+        Some(deed) if !deed.verbs().is_empty() => {
+            let verbs: Vec<&str> = deed.verbs().iter().map(|verb| verb.as_str()).collect();
+            operation["description"] = json!(format!("Wants the verb {}.", verbs.join(" or ")));
+        }
+        Some(_) | None => {}
+    }
     if !endpoint.parameters.is_empty() {
         let all = endpoint.parameters.iter().map(|one| parameter(one, generator));
         operation["parameters"] = all.collect();
@@ -85,6 +101,10 @@ fn operation(endpoint: &Endpoint, generator: &mut SchemaGenerator) -> Value {
     }
     operation
 }
+
+/// Who may ask what, for readers of the description.
+const SECURITY: &str = "On a server with `--access`: a token of `replibook token new`, or one of an issuer of OpenID Connect \
+     that the server knows. What somebody may not view does not exist for them. Other servers ask nobody who they are.";
 
 fn by_status(endpoint: &Endpoint) -> BTreeMap<u16, Vec<Code>> {
     let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
@@ -174,6 +194,12 @@ mod tests {
             assert!(routes.insert((endpoint.path, endpoint.method)), "{}", endpoint.path);
             assert!(!endpoint.answers.is_empty(), "{}", endpoint.id);
             assert!(endpoint.summary.ends_with('.'), "{}", endpoint.id);
+            let deed = endpoint.deed.unwrap_or_else(|| panic!("{} has no deed", endpoint.id));
+            // What changes something is in the table as such; of the rest only what tries a start has a body.
+            let only_looks = endpoint.method == "get" || deed == Deed::LogIn || endpoint.id == "planRun";
+            assert_eq!(deed.changes(), !only_looks, "{}", endpoint.id);
+            let is_open = deed == Deed::LogIn || !endpoint.path.starts_with("/api/");
+            assert_eq!(deed.is_open(), is_open, "{}", endpoint.id);
         }
         let document = document();
         let paths = document["paths"].as_object().unwrap();

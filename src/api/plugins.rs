@@ -9,6 +9,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 
+use super::access::{Caller, Deed};
 use super::bodies::{self, check_length, off_loop};
 use super::endpoint::Endpoint;
 use super::error::{ApiError, Code};
@@ -35,6 +36,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     let digest = "`sha256:` and 64 lowercase hex digits.";
     vec![
         Endpoint::put(ALL, "uploadPlugin", "Uploads a plugin.", put)
+            .does(Deed::UploadPlugin)
             .query::<Digest>("digest", "The digest that the bytes must have.")
             .query::<String>(
                 "source",
@@ -52,17 +54,21 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
                 "The server already had this plugin, and keeps it as long as one that is new.",
             ),
         Endpoint::get(ALL, "listPlugins", "Lists plugins by digest.", list)
+            .does(Deed::ViewPlugins)
             .paged()
             .answers::<Listing<PluginView>>(200, "A page."),
         Endpoint::get(ONE, "getPlugin", "Shows a plugin.", get)
+            .does(Deed::ViewPlugins)
             .path::<Digest>("digest", digest)
             .fails(&[Code::PluginNotFound])
             .answers::<PluginView>(200, "The plugin."),
         Endpoint::get(BYTES, "getPluginBytes", "Gives the bytes of a plugin.", bytes)
+            .does(Deed::ViewPlugins)
             .path::<Digest>("digest", digest)
             .fails(&[Code::PluginNotFound])
             .answers_other(200, "The component.", WASM),
         Endpoint::delete(ONE, "deletePlugin", "Removes a plugin that nothing pins.", delete)
+            .does(Deed::DeletePlugin)
             .path::<Digest>("digest", digest)
             .fails(&[Code::PluginNotFound, Code::PluginPinned])
             .answers_nothing(204, "It is removed."),
@@ -71,13 +77,15 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 
 async fn put(
     State(state): State<ApiState>,
+    caller: Caller,
     mut query: InQuery,
     request: Request,
 ) -> Result<Response, ApiError> {
     let signatures = signatures::of_header(request.headers())?;
     let expected: Option<Digest> =
         query.take("digest", "\"sha256:\" and 64 lowercase hex digits")?;
-    let said = said(&mut query)?;
+    let mut said = said(&mut query)?;
+    said.actor = caller.actor(said.actor);
     query.finish()?;
     let client = client_of(request.extensions());
     let received = Arc::new(bodies::read(request, MAX_PLUGIN_BODY, &state.bodies).await?);
@@ -89,6 +97,9 @@ async fn put(
         return Err(ApiError::new(Code::DigestMismatch, detail));
     }
     let signatures = signatures::check(&state, bytes.clone(), signatures).await?;
+    let (id, source) = (digest.to_string(), said.source.clone().unwrap_or_default());
+    let about = [("plugin", id.as_str()), ("source", &source)];
+    caller.begin(Deed::UploadPlugin, &about, false, state.own_clock.now())?;
     // Compiling takes long, and the plugin of a digest never changes.
     if let Some(known) = known(&state, &digest).await? {
         let before = known.signatures.clone();
@@ -218,10 +229,13 @@ async fn bytes(
 
 async fn delete(
     State(state): State<ApiState>,
+    caller: Caller,
     InPath(digest): InPath<Digest>,
     query: InQuery,
 ) -> Result<StatusCode, ApiError> {
     query.finish()?;
+    let id = digest.to_string();
+    caller.begin(Deed::DeletePlugin, &[("plugin", &id)], false, state.own_clock.now())?;
     if state.plugins.builtins().iter().any(|builtin| builtin.info.digest == digest) {
         let detail = format!("failed to delete plugin {digest}: it is built in");
         return Err(ApiError::new(Code::PluginPinned, detail));

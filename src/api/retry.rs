@@ -7,6 +7,8 @@ use axum::response::Response;
 use semver::Version;
 use serde_json::json;
 
+use super::access::{Caller, Deed};
+use super::approving::check_startable;
 use super::bodies::{InJson, check_length, off_loop};
 use super::endpoint::Endpoint;
 use super::error::{ApiError, Code};
@@ -16,6 +18,7 @@ use super::shapes::IdempotencyKey;
 use super::state::ApiState;
 use super::wire::{RetryRun, RunView};
 use super::{playbooks, policy, runs, start};
+use crate::playbook::access::Object;
 use crate::playbook::{Narrowing, Playbook, check_params};
 use crate::run::{AgentState, Digest, RetryOf, Run, RunId, Snapshot, canonical, new_retry};
 use crate::store::{NewRun, StoredPlaybook};
@@ -27,6 +30,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         "Starts a run over agents of a finished one, with the same snapshot or a mended playbook.";
     vec![
         Endpoint::post(RETRY, "retryRun", summary, retry)
+            .does(Deed::StartRun)
             .path::<RunId>("id", "The finished run.")
             .header::<IdempotencyKey>("Idempotency-Key", start::KEY_MEANS)
             .takes::<RetryRun>()
@@ -40,15 +44,18 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 
 async fn retry(
     State(state): State<ApiState>,
+    caller: Caller,
     InPath(of): InPath<RunId>,
     headers: HeaderMap,
     query: InQuery,
-    InJson(request): InJson<RetryRun>,
+    InJson(mut request): InJson<RetryRun>,
 ) -> Result<Response, ApiError> {
     query.finish()?;
     let key = start::read_key(&headers)?;
     check_length("started_by", request.started_by.as_deref(), MAX_ACTOR)?;
     check_length("reason", request.reason.as_deref(), MAX_REASON)?;
+    may_retry(&state, &caller, of, &request).await?;
+    request.started_by = caller.actor(request.started_by);
     let retry = chosen(of, &request);
     let reference = request.playbook.as_deref().map(start::read_reference).transpose()?;
     let mut asked = json!({ "retry": retry, "by": request.started_by, "reason": request.reason });
@@ -77,15 +84,37 @@ async fn retry(
     };
     let snapshot = mended.as_ref().unwrap_or(&finished.snapshot);
     policy::admit_run(&state, &snapshot.playbook).await?;
+    check_startable(&state, &snapshot.playbook)?;
     let (run, events) = new_retry(id, snapshot, retry, started_by, reason.as_deref(), now);
     let new = NewRun { run, events, idempotency_key: key, request: asked };
-    match start::create(&state, new).await {
+    match start::create(&state, &caller, new).await {
         // The cluster was removed in the meantime.
         Err(error) if error.code == Code::ClusterNotFound => {
             Err(cluster_gone(of, &finished.snapshot.cluster))
         }
         answer => answer,
     }
+}
+
+/// Checks that they may start the new run: one of the mended playbook, if there is one.
+async fn may_retry(
+    state: &ApiState,
+    caller: &Caller,
+    of: RunId,
+    request: &RetryRun,
+) -> Result<(), ApiError> {
+    let run = caller.run_of(state, of).await?;
+    let deed = Deed::StartRun;
+    caller.may_with_run(deed, run.as_deref())?;
+    let mended = request.playbook.as_deref().map(start::read_reference).transpose()?;
+    if let (Some((name, version)), Some(run)) = (&mended, &run) {
+        playbooks::check_seen(caller, name, version.as_ref())?;
+        caller.may(deed, Object::Run { playbook: name, cluster: &run.cluster })?;
+    }
+    let id = of.to_string();
+    let with = request.playbook.as_deref().unwrap_or_default();
+    let about = [("run", id.as_str()), ("playbook", with)];
+    caller.begin(deed, &about, false, state.own_clock.now())
 }
 
 /// The snapshot that the new run begins with when a repaired playbook is given; the parameters of the old run

@@ -7,6 +7,7 @@ use axum::http::{Method, Uri};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::{Extension, Router};
 
+use super::access::{self, Deed, Way};
 use super::endpoint::Endpoint;
 use super::error::{ApiError, Code};
 use super::guard::{self, Timeout};
@@ -14,7 +15,7 @@ use super::shares::Class;
 use super::state::ApiState;
 use super::{
     abandon, agents, apply_all, cluster_agents, clusters, commands, engines, events, explanation,
-    find_run, gzip, health, imports, journals, logs, metrics, openapi, plan, playbooks, plugins,
+    find_run, gzip, health, imports, journals, login, logs, metrics, openapi, plan, playbooks, plugins,
     retry, runs, signatures, start, weigh,
 };
 
@@ -44,6 +45,8 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         health::endpoints(),
         metrics::endpoints(),
         openapi::endpoints(),
+        access::endpoints(),
+        login::endpoints(),
     ]
     .into_iter()
     .flatten()
@@ -69,13 +72,19 @@ pub fn router(state: ApiState) -> Router {
         } else {
             shared
         };
-        let handler = arrived.layer::<_, Infallible>(from_fn_with_state(codes, guard::described));
+        // What names no deed is for those who may do everything.
+        let way = Way { path: endpoint.path, deed: endpoint.deed.unwrap_or(Deed::DrainEngine) };
+        let entered = from_fn_with_state((state.clone(), way), access::enter);
+        let entered = arrived.layer::<_, Infallible>(entered);
+        let handler = entered.layer::<_, Infallible>(from_fn_with_state(codes, guard::described));
         router = router.route(endpoint.path, handler);
     }
     router
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed)
+        .layer(from_fn(guard::check_page))
         .layer(from_fn_with_state(state.names.clone(), guard::check_host))
+        .layer(from_fn_with_state(state.secure, guard::keep_browsers_careful))
         .layer(from_fn_with_state(state.clone(), metrics::observe))
         .with_state(state)
 }

@@ -10,6 +10,7 @@ use semver::Version;
 use serde_json::Map;
 use uuid::Uuid;
 
+use super::access::{Caller, Deed, sights};
 use super::driven::{self, Drivers};
 use super::endpoint::Endpoint;
 use super::error::{ApiError, Code, unless_broken};
@@ -36,6 +37,7 @@ const SNAPSHOT: &str = "/api/v1/runs/{id}/snapshot";
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get(ALL, "listRuns", "Lists runs, newest first.", list)
+            .does(Deed::ViewRuns)
             .query::<String>("cluster", "Only runs of this cluster.")
             .query::<Statuses>(
                 "status",
@@ -53,10 +55,12 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .paged_by::<RunId>()
             .answers::<Listing<RunView>>(200, "A page."),
         Endpoint::get(ONE, "getRun", "Shows a run.", get)
+            .does(Deed::ViewRuns)
             .urgent()
             .path::<RunId>("id", "The run.")
             .answers::<RunView>(200, "The run."),
         Endpoint::get(SNAPSHOT, "getSnapshot", "Shows what a run was started with.", snapshot)
+            .does(Deed::ViewRuns)
             .path::<RunId>("id", "The run.")
             .answers::<Snapshot>(200, "The whole playbook, its plugins' digests, the parameters."),
     ]
@@ -64,6 +68,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 
 async fn list(
     State(state): State<ApiState>,
+    caller: Caller,
     reads: Reads,
     mut query: InQuery,
 ) -> Result<Paged, ApiError> {
@@ -76,6 +81,7 @@ async fn list(
         playbook,
         version: version.flatten(),
         from: since.map(first_of),
+        seen: sights(&caller),
     };
     let mut page = query.page()?;
     let selector = Selector::take(&mut query, &RUN_ROOTS)?;
@@ -287,10 +293,12 @@ fn view_of_damaged(damaged: &DamagedRun) -> RunView {
             cluster: glance.cluster.clone().unwrap_or_else(|| UNKNOWN.to_owned()),
             status: progress.status,
             reason: None,
+            asks: None,
             engine: None,
             waits: None,
             trouble: None,
             since: created_at,
+            last_event: 0,
             stage: String::new(),
             stage_index: 0,
             stages: Vec::new(),
@@ -346,10 +354,12 @@ pub(super) fn view(run: &Run) -> RunView {
         cluster: snapshot.cluster.clone(),
         status: progress.status,
         reason: progress.reason.clone(),
+        asks: run.asks(),
         engine: None,
         waits: None,
         trouble: None,
         since: progress.since,
+        last_event: progress.next_event.saturating_sub(1),
         stage: stage.map(|stage| stage.name.clone()).unwrap_or_default(),
         stage_index: progress.stage.index,
         stages: playbook.stages.iter().map(|stage| stage.name.clone()).collect(),

@@ -9,7 +9,8 @@ use tokio::net::TcpListener;
 use super::limits::{MAX_IDLE, STOP_DEADLINE};
 use super::router::router;
 use super::state::ApiState;
-use crate::web::{self, Times};
+use crate::credentials::ServedTls;
+use crate::web::{self, Times, TlsSource};
 
 /// Serves the API until `shutdown` completes, then finishes the requests in progress.
 ///
@@ -26,12 +27,28 @@ pub async fn serve(
     state: ApiState,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    serve_patiently(listener, state, shutdown, Times::silent_for(MAX_IDLE)).await
+    serve_secured(listener, None, state, shutdown).await
+}
+
+/// Like [`serve`], over TLS if there is any.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_secured(
+    listener: TcpListener,
+    tls: Option<&ServedTls>,
+    state: ApiState,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let state = if tls.is_some() { state.with_tls() } else { state };
+    let tls = tls.map(ServedTls::source);
+    serve_patiently(listener, tls, state, shutdown, Times::silent_for(MAX_IDLE)).await
 }
 
 /// Like `serve`, with other limits on slow clients.
 async fn serve_patiently(
     listener: TcpListener,
+    tls: Option<TlsSource>,
     state: ApiState,
     shutdown: impl Future<Output = ()> + Send + 'static,
     times: Times,
@@ -39,7 +56,7 @@ async fn serve_patiently(
     let stopping = state.stopping.clone();
     let signal = stopping.clone();
     let limits = state.shares.limits(times, state.closed.clone());
-    let server = web::serve(listener, limits, router(state), async move {
+    let server = web::serve_secured(listener, limits, tls, router(state), async move {
         shutdown.await;
         signal.cancel();
     });
@@ -90,7 +107,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let short = Duration::from_millis(50);
         let times = Times { head: short, idle: short, ..Times::silent_for(MAX_IDLE) };
-        let served = serve_patiently(listener, state(), std::future::pending(), times);
+        let served = serve_patiently(listener, None, state(), std::future::pending(), times);
         let served = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(served));
         // A client that sends nothing, one that stops in the middle, and one whose request is answered.
         for (says, hears) in [

@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 
+use super::access::{Caller, Deed};
 use super::bodies;
 use super::endpoint::Endpoint;
 use super::error::{ApiError, Code};
@@ -34,6 +35,7 @@ const TEXT: &str = "text/plain";
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::put(OF_ONE, "signPlugin", "Adds signatures to a plugin.", put)
+            .does(Deed::UploadPlugin)
             .path::<Digest>("digest", "`sha256:` and 64 lowercase hex digits.")
             .takes_bytes(TEXT)
             .fails(&[Code::PluginNotFound, Code::BadSignature])
@@ -43,12 +45,16 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 
 async fn put(
     State(state): State<ApiState>,
+    caller: Caller,
     reads: Reads,
     InPath(digest): InPath<Digest>,
     query: InQuery,
     request: Request,
 ) -> Result<Response, ApiError> {
     query.finish()?;
+    let id = digest.to_string();
+    let about = [("plugin", id.as_str()), ("with", "signatures")];
+    caller.begin(Deed::UploadPlugin, &about, false, state.own_clock.now())?;
     let received = bodies::read(request, MAX_SIGNATURE_BYTES, &state.bodies).await?;
     let signatures = read(&received.bytes)?;
     let Some(known) = state.store.plugin(&digest).await? else { return Err(not_found(&digest)) };

@@ -11,7 +11,10 @@ use semver::Version;
 use serde_json::to_value;
 use uuid::Builder;
 
+use super::access::{Caller, Deed};
+use super::approving::check_startable;
 use super::bodies::{InJson, check_length, off_loop};
+use super::credentials;
 use super::endpoint::Endpoint;
 use super::error::{ApiError, Code};
 use super::limits::{MAX_ACTOR, MAX_IDEMPOTENCY_KEY};
@@ -20,6 +23,7 @@ use super::shapes::IdempotencyKey;
 use super::state::ApiState;
 use super::wire::{RunView, StartRun};
 use super::{clusters, playbooks, policy, runs};
+use crate::playbook::access::Object;
 use crate::playbook::{Narrowing, NarrowingAsked, check_params};
 use crate::run::{
     Digest, KnownSecrets, Run, RunEvent, RunId, RunSeed, RunStatus, Timestamp, canonical, guarded,
@@ -35,7 +39,7 @@ pub(super) const KEY_MEANS: &str = "Names the request: repeating it returns the 
      the cluster since. With another request it is refused.";
 
 /// The errors that starting a run can have, whichever way it is started.
-pub(super) const FAILS: [Code; 8] = [
+pub(super) const FAILS: [Code; 10] = [
     Code::PluginRefused,
     Code::PlaybookNotFound,
     Code::InvalidParams,
@@ -44,11 +48,14 @@ pub(super) const FAILS: [Code; 8] = [
     Code::ClusterBusy,
     Code::PluginMissing,
     Code::SecretUnavailable,
+    Code::CredentialsUnavailable,
+    Code::AccessNeeded,
 ];
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::post(runs::ALL, "startRun", "Starts a run.", start)
+            .does(Deed::StartRun)
             .header::<IdempotencyKey>("Idempotency-Key", KEY_MEANS)
             .takes::<StartRun>()
             .fails(&FAILS)
@@ -60,21 +67,37 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 
 async fn start(
     State(state): State<ApiState>,
+    caller: Caller,
     headers: HeaderMap,
     query: InQuery,
-    InJson(request): InJson<StartRun>,
+    InJson(mut request): InJson<StartRun>,
 ) -> Result<Response, ApiError> {
     query.finish()?;
     let key = read_key(&headers)?;
     check_length("started_by", request.started_by.as_deref(), MAX_ACTOR)?;
-    read_reference(&request.playbook)?;
+    check_seen(&caller, &request)?;
+    let (playbook, cluster) = (read_reference(&request.playbook)?.0, request.cluster.as_str());
+    caller.may(Deed::StartRun, Object::Run { playbook, cluster })?;
+    let about = [("playbook", request.playbook.as_str()), ("cluster", cluster)];
+    caller.begin(Deed::StartRun, &about, false, state.own_clock.now())?;
+    request.started_by = caller.actor(request.started_by);
     let asked = to_value(&request).map_err(ApiError::internal)?;
     let asked = Digest::of(canonical(&asked).as_bytes());
     if let Some(before) = before(&state, key.as_deref(), &asked).await? {
         return Ok(before);
     }
     let (run, events) = prepared(&state, request).await?;
-    create(&state, NewRun { run, events, idempotency_key: key, request: asked }).await
+    create(&state, &caller, NewRun { run, events, idempotency_key: key, request: asked }).await
+}
+
+/// Refuses what somebody may not view as if it did not exist.
+pub(super) fn check_seen(caller: &Caller, request: &StartRun) -> Result<(), ApiError> {
+    let (name, version) = read_reference(&request.playbook)?;
+    playbooks::check_seen(caller, name, version.as_ref())?;
+    match caller.views(Object::Cluster(&request.cluster)) {
+        true => Ok(()),
+        false => Err(clusters::not_found(&request.cluster)),
+    }
 }
 
 /// The run that a request asks for, with its first events, if playbook, cluster and parameters fit and the policy lets its
@@ -100,6 +123,7 @@ pub(super) async fn prepared(
     })
     .await??;
     policy::admit_run(state, &playbook).await?;
+    check_startable(state, &playbook)?;
     let now = state.clock.now();
     let id = new_id(now);
     Ok(narrowed(new_run(id, &playbook, params, &cluster, started_by, now), narrowing))
@@ -133,19 +157,25 @@ pub(super) async fn check_secrets(state: &ApiState, run: &Run) -> Result<(), Api
 }
 
 /// Creates the run and answers with it, or with the run that the same request created before.
-pub(super) async fn create(state: &ApiState, mut new: NewRun) -> Result<Response, ApiError> {
+pub(super) async fn create(
+    state: &ApiState,
+    caller: &Caller,
+    mut new: NewRun,
+) -> Result<Response, ApiError> {
     check_secrets(state, &new.run).await?;
+    credentials::check_run(state, &new.run).await?;
     new.run = seeded(new.run, || RunSeed::new(rand::random()));
     let cluster = state.store.cluster(&new.run.snapshot.cluster).await?;
     if let Some(cluster) = cluster {
         new.run = guarded(new.run, &cluster.spec.guards);
     }
     let created = state.store.create_run(&new).await;
-    answer(state, new, created).await
+    answer(state, caller, new, created).await
 }
 
 async fn answer(
     state: &ApiState,
+    caller: &Caller,
     new: NewRun,
     created: Result<Created, StoreError>,
 ) -> Result<Response, ApiError> {
@@ -160,11 +190,15 @@ async fn answer(
             return Err(reused(&new.idempotency_key.unwrap_or_default()));
         }
         Err(StoreError::ClusterBusy { cluster, run }) => {
-            return Err(busy(state, &cluster, run).await);
+            return Err(busy(state, caller, &cluster, run).await);
         }
         Err(error) => return Err(error.into()),
     };
     Ok(answer_with(status, &run))
+}
+
+fn object_of(run: &Run) -> Object<'_> {
+    Object::Run { playbook: &run.snapshot.playbook.name, cluster: &run.snapshot.cluster }
 }
 
 fn answer_with(status: StatusCode, run: &Run) -> Response {
@@ -178,9 +212,14 @@ fn reused(key: &str) -> ApiError {
 }
 
 /// The error when `run` holds the cluster or is queued for it, and the playbook does not want to queue.
-pub(super) async fn busy(state: &ApiState, cluster: &str, run: RunId) -> ApiError {
+pub(super) async fn busy(
+    state: &ApiState,
+    caller: &Caller,
+    cluster: &str,
+    run: RunId,
+) -> ApiError {
     let detail = match state.store.run(run).await {
-        Ok(Some(found)) => {
+        Ok(Some(found)) if caller.views(object_of(&found)) => {
             let (playbook, status) = (&found.snapshot.playbook.name, found.progress.status);
             let does = if status == RunStatus::Pending { "queued for" } else { "held" };
             format!(
@@ -188,7 +227,7 @@ pub(super) async fn busy(state: &ApiState, cluster: &str, run: RunId) -> ApiErro
             )
         }
         // That run has ended by now, which the caller may find out.
-        Ok(None) | Err(_) => format!("cluster {cluster:?} is held by run {run}"),
+        Ok(Some(_) | None) | Err(_) => format!("cluster {cluster:?} is held by run {run}"),
     };
     ApiError::new(Code::ClusterBusy, detail)
 }

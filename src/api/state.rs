@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::access::KnownRuns;
 use super::bodies::Budget;
 use super::imports::Imports;
 use super::limits::{MAX_ASKED, MAX_CONNECTIONS, MAX_READS};
@@ -13,6 +14,7 @@ use super::metrics::Metrics;
 use super::shares::Shares;
 use super::store_calls::StoreCalls;
 use super::watched::Watched;
+use crate::access::Keeper;
 use crate::agent::{AgentClient, Shortage};
 use crate::clock::Clock;
 use crate::driver::{Activity, Followers, Signals};
@@ -59,6 +61,12 @@ pub struct ApiState {
     pub(super) secrets: Arc<dyn Secrets>,
     /// Limits how many agents are asked at a time.
     pub(super) asking: Arc<Semaphore>,
+    /// Finds out who sends a request, and what they may do.
+    pub(super) keeper: Keeper,
+    /// Which playbooks and clusters runs are of.
+    pub(super) known_runs: Arc<KnownRuns>,
+    /// Whether clients come over TLS.
+    pub(super) secure: bool,
 }
 
 impl ApiState {
@@ -95,6 +103,9 @@ impl ApiState {
             policy: CurrentPolicy::default(),
             secrets: Arc::new(NoSecrets),
             asking: Arc::new(Semaphore::new(MAX_ASKED)),
+            keeper: Keeper::default(),
+            known_runs: Arc::default(),
+            secure: false,
         }
     }
 
@@ -120,6 +131,18 @@ impl ApiState {
     #[must_use]
     pub fn with_policy(self, policy: CurrentPolicy) -> Self {
         Self { policy, ..self }
+    }
+
+    /// Lets in whom this keeper knows. Without it everybody may do everything.
+    #[must_use]
+    pub fn with_keeper(self, keeper: Keeper) -> Self {
+        Self { keeper, ..self }
+    }
+
+    /// Tells browsers that this server has TLS.
+    #[must_use]
+    pub fn with_tls(self) -> Self {
+        Self { secure: true, ..self }
     }
 
     /// Starts runs that use these secrets.

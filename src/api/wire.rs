@@ -14,17 +14,19 @@ use super::limits::{MAX_ACTOR, MAX_REASON};
 use super::listed::at_most;
 use crate::playbook::{ClusterGuards, Narrowing, PluginPin, Problem, Vcs};
 use crate::run::{
-    Abandoned, AgentId, AgentSeq, AgentState, Closing, Digest, Gone, Held, Journal, LastAnswer,
+    Abandoned, AgentId, AgentSeq, AgentState, Asks, Closing, Digest, Gone, Held, Journal, LastAnswer,
     LogLevel, MassAbsence, Millis, PassedOver, RetryOf, RunId, RunStatus, SentAction, Silent,
     Source, StatusReason, Timestamp, TroubleCode,
 };
 use crate::store::MAX_PUT;
 
+pub use super::wire_access::{AccessNow, CanI, WhoAmI};
 pub use super::wire_commands::{CommandView, SubmitCommand};
+pub use super::wire_login::IssuerView;
 pub use super::wire_engines::{DrainEngine, EngineRef, EngineState, EngineView};
 pub use super::wire_files::{FileContent, FileDiffers};
 pub use super::wire_found::{FoundRuns, PART_OF_LIST};
-pub use super::wire_plan::{RunPlan, StagePlan};
+pub use super::wire_plan::{GuardsPlan, RunPlan, StagePlan};
 pub use super::wire_plugins::{
     ImportProblem, ImportState, ImportView, PluginView, SignatureView, StartImport,
 };
@@ -249,6 +251,9 @@ pub struct RunView {
     pub status: RunStatus,
     /// Why it has that status, if there is a reason to tell.
     pub reason: Option<StatusReason>,
+    /// What it asks people, while it waits for their approval: by whom, how many, until when, and who has approved it so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asks: Option<Asks>,
     /// The engine that drives it now; only in the view of a single run, and missing while no engine drives it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine: Option<EngineRef>,
@@ -260,6 +265,9 @@ pub struct RunView {
     pub trouble: Option<TroubleView>,
     /// Since when it has that status.
     pub since: Timestamp,
+    /// Sequence of the last event of its history; 0 if that can't be read.
+    #[serde(default)]
+    pub last_event: u64,
     /// Name of the present stage.
     pub stage: String,
     /// Index of the present stage in the playbook, from 0.

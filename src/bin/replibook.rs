@@ -9,7 +9,8 @@ use replibook::agent::platform::server::PlatformArgs;
 use replibook::agent::server::AgentArgs;
 use replibook::cli::demo::{DemoArgs, demo};
 use replibook::cli::{
-    HELP_WIDTH, LogArgs, Odd, ServeArgs, StoreCommand, look_after, parse, say_failed, serve,
+    HELP_WIDTH, LogArgs, Odd, ServeArgs, StoreCommand, TokenCommand, look_after, parse, say_failed,
+    serve, token,
 };
 
 /// Runs playbooks over the agents of a cluster, with WebAssembly plugins.
@@ -41,6 +42,9 @@ enum Command {
     /// Check or migrate the store
     #[command(subcommand)]
     Store(StoreCommand),
+    /// Make tokens for programs
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Show a whole run: start a server and a dozen agents, and restart them zone by zone
     Demo(DemoArgs),
 }
@@ -91,6 +95,7 @@ async fn run(command: Command) -> anyhow::Result<u8> {
             replibook::agent::platform::server::serve(args).await.map(|()| 0)
         }
         Command::Store(command) => look_after(command).await,
+        Command::Token(command) => token(&command).map(|()| 0),
         Command::Demo(args) => demo(args).await,
     }
 }

@@ -25,6 +25,7 @@ use crate::api::wire::{
     SignatureView,
 };
 use crate::clock::{Clock as _, SystemClock};
+use crate::playbook::access::access_not_applied;
 use crate::playbook::policy::{Signature, not_applied};
 use crate::playbook::{PlaybookDocument, PluginPin, Problem, Problems};
 use crate::run::{Digest, Millis};
@@ -153,7 +154,7 @@ async fn apply_files(
 ) -> Result<Option<Vec<Applied>>, CliError> {
     let mut wrong = Wrong::new(console.look());
     let mut prepared = prepare(files, &mut wrong);
-    refuse_policies(&mut prepared, &mut wrong);
+    refuse_files_of_server(&mut prepared, &mut wrong);
     if prepared.len() > MAX_DOCUMENTS {
         let found = prepared.len();
         let most = format!("found {found} documents, expected at most {MAX_DOCUMENTS} at once");
@@ -235,11 +236,15 @@ async fn send(
     Ok(client.apply_all(request, false).await.map(Some))
 }
 
-/// Takes policies out of what is to be applied: they are files of the server.
-pub(super) fn refuse_policies(prepared: &mut Vec<Prepared>, wrong: &mut Wrong) {
+/// Takes files of the server out of what is to be applied.
+pub(super) fn refuse_files_of_server(prepared: &mut Vec<Prepared>, wrong: &mut Wrong) {
     prepared.retain(|one| match &one.what {
         What::Policy(_) => {
             wrong.add(&one.document, &not_applied(one.document.text.as_bytes()));
+            false
+        }
+        What::Access(_) => {
+            wrong.add(&one.document, &access_not_applied(one.document.text.as_bytes()));
             false
         }
         What::Playbook { .. } | What::Cluster(_) => true,

@@ -4,10 +4,12 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Method, RequestBuilder, Response, Url};
 use serde::de::DeserializeOwned;
 
 use super::error::{ClientError, is_passing};
+use super::trust::{Trust, deepest, why_not_secured};
 use crate::api::wire::ProblemDetails;
 
 /// The server that is used unless another one is named.
@@ -39,6 +41,9 @@ const SHOWN_ANSWER_CHARS: usize = 200;
 #[derive(Clone, Debug)]
 pub struct Client {
     base: Url,
+    has_ca: bool,
+    /// What proves who asks. It is never shown.
+    proof: Option<HeaderValue>,
     http: reqwest::Client,
 }
 
@@ -58,6 +63,14 @@ impl Client {
     /// [`ClientError::Address`] when that is not a URL with http or https, or when the machine has no
     /// certificates to check an https server against. Nothing is sent yet.
     pub fn new(server: &str) -> Result<Self, ClientError> {
+        Self::trusting(server, &Trust::default())
+    }
+
+    /// Like [`new`](Self::new), with other certificates than those that the system trusts.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and when a file of certificates can't be used.
+    pub fn trusting(server: &str, trust: &Trust) -> Result<Self, ClientError> {
         let wrong = |message: String| ClientError::Address { server: server.to_owned(), message };
         let base = Url::parse(server).map_err(|error| wrong(error.to_string()))?;
         if !matches!(base.scheme(), "http" | "https") || base.host().is_none() {
@@ -72,12 +85,32 @@ impl Client {
         if base.scheme() == "http" {
             // Plain HTTP needs no certificates, so a machine that has none is no obstacle.
             builder = builder.tls_certs_only([]);
+        } else {
+            builder = trust.on(builder).map_err(wrong)?;
         }
         if is_loopback(&base) {
             builder = builder.no_proxy();
         }
-        let http = builder.build().map_err(|error| wrong(root_message(&error)))?;
-        Ok(Self { base, http })
+        let http = builder.build().map_err(|error| wrong(deepest(&error)))?;
+        Ok(Self { base, has_ca: trust.ca.is_some(), proof: None, http })
+    }
+
+    /// The same client, which proves with this token who asks.
+    ///
+    /// # Errors
+    /// [`ClientError::Address`] if the token would go over the network for everybody to read.
+    pub fn proving(self, token: &str) -> Result<Self, ClientError> {
+        let wrong = |message: &str| ClientError::Address {
+            server: self.server().to_owned(),
+            message: message.to_owned(),
+        };
+        if self.base.scheme() == "http" && !is_loopback(&self.base) {
+            return Err(wrong("expected https, since a token would be sent to it"));
+        }
+        let proof = HeaderValue::from_str(&format!("Bearer {token}"));
+        let mut proof = proof.map_err(|_| wrong("the token can't be sent: expected one line"))?;
+        proof.set_sensitive(true);
+        Ok(Self { proof: Some(proof), ..self })
     }
 
     /// Base URL of the server, without a slash at its end.
@@ -91,7 +124,14 @@ impl Client {
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().extend(["api", "v1"]).extend(segments);
         }
-        self.http.request(method, url)
+        self.prove(self.http.request(method, url))
+    }
+
+    fn prove(&self, request: RequestBuilder) -> RequestBuilder {
+        match &self.proof {
+            Some(proof) => request.header(AUTHORIZATION, proof.clone()),
+            None => request,
+        }
     }
 
     /// Whether the server is up and says that it is ready.
@@ -204,7 +244,7 @@ impl Client {
         let message = if error.is_timeout() && !error.is_connect() {
             "no answer in time".to_owned()
         } else {
-            root_message(error)
+            why_not_secured(error, self.has_ca).unwrap_or_else(|| deepest(error))
         };
         Failure {
             error: ClientError::Unreachable { server: self.server().to_owned(), message },
@@ -250,15 +290,6 @@ pub(crate) fn name_of(request: &RequestBuilder) -> String {
     request.map_or_else(String::new, |request| {
         format!("{} {}", request.method(), request.url().path())
     })
-}
-
-/// The innermost cause of an error: the layers around it tell a person nothing.
-fn root_message(error: &dyn std::error::Error) -> String {
-    let mut root = error;
-    while let Some(source) = root.source() {
-        root = source;
-    }
-    root.to_string()
 }
 
 fn excerpt(body: &[u8]) -> String {

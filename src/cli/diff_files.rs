@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::apply::refuse_policies;
+use super::apply::refuse_files_of_server;
 use super::client::Client;
 use super::diff::diff_within;
 use super::error::{CliError, ClientError};
@@ -105,7 +105,7 @@ pub(crate) async fn diff_files(
 ) -> Result<Exit, CliError> {
     let mut wrong = Wrong::new(console.look());
     let mut prepared = prepare(&args.files, &mut wrong);
-    refuse_policies(&mut prepared, &mut wrong);
+    refuse_files_of_server(&mut prepared, &mut wrong);
     if !wrong.is_empty() || prepared.iter().any(Prepared::has_problems) {
         check_all(&prepared, &mut wrong).await?;
         wrong.none_or_error()?;
@@ -117,7 +117,7 @@ pub(crate) async fn diff_files(
                 compared.push(playbook_compared(client, one, playbook, files).await?);
             }
             What::Cluster(cluster) => compared.push(cluster_compared(client, one, cluster).await?),
-            What::Policy(_) => {}
+            What::Policy(_) | What::Access(_) => {}
         }
     }
     match console.format {

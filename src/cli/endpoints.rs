@@ -12,11 +12,12 @@ use super::client::{Client, Repeat, UPLOAD_TIMEOUT};
 use super::error::ClientError;
 use crate::api::SELECTOR;
 use crate::api::wire::{
-    AbandonRun, AppliedDocuments, ApplyCluster, ApplyDocuments, ApplyPlaybook, ClusterAgents,
-    ClusterView, CommandView, DrainEngine, EngineView, FoundRuns, ImportView, Listing,
+    AbandonRun, AppliedDocuments, ApplyCluster, ApplyDocuments, ApplyPlaybook, CanI, ClusterAgents,
+    ClusterView, CommandView, DrainEngine, EngineView, FoundRuns, ImportView, IssuerView, Listing,
     PlaybookView, PluginView, RetryRun, RunPlan, RunView, SendSignal, StartImport, StartRun,
-    SubmitCommand,
+    SubmitCommand, WhoAmI,
 };
+use crate::playbook::access::Verb;
 use crate::run::{AgentId, AgentRecord, Digest, EngineId, RunId, Snapshot};
 use crate::why::Explanation;
 
@@ -330,9 +331,32 @@ impl Client {
         self.json(self.request(Method::POST, &path).json(request), Repeat::Always).await
     }
 
+    /// Who this program is to the server.
+    pub async fn who_am_i(&self) -> Result<WhoAmI> {
+        self.json(self.get(&["auth", "whoami"]), Repeat::Always).await
+    }
+
+    /// Whether one may do something, perhaps with a playbook or on a cluster.
+    pub async fn can_i(
+        &self,
+        verb: Verb,
+        playbook: Option<&str>,
+        cluster: Option<&str>,
+    ) -> Result<CanI> {
+        let mut asked = vec![("verb", verb.as_str())];
+        asked.extend(playbook.map(|name| ("playbook", name)));
+        asked.extend(cluster.map(|name| ("cluster", name)));
+        self.json(self.get(&["auth", "can-i"]).query(&asked), Repeat::Always).await
+    }
+
     /// The engines that share the store, sorted by name.
     pub async fn engines(&self) -> Result<Listing<EngineView>> {
         self.json(self.get(&["engines"]), Repeat::Always).await
+    }
+
+    /// The issuers at which people log in. Whoever asks need not be known.
+    pub async fn issuers(&self) -> Result<Listing<IssuerView>> {
+        self.json(self.get(&["auth", "issuers"]), Repeat::Always).await
     }
 
     /// Tells an engine to hand over its runs, or to take up runs again. Repeating the request changes nothing.

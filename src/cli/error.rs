@@ -4,6 +4,7 @@
 use std::io;
 
 use super::exit::Exit;
+use super::login::LoginFailed;
 use crate::api::Code;
 use crate::api::wire::ProblemDetails;
 use crate::credentials::CredentialsError;
@@ -63,6 +64,9 @@ pub enum CliError {
     /// Credentials can't be read.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
+    /// Nobody has logged in.
+    #[error(transparent)]
+    Login(#[from] LoginFailed),
     /// A person stopped it; the text says what became of it.
     #[error("interrupted: {0}")]
     Interrupted(&'static str),
@@ -147,7 +151,16 @@ impl ClientError {
                 Exit::Unreachable
             }
             Self::Refused(problem) if problem.code == Code::StoreDamaged.as_str() => Exit::Damaged,
-            Self::Refused(problem) if problem.code == Code::PluginRefused.as_str() => {
+            Self::Refused(problem)
+                if [
+                    Code::PluginRefused,
+                    Code::ApprovalNotWanted,
+                    Code::NotAllowed,
+                    Code::NotAuthenticated,
+                ]
+                    .iter()
+                    .any(|code| problem.code == code.as_str()) =>
+            {
                 Exit::NotAllowed
             }
             Self::Refused(problem) => exit_of_status(problem.status, !problem.problems.is_empty()),
@@ -207,6 +220,18 @@ fn exit_of_registry(error: &RegistryError) -> Exit {
     }
 }
 
+fn exit_of_login(failed: &LoginFailed) -> Exit {
+    match failed {
+        LoginFailed::NoIssuer(_) | LoginFailed::NoDevices => Exit::NotFound,
+        LoginFailed::Issuer(_) => Exit::Unreachable,
+        LoginFailed::TooLate => Exit::TimedOut,
+        LoginFailed::Refused(_)
+        | LoginFailed::Denied
+        | LoginFailed::NoToken { .. }
+        | LoginFailed::Ended(_) => Exit::NotAllowed,
+    }
+}
+
 impl CliError {
     /// The exit code of a command that ends with this error.
     pub fn exit(&self) -> Exit {
@@ -217,6 +242,7 @@ impl CliError {
             | Self::PluginHost(_)
             | Self::Plugin { .. } => Exit::Invalid,
             Self::Registry(error) => exit_of_registry(error),
+            Self::Login(failed) => exit_of_login(failed),
             Self::Interrupted(_) => Exit::Interrupted,
             Self::Replay(error) => exit_of_replay(error),
             Self::Client(error) => error.exit(),
@@ -233,6 +259,13 @@ impl CliError {
             Self::Client(ClientError::Unreachable { .. }) => Some(
                 "`replibook serve` starts a server; --server or REPLIBOOK_SERVER names another one",
             ),
+            Self::Client(ClientError::Refused(problem))
+                if problem.code == Code::NotAuthenticated.as_str() =>
+            {
+                Some(
+                    "`replictl login` logs in; programs have a token, in --token-file, in REPLIBOOK_TOKEN or in a context",
+                )
+            }
             Self::Client(
                 ClientError::Address { .. }
                 | ClientError::Refused(_)
@@ -248,6 +281,7 @@ impl CliError {
             | Self::Plugin { .. }
             | Self::Registry(_)
             | Self::Credentials(_)
+            | Self::Login(_)
             | Self::Interrupted(_)
             | Self::Replay(_)
             | Self::Output(_)

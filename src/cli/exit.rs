@@ -32,7 +32,7 @@ pub enum Exit {
     Paused = 9,
     /// The run is done, but no stage of it selected any agent.
     Nobody = 10,
-    /// The policy of the server does not allow it.
+    /// The server does not allow it: its policy does not, or whoever asks may not, or is not known.
     NotAllowed = 11,
     /// The output could not be written, most often because of a full disk.
     Output = 12,
@@ -63,7 +63,7 @@ impl Exit {
         (Self::Unreachable, "the server can't be reached"),
         (Self::Paused, "the run is paused, or can't go on"),
         (Self::Nobody, "done, but nobody was selected"),
-        (Self::NotAllowed, "the policy of the server does not allow it"),
+        (Self::NotAllowed, "the server does not allow it: its policy, or who may do what"),
         (Self::Output, "the output could not be written"),
         (Self::NotApplied, "what was asked of a run is accepted, not yet applied"),
         (Self::Damaged, "what was asked for, or the whole database, is damaged"),

@@ -28,7 +28,7 @@ pub(crate) fn explain(args: &Explain, console: &Console) -> Result<Exit, CliErro
     if args.schema {
         let kind = Kind::ALL.into_iter().find(|kind| kind.as_str().to_lowercase() == field.path);
         let Some(kind) = kind else {
-            let message = "--schema is of a whole kind: playbook, cluster or policy";
+            let message = "--schema is of a whole kind: playbook, cluster, policy or access";
             return Err(CliError::Usage(message.to_owned()));
         };
         console.raw(&to_json(&json_schema(kind))?)?;

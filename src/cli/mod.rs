@@ -7,14 +7,17 @@
 //! Some commands are also functions for other programs of this crate, such as the demonstration:
 //! [`apply_file`], [`start_run`], [`watch`] and [`print_agents`].
 
+mod access_args;
 mod agent_rows;
 mod apply;
+mod auth;
 mod choose;
 mod client;
 mod closed;
 mod cluster_agents;
 mod completion;
 mod conflict;
+mod context;
 mod delete;
 pub mod demo;
 mod describe;
@@ -36,6 +39,7 @@ mod held;
 mod imports;
 mod log_lines;
 mod logging;
+mod login;
 mod output;
 mod output_arg;
 mod page;
@@ -58,12 +62,15 @@ mod store;
 mod store_report;
 mod table;
 mod text;
+mod token;
+mod trust;
 mod typed;
 mod validate;
 mod waiting;
 mod who;
 mod work;
 
+pub use access_args::AccessArgs;
 pub use apply::{Applied, apply_file};
 pub use client::{
     CONNECT_TIMEOUT, Client, DEFAULT_SERVER, MAX_ANSWER_BYTES, MAX_TRIES, REQUEST_TIMEOUT,
@@ -74,6 +81,7 @@ pub use error::{CliError, ClientError};
 pub use exit::Exit;
 pub use feed::{FeedLimits, MAX_AWAY, MAX_SILENCE, Update, follow};
 pub use logging::{LogArgs, LogFormat};
+pub use login::LoginFailed;
 pub use output::{Console, Format, Row};
 pub use registry_args::RegistryArgs;
 pub use root::{Cli, HELP_WIDTH, SERVER_VARIABLE, replictl, report};
@@ -81,4 +89,6 @@ pub use run::{Watched, print_agents, start_run, watch};
 pub use serve::{ServeArgs, serve};
 pub use store::{Place, StoreArgs, StoreCommand, look_after};
 pub use table::{Narrower, table};
+pub use token::{TokenCommand, token};
+pub use trust::Trust;
 pub use typed::{Odd, parse, say_failed};

@@ -13,6 +13,7 @@ use super::files::{
 };
 use super::problems::{self, Look};
 use super::text::clean;
+use crate::playbook::access::{Access, parse_access};
 use crate::playbook::policy::{Policy, Signature, parse_policy};
 use crate::playbook::{
     Cluster, Kind, PlaybookDocument, Problem, Problems, Source, kind_of, parse_cluster,
@@ -45,6 +46,8 @@ pub(crate) enum What {
     Cluster(Box<Cluster>),
     /// A valid policy.
     Policy(Box<Policy>),
+    /// A valid document about who may do what.
+    Access(Box<Access>),
 }
 
 /// A plugin in a file beside its playbook.
@@ -69,7 +72,7 @@ impl Prepared {
             What::Playbook { playbook, problems, .. } => {
                 !problems.is_empty() || playbook.check().is_err()
             }
-            What::Cluster(_) | What::Policy(_) => false,
+            What::Cluster(_) | What::Policy(_) | What::Access(_) => false,
         }
     }
 }
@@ -101,6 +104,7 @@ fn understand(document: &Document, base: &Path) -> Result<What, Problems> {
     match kind_of(bytes)? {
         Kind::Cluster => Ok(What::Cluster(Box::new(parse_cluster(bytes)?))),
         Kind::Policy => Ok(What::Policy(Box::new(parse_policy(bytes)?))),
+        Kind::Access => Ok(What::Access(Box::new(parse_access(bytes)?))),
         Kind::Playbook => {
             let playbook = Box::new(parse_playbook(bytes)?);
             let (files, problems) = read_files(&playbook, base);

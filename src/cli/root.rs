@@ -3,12 +3,15 @@
 
 use std::error::Error;
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use super::apply::{Apply, apply};
-use super::client::{Client, DEFAULT_SERVER};
+use super::auth::{AuthCommand, auth_command};
+use super::client::Client;
+use super::context::{ContextCommand, Given, GivenArgs, context_command};
 use super::completion::{Completion, completion};
 use super::delete::{Delete, delete};
 use super::describe::{Describe, describe};
@@ -18,6 +21,7 @@ use super::error::{CliError, ClientError};
 use super::exit::Exit;
 use super::explain::{Explain, explain};
 use super::get::{Get, get};
+use super::login::{LoginArgs, login, logout};
 use super::output::{Console, Format};
 use super::output_arg::{Output, OutputParser};
 use super::pin::{Pin, pin};
@@ -25,6 +29,7 @@ use super::plugin::{PluginCommand, plugin_command};
 use super::problems;
 use super::run::{RunCommand, run_command};
 use super::text::{Paint, clean};
+use super::trust::Trust;
 use super::typed::parse;
 use super::validate::{Validate, validate};
 use crate::stop::stdin_closed;
@@ -35,10 +40,16 @@ use crate::stop::stdin_closed;
 #[derive(Debug, Parser)]
 #[command(name = "replictl", version, max_term_width = HELP_WIDTH, after_help = after_help())]
 pub struct Cli {
-    /// Base URL of the server
-    #[arg(long, global = true, env = SERVER_VARIABLE, hide_env_values = true,
-          default_value = DEFAULT_SERVER, value_name = "URL")]
-    pub server: String,
+    /// Which server is asked, and how it is proved who asks
+    #[command(flatten)]
+    pub given: GivenArgs,
+    /// File with the certificates, in PEM, that an https server is checked against, and no others; without it those that the
+    /// system trusts
+    #[arg(long, global = true, env = CA_VARIABLE, hide_env_values = true, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// File with the certificate and the key, in PEM, that this shows to an https server which asks for one
+    #[arg(long, global = true, env = CERT_VARIABLE, hide_env_values = true, value_name = "FILE")]
+    pub cert: Option<PathBuf>,
     /// How to write data, for example `custom-columns=RUN:.id,SINCE:.since` or
     /// `jsonpath={.items[*].id}`; for `run export` and `plugin pull`, the file to write
     #[arg(short, long, global = true, value_parser = OutputParser, default_value = "table",
@@ -54,6 +65,12 @@ pub struct Cli {
 
 /// The environment variable that names the server.
 pub const SERVER_VARIABLE: &str = "REPLIBOOK_SERVER";
+
+/// The environment variable that names the certificates which the server is checked against.
+pub const CA_VARIABLE: &str = "REPLIBOOK_CA";
+
+/// The environment variable that names the file with the certificate and key of the client.
+pub const CERT_VARIABLE: &str = "REPLIBOOK_CERT";
 
 /// Columns of the help, which fits the narrowest terminal that most people use, even in a pager.
 pub const HELP_WIDTH: usize = 80;
@@ -98,6 +115,16 @@ pub enum Command {
     /// Start, watch and steer runs
     #[command(subcommand)]
     Run(RunCommand),
+    /// Choose which server is asked, and how it is proved who asks
+    #[command(subcommand)]
+    Context(ContextCommand),
+    /// Ask who one is to the server, and what one may do
+    #[command(subcommand)]
+    Auth(AuthCommand),
+    /// Log in at an issuer that the server knows
+    Login(LoginArgs),
+    /// Forget the login of the context
+    Logout,
     /// Write the completion script of a shell
     Completion(Completion),
 }
@@ -139,7 +166,9 @@ fn start(cli: &Cli, console: &Console) -> Result<Exit, CliError> {
 }
 
 async fn perform(cli: &Cli, console: &Console) -> Result<Exit, CliError> {
-    let client = || Client::new(&cli.server);
+    let trust = Trust { ca: cli.ca.clone(), cert: cli.cert.clone() };
+    let given = || Given::of(&cli.given, trust.clone());
+    let client = async || given()?.client().await;
     let to = match (&cli.output, &cli.command) {
         (Output::As(_) | Output::Of(_), _) => None,
         (
@@ -152,18 +181,40 @@ async fn perform(cli: &Cli, console: &Console) -> Result<Exit, CliError> {
         }
     };
     match &cli.command {
-        Command::Apply(args) => apply(&client()?, args, console).await,
-        Command::Diff(args) => diff_files(&client()?, args, console).await,
+        Command::Apply(args) => apply(&client().await?, args, console).await,
+        Command::Diff(args) => diff_files(&client().await?, args, console).await,
         Command::Validate(args) => validate(args, console).await,
-        Command::Pin(args) => pin(client, args, console).await,
-        Command::Plugin(command) => plugin_command(client, command, to, console).await,
+        Command::Pin(args) => {
+            let client = later(client().await)?;
+            pin(|| client, args, console).await
+        }
+        Command::Plugin(command) => {
+            let client = later(client().await)?;
+            plugin_command(|| client, command, to, console).await
+        }
         Command::Explain(args) => explain(args, console),
-        Command::Get(args) => get(&client()?, args, console).await,
-        Command::Describe(what) => describe(&client()?, what, console).await,
-        Command::Delete(what) => delete(&client()?, what, console).await,
-        Command::Engine(command) => engine_command(&client()?, command, console).await,
-        Command::Run(command) => run_command(&client()?, command, to, console).await,
+        Command::Get(args) => get(&client().await?, args, console).await,
+        Command::Describe(what) => describe(&client().await?, what, console).await,
+        Command::Delete(what) => delete(&client().await?, what, console).await,
+        Command::Engine(command) => engine_command(&client().await?, command, console).await,
+        Command::Run(command) => run_command(&client().await?, command, to, console).await,
+        Command::Context(command) => context_command(command, &cli.given, &trust, console),
+        Command::Auth(command) => auth_command(&client().await?, command, console).await,
+        Command::Login(args) => {
+            let given = given()?;
+            login(&given.stranger()?, args, &given.login_place()?, console).await
+        }
+        Command::Logout => logout(&given()?.login_place()?, console).await,
         Command::Completion(args) => completion(args, console),
+    }
+}
+
+/// Keeps the error of a client for a command that may not need one. A context that can't be used is an error at once.
+fn later(client: Result<Client, CliError>) -> Result<Result<Client, ClientError>, CliError> {
+    match client {
+        Ok(client) => Ok(Ok(client)),
+        Err(CliError::Client(error)) => Ok(Err(error)),
+        Err(error) => Err(error),
     }
 }
 
@@ -189,6 +240,7 @@ pub fn report(error: &CliError, console: &Console) {
         | CliError::Plugin { .. }
         | CliError::Registry(_)
         | CliError::Credentials(_)
+        | CliError::Login(_)
         | CliError::Interrupted(_)
         | CliError::Replay(_)
         | CliError::Output(_)

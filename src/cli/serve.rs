@@ -13,19 +13,20 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::access_args::{AccessArgs, OpenedAccess};
 use super::logging::LogArgs;
 use super::registry_args::RegistryArgs;
 use super::size::parse_size;
 use super::store::{Place, StoreArgs};
 use super::waiting;
 use crate::agent::platform::{HttpPlatforms, PlatformHttpConfig};
-use crate::agent::{AgentHttpConfig, AgentLimits, HttpAgents, Shortage};
+use crate::agent::{AgentHttpConfig, AgentLimits, AnyDialect, Found, HttpAgents, Shortage};
 use crate::api::{self, ApiState, StoreCalls};
 use crate::clock::{Clock, SystemClock};
-use crate::credentials::CredentialsSum;
+use crate::credentials::{CredentialsSum, KeptCredentials, ServedTls};
 use crate::descriptors::Descriptors;
 use crate::driver::{Engine, EngineConfig, FileSums, Followers, Signals, World};
-use crate::listen::check_listen;
+use crate::listen::{check_listen, is_loopback};
 use crate::outbound::HttpOutbound;
 use crate::playbook::LENGTH_EXPECTED;
 use crate::plugin::{Compile, CompileApart, HostConfig, PluginHost};
@@ -34,7 +35,7 @@ use crate::run::{EngineId, Millis};
 use crate::secrets::{NoSecrets, SecretFolder, Secrets};
 use crate::shown::clean;
 use crate::stop::StopAsked;
-use crate::store::{CREDENTIALS_FOLDER, HeardStore, POLICY_FILE, Store, StoreClock};
+use crate::store::{ACCESS_FILE, CREDENTIALS_FOLDER, HeardStore, POLICY_FILE, Store, StoreClock};
 use crate::web::OwnNames;
 
 /// Arguments of `replibook serve`.
@@ -71,6 +72,10 @@ pub struct ServeArgs {
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
 
+    /// Who may do what
+    #[command(flatten)]
+    pub access: AccessArgs,
+
     /// Folder of secrets for runs, one file for each, as systemd and Kubernetes mount them; each is read when it is used.
     /// On an address that is not loopback, --policy has to say where they may go
     #[arg(long, value_name = "DIR")]
@@ -81,7 +86,13 @@ pub struct ServeArgs {
     #[arg(long, value_name = "SIZE", default_value = "2GiB", value_parser = parse_cache_size)]
     pub plugin_cache_size: u64,
 
-    /// Listen on an address that is not loopback, where anybody who reaches it may do anything
+    /// Serve https with these credentials: a folder under --credentials with cert.pem, key.pem and a for.yaml of
+    /// `use: server`. With a ca.pem in it clients have to show a certificate of that authority. New files count without a
+    /// restart
+    #[arg(long, value_name = "NAME", requires = "credentials")]
+    pub tls: Option<String>,
+
+    /// Listen on an address that is not loopback without what keeps strangers out there. For tests
     #[arg(long)]
     pub insecure: bool,
 
@@ -104,22 +115,27 @@ pub struct ServeArgs {
 pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     // Signals are caught before the address is printed, so that one that follows at once is not missed.
     let mut asked = StopAsked::listen(args.until_stdin_closes)?;
-    check_listen(args.listen, args.insecure)?;
+    check_listen(args.listen, args.insecure, &lacking(&args))?;
     let registries = args.registries.registries()?;
-    let credentials = args.registries.opened_credentials()?.map(CredentialsSum::of).transpose()?;
+    let folder = args.registries.opened_credentials()?;
+    let kept = folder.clone().map(KeptCredentials::open).transpose()?.unwrap_or_default();
+    let tls = args.tls.as_deref().map(|name| ServedTls::of(&kept, name)).transpose()?;
+    let credentials = folder.map(CredentialsSum::of).transpose()?;
     let policy = args.policy.as_deref().map(PolicyFile::open).transpose()?;
     check_policy(&args, policy.as_ref())?;
+    let access = args.access.open()?;
     let descriptors = Descriptors::raise()?;
     let listener = TcpListener::bind(args.listen).await.and_then(TcpListener::into_std);
     let listener = listener.with_context(|| format!("failed to listen on {}", args.listen))?;
     let address = listener.local_addr().context("failed to tell the address")?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let open = || args.store.open(clock.clone());
-    let Some(store) = patiently(&args, &listener, &mut asked, open).await? else { return Ok(()) };
+    let door = (&listener, tls.as_ref());
+    let Some(store) = patiently(&args, door, &mut asked, open).await? else { return Ok(()) };
     let calls = StoreCalls::default();
     let store = Arc::new(HeardStore::new(store, Arc::new(calls.clone())));
     let counts = policy.as_ref().map(PolicyFile::current).unwrap_or_default();
-    let (world, shortage) = world(&args, descriptors, store, &counts, clock.clone())?;
+    let (world, shortage) = world(&args, descriptors, store, &counts, &kept, clock.clone())?;
     policy.as_ref().map_or(Ok(()), |file| file.check(&world.plugins))?;
     if args.secrets.is_some() {
         // Other processes of this user must not read secrets from its memory, nor from what is left after a crash. The
@@ -132,29 +148,36 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         let installed = api::install_builtins(world.store.as_ref(), &world.plugins, &kept_at);
         installed.await.context("failed to keep the built-in plugins")
     };
-    if patiently(&args, &listener, &mut asked, install).await?.is_none() {
+    if patiently(&args, door, &mut asked, install).await?.is_none() {
         return Ok(());
     }
     let listener = TcpListener::from_std(listener).context("failed to serve")?;
-    print_address(address)?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    print_address(scheme, address)?;
     tracing::info!(%address, store = world.store.name(), "serving");
 
     let stop = CancellationToken::new();
-    let config = engine_config(&args, address, file_sums(counts.clone(), credentials.clone()));
+    let at = format!("{scheme}://{address}");
+    let config = engine_config(&args, at, file_sums(counts.clone(), credentials.clone(), &access));
     let activity = config.activity.clone();
     let engine = tokio::spawn(Engine::new(world.clone(), config).run(stop.clone()));
     let following = policy.map(|file| tokio::spawn(follow(file, &world, stop.clone())));
     let looking =
         credentials.map(|folder| tokio::spawn(folder.follow(world.clock.clone(), stop.clone())));
-    let state = state(&world, args.insecure)
+    let rereading = kept.follow(world.clock.clone(), stop.clone());
+    let rereading = tokio::spawn(rereading.context("failed to listen for SIGHUP")?);
+    // A browser takes a server with TLS for none but those that its certificate names.
+    let state = state(&world, args.insecure || tls.is_some())
         .with_policy(counts)
+        .with_keeper(access.keeper(world.clock.clone()))
         .with_connections(descriptors.clients())
         .with_shortage(shortage)
         .with_registries(registries)
         .with_store_calls(&calls)
         .with_activity(activity);
+    let reading = access.follow(world.clock.clone(), stop.clone());
     let stopping = stop.clone();
-    let served = api::serve(listener, state, async move {
+    let served = api::serve_secured(listener, tls.as_ref(), state, async move {
         asked.wait().await;
         tracing::info!("stopping; runs go on with the next server");
         // Stops beside the requests in progress: neither waits for the other.
@@ -169,14 +192,25 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     if let Some(looking) = looking {
         looking.await.context("the watch over the credentials ended abnormally")?;
     }
+    if let Some(reading) = reading {
+        reading.await.context("the watch over who may do what ended abnormally")?;
+    }
+    rereading.await.context("the watch over the credentials ended abnormally")?;
     world.store.close().await;
     served.context("failed to serve the API")
+}
+
+/// What is missing of what keeps strangers out where others can reach the server.
+fn lacking(args: &ServeArgs) -> Vec<&'static str> {
+    let wanted =
+        [(args.tls.is_none(), "--tls NAME"), (args.access.access.is_none(), "--access FILE")];
+    wanted.into_iter().filter_map(|(lacks, what)| lacks.then_some(what)).collect()
 }
 
 /// What others can reach should have a policy, and must have one where there are secrets.
 fn check_policy(args: &ServeArgs, policy: Option<&PolicyFile>) -> anyhow::Result<()> {
     let listen = args.listen;
-    if policy.is_some() || check_listen(listen, false).is_ok() {
+    if policy.is_some() || is_loopback(listen) {
         return Ok(());
     }
     if args.secrets.is_some() {
@@ -192,33 +226,40 @@ fn check_policy(args: &ServeArgs, policy: Option<&PolicyFile>) -> anyhow::Result
 }
 
 /// Tells the address on standard output, where whoever asked for port 0 reads it.
-fn print_address(address: SocketAddr) -> anyhow::Result<()> {
+fn print_address(scheme: &str, address: SocketAddr) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout();
-    writeln!(stdout, "listening on http://{address}")
+    writeln!(stdout, "listening on {scheme}://{address}")
         .and_then(|()| stdout.flush())
         .context("failed to print the address")
 }
 
-fn engine_config(args: &ServeArgs, address: SocketAddr, files: FileSums) -> EngineConfig {
+fn engine_config(args: &ServeArgs, address: String, files: FileSums) -> EngineConfig {
     let id = EngineId(Uuid::new_v4().to_string());
     let host = host_name();
     EngineConfig {
         name: args.engine_name.clone().unwrap_or_else(|| default_name(&host, &id)),
         host,
-        address: Some(format!("http://{address}")),
+        address: Some(address),
         files,
         ..EngineConfig::new(id, args.max_runs)
     }
 }
 
 /// What other engines are told of the files of this server.
-fn file_sums(policy: CurrentPolicy, credentials: Option<CredentialsSum>) -> FileSums {
+fn file_sums(
+    policy: CurrentPolicy,
+    credentials: Option<CredentialsSum>,
+    access: &OpenedAccess,
+) -> FileSums {
+    let access = access.current();
     FileSums::of(move || {
+        let access = access.standing().map(|standing| standing.content);
         let policy = policy.standing().map(|standing| standing.content);
         let credentials = credentials.as_ref().map(CredentialsSum::now);
         BTreeMap::from([
             (POLICY_FILE.to_owned(), policy),
             (CREDENTIALS_FOLDER.to_owned(), credentials),
+            (ACCESS_FILE.to_owned(), access),
         ])
     })
 }
@@ -272,7 +313,7 @@ fn default_name(host: &str, id: &EngineId) -> String {
 /// asked to stop meanwhile.
 async fn patiently<T, F>(
     args: &ServeArgs,
-    listener: &std::net::TcpListener,
+    (listener, tls): (&std::net::TcpListener, Option<&ServedTls>),
     asked: &mut StopAsked,
     work: impl Fn() -> F,
 ) -> anyhow::Result<Option<T>>
@@ -285,8 +326,9 @@ where
             let answering = listener.try_clone().and_then(TcpListener::from_std);
             let answering =
                 answering.context("failed to answer requests while waiting for the store")?;
-            let names = if args.insecure { OwnNames::any() } else { OwnNames::default() };
-            waiting::opened(work, answering, names, asked, &SystemClock).await
+            let any = args.insecure || tls.is_some();
+            let names = if any { OwnNames::any() } else { OwnNames::default() };
+            waiting::opened(work, (answering, tls), names, asked, &SystemClock).await
         }
     }
 }
@@ -296,14 +338,21 @@ fn world(
     descriptors: Descriptors,
     store: Arc<dyn Store>,
     policy: &CurrentPolicy,
+    kept: &KeptCredentials,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<(World, Shortage)> {
-    let config =
-        AgentHttpConfig { connections: descriptors.agents(), ..AgentHttpConfig::default() };
+    let config = AgentHttpConfig {
+        connections: descriptors.agents(),
+        credentials: kept.clone(),
+        ..AgentHttpConfig::default()
+    };
     let agents = HttpAgents::new(&config).context("failed to make the client for agents")?;
     let shortage = agents.shortage();
-    let platforms = HttpPlatforms::new(PlatformHttpConfig::default())?.sharing_connections(&agents);
-    let followers = Followers::new(Arc::new(platforms), store.clone(), clock.clone());
+    let platforms = HttpPlatforms::new(PlatformHttpConfig::default())?
+        .with_credentials(kept.clone())
+        .sharing_connections(&agents);
+    let followers = Followers::new(Arc::new(platforms), store.clone(), clock.clone())
+        .with_credentials(kept.clone());
     let plugins =
         PluginHost::start(host_config(args)?).context("failed to start the plugin host")?;
     let judged = PinFacts::new(policy.clone(), store.clone(), plugins.clone(), clock.clone());
@@ -315,7 +364,7 @@ fn world(
     let world = World {
         store,
         followers,
-        agents: Arc::new(agents),
+        agents: Arc::new(AnyDialect::over(agents, None, Found::default())),
         outbound: Arc::new(HttpOutbound::new(Arc::new(reached))?),
         secrets,
         plugins,

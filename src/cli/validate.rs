@@ -128,6 +128,7 @@ async fn check(
         What::Playbook { playbook, files, problems } => (playbook, files, problems),
         What::Cluster(cluster) => return Ok(Ok(whole(prepared, "cluster", &cluster.name))),
         What::Policy(policy) => return Ok(Ok(whole(prepared, "policy", &policy.name))),
+        What::Access(access) => return Ok(Ok(whole(prepared, "access", &access.name))),
     };
     let host = match host {
         Some(host) => host,

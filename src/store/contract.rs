@@ -17,6 +17,7 @@ use super::documents::{
 };
 use super::engines::{Engine, EngineReport};
 use super::error::StoreError;
+use replibook_core::playbook::access::Sight;
 use replibook_core::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, Command, CommandId, Digest, EngineId, Journal,
     LogLine, Millis, OldLines, Run, RunEvent, RunId, Timestamp, Trouble, Writes,
@@ -107,7 +108,6 @@ pub trait Store: Send + Sync + 'static {
 
     /// Keeps a cluster under its name; the last one that was put counts. [`Put::Unchanged`] if text and content
     /// are the same as those stored; then the stored `applied_at` stays too.
-    async fn put_cluster(&self, cluster: &Cluster) -> Result<Put>;
     ///
     /// If the cluster had no guards that count agents and now gets some, the only run that goes on it gets the cluster's
     /// lock in the same transaction, whatever its playbook allows: no other run begins beside it then, however late it
@@ -116,6 +116,7 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::ClusterInUse`] if it would get its first such guards while several runs go on it, or while one goes
     /// and another has the lock.
+    async fn put_cluster(&self, cluster: &Cluster) -> Result<Put>;
 
     /// The cluster of this name.
     async fn cluster(&self, name: &str) -> Result<Option<Cluster>>;
@@ -239,7 +240,7 @@ pub trait Store: Send + Sync + 'static {
     /// The identifiers of the newest runs, newest first, including runs whose documents can't be read: at most
     /// `limit`, and at most [`MAX_PAGE`]. Reads no snapshots. Fails if there may be newer runs that the store
     /// can't find.
-    async fn newest_runs(&self, limit: u32) -> Result<Vec<RunId>>;
+    async fn newest_runs(&self, seen: Option<&[Sight]>, limit: u32) -> Result<Vec<RunId>>;
 
     /// Takes the leases of unfinished runs that no engine holds and that fit the claim, oldest run first, and
     /// returns them: at most [`MAX_PAGE`]. If the answer is lost, the leases show up in [`renew`](Self::renew). A

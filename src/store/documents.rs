@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::contract::MAX_QUEUED;
 use super::error::StoreError;
+use replibook_core::playbook::access::Sight;
 use replibook_core::playbook::policy::{MAX_SIGNATURE_BYTES, MAX_SIGNATURES};
 use replibook_core::playbook::{Playbook, PluginInfo, Provenance};
 use replibook_core::run::{
@@ -252,7 +253,6 @@ pub enum Locked {
     },
 }
 
-/// The statuses of runs that go on, and so have the lock of their cluster if they need it. A run that is finishing
 /// Whether a cluster gets guards that count agents, and had none, as far as is known.
 pub(super) fn gets_guards(known: Option<&Cluster>, new: &Cluster) -> bool {
     let counts = |cluster: &Cluster| !cluster.spec.guards.guards.is_empty();
@@ -280,6 +280,7 @@ pub(super) fn locked_with_guards(
     }
 }
 
+/// The statuses of runs that go on, and so have the lock of their cluster if they need it. A run that is finishing
 /// is not among them, because it may never have started.
 pub(super) fn going_statuses() -> impl Iterator<Item = RunStatus> {
     let all = RunStatus::ALL.into_iter();
@@ -418,6 +419,8 @@ pub struct RunFilter {
     pub version: Option<Version>,
     /// Only this run and newer ones. Identifiers begin with the moment of creation.
     pub from: Option<RunId>,
+    /// Only runs that one of these has, as far as that is known of a run whose documents are damaged. `None`: all.
+    pub seen: Option<Vec<Sight>>,
 }
 
 /// A place in the log of a run.

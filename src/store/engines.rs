@@ -13,6 +13,9 @@ pub const POLICY_FILE: &str = "policy";
 /// What the folder of a server's credentials is called there.
 pub const CREDENTIALS_FOLDER: &str = "credentials";
 
+/// What the file that says who may do what on a server is called there.
+pub const ACCESS_FILE: &str = "access";
+
 /// How long an engine that no longer reports is still listed: long enough for a person who is called because of it
 /// to see which engine it was.
 pub const ENGINE_KEPT: Millis = Millis::from_secs(10 * 60);
@@ -40,7 +43,7 @@ pub struct EngineReport {
     pub queued: u32,
     /// The most runs that the engine drives at the same time.
     pub max_runs: u32,
-    /// The files by which the engine's server goes, [`POLICY_FILE`] and [`CREDENTIALS_FOLDER`], with the digests of their contents: None where
+    /// The files by which the engine's server goes, [`POLICY_FILE`], [`CREDENTIALS_FOLDER`] and [`ACCESS_FILE`], with the digests of their contents: None where
     /// it has no such file. What the engine's version does not know is missing.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub files: BTreeMap<String, Option<Digest>>,
@@ -95,7 +98,7 @@ mod tests {
         });
         let report: EngineReport = serde_json::from_value(kept.clone()).unwrap();
         assert_eq!((report.files.len(), &serde_json::to_value(&report).unwrap()), (0, &kept));
-        kept["files"] = serde_json::json!({ POLICY_FILE: Digest::of(b"x"), "access": null });
+        kept["files"] = serde_json::json!({ POLICY_FILE: Digest::of(b"x"), "other": null });
         let report: EngineReport = serde_json::from_value(kept.clone()).unwrap();
         assert_eq!(report.files[POLICY_FILE], Some(Digest::of(b"x")));
         assert_eq!(

@@ -17,6 +17,7 @@ use super::documents::{
     SweptPlugins,
 };
 use super::engines::{Engine, EngineReport};
+use replibook_core::playbook::access::Sight;
 use replibook_core::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, Command, CommandId, Digest, EngineId,
     Journal, LogLine, Millis, OldLines, Run, RunEvent, RunId, Timestamp, Trouble, Writes,
@@ -133,7 +134,7 @@ heard! {
     read_run(id: RunId) -> Option<KeptRun>;
     read_runs(filter: &RunFilter, page: &Page) -> RunPage;
     claim_some(engine: &EngineId, claim: &Claim) -> Vec<Lease>;
-    newest_runs(limit: u32) -> Vec<RunId>;
+    newest_runs(seen: Option<&[Sight]>, limit: u32) -> Vec<RunId>;
     unclaimed() -> u32;
     holders(runs: &[RunId]) -> Vec<Holder>;
     renew(engine: &EngineId) -> Vec<Lease>;

@@ -1,5 +1,6 @@
 //! Who is at the other end of a connection, so that limits can be set for each client.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// Who is at the other end, as far as that is known: an IPv4 address, or the /64 network of an IPv6 address, since
@@ -22,6 +23,17 @@ impl Client {
     /// A client of whom nothing is known.
     pub(crate) const fn unknown() -> Self {
         Self(IpAddr::V6(Ipv6Addr::UNSPECIFIED))
+    }
+}
+
+/// The address, or the network of IPv6.
+impl fmt::Display for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            ip if ip.is_unspecified() => f.write_str("unknown"),
+            IpAddr::V6(ip) if !ip.is_loopback() => write!(f, "{ip}/64"),
+            ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip.fmt(f),
+        }
     }
 }
 

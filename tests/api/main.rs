@@ -3,6 +3,10 @@
 // Clippy's configuration allows these in test functions only, not in their helpers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod access;
+mod access_audit;
+mod access_matrix;
+mod approvals;
 mod cluster_agents;
 mod documents;
 mod engine;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use replibook::access::Keeper;
 use replibook::agent::FakeAgents;
 use replibook::agent::platform::FakePlatforms;
 use replibook::api::{ApiState, install_builtins, serve};
@@ -73,6 +74,13 @@ impl Server {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = new_store(&clock).await;
         Self::of(clock, store, |state| state.with_policy(policy)).await
+    }
+
+    /// A server that lets in whom this keeper knows.
+    pub(crate) async fn with_keeper(keeper: Keeper) -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let store = new_store(&clock).await;
+        Self::of(clock, store, |state| state.with_keeper(keeper)).await
     }
 
     /// A server with these secrets.

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use replibook::clock::Clock;
 use replibook::driver::Activity;
+use replibook::playbook::access::Sight;
 use replibook::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, Command, CommandId, Digest, EngineId,
     Journal, LogLine, Millis, OldLines, Run, RunEvent, RunId, Timestamp, Trouble, Writes,
@@ -262,7 +263,7 @@ through! {
     Other run_of_request(key: &str, request: &Digest) -> Option<Run>;
     Load read_run(id: RunId) -> Option<KeptRun>;
     Other read_runs(filter: &RunFilter, page: &Page) -> RunPage;
-    Other newest_runs(limit: u32) -> Vec<RunId>;
+    Other newest_runs(seen: Option<&[Sight]>, limit: u32) -> Vec<RunId>;
     Other unclaimed() -> u32;
     Other holders(runs: &[RunId]) -> Vec<Holder>;
     Other recover(run: RunId, epoch: u64) -> ();

@@ -202,7 +202,7 @@ impl Pair {
             2 => both!(self, run(id)),
             3 if self.chance() => {
                 let limit = self.pick(4);
-                both!(self, newest_runs(limit))
+                both!(self, newest_runs(None, limit))
             }
             3 => both!(self, heads(&[id, run_id(1), run_id(2)])),
             4 => both!(self, queues(&["other", "mongo-eu"].map(str::to_owned))),
@@ -214,7 +214,7 @@ impl Pair {
                 let version = if self.chance() { Some("1.0.0".parse().unwrap()) } else { None };
                 let from = if self.chance() { Some(self.run()) } else { None };
                 let statuses = statuses.to_vec();
-                let filter = RunFilter { cluster, statuses, playbook, version, from };
+                let filter = RunFilter { cluster, statuses, playbook, version, from, seen: None };
                 let after = id.to_string();
                 let page = self.page(&[&after, "?"]);
                 both!(self, runs(&filter, &page))

@@ -105,7 +105,7 @@ async fn ask_everything(store: &MongoStore) {
             store.runs(&filter, &page(after, 10)).await.unwrap();
         }
     }
-    store.newest_runs(10).await.unwrap();
+    store.newest_runs(None, 10).await.unwrap();
     store.run(run).await.unwrap();
     store.run_of_request("key", &new.request).await.unwrap();
     store.delete_cluster("mongo-eu").await.unwrap_err();
@@ -152,6 +152,7 @@ fn every_filter() -> Vec<RunFilter> {
                         playbook: playbook.map(|()| "restart".to_owned()),
                         version: version.map(|()| "1.0.0".parse().unwrap()),
                         from,
+                        seen: None,
                     });
                 }
             }

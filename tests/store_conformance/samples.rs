@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use replibook_core::playbook::{
-    Amount, Approval, Budget, BudgetScope, ClusterGuards, Concurrency, Grants, Membership, OnAdded,
+    Amount, Approval, Approvers, Budget, BudgetScope, ClusterGuards, Concurrency, Grants, Membership, OnAdded,
     OnError, OnExceeded, OnRemoved, Playbook, PluginInfo, PluginKind, PluginPin, Retry, SignedBy,
     Stage, Step, StrategyUse, Template,
 };
@@ -73,6 +73,7 @@ pub(crate) fn playbook(name: &str, version: &str, plugins: &[&Plugin]) -> Stored
         summary: Some("A sample — with a dash.".to_owned()),
         vcs: None,
         approval: Approval::Granted,
+        approvers: Approvers::default(),
         concurrency: Concurrency::Queue,
         params: json!({"type": "object"}),
         plugins: plugins.iter().map(pin).collect(),
@@ -119,6 +120,8 @@ pub(crate) fn cluster(name: &str, text: &str) -> Cluster {
         agents: vec![],
         discovery: None,
         tls: None,
+        credentials: None,
+        dialect: None,
         cluster_id: None,
         guards: ClusterGuards::default(),
     };
@@ -283,6 +286,7 @@ pub(crate) fn command(n: u128, run: RunId, at: Timestamp) -> Command {
         again: false,
         signal: None,
         override_guard: None,
+        approves: None,
         actor: None,
         why: Some("lunch".to_owned()),
         at,

@@ -113,7 +113,7 @@ async fn every_run_is_listed_though_a_page_of_the_runs_or_of_an_index_is_noise()
             }
             if filter == RunFilter::default() {
                 assert_eq!(lost.count() > 0, loses, "{name} {kind:?}");
-                let newest = store.newest_runs(9).await.unwrap();
+                let newest = store.newest_runs(None, 9).await.unwrap();
                 assert_eq!(newest, expected[..9], "{name}");
             }
         }
@@ -168,8 +168,8 @@ async fn what_is_found_of_a_list_is_shown_and_that_some_may_be_lost_is_said() {
     let all = read(&store, None, 99).await;
     assert_eq!(all.runs.iter().map(id).collect::<Vec<_>>(), found);
     assert!(matches!(all.lost, Some(StoreError::Broken { .. })), "{:?}", all.lost);
-    assert_eq!(store.newest_runs(1).await.unwrap(), [run_id(RUNS - 1)], "it is beside no gap");
-    let error = store.newest_runs(99).await.unwrap_err();
+    assert_eq!(store.newest_runs(None, 1).await.unwrap(), [run_id(RUNS - 1)], "it is beside no gap");
+    let error = store.newest_runs(None, 99).await.unwrap_err();
     assert!(matches!(error, StoreError::Broken { .. }), "{error}");
 }
 
@@ -186,7 +186,7 @@ async fn a_run_is_not_taken_for_the_newest_where_newer_ones_may_be_lost() {
     let full = read(&store, None, 3).await;
     assert!(full.runs.len() == 3 && full.lost.is_some(), "{:?}", full.lost);
     assert!(!full.runs.iter().any(|run| id(run) == run_id(RUNS - 1)));
-    let error = store.newest_runs(1).await.unwrap_err();
+    let error = store.newest_runs(None, 1).await.unwrap_err();
     assert!(matches!(error, StoreError::Broken { .. }) && !error.retryable(), "{error}");
 
     drop(store);

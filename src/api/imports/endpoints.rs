@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::table::REFERENCE_FAILS;
 use super::work::{self, Wanted};
+use crate::api::access::{Caller, Deed};
 use crate::api::bodies::{InJson, check_length};
 use crate::api::endpoint::Endpoint;
 use crate::api::error::{ApiError, Code};
@@ -28,13 +29,16 @@ pub(in crate::api) fn endpoints() -> Vec<Endpoint> {
     let id = "The import.";
     vec![
         Endpoint::post(ALL, "startImport", "Brings a plugin from a registry.", start)
+            .does(Deed::ImportPlugin)
             .takes::<StartImport>()
             .answers::<ImportView>(202, "It has begun; ask for it until it has ended."),
         Endpoint::get(ONE, "getImport", "Shows how far an import is.", get)
+            .does(Deed::ViewPlugins)
             .path::<Uuid>("id", id)
             .fails(&[Code::ImportNotFound])
             .answers::<ImportView>(200, "The import."),
         Endpoint::delete(ONE, "cancelImport", "Cancels an import; it leaves nothing.", cancel)
+            .does(Deed::ImportPlugin)
             .path::<Uuid>("id", id)
             .fails(&[Code::ImportNotFound])
             .answers_nothing(
@@ -46,6 +50,7 @@ pub(in crate::api) fn endpoints() -> Vec<Endpoint> {
 
 async fn start(
     State(state): State<ApiState>,
+    caller: Caller,
     client: Option<Extension<Client>>,
     query: InQuery,
     InJson(request): InJson<StartImport>,
@@ -53,12 +58,15 @@ async fn start(
     query.finish()?;
     check_length("actor", request.actor.as_deref(), MAX_ACTOR)?;
     let StartImport { source, digest, actor } = request;
+    let actor = caller.actor(actor);
     let reference = match Source::parse(&source) {
         Some(Source::Oci(reference)) => reference,
         Some(Source::File(_) | Source::Store { .. }) | None => {
             return Err(ApiError::bad_parameter("`source`", &source, EXPECTED));
         }
     };
+    let about = [("source", source.as_str())];
+    caller.begin(Deed::ImportPlugin, &about, false, state.own_clock.now())?;
     let client = client.map_or(Client::unknown(), |Extension(client)| client);
     let imports = &state.imports;
     let created_at = state.clock.now();
@@ -91,10 +99,13 @@ async fn get(
 
 async fn cancel(
     State(state): State<ApiState>,
+    caller: Caller,
     InPath(id): InPath<Uuid>,
     query: InQuery,
 ) -> Result<StatusCode, ApiError> {
     query.finish()?;
+    let about = [("import", &*id.to_string()), ("asks", "cancel")];
+    caller.begin(Deed::ImportPlugin, &about, false, state.own_clock.now())?;
     if let Some(brought) = state.imports.remove(id)? {
         work::take_back(&state, &brought).await;
     }

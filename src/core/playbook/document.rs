@@ -8,8 +8,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::approvers::ApprovalFile;
 use super::grants::HttpMethod;
-use super::model::{Approval, BudgetScope, Concurrency, OnAdded, OnError, OnExceeded, OnRemoved};
+use super::model::{BudgetScope, Concurrency, OnAdded, OnError, OnExceeded, OnRemoved};
 use super::model_stage::StageOn;
 use super::names::{LABEL_PATTERN, PLAYBOOK_NAME_PATTERN};
 use super::secrets::{MAX_DESTINATIONS, MAX_SECRETS};
@@ -25,11 +26,13 @@ pub enum Kind {
     Cluster,
     /// A policy: which plugins a server takes. It is a file of the server, and is not applied.
     Policy,
+    /// Who may do what on a server. It is a file of the server, and is not applied.
+    Access,
 }
 
 impl Kind {
     /// All kinds, in the order in which messages list them.
-    pub const ALL: [Self; 3] = [Self::Playbook, Self::Cluster, Self::Policy];
+    pub const ALL: [Self; 4] = [Self::Playbook, Self::Cluster, Self::Policy, Self::Access];
 
     /// The word that names the kind in a document.
     pub const fn as_str(self) -> &'static str {
@@ -37,6 +40,7 @@ impl Kind {
             Self::Playbook => "Playbook",
             Self::Cluster => "Cluster",
             Self::Policy => "Policy",
+            Self::Access => "Access",
         }
     }
 }
@@ -105,10 +109,10 @@ pub(super) struct PlaybookSpec {
     /// What the playbook is for, in one line.
     #[serde(default)]
     pub(super) summary: Option<String>,
-    /// Whether a run waits for a person before it starts; `granted` when absent.
+    /// Whether a run waits for people before it starts, and whose approvals count; `granted` when absent.
     #[serde(default)]
     #[schemars(extend("default" = "granted"))]
-    pub(super) approval: Option<Approval>,
+    pub(super) approval: Option<ApprovalFile>,
     /// What happens when another run holds the cluster; `queue` when absent.
     #[serde(default)]
     #[schemars(extend("default" = "queue"))]

@@ -1,10 +1,10 @@
-//! The rules for names, identifiers, addresses, origins and paths of files. They are together because patterns of
+//! The rules for names, identifiers, addresses and origins. They are together because patterns of
 //! schemas, checks and messages must say the same.
 
 use url::{Host, Url};
 
 use crate::ids::AgentId;
-use crate::shown::{is_unseen, is_unseen_in_name};
+use crate::shown::is_unseen_in_name;
 
 /// What a name looks like: a DNS label.
 pub(super) const LABEL_PATTERN: &str = "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$";
@@ -20,6 +20,43 @@ pub(super) const PLAYBOOK_NAME_PATTERN: &str =
 /// [`PLAYBOOK_NAME_PATTERN`] as human-readable text.
 pub(super) const PLAYBOOK_NAME_EXPECTED: &str = "lowercase letters, digits and dashes, at most 63, \
      with no dash at either end, perhaps after a prefix of that kind and a slash: team/name";
+
+/// Whether `text` is a label, as [`LABEL_PATTERN`] says.
+pub(super) fn is_label(text: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let ends = text.starts_with('-') || text.ends_with('-');
+    (1..=63).contains(&text.len()) && text.bytes().all(fits) && !ends
+}
+
+/// What a pattern of names of playbooks may be, as human-readable text.
+pub(super) const PLAYBOOKS_EXPECTED: &str =
+    "the name of a playbook, or the beginning of one with a * at its end: lab/*";
+
+/// Whether `text` can be the name of a playbook, or the beginning of one followed by `*`.
+pub(super) fn is_playbook_pattern(text: &str) -> bool {
+    let plain = text.strip_suffix('*').unwrap_or(text);
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let parts: Vec<&str> = plain.split('/').collect();
+    let is_whole = text == plain;
+    let fits_part = |part: &&str| {
+        part.len() <= 63
+            && part.chars().all(fits)
+            && !part.starts_with('-')
+            && !(is_whole && (part.is_empty() || part.ends_with('-')))
+    };
+    // Only what is before the `*` may be unfinished.
+    let first = parts.len() == 1 || !parts[0].is_empty() && !parts[0].ends_with('-');
+    parts.len() <= 2 && first && parts.iter().all(fits_part)
+}
+
+/// What a pattern of names of clusters may be, as human-readable text.
+pub(super) const CLUSTERS_EXPECTED: &str =
+    "the name of a cluster, or the beginning of one with a * at its end: mongo-*";
+
+/// Whether `text` can be the name of a cluster, or the beginning of one followed by `*`.
+pub(super) fn is_cluster_pattern(text: &str) -> bool {
+    !text.contains('/') && is_playbook_pattern(text)
+}
 
 /// The longest identifier of an agent and the longest kind of action, in characters. Both go into identifiers, log
 /// lines and addresses of the API.
@@ -130,17 +167,12 @@ pub(super) fn parse_origin(text: &str) -> Option<String> {
     fits.then_some(origin)
 }
 
-/// The longest path of a file, in bytes; operating systems have the same limit.
-const MAX_FILE_PATH: usize = 4_096;
+/// What the name of credentials looks like: that of a folder which is not hidden.
+pub(super) const CREDENTIALS_PATTERN: &str = "^[A-Za-z0-9][-._A-Za-z0-9]{0,62}$";
 
-/// What the path of a file on the server may be, as human-readable text.
-pub(super) const FILE_EXPECTED: &str = "an absolute path on the server, without ..";
-
-/// Whether `text` can be the path of a file on the server.
-pub(super) fn is_file_path(text: &str) -> bool {
-    let plain = !text.chars().any(is_unseen) && text.split('/').all(|part| part != "..");
-    text.starts_with('/') && !text.ends_with('/') && text.len() <= MAX_FILE_PATH && plain
-}
+/// [`CREDENTIALS_PATTERN`] as human-readable text.
+pub(super) const CREDENTIALS_EXPECTED: &str =
+    "the name of a folder: letters, digits, dots, dashes and underscores, at most 63, a letter or digit first";
 
 /// Whether `pattern` stands for everything that `text` stands for. A `*` at the end stands for any rest.
 pub(super) fn covers(pattern: &str, text: &str) -> bool {
@@ -260,10 +292,19 @@ mod tests {
     }
 
     #[test]
-    fn files_of_the_server_have_absolute_paths() {
-        assert!(is_file_path("/etc/replibook/ca.pem"));
-        for bad in ["", "ca.pem", "/etc/../ca.pem", "/etc/", "/a\nb", &"/x".repeat(2_049)] {
-            assert!(!is_file_path(bad), "{bad}");
+    fn a_pattern_of_playbooks_is_a_name_or_its_beginning() {
+        for good in ["*", "lab/*", "lab-*", "l*", "lab", "lab/drain", "lab/dr*", "lab/a-*"] {
+            assert!(is_playbook_pattern(good), "{good}");
+            assert_eq!(is_cluster_pattern(good), !good.contains('/'), "{good}");
+        }
+        for bad in [
+            "", "/", "lab/", "/a", "/*", "a/b/*", "A*", "*a", "a*b", "lab-", "-a", "a b", "-*",
+            "a-/*", "**",
+        ] {
+            assert!(!is_playbook_pattern(bad) && !is_cluster_pattern(bad), "{bad}");
+        }
+        for (text, is) in [("a", true), ("a-1", true), ("", false), ("-a", false), ("a/b", false)] {
+            assert_eq!(is_label(text), is, "{text}");
         }
     }
 

@@ -7,6 +7,7 @@ use jsonschema::{PatternOptions, Validator};
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
+use super::access::AccessFile;
 use super::depth::{MAX_JSON_DEPTH, json_depth_ok};
 use super::document::{Kind, PlaybookFile};
 use super::document_cluster::ClusterFile;
@@ -68,6 +69,7 @@ pub fn json_schema(kind: Kind) -> Value {
         Kind::Playbook => generator.into_root_schema_for::<PlaybookFile>(),
         Kind::Cluster => generator.into_root_schema_for::<ClusterFile>(),
         Kind::Policy => generator.into_root_schema_for::<PolicyFile>(),
+        Kind::Access => generator.into_root_schema_for::<AccessFile>(),
     };
     let mut schema = Value::from(schema);
     refuse_null(&mut schema);
@@ -206,10 +208,12 @@ impl Schema {
 static PLAYBOOK: LazyLock<Value> = LazyLock::new(|| json_schema(Kind::Playbook));
 static CLUSTER: LazyLock<Value> = LazyLock::new(|| json_schema(Kind::Cluster));
 static POLICY: LazyLock<Value> = LazyLock::new(|| json_schema(Kind::Policy));
+static ACCESS: LazyLock<Value> = LazyLock::new(|| json_schema(Kind::Access));
 static PLAYBOOKS: LazyLock<Result<Schema, Vec<Problem>>> =
     LazyLock::new(|| Schema::build(&PLAYBOOK));
 static CLUSTERS: LazyLock<Result<Schema, Vec<Problem>>> = LazyLock::new(|| Schema::build(&CLUSTER));
 static POLICIES: LazyLock<Result<Schema, Vec<Problem>>> = LazyLock::new(|| Schema::build(&POLICY));
+static ACCESSES: LazyLock<Result<Schema, Vec<Problem>>> = LazyLock::new(|| Schema::build(&ACCESS));
 
 /// The JSON Schema of a kind of document, made once.
 pub(super) fn of(kind: Kind) -> &'static Value {
@@ -217,6 +221,7 @@ pub(super) fn of(kind: Kind) -> &'static Value {
         Kind::Playbook => &PLAYBOOK,
         Kind::Cluster => &CLUSTER,
         Kind::Policy => &POLICY,
+        Kind::Access => &ACCESS,
     }
 }
 
@@ -226,6 +231,7 @@ pub(super) fn check_document(kind: Kind, document: &Value) -> Vec<Problem> {
         Kind::Playbook => &PLAYBOOKS,
         Kind::Cluster => &CLUSTERS,
         Kind::Policy => &POLICIES,
+        Kind::Access => &ACCESSES,
     };
     match &**schema {
         Ok(schema) => schema.check(document),

@@ -14,9 +14,16 @@ use crate::keys::{page_limit, run_cursor};
 use crate::options::Moment;
 use crate::size::commit_size;
 use replibook_core::mutant;
+use replibook_core::playbook::access::Sight;
 use replibook_core::run::{
     Command, Digest, EngineId, LogLine, OldLines, Run, RunId, RunStatus, Timestamp, Writes,
 };
+
+/// Whether one of these has the run.
+fn is_seen(run: &Run, seen: Option<&[Sight]>) -> bool {
+    let (playbook, cluster) = (&run.snapshot.playbook.name, &run.snapshot.cluster);
+    seen.is_none_or(|seen| seen.iter().any(|sight| sight.has(playbook, cluster)))
+}
 
 impl State {
     pub(super) fn create_run(&mut self, new: &NewRun, at: &Moment) -> Result<Created> {
@@ -80,7 +87,7 @@ impl State {
         at: &Moment,
     ) -> Result<Vec<KeptRun>> {
         let after = run_cursor(page)?;
-        let RunFilter { cluster, statuses, playbook, version, from } = filter;
+        let RunFilter { cluster, statuses, playbook, version, from, seen } = filter;
         let fits = |run: &Run| {
             let of = &run.snapshot.playbook;
             after.is_none_or(|after| run.id() < after)
@@ -90,14 +97,21 @@ impl State {
                     of.name == *name && version.as_ref().is_none_or(|wanted| of.version == *wanted)
                 })
                 && (statuses.is_empty() || statuses.contains(&run.progress.status))
+                && is_seen(run, seen.as_deref())
         };
         let found = self.all_live(at).rev().filter(|entry| fits(&entry.run));
         let found = found.take(page_limit(page.limit) as usize);
         Ok(found.map(|entry| self.intact_run(entry)).collect())
     }
 
-    pub(super) fn newest_runs(&self, limit: u32, at: &Moment) -> Vec<RunId> {
-        let all = self.all_live(at).rev().map(|entry| entry.run.id());
+    pub(super) fn newest_runs(
+        &self,
+        seen: Option<&[Sight]>,
+        limit: u32,
+        at: &Moment,
+    ) -> Vec<RunId> {
+        let all = self.all_live(at).rev().filter(|entry| is_seen(&entry.run, seen));
+        let all = all.map(|entry| entry.run.id());
         all.take(page_limit(limit) as usize).collect()
     }
 

@@ -22,6 +22,7 @@ use crate::engines::{Engine, EngineReport};
 use crate::options::{Moment, StoreOptions};
 use crate::size::{check_new_run, check_put};
 use replibook_base::clock::Clock;
+use replibook_core::playbook::access::Sight;
 use replibook_core::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, Command, CommandId, Digest, EngineId,
     Journal, LogLine, Millis, OldLines, Run, RunEvent, RunId, Timestamp, Trouble, Writes,
@@ -242,8 +243,8 @@ impl Store for MemoryStore {
         self.call(|state, at| state.list_runs(filter, page, at)).map(RunPage::from)
     }
 
-    async fn newest_runs(&self, limit: u32) -> Result<Vec<RunId>> {
-        self.call(|state, at| Ok(state.newest_runs(limit, at)))
+    async fn newest_runs(&self, seen: Option<&[Sight]>, limit: u32) -> Result<Vec<RunId>> {
+        self.call(|state, at| Ok(state.newest_runs(seen, limit, at)))
     }
 
     async fn claim_some(&self, engine: &EngineId, claim: &Claim) -> Result<Vec<Lease>> {

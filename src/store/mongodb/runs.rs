@@ -20,6 +20,7 @@ use crate::damage::KeptRun;
 use crate::documents::{Created, Head, NewRun, RunFilter};
 use crate::error::StoreError;
 use crate::options::Moment;
+use replibook_core::playbook::access::Sight;
 use replibook_core::run::{Digest, Run, RunId};
 
 const RUN: &str = "a run";
@@ -127,7 +128,7 @@ pub(super) async fn runs(
     limit: u32,
     at: &Moment,
 ) -> Result<Vec<KeptRun>> {
-    let RunFilter { cluster, statuses, playbook, version, from } = filter;
+    let RunFilter { cluster, statuses, playbook, version, from, seen } = filter;
     let mut filter = doc! { "finish_ts": live(at.cutoff) };
     let mut between = doc! {};
     between.extend(after.map(|after| ("$lt".to_owned(), uuid(after.0))));
@@ -146,13 +147,44 @@ pub(super) async fn runs(
         let words = statuses.iter().map(|status| Bson::String(status.as_str().to_owned()));
         filter.insert("status", doc! { "$in": words.collect::<Vec<_>>() });
     }
+    if let Some(seen) = seen {
+        filter.extend(seen_by(seen));
+    }
     list(base, filter, limit).await
 }
 
-/// The identifiers of the newest runs.
-pub(super) async fn newest(base: &Base, limit: u32, at: &Moment) -> Result<Vec<RunId>> {
+/// The condition that one of these has a run. Patterns have no signs that regular expressions know, but for the `*` at
+/// their end.
+fn seen_by(seen: &[Sight]) -> Document {
+    let pattern = |pattern: &String| match pattern.strip_suffix('*') {
+        Some(prefix) => doc! { "$regex": format!("^{prefix}") },
+        None => doc! { "$eq": pattern },
+    };
+    let either = seen.iter().map(|Sight { playbooks, clusters }| {
+        let mut both = Vec::new();
+        for (field, patterns) in [(PLAYBOOK, playbooks), ("cluster", clusters)] {
+            let Some(patterns) = patterns else { continue };
+            let any: Vec<_> = patterns.iter().map(|one| doc! { field: pattern(one) }).collect();
+            both.push(doc! { "$or": any });
+        }
+        // Without any condition it has all.
+        if both.is_empty() { doc! {} } else { doc! { "$and": both } }
+    });
+    let either: Vec<_> = either.collect();
+    // An empty list of alternatives is an error.
+    if either.is_empty() { doc! { "_id": { "$in": [] } } } else { doc! { "$or": either } }
+}
+
+/// The identifiers of the newest runs of those that are seen.
+pub(super) async fn newest(
+    base: &Base,
+    seen: Option<&[Sight]>,
+    limit: u32,
+    at: &Moment,
+) -> Result<Vec<RunId>> {
     let (collection, order) = (&base.runs, doc! { "_id": -1 });
-    let filter = doc! { "finish_ts": live(at.cutoff) };
+    let mut filter = doc! { "finish_ts": live(at.cutoff) };
+    filter.extend(seen.map(seen_by).unwrap_or_default());
     let ids = Question { collection, what: RUN, filter, order, limit }.ids().await?;
     Ok(ids.iter().filter_map(bodies::read_uuid).map(RunId).collect())
 }

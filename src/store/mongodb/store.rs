@@ -27,6 +27,7 @@ use crate::keys::{playbook_cursor, plugin_cursor, run_cursor};
 use crate::options::{Moment, StoreOptions};
 use crate::size::{check_new_run, check_put};
 use replibook_base::clock::Clock;
+use replibook_core::playbook::access::Sight;
 use replibook_core::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, Command, CommandId, Digest, EngineId,
     Journal, LogLine, Millis, OldLines, Run, RunEvent, RunId, Timestamp, Trouble, Writes,
@@ -271,8 +272,8 @@ impl Store for MongoStore {
         Ok(RunPage::from(runs))
     }
 
-    async fn newest_runs(&self, limit: u32) -> Result<Vec<RunId>> {
-        runs::newest(&self.base, limit, &self.now()).await
+    async fn newest_runs(&self, seen: Option<&[Sight]>, limit: u32) -> Result<Vec<RunId>> {
+        runs::newest(&self.base, seen, limit, &self.now()).await
     }
 
     async fn claim_some(&self, engine: &EngineId, claim: &Claim) -> Result<Vec<Lease>> {

@@ -212,6 +212,7 @@ mod tests {
             again: false,
             signal: None,
             override_guard: None,
+            approves: None,
             actor: None,
             why: None,
             at: now,

@@ -13,6 +13,7 @@ use crate::damage::KeptRun;
 use crate::documents::RunFilter;
 use crate::keys::page_limit;
 use crate::options::Moment;
+use replibook_core::playbook::access::Sight;
 use replibook_core::run::RunId;
 
 pub(super) fn runs(
@@ -27,9 +28,15 @@ pub(super) fn runs(
     all(connection, RUN, &sql, params_from_iter(values), read_run)
 }
 
-/// The identifiers of the newest runs.
-pub(super) fn newest(connection: &Connection, limit: u32, at: &Moment) -> Result<Vec<RunId>> {
-    let (ids, values) = ids_of(&RunFilter::default(), None, limit, at);
+/// The identifiers of the newest runs of those that are seen.
+pub(super) fn newest(
+    connection: &Connection,
+    seen: Option<&[Sight]>,
+    limit: u32,
+    at: &Moment,
+) -> Result<Vec<RunId>> {
+    let filter = RunFilter { seen: seen.map(<[Sight]>::to_vec), ..RunFilter::default() };
+    let (ids, values) = ids_of(&filter, None, limit, at);
     all(connection, RUN, &ids, params_from_iter(values), |row| run_id(RUN, row, 0))
 }
 
@@ -40,7 +47,7 @@ fn ids_of(
     limit: u32,
     at: &Moment,
 ) -> (String, Vec<Value>) {
-    let RunFilter { cluster, statuses, playbook, version, from } = filter;
+    let RunFilter { cluster, statuses, playbook, version, from, seen } = filter;
     let mut sql = format!("SELECT id FROM runs{} WHERE", index_for(filter));
     let mut values = Vec::new();
     let mut and = |condition: &str, value: Value| {
@@ -65,6 +72,11 @@ fn ids_of(
     }
     // `store check` reports runs whose identifier is damaged; nobody can ask for them.
     sql.push_str(" AND length(id) = 16");
+    if let Some(seen) = seen {
+        let (condition, patterns) = seen_by(seen);
+        sql.push_str(&format!(" AND ({condition})"));
+        values.extend(patterns.into_iter().map(Value::Text));
+    }
     // Each status gets a part of its own, and SQLite merges the parts as it goes. For a list of statuses, it would
     // sort.
     let statuses: BTreeSet<_> = statuses.iter().map(|status| status.as_str()).collect();
@@ -80,9 +92,27 @@ fn ids_of(
     (format!("{} ORDER BY id DESC LIMIT ?", all.join(" UNION ALL ")), bound)
 }
 
+/// The condition that one of these has a run, and its values. Patterns have no signs that GLOB knows, but for the `*` at
+/// their end, which means the same there.
+fn seen_by(seen: &[Sight]) -> (String, Vec<String>) {
+    let mut values = Vec::new();
+    let mut either = vec!["0".to_owned()];
+    for Sight { playbooks, clusters } in seen {
+        let mut both = vec!["1".to_owned()];
+        for (column, patterns) in [("playbook", playbooks), ("cluster", clusters)] {
+            let Some(patterns) = patterns else { continue };
+            let any = patterns.iter().map(|_| format!("{column} GLOB ?")).collect::<Vec<_>>();
+            both.push(format!("({})", any.join(" OR ")));
+            values.extend(patterns.iter().cloned());
+        }
+        either.push(format!("({})", both.join(" AND ")));
+    }
+    (either.join(" OR "), values)
+}
+
 /// Names the index to use, since SQLite would guess without statistics.
 fn index_for(filter: &RunFilter) -> &'static str {
-    let RunFilter { cluster, statuses, playbook, version, from: _ } = filter;
+    let RunFilter { cluster, statuses, playbook, version, from: _, seen: _ } = filter;
     let (cluster, status) = (cluster.is_some(), !statuses.is_empty());
     match (playbook.is_some(), version.is_some(), cluster, status) {
         (false, _, false, false) => "",
@@ -106,9 +136,14 @@ mod tests {
     use super::*;
     use replibook_core::run::{RunStatus, Timestamp};
 
+    fn sight(playbooks: Option<&str>, clusters: Option<&str>) -> Sight {
+        let patterns = |one: Option<&str>| one.map(|pattern| vec![pattern.to_owned()]);
+        Sight { playbooks: patterns(playbooks), clusters: patterns(clusters) }
+    }
+
     fn every_filter() -> Vec<RunFilter> {
         let mut filters = Vec::new();
-        for n in 0..32_u32 {
+        for n in 0..64_u32 {
             let has = |bit: u32| n & (1 << bit) != 0;
             let text = |bit: u32| has(bit).then(|| "x".to_owned());
             let statuses = vec![RunStatus::Paused, RunStatus::Running, RunStatus::Paused];
@@ -118,6 +153,7 @@ mod tests {
                 version: has(2).then(|| "1.0.0".parse().unwrap()),
                 statuses: if has(3) { statuses } else { Vec::new() },
                 from: has(4).then(|| RunId(uuid::Uuid::nil())),
+                seen: has(5).then(|| vec![sight(Some("ops/*"), Some("mongo-*")), sight(None, Some("x"))]),
             });
         }
         filters

@@ -15,6 +15,7 @@ use crate::documents::RunFilter;
 use crate::error::StoreError;
 use crate::keys::page_limit;
 use crate::options::Moment;
+use replibook_core::playbook::access::Sight;
 use replibook_core::run::{RunId, Snapshot, Timestamp};
 
 /// The most runs that are kept in memory for one page: the newest of those that may be on it. Each takes some
@@ -68,9 +69,15 @@ impl Known {
         }
     }
 
+    /// Whether one of these has the run for certain.
+    fn is_seen(&self, seen: &[Sight]) -> bool {
+        let (Some(playbook), Some(cluster)) = (&self.playbook, &self.cluster) else { return false };
+        seen.iter().any(|sight| sight.has(playbook, cluster))
+    }
+
     /// Whether the run may be one of those that are asked for.
     fn fits(&self, filter: &RunFilter) -> bool {
-        let RunFilter { cluster, statuses, playbook, version, from: _ } = filter;
+        let RunFilter { cluster, statuses, playbook, version, from: _, seen } = filter;
         let is = |known: &Option<String>, wanted: Option<&str>| {
             known.as_deref().is_none_or(|known| wanted.is_none_or(|wanted| wanted == known))
         };
@@ -79,6 +86,7 @@ impl Known {
             && is(&self.playbook, playbook.as_deref())
             && is(&self.version, version.as_ref().map(ToString::to_string).as_deref())
             && (statuses.is_empty() || self.status.as_deref().is_none_or(has_status))
+            && seen.as_deref().is_none_or(|seen| self.is_seen(seen))
     }
 }
 
@@ -118,8 +126,14 @@ pub(super) fn runs(
 ///
 /// # Errors
 /// [`StoreError::Broken`] if there may be others: whoever asks for the newest run is about to do something to it.
-pub(super) fn newest(connection: &Connection, limit: u32, at: &Moment) -> Result<Vec<RunId>> {
-    let RunPage { runs: page, lost } = runs(connection, &RunFilter::default(), None, limit, at)?;
+pub(super) fn newest(
+    connection: &Connection,
+    seen: Option<Vec<Sight>>,
+    limit: u32,
+    at: &Moment,
+) -> Result<Vec<RunId>> {
+    let filter = RunFilter { seen, ..RunFilter::default() };
+    let RunPage { runs: page, lost } = runs(connection, &filter, None, limit, at)?;
     if let Some(lost) = lost {
         return Err(lost);
     }

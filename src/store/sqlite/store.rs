@@ -33,6 +33,7 @@ use crate::options::{Moment, StoreOptions};
 use crate::size::{check_new_run, check_put};
 use crate::upkeep::Round;
 use replibook_base::clock::Clock;
+use replibook_core::playbook::access::Sight;
 use replibook_core::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, Command, CommandId, Digest, EngineId,
     Journal, LogLine, Millis, OldLines, Run, RunEvent, RunId, Timestamp, Trouble, Writes,
@@ -268,10 +269,12 @@ impl Store for SqliteStore {
         self.read_or_save(read, move |c| salvage::runs(c, &same, after, limit, &at)).await
     }
 
-    async fn newest_runs(&self, limit: u32) -> Result<Vec<RunId>> {
+    async fn newest_runs(&self, seen: Option<&[Sight]>, limit: u32) -> Result<Vec<RunId>> {
         let at = self.now();
-        let read = move |c: &Connection| run_lists::newest(c, limit, &at);
-        self.read_or_save(read, move |c| salvage::newest(c, limit, &at)).await
+        let seen = seen.map(<[Sight]>::to_vec);
+        let also = seen.clone();
+        let read = move |c: &Connection| run_lists::newest(c, seen.as_deref(), limit, &at);
+        self.read_or_save(read, move |c| salvage::newest(c, also, limit, &at)).await
     }
 
     async fn claim_some(&self, engine: &EngineId, claim: &Claim) -> Result<Vec<Lease>> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use replibook_core::playbook::Concurrency;
+use replibook_core::playbook::access::Sight;
 use replibook_core::run::{Digest, EngineId, Millis, RunStatus};
 use replibook_store::memory::Damaged;
 use replibook_store::{Created, Head, Lease, MAX_COMMIT_DOCUMENTS, RunFilter, StoreError};
@@ -298,6 +299,18 @@ pub(crate) async fn runs_are_found_by_their_playbook_and_from_one_on(on: Fixture
         statuses: statuses.to_vec(),
         ..filter
     };
+    // Patterns of playbooks and of clusters; nothing stands for all.
+    let sight = |playbooks: &[&str], clusters: &[&str]| {
+        let patterns = |all: &[&str]| {
+            let all: Vec<String> = all.iter().map(|one| (*one).to_owned()).collect();
+            (!all.is_empty()).then_some(all)
+        };
+        Sight { playbooks: patterns(playbooks), clusters: patterns(clusters) }
+    };
+    let seen = |sights: &[Sight], filter: RunFilter| RunFilter {
+        seen: Some(sights.to_vec()),
+        ..filter
+    };
     let (pending, running) = (RunStatus::Pending, RunStatus::Running);
     let (restart, of_rc) = (of("restart", None), of("restart", Some("1.0.0-rc.1")));
     let cases = [
@@ -317,6 +330,17 @@ pub(crate) async fn runs_are_found_by_their_playbook_and_from_one_on(on: Fixture
         (has(&[pending], on_other(of_rc.clone())), vec![9]),
         (has(&[running, pending], on_other(from(8, restart.clone()))), vec![11, 10, 9]),
         (has(&[running], on_other(restart.clone())), vec![]),
+        (seen(&[], RunFilter::default()), vec![]),
+        (seen(&[], has(&[pending, running], RunFilter::default())), vec![]),
+        (seen(&[sight(&[], &[])], of_rc.clone()), vec![9, 5, 1]),
+        (seen(&[sight(&["up*"], &[])], RunFilter::default()), vec![12, 8, 4]),
+        (seen(&[sight(&["upgrad"], &[])], RunFilter::default()), vec![]),
+        (seen(&[sight(&["re*", "upgrade"], &["oth*"])], from(9, RunFilter::default())), vec![12, 11, 10, 9]),
+        (seen(&[sight(&["upgrade"], &["other"])], restart.clone()), vec![]),
+        (
+            seen(&[sight(&["upgrade"], &["other"]), sight(&["restart"], &["mongo-*"])], has(&[pending], RunFilter::default())),
+            vec![12, 8, 6, 5],
+        ),
     ];
     for (filter, expected) in &cases {
         assert_eq!(list(filter, None, 100).await, *expected, "{filter:?}");
@@ -332,6 +356,9 @@ pub(crate) async fn runs_are_found_by_their_playbook_and_from_one_on(on: Fixture
         }
         assert_eq!(paged, *expected, "{filter:?}");
     }
+    let newest = store.newest_runs(Some(&[sight(&["up*"], &["other"])]), 9).await.unwrap();
+    assert_eq!(newest, [12, 8].map(run_id));
+    assert_eq!(store.newest_runs(Some(&[]), 9).await.unwrap(), []);
 }
 
 pub(crate) async fn the_newest_runs_are_known_without_their_documents(on: Fixture) {
@@ -340,7 +367,7 @@ pub(crate) async fn the_newest_runs_are_known_without_their_documents(on: Fixtur
         store.create_run(&new_run(n)).await.unwrap();
     }
     on.damage(&Damaged::Snapshot(run_id(4)), 0).await;
-    let newest = async |limit| store.newest_runs(limit).await.unwrap();
+    let newest = async |limit| store.newest_runs(None, limit).await.unwrap();
     assert_eq!(newest(9).await, [5, 4, 3, 2, 1].map(run_id));
     assert_eq!(newest(2).await, [5, 4].map(run_id));
     assert_eq!(newest(0).await, []);

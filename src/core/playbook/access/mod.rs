@@ -1,5 +1,28 @@
 //! Who may do what on a server. Everything here is pure.
+//!
+//! [`parse_access`] makes a valid [`Access`] from a text. [`Access::rights`] adds up the rules that are about somebody, and
+//! [`Rights`] say what they may do with what; who somebody is was found out before. [`loosened`] says what a changed
+//! cluster would let pass that the one before held up.
 
+mod document;
+mod judge;
+mod loosened;
 mod model;
+mod read;
+mod verb;
+mod who;
 
-pub use model::OidcIssuer;
+pub(crate) use document::AccessFile;
+pub use document::{MAX_ISSUERS, MAX_RULES, MAX_TOKENS};
+pub use judge::{Object, Rights, Sight};
+pub use loosened::loosened;
+pub use model::{Access, AccessRule, AccessToken, OidcIssuer};
+pub use read::{access_not_applied, parse_access};
+pub use verb::Verb;
+
+pub use who::{WHO_EXPECTED, Who};
+
+/// Whether `text` can be the name of a token or an issuer.
+pub fn is_access_name(text: &str) -> bool {
+    super::names::is_label(text)
+}

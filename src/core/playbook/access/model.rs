@@ -2,6 +2,47 @@
 
 use serde::Serialize;
 
+use super::verb::Verb;
+use super::who::Who;
+use crate::time::Timestamp;
+
+/// Who may do what on a server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Access {
+    /// What the document is called.
+    pub name: String,
+    /// The tokens. No two have the same name or the same sum.
+    pub tokens: Vec<AccessToken>,
+    /// The issuers. No two have the same name or the same identifier.
+    pub oidc: Vec<OidcIssuer>,
+    /// The rules.
+    pub rules: Vec<AccessRule>,
+}
+
+/// A token for a program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AccessToken {
+    /// The name by which rules and actors say it: a label.
+    pub name: String,
+    /// SHA-256 of the token, as 64 lowercase hex digits.
+    pub sha256: String,
+    /// From when on it is not taken.
+    pub expires: Timestamp,
+}
+
+/// A rule: some may do something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AccessRule {
+    /// Whom it is about.
+    pub who: Vec<Who>,
+    /// What they may do.
+    pub may: Vec<Verb>,
+    /// Patterns for the names of playbooks. `None`: all.
+    pub playbooks: Option<Vec<String>>,
+    /// Patterns for the names of clusters. `None`: all.
+    pub clusters: Option<Vec<String>>,
+}
+
 /// An issuer of OpenID Connect whose tokens are taken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct OidcIssuer {

@@ -15,10 +15,6 @@ use crate::playbook::read::{Read, read_as};
 use crate::playbook::spans::push_segment;
 use crate::playbook::text::{Limits, Text};
 
-/// What a pattern of names of playbooks may be, as human-readable text.
-const PLAYBOOKS_EXPECTED: &str =
-    "the name of a playbook, or the beginning of one with a * at its end: lab/*";
-
 /// What a pattern of secrets or signals may be, as human-readable text.
 const NAME_EXPECTED: &str = "a name without white space, perhaps with a * at its end";
 
@@ -152,9 +148,10 @@ impl Reader {
             }
         }
         for (index, pattern) in playbooks.iter().flatten().enumerate() {
-            if !is_playbook_pattern(pattern) {
+            if !names::is_playbook_pattern(pattern) {
                 let path = format!("{path}/playbooks/{index}");
-                self.bad(&path, "not a valid pattern of playbooks", pattern, PLAYBOOKS_EXPECTED);
+                let expected = names::PLAYBOOKS_EXPECTED;
+                self.bad(&path, "not a valid pattern of playbooks", pattern, expected);
             }
         }
         let may = self.may(&format!("{path}/may"), may);
@@ -230,23 +227,6 @@ impl Reader {
     }
 }
 
-/// Whether `text` can be the name of a playbook, or the beginning of one followed by `*`.
-fn is_playbook_pattern(text: &str) -> bool {
-    let plain = text.strip_suffix('*').unwrap_or(text);
-    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    let parts: Vec<&str> = plain.split('/').collect();
-    let is_whole = text == plain;
-    let fits_part = |part: &&str| {
-        part.len() <= 63
-            && part.chars().all(fits)
-            && !part.starts_with('-')
-            && !(is_whole && (part.is_empty() || part.ends_with('-')))
-    };
-    // Only what is before the `*` may be unfinished.
-    let first = parts.len() == 1 || !parts[0].is_empty() && !parts[0].ends_with('-');
-    parts.len() <= 2 && first && parts.iter().all(fits_part)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -265,18 +245,5 @@ mod tests {
         let problems = policy("{ match: 'builtin:http', proved: { seeds: 9 } }").unwrap_err();
         assert!(problems.to_string().contains("/spec/plugins/0/proved: "), "{problems}");
         policy("{ match: 'builtin:http', playbooks: ['lab/*'] }").unwrap();
-    }
-
-    #[test]
-    fn a_pattern_of_playbooks_is_a_name_or_its_beginning() {
-        for good in ["*", "lab/*", "lab-*", "l*", "lab", "lab/drain", "lab/dr*", "lab/a-*"] {
-            assert!(is_playbook_pattern(good), "{good}");
-        }
-        for bad in [
-            "", "/", "lab/", "/a", "/*", "a/b/*", "A*", "*a", "a*b", "lab-", "-a", "a b", "-*",
-            "a-/*", "**",
-        ] {
-            assert!(!is_playbook_pattern(bad), "{bad}");
-        }
     }
 }

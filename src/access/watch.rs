@@ -1,0 +1,79 @@
+//! Reads the file that says who may do what, and reads it again on SIGHUP or when it changes.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::current::CurrentAccess;
+use crate::clock::Clock;
+use crate::playbook::MAX_PLAYBOOK_BYTES;
+use crate::playbook::access::{Access, parse_access};
+use crate::run::Digest;
+use crate::watched_file::{LOOK, WatchedFile};
+
+/// The largest file that says who may do what, in bytes: that of a playbook, which no person can read either.
+pub const MAX_ACCESS_BYTES: usize = MAX_PLAYBOOK_BYTES;
+
+/// The file that says who may do what, and what counts since it was read.
+#[derive(Debug)]
+pub struct AccessFile {
+    file: WatchedFile<Access>,
+    hangup: Signal,
+    current: CurrentAccess,
+}
+
+impl AccessFile {
+    /// Reads the file for the first time. From now on SIGHUP does not end the process.
+    ///
+    /// # Errors
+    /// The file can't be read, or is not valid: a server does not start without what was asked for.
+    pub fn open(path: &Path) -> anyhow::Result<Self> {
+        let hangup = signal(SignalKind::hangup()).context("failed to listen for SIGHUP")?;
+        let (file, access) = WatchedFile::open(path, MAX_ACCESS_BYTES, parse_access)?;
+        let current = CurrentAccess::of(access, content_of(&file));
+        Ok(Self { file, hangup, current })
+    }
+
+    /// Who may do what. It changes with the file once that is [followed](Self::follow).
+    pub fn current(&self) -> CurrentAccess {
+        self.current.clone()
+    }
+
+    /// Follows the file until `stop`. A content that is not valid changes nothing, but is said.
+    pub async fn follow(self, clock: Arc<dyn Clock>, stop: CancellationToken) {
+        let Self { mut file, mut hangup, current } = self;
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                _ = hangup.recv() => file.read_again(),
+                () = clock.sleep(LOOK) => {}
+            }
+            let Some((looked, found)) = file.look_aside().await else {
+                tracing::error!("failed to look at who may do what; what was read last still counts");
+                return;
+            };
+            file = looked;
+            match found {
+                Ok(None) => {}
+                Ok(Some(access)) => {
+                    let (name, rules) = (access.name.clone(), access.rules.len());
+                    current.changed(access, content_of(&file));
+                    tracing::info!(access = name, rules, "who may do what changed");
+                }
+                Err(error) => {
+                    let error = format!("{:#}", anyhow::Error::new(error));
+                    tracing::error!("{error}; what was read last still counts");
+                    current.broke(error);
+                }
+            }
+        }
+    }
+}
+
+fn content_of(file: &WatchedFile<Access>) -> Digest {
+    file.content().cloned().unwrap_or_else(|| Digest::of(b""))
+}
