@@ -12,6 +12,7 @@ use super::error::ApiError;
 use super::state::ApiState;
 use super::wire::StagePlan;
 use crate::clock::Clock;
+use crate::driver::Ways;
 use crate::run::{AgentId, Datastore, KnownAgent, Member, Millis, Snapshot, declared_over};
 
 /// How many selected agents of a stage are named: enough for a person to see whether they are the right ones.
@@ -33,6 +34,8 @@ type One = (AgentId, Arc<KnownAgent>);
 /// What is known of one stage's selection.
 #[derive(Clone, Debug, Default)]
 struct Selected {
+    /// The number of the stage.
+    stage: u16,
     count: u32,
     /// The places of the first of them.
     first: BTreeSet<usize>,
@@ -72,6 +75,7 @@ pub(super) async fn plan_stages(
     state: &ApiState,
     snapshot: Arc<Snapshot>,
     agents: Vec<One>,
+    ways: &Ways,
 ) -> Result<Vec<StagePlan>, ApiError> {
     let clock = Arc::clone(&state.own_clock);
     let (snapshot, agents, mut stages) = off_loop(move || {
@@ -84,34 +88,41 @@ pub(super) async fn plan_stages(
     let asked: Vec<usize> = open.into_iter().take(MAX_ASKED).collect();
     let views = asked.iter().filter_map(|place| agents.get(*place));
     let views = views.map(|(id, agent)| (view(id, agent), agent.identity.clone())).collect();
-    let answers = ask_all(state, views).await;
+    let answers = ask_all(state, ways, views).await;
     for (place, Asked { agent, node }) in asked.into_iter().zip(answers) {
         let Some((id, known)) = agents.get(place) else { continue };
         let reported = agent.now.map(|now| now.attributes).unwrap_or_default();
         let member = member(id, known, reported, node);
-        for (index, stage) in (0..).zip(&mut stages) {
+        for stage in &mut stages {
             if stage.open.contains(&place) {
-                stage.take(place, snapshot.selects(index, &member));
+                stage.take(place, snapshot.selects(stage.stage, &member));
             }
         }
     }
-    let plans = (0..).zip(stages).map(|(index, stage)| plan(&snapshot, index, stage, &agents));
-    Ok(plans.flatten().collect())
+    Ok(stages.into_iter().filter_map(|stage| plan(&snapshot, stage, &agents)).collect())
+}
+
+/// The stages that the run would go through, of whose agents nothing is known yet.
+fn stages_of(snapshot: &Snapshot) -> Vec<Selected> {
+    let stages = snapshot.narrowed.stages(&snapshot.playbook);
+    stages.map(|stage| Selected { stage, ..Selected::default() }).collect()
 }
 
 fn look_at_all(snapshot: &Snapshot, agents: &[One], clock: &dyn Clock) -> Vec<Selected> {
-    let mut stages = vec![Selected::default(); snapshot.playbook.stages.len()];
+    let mut stages = stages_of(snapshot);
     let began = clock.passed();
     for (place, (id, agent)) in agents.iter().enumerate() {
         let is_late = || clock.passed().0.saturating_sub(began.0) > PATIENCE.0;
         if place % BETWEEN_LOOKS == 0 && is_late() {
             let left = u32::try_from(agents.len() - place).unwrap_or(u32::MAX);
-            stages.iter_mut().for_each(|stage| stage.left = left);
+            let with_agents = stages.iter_mut().filter(|stage| !snapshot.is_once(stage.stage));
+            with_agents.for_each(|stage| stage.left = left);
             break;
         }
         let member = member(id, agent, Map::new(), Value::Null);
-        for (index, stage) in (0..).zip(&mut stages) {
-            stage.take(place, snapshot.selects(index, &member));
+        // A stage on the run has no agents, whatever could be selected.
+        for stage in stages.iter_mut().filter(|stage| !snapshot.is_once(stage.stage)) {
+            stage.take(place, snapshot.selects(stage.stage, &member));
         }
     }
     stages
@@ -132,19 +143,8 @@ fn member(id: &AgentId, agent: &KnownAgent, reported: Map<String, Value>, node: 
     }
 }
 
-fn plan(
-    snapshot: &Snapshot,
-    index: usize,
-    selected: Selected,
-    agents: &[One],
-) -> Option<StagePlan> {
-    let number = u16::try_from(index).ok()?;
-    if !snapshot.narrowed.stages(&snapshot.playbook).any(|goes| goes == number) {
-        return None;
-    }
-    let stage = snapshot.playbook.stages.get(index)?;
-    // A stage on the run has no agents, whatever could be selected.
-    let selected = if snapshot.is_once(number) { Selected::default() } else { selected };
+fn plan(snapshot: &Snapshot, selected: Selected, agents: &[One]) -> Option<StagePlan> {
+    let stage = snapshot.playbook.stages.get(usize::from(selected.stage))?;
     let most = snapshot.narrowed.limit.unwrap_or(u32::MAX);
     let (arguments, wrong) = match snapshot.strategy_arguments(stage) {
         Ok(arguments) => (arguments, None),
@@ -168,7 +168,11 @@ fn plan(
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::playbook::{Narrowing, NarrowingAsked, Playbook};
+    use crate::run::{RunId, Timestamp, narrowed, new_run};
 
     #[test]
     fn the_first_that_are_selected_are_named_in_order() {
@@ -186,5 +190,29 @@ mod tests {
         assert_eq!(stage.first.len(), NAMED);
         stage.take(7, Err("no".to_owned()));
         assert_eq!((stage.error.as_deref(), stage.open.len()), (Some("no"), 16));
+    }
+
+    #[test]
+    fn only_stages_that_the_run_goes_through_are_looked_at() {
+        let stage = |name: &str| {
+            json!({
+                "name": name, "select": null, "strategy": {"plugin": "rolling", "with": {}},
+                "budget": {"max_failed": {"count": 0}, "scope": "stage", "on_exceeded": "pause"},
+                "membership": {"added": "include", "removed": "ignore"}, "steps": [],
+            })
+        };
+        let playbook: Playbook = serde_json::from_value(json!({
+            "name": "p", "version": "1.0.0", "summary": null, "vcs": null, "approval": "granted",
+            "concurrency": "queue", "params": {}, "plugins": {},
+            "stages": Vec::from(["drain", "upgrade", "check"].map(stage)),
+        }))
+        .unwrap();
+        let asked =
+            NarrowingAsked { skip_stages: vec!["upgrade".to_owned()], ..NarrowingAsked::default() };
+        let narrowing = Narrowing::check(&playbook, asked).unwrap();
+        let (id, at) = (RunId(uuid::Uuid::nil()), Timestamp::from_millis(0));
+        let run = narrowed(new_run(id, &playbook, Map::new(), "eu", None, at), narrowing).0;
+        let stages: Vec<_> = stages_of(&run.snapshot).iter().map(|stage| stage.stage).collect();
+        assert_eq!(stages, [0, 2]);
     }
 }

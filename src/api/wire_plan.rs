@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::playbook::PluginPin;
-use crate::run::{AgentId, RunStatus};
+use crate::playbook::{ClusterGuards, PluginPin};
+use crate::run::{AgentId, RunStatus, Timestamp};
 
 /// What a run would be if it were started now: `POST /api/v1/runs/plan`. Nothing of it is kept.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -28,10 +28,26 @@ pub struct RunPlan {
     pub agents: u32,
     /// What is wrong with the members that are known, such as a platform that does not answer; null if nothing is.
     pub members_problem: Option<String>,
+    /// The guards of the cluster, which the run would keep; null if it has none.
+    pub guards: Option<GuardsPlan>,
     /// The stages, in order.
     pub stages: Vec<StagePlan>,
     /// The plugins that the run would pin, with their grants, by the name in the playbook.
     pub plugins: BTreeMap<String, PluginPin>,
+}
+
+/// What such a run would find the guards of its cluster to be. Whom guards that count agents would hold is not known: that
+/// depends on what all nodes say at the moment of each start, and nobody is asked for a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GuardsPlan {
+    /// The guards, windows and freezes of the cluster, as they are now.
+    pub guards: ClusterGuards,
+    /// Whether agents may be started now, by windows and freezes.
+    pub open: bool,
+    /// Until when that stays so; null: until no time that is known.
+    pub until: Option<Timestamp>,
+    /// Why the cluster is frozen, if it is now.
+    pub freeze: Option<String>,
 }
 
 /// A stage of such a run.

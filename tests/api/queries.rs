@@ -231,6 +231,49 @@ async fn a_start_that_would_wait_or_be_refused_says_so() {
     server.stop().await;
 }
 
+#[tokio::test]
+async fn a_start_that_is_tried_shows_the_guards_of_its_cluster_and_waits_for_its_run() {
+    let server = Server::start().await;
+    server.apply_cluster(CLUSTER).await.ok(201);
+    server.apply(&playbook("restart", "1.0.0", "concurrency: allow")).await.ok(201);
+    let start = json!({"playbook": "restart", "cluster": "eu"});
+    let plan = server.post("/api/v1/runs/plan", start.clone()).await.ok(200);
+    assert_eq!(plan["guards"], Value::Null);
+    let run = server.post("/api/v1/runs", start.clone()).await.ok(201);
+    Engine::hold(&server, id_of(&run)).await.set(RunStatus::Running, |_| {}).await;
+    let plan = server.post("/api/v1/runs/plan", start.clone()).await.ok(200);
+    assert!(plan["waits"][0].as_str().unwrap().contains("an engine"), "runs go side by side");
+
+    let guarded = "  guards: [{ name: few, max_out: 1 }]\n  freeze:\n    - { from: '2020-01-01T00:00:00Z', \
+                   to: '2900-01-01T00:00:00Z', reason: the fair }\n";
+    server.apply_cluster(&format!("{CLUSTER}{guarded}")).await.ok(200);
+    let plan = server.post("/api/v1/runs/plan", start).await.ok(200);
+    let guards = &plan["guards"];
+    assert_eq!(guards["guards"]["guards"][0], json!({"name": "few", "max_out": {"count": 1}}));
+    assert_eq!((&guards["open"], &guards["freeze"]), (&json!(false), &json!("the fair")));
+    assert_eq!(guards["until"], "2900-01-01T00:00:00.000Z");
+    let waits: Vec<_> = plan["waits"].as_array().unwrap().iter().flat_map(Value::as_str).collect();
+    let other = format!("waits for run {} to end", run["id"].as_str().unwrap());
+    assert!(waits.contains(&other.as_str()), "{waits:?}");
+    let freeze =
+        "waits for the end of a freeze of the cluster, until 2900-01-01T00:00:00.000Z: the fair";
+    assert!(waits.contains(&freeze), "{waits:?}");
+
+    let args = ["run", "start", "restart", "--cluster", "eu", "--dry-run"];
+    let (code, out, err) = replictl(&server, &args).await;
+    assert_eq!(code, 0, "{err}");
+    for part in [
+        "Guard:      few: at most 1 of all out at once\n",
+        "Freeze:     no agent starts from 2020-01-01T00:00:00Z to 2900-01-01T00:00:00Z: the fair\n",
+        "Held:       not known: ",
+        "Starts:     not before 2900-01-01T00:00:00Z: the fair\n",
+        &format!("Waits:      for run {} to end\n", run["id"].as_str().unwrap()),
+    ] {
+        assert!(out.contains(part), "{part:?} in\n{out}");
+    }
+    server.stop().await;
+}
+
 async fn replictl(server: &Server, args: &[&str]) -> (i32, String, String) {
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_replictl"));
     command.args(args).env("REPLIBOOK_SERVER", server.url("")).stdin(Stdio::null());

@@ -1,11 +1,12 @@
 //! Shows what a run would be, without starting it: `run start --dry-run`.
 
-use crate::api::wire::{RunPlan, StagePlan};
+use crate::api::wire::{GuardsPlan, RunPlan, StagePlan};
 use crate::cli::describe::{Lines, Signed, for_people};
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
+use crate::cli::guards;
 use crate::cli::output::{Console, Room, Row};
-use crate::cli::text::plural;
+use crate::cli::text::{moment, plural};
 
 impl Row for RunPlan {
     fn headings(_: bool) -> Vec<&'static str> {
@@ -47,6 +48,9 @@ fn described(plan: &RunPlan, room: Room) -> String {
     for waits in &plan.waits {
         lines.line("Waits", waits.strip_prefix("waits ").unwrap_or(waits));
     }
+    if let Some(guards) = &plan.guards {
+        of_guards(guards, &mut lines);
+    }
     for (name, value) in &plan.params {
         lines.line("Parameter", &format!("{name} = {value}"));
     }
@@ -56,6 +60,30 @@ fn described(plan: &RunPlan, room: Room) -> String {
     }
     lines.plugins(&plan.plugins, &Signed::new());
     lines.text
+}
+
+/// The guards of the cluster, and what they would mean for the run as far as that is known.
+fn of_guards(plan: &GuardsPlan, lines: &mut Lines) {
+    for (label, text) in guards::lines(&plan.guards) {
+        lines.line(label, &text);
+    }
+    if !plan.guards.guards.is_empty() {
+        let held =
+            "not known: that depends on what all nodes say at each start, and nobody was asked";
+        lines.line("Held", held);
+    }
+    if plan.guards.windows.is_empty() && plan.guards.freezes.is_empty() {
+        return;
+    }
+    let until = plan.until.map(moment);
+    let starts = match (plan.open, until) {
+        (true, Some(until)) => format!("now, until {until}"),
+        (true, None) => "now".to_owned(),
+        (false, Some(until)) => format!("not before {until}"),
+        (false, None) => "at no time that is known".to_owned(),
+    };
+    let why = plan.freeze.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+    lines.line("Starts", &format!("{starts}{why}"));
 }
 
 fn of_stage(stage: &StagePlan, agents: u32, lines: &mut Lines) {
@@ -86,7 +114,7 @@ mod tests {
         serde_json::from_value(json!({
             "playbook": "restart", "version": "1.4.0", "cluster": "mongo-eu", "status": "PENDING",
             "waits": ["waits for run 0 to end"], "params": {"grace": 30}, "agents": 12,
-            "members_problem": null, "plugins": {}, "stages": [{
+            "members_problem": null, "guards": null, "plugins": {}, "stages": [{
                 "name": "secondaries", "strategy": "rolling", "arguments": {"batch": "10%"},
                 "select": "agent.attributes.role == 'SECONDARY'", "steps": ["drain", "restart"],
                 "selected": 11, "first": ["node-1", "node-2"], "undecided": 1, "error": null,
@@ -112,6 +140,21 @@ Stage 1:    secondaries
   Perhaps:  1 more agent, depending on what they say, which is not known
 ";
         assert_eq!(shown, expected);
+        let guards = json!({
+            "guards": { "guards": [{"name": "few", "max_out": {"count": 2}}],
+                        "windows": [{"every": "0 22 * * *", "for": 14_400_000, "zone": "UTC"}] },
+            "open": false, "until": "2026-12-27T00:00:00Z", "freeze": "the fair",
+        });
+        let guarded = RunPlan { guards: serde_json::from_value(guards).unwrap(), ..plan() };
+        let shown = described(&guarded, Room { prose: None, line: None });
+        let expected = "\
+Guard:      few: at most 2 of all out at once
+Window:     agents start for 4h00m from 0 22 * * * (UTC)
+Held:       not known: that depends on what all nodes say at each start, and nobody was asked
+Starts:     not before 2026-12-27T00:00:00Z: the fair
+Parameter:  grace = 30
+";
+        assert!(shown.contains(expected), "{shown}");
         let mut long = plan();
         long.stages[0].first =
             (0..10).map(|n| AgentId(format!("a-rather-long-name-{n}"))).collect();
