@@ -9,6 +9,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use super::bodies::off_loop;
 use super::error::{ApiError, Code};
 use super::limits::{FIRST_PIECE, PAGE_BYTES, PIECE_BYTES, READ_BYTES};
 use super::selector::{MAX_EXAMINED, MAX_EXAMINED_BYTES, Selector};
@@ -145,31 +146,15 @@ where
             found => found?,
         };
         let is_last = found.len() < piece as usize;
-        for one in found {
-            let (key, more) = match one {
-                Ok(item) => {
-                    let key = (list.key)(&item);
-                    let (view, beside) = (list.view)(item);
-                    let more = match page.picks(&view, &key, beside)? {
-                        Picks::Yes => page.add(&view, beside)?,
-                        Picks::No => true,
-                        Picks::Spent => false,
-                    };
-                    (key, more)
-                }
-                Err(Damage { what, why, key }) => {
-                    page.damaged.push(DamagedView { what, why });
-                    page.count += 1;
-                    (key, true)
-                }
-            };
-            if !more {
-                return Ok((page.last.clone(), None));
-            }
-            page.last = Some(key);
-            if page.count >= limit {
-                return Ok((page.last.clone(), None));
-            }
+        let entries = found.into_iter().map(|one| entry(one, &list.key, &list.view));
+        let is_full = if page.selector.is_none() {
+            page.add_all(entries.map(|entry| (entry, Ok(Picks::Yes))), limit)?
+        } else {
+            let picked = page.pick(entries.collect(), limit).await?;
+            page.add_all(picked, limit)?
+        };
+        if is_full {
+            return Ok((page.last.clone(), None));
         }
         if is_last {
             return Ok((None, None));
@@ -184,6 +169,57 @@ where
         piece = fit.clamp(1, piece.saturating_mul(4)).min(most).min(room);
     }
 }
+
+/// One item of a list, as a page has it.
+struct Entry {
+    key: String,
+    /// The item as JSON, or how it is damaged.
+    item: Result<Vec<u8>, DamagedView>,
+    /// How many bytes it takes in memory beside its JSON.
+    beside: usize,
+}
+
+fn entry<S, T: Serialize>(
+    one: Result<S, Damage>,
+    key: impl Fn(&S) -> String,
+    view: impl Fn(S) -> (T, usize),
+) -> Result<Entry, ApiError> {
+    match one {
+        Ok(item) => {
+            let key = key(&item);
+            let (view, beside) = view(item);
+            let item = serde_json::to_vec(&view).map_err(ApiError::internal)?;
+            Ok(Entry { key, item: Ok(item), beside })
+        }
+        Err(Damage { what, why, key }) => {
+            Ok(Entry { key, item: Err(DamagedView { what, why }), beside: 0 })
+        }
+    }
+}
+
+/// Looks at the entries one after the other, until enough are picked or nothing more may be looked at. Expressions take
+/// time, so this is not done where requests are answered.
+fn pick(entries: Vec<Entry>, selector: &mut Selector, mut room: u32) -> Picked {
+    let mut picked = Picked::default();
+    for entry in entries {
+        let picks = match &entry.item {
+            Err(_) => Ok(Picks::Yes),
+            Ok(item) => serde_json::from_slice(item)
+                .map_err(ApiError::internal)
+                .and_then(|value| selector.picks(&value, &entry.key)),
+        };
+        room = room.saturating_sub(u32::from(matches!(picks, Ok(Picks::Yes))));
+        let is_over = room == 0 || matches!(picks, Ok(Picks::Spent) | Err(_));
+        picked.push((Ok(entry), picks));
+        if is_over {
+            break;
+        }
+    }
+    picked
+}
+
+/// Entries with whether they are wanted. What a page has no room for is never looked at.
+type Picked = Vec<(Result<Entry, ApiError>, Result<Picks, ApiError>)>;
 
 /// A page while items are added to it.
 struct Page {
@@ -225,35 +261,70 @@ impl Page {
         }
     }
 
-    /// Whether an item is wanted.
-    fn picks(
+    /// Has the selector look at the next entries.
+    async fn pick(
         &mut self,
-        item: &impl Serialize,
-        key: &str,
-        beside: usize,
-    ) -> Result<Picks, ApiError> {
-        let Some(selector) = &mut self.selector else { return Ok(Picks::Yes) };
-        let value = serde_json::to_value(item).map_err(ApiError::internal)?;
-        let bytes = json_bytes(&value) + beside;
-        self.largest = self.largest.max(bytes);
-        self.examined = (self.examined.0 + 1, self.examined.1.saturating_add(bytes));
-        selector.picks(&value, key)
+        entries: Vec<Result<Entry, ApiError>>,
+        limit: u32,
+    ) -> Result<Picked, ApiError> {
+        let entries = entries.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let Some(mut selector) = self.selector.take() else { return Ok(Picked::new()) };
+        let room = limit.saturating_sub(self.count);
+        let (picked, selector) = off_loop(move || {
+            let picked = pick(entries, &mut selector, room);
+            (picked, selector)
+        })
+        .await?;
+        self.selector = Some(selector);
+        Ok(picked)
+    }
+
+    /// Adds the entries that are wanted. Returns whether the page ends before the next one.
+    fn add_all(
+        &mut self,
+        entries: impl IntoIterator<Item = (Result<Entry, ApiError>, Result<Picks, ApiError>)>,
+        limit: u32,
+    ) -> Result<bool, ApiError> {
+        for (entry, picks) in entries {
+            let Entry { key, item, beside } = entry?;
+            let bytes = item.as_ref().map_or(0, |item| item.len() + beside);
+            self.largest = self.largest.max(bytes);
+            if self.selector.is_some() && item.is_ok() {
+                self.examined = (self.examined.0 + 1, self.examined.1.saturating_add(bytes));
+            }
+            let has_room = match (picks?, item) {
+                (Picks::Spent, _) => false,
+                (Picks::No, _) => true,
+                (Picks::Yes, Ok(item)) => self.add(&item),
+                (Picks::Yes, Err(damaged)) => {
+                    self.damaged.push(damaged);
+                    self.count += 1;
+                    true
+                }
+            };
+            if !has_room {
+                return Ok(true);
+            }
+            self.last = Some(key);
+            if self.count >= limit {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Adds an item, and returns whether there was room for it.
-    fn add(&mut self, item: &impl Serialize, beside: usize) -> Result<bool, ApiError> {
-        let before = self.body.len();
-        if before > BEGIN.len() {
+    fn add(&mut self, item: &[u8]) -> bool {
+        let is_first = self.body.len() == BEGIN.len();
+        if !is_first && self.body.len() + 1 + item.len() > PAGE_BYTES {
+            return false;
+        }
+        if !is_first {
             self.body.push(b',');
         }
-        serde_json::to_writer(&mut self.body, item).map_err(ApiError::internal)?;
-        self.largest = self.largest.max(self.body.len() - before + beside);
-        if self.body.len() > PAGE_BYTES && before > BEGIN.len() {
-            self.body.truncate(before);
-            return Ok(false);
-        }
+        self.body.extend_from_slice(item);
         self.count += 1;
-        Ok(true)
+        true
     }
 }
 

@@ -243,3 +243,22 @@ async fn a_page_of_a_list_that_is_searched_looks_at_so_many_items_and_leads_on()
     assert!((1..1_000).contains(&numbers.len()), "{}", numbers.len());
     assert_eq!(next, u32::try_from(numbers.len()).ok().map(|count| count - 1));
 }
+
+/// The tests run on one thread: whatever is done on it at once is done before anything else.
+#[tokio::test]
+async fn others_are_served_while_a_selector_looks_at_items() {
+    let served = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let seen = std::sync::Arc::clone(&served);
+    let other = tokio::spawn(async move { seen.store(true, std::sync::atomic::Ordering::SeqCst) });
+    let list = format!("[{}1]", "1, ".repeat(500));
+    searched(&format!("{list}.all(n, n < 2)"), None, 1_000).await;
+    assert!(served.load(std::sync::atomic::Ordering::SeqCst));
+    other.await.unwrap();
+}
+
+/// An item beyond the end of the page does not matter, whatever is wrong with it.
+#[tokio::test]
+async fn what_a_page_has_no_room_for_is_not_looked_at() {
+    let (numbers, _, next) = searched("run.selected < 2 || run.selected / 0 > 1", None, 2).await;
+    assert_eq!((numbers, next), (vec![0.into(), 1.into()], Some(1)));
+}
