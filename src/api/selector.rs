@@ -32,6 +32,7 @@ pub const RUN_ROOTS: [Root; 1] = [Root {
         "waits",
         "trouble",
         "since",
+        "last_event",
         "stage",
         "stage_index",
         "stages",

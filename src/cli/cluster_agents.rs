@@ -145,6 +145,9 @@ pub(super) async fn get_agents(
     let is_sorted = choose.sort_by.is_some();
     let limit = if is_sorted { MAX_SORTED } else { page.limit() };
     let mut all = read_agents(client, asked, page.after.clone(), limit).await?;
+    if is_sorted {
+        look_further(client, asked, &mut all).await?;
+    }
     let items = std::mem::take(&mut all.items);
     let list = Listing { items, next: all.next.take(), damaged: Vec::new() };
     let list = choose.first_sorted(list, page, console)?;
@@ -180,6 +183,23 @@ async fn read_agents(
         all.next = all.next.filter(|_| is_more || asked.selector.is_some());
     }
     Ok(all)
+}
+
+/// Looks whether any more agents are selected beyond those that were read, however far on: only a whole list is sorted.
+async fn look_further(
+    client: &Client,
+    asked: Asked<'_>,
+    all: &mut ClusterAgents,
+) -> Result<(), CliError> {
+    while let Some(after) = all.next.clone() {
+        let page = client.cluster_agents(asked, Some(&after), 1).await?;
+        all.undecided = all.undecided.saturating_add(page.undecided);
+        if !page.items.is_empty() {
+            return Ok(());
+        }
+        all.next = page.next.filter(|next| *next > after);
+    }
+    Ok(())
 }
 
 /// Shows one agent.

@@ -67,11 +67,21 @@ pub fn follow(
     run: RunId,
     limits: FeedLimits,
 ) -> impl Stream<Item = Result<Update, ClientError>> + Send {
+    follow_after(client, run, 0, limits)
+}
+
+/// The same from the event after the one with sequence `last` on.
+pub(super) fn follow_after(
+    client: Client,
+    run: RunId,
+    last: u64,
+    limits: FeedLimits,
+) -> impl Stream<Item = Result<Update, ClientError>> + Send {
     let feed = Feed {
         client,
         run,
         limits,
-        last: 0,
+        last,
         open: None,
         ready: VecDeque::new(),
         away: None,

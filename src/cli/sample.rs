@@ -88,6 +88,7 @@ pub(crate) fn run_view(status: RunStatus) -> RunView {
         dropped_lines: [].into(),
         params: Map::new(),
         plugins: [].into(),
+        last_event: 7,
         retry_of: None,
         narrowed: Default::default(),
         closing: None,

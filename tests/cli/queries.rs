@@ -135,6 +135,63 @@ async fn a_wait_sees_a_status_that_the_run_has_only_for_a_moment() {
     }
 }
 
+/// The history says in which order things happened, where the times are the same.
+#[tokio::test]
+async fn a_wait_begins_with_what_comes_after_the_run_as_it_was_seen() {
+    let script = EventScript::new(vec![vec![event(3, "PAUSED"), event(4, "RUNNING")]]).hanging();
+    let server = Server::start(move |seen| match seen.header("accept") {
+        "text/event-stream" => script.answer(seen, RunStatus::Running, &[]),
+        _ => {
+            let mut run = run(RunStatus::Running, &[]);
+            run["last_event"] = json!(2);
+            axum::Json(run).into_response()
+        }
+    });
+    let wait = ["run", "wait", &run_id(), "--for", "PAUSED", "-o", "jsonpath={.status}"];
+    let (code, out, err) = replictl(&server.url, &wait).await;
+    assert_eq!((code, out.as_str()), (0, "RUNNING\n"), "{err}");
+    let seen = server.seen();
+    let streams: Vec<_> = seen
+        .iter()
+        .filter(|seen| seen.header("accept") == "text/event-stream")
+        .map(|seen| seen.header("last-event-id"))
+        .collect();
+    assert_eq!(streams, ["2"]);
+}
+
+fn many_agents(all: usize) -> impl Fn(&Seen) -> Response {
+    move |seen| {
+        let number = |name| seen.parameter(name).map(|value| value.parse::<usize>().unwrap());
+        let from = number("after").map_or(0, |after| after + 1);
+        let limit = number("limit").unwrap();
+        let agent = |n: usize| {
+            json!({"id": format!("{n:05}"), "address": "http://a", "source": "declared",
+                "attributes": {}, "since": "2026-11-22T09:00:00Z", "now": null})
+        };
+        let items: Vec<_> = (from..all).take(limit).map(agent).collect();
+        // Of the agents after those nobody is selected, which only the last page knows.
+        let next = match items.last() {
+            Some(last) => last["id"].clone(),
+            None if from == all => json!(format!("{from:05}")),
+            None => Value::Null,
+        };
+        let page = json!({"items": items, "next": next, "undecided": 0, "followed": true,
+            "platform": null, "mass_absence": null});
+        axum::Json(page).into_response()
+    }
+}
+
+#[tokio::test]
+async fn as_many_agents_as_may_be_are_sorted_and_one_more_is_refused() {
+    let args = ["get", "agents", "--cluster", "c", "-l", "agent.id >= '0'", "--sort-by", ".id"];
+    let args = [&args[..], &["--limit", "1", "-o", "name"]].concat();
+    for (all, expected) in [(10_000, (0, "00000\n")), (10_001, (2, ""))] {
+        let server = Server::start(many_agents(all));
+        let (code, out, err) = replictl(&server.url, &args).await;
+        assert_eq!((code, out.as_str()), expected, "{all}: {err}");
+    }
+}
+
 #[tokio::test]
 async fn a_wait_survives_a_server_that_restarts_and_ends_as_the_run_does() {
     for (status, args, expected) in [

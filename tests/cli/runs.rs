@@ -5,8 +5,35 @@ use axum::response::IntoResponse;
 use replibook::run::RunStatus;
 use serde_json::{Value, json};
 
-use super::server::{EventScript, Server, event, problem, run_id};
+use super::server::{EventScript, Server, event, problem, run, run_id};
 use super::{NOWHERE, command, is_ada, read, replictl};
+
+#[tokio::test]
+async fn each_option_that_makes_a_run_narrower_is_in_the_request() {
+    let server = Server::start(|_| axum::Json(run(RunStatus::Pending, &[])).into_response());
+    let all = ["--select", "true", "--limit", "1", "--skip-stage", "a", "--start-at", "b"];
+    for (options, expected) in [
+        (&["--select", "agent.id != 'node-1'"][..], json!({"select": "agent.id != 'node-1'"})),
+        (&["--limit", "3"], json!({"limit": 3})),
+        (&["--skip-stage", "drain"], json!({"skip_stages": ["drain"]})),
+        (&["--skip-stage", "a", "--skip-stage", "b"], json!({"skip_stages": ["a", "b"]})),
+        (&["--start-at", "restart"], json!({"start_at": "restart"})),
+        (&all, json!({"select": "true", "limit": 1, "skip_stages": ["a"], "start_at": "b"})),
+        (&[], json!({})),
+    ] {
+        let args = [&["run", "start", "p", "--cluster", "c"][..], options].concat();
+        let (code, _, err) = replictl(&server.url, &args).await;
+        assert_eq!(code, 0, "{options:?}: {err}");
+        let sent = server.seen().last().unwrap().json();
+        let mut sent = sent.as_object().unwrap().clone();
+        sent.retain(|key, _| !["playbook", "cluster", "params", "started_by"].contains(&&**key));
+        assert_eq!(Value::Object(sent), expected, "{options:?}");
+    }
+    let (code, _, err) =
+        replictl(NOWHERE, &["run", "start", "p", "--cluster", "c", "--limit", "few"]).await;
+    assert_eq!(code, 2, "{err}");
+    assert!(err.contains("invalid value 'few' for '--limit <N>'"), "{err}");
+}
 
 #[tokio::test]
 async fn a_watch_goes_on_after_lost_connections_where_it_was() {

@@ -13,7 +13,7 @@ use crate::cli::client::Client;
 use crate::cli::closed::while_read;
 use crate::cli::error::{CliError, ClientError};
 use crate::cli::exit::Exit;
-use crate::cli::feed::{FeedLimits, Update, follow};
+use crate::cli::feed::{FeedLimits, Update, follow_after};
 use crate::cli::output::Console;
 use crate::run::{Happened, Millis, RunEvent, RunId, RunStatus, Timestamp};
 
@@ -100,7 +100,7 @@ fn words(statuses: &[RunStatus]) -> String {
 /// Waits until the run has one of the statuses, or has ended. Returns its last known view and the exit code.
 ///
 /// # Flow
-/// The run is looked at first; after that its events count, so that no status is missed between two looks. Lost connections
+/// The run is looked at first; after that the events count that are not in that view, so that no status is missed. Lost connections
 /// are made again, for at most [`MAX_AWAY`](crate::cli::MAX_AWAY).
 async fn until(
     client: &Client,
@@ -109,9 +109,10 @@ async fn until(
     console: &Console,
 ) -> Result<(Box<RunView>, Exit), CliError> {
     let mut view = Box::new(client.run(run).await?);
-    let seen = view.since;
+    let seen = Seen { last_event: view.last_event, since: view.since };
     let mut told = None;
-    let mut feed = std::pin::pin!(follow(client.clone(), run, FeedLimits::default()));
+    let feed = follow_after(client.clone(), run, seen.last_event, FeedLimits::default());
+    let mut feed = std::pin::pin!(feed);
     loop {
         if let Some(exit) = exit_of(&view, statuses, console) {
             return Ok((view, exit));
@@ -147,6 +148,23 @@ async fn until(
     }
 }
 
+/// How far the history was when the wait began.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    /// Sequence of the last event. Earlier servers don't say it (0), and then the time decides.
+    last_event: u64,
+    since: Timestamp,
+}
+
+impl Seen {
+    fn has(self, event: &RunEvent) -> bool {
+        match self.last_event {
+            0 => event.at <= self.since,
+            last => event.seq <= last,
+        }
+    }
+}
+
 /// What an event means for the wait.
 enum Came {
     /// The run has got a wanted status.
@@ -157,8 +175,8 @@ enum Came {
     Other,
 }
 
-fn came(event: &RunEvent, seen: Timestamp, statuses: &[RunStatus]) -> Came {
-    match status_of(event).filter(|_| event.at > seen) {
+fn came(event: &RunEvent, seen: Seen, statuses: &[RunStatus]) -> Came {
+    match status_of(event).filter(|_| !seen.has(event)) {
         // How a run ended is in its last view.
         Some(status) if statuses.contains(&status) && !status.is_final() => Came::Wanted,
         Some(_) => Came::Status,
@@ -248,5 +266,23 @@ mod tests {
         assert_eq!(exit_of(&nobody, &[Done], &console), Some(Exit::Nobody));
         assert_eq!(words(&[]), "end");
         assert_eq!(words(&[Done, Paused]), "become one of DONE, PAUSED");
+    }
+
+    #[test]
+    fn a_status_of_the_same_millisecond_is_not_missed() {
+        let since = crate::cli::sample::moment();
+        let event = |seq| {
+            let (from, to) = (Some(RunStatus::Running), RunStatus::Paused);
+            let what = Happened::Status { from, to, reason: None };
+            let run = run_view(RunStatus::Running).id;
+            RunEvent { run, seq, at: since, actor: None, what, finish_ts: None }
+        };
+        let came = |seq, last_event| {
+            let came = came(&event(seq), Seen { last_event, since }, &[RunStatus::Paused]);
+            matches!(came, Came::Wanted)
+        };
+        assert!(came(8, 7) && !came(7, 7) && !came(3, 7));
+        // Of an earlier server only the time is known.
+        assert!(!came(8, 0));
     }
 }
