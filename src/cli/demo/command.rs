@@ -3,7 +3,6 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
@@ -16,7 +15,7 @@ use super::membership::{Change, NodesFile, cluster_document, tell};
 use super::registry;
 use super::scene::Scene;
 use super::shown::Shown;
-use super::terminal::{say, type_in};
+use super::terminal::{say, type_in, watch_beside};
 
 /// Name of the demonstration's cluster.
 pub(super) const CLUSTER: &str = "demo";
@@ -134,9 +133,6 @@ async fn play(args: &DemoArgs, scene: &mut Scene) -> anyhow::Result<u8> {
     conclude(args, &server, nodes, code).await
 }
 
-/// How long the tables that remain to be shown may take once the run has ended: each is a command.
-const SHOWN: Duration = Duration::from_secs(30);
-
 /// How the cluster changes, and the file that makes it change; `None` if it does not.
 type Story = Option<(Change, NodesFile)>;
 
@@ -187,25 +183,7 @@ async fn watch_and_change(
 ) -> anyhow::Result<u8> {
     let run = newest_run(server).await?.id;
     let beside = scene.beside().context("failed to find the server")?;
-    let mut told = std::pin::pin!(tell(run, change, file, beside));
-    let watch = ["run", "watch", &run.to_string()].map(OsString::from);
-    let mut watched = std::pin::pin!(type_in(scene, &watch));
-    let (code, told_before) = tokio::select! {
-        biased;
-        code = &mut watched => (code?, None),
-        told = &mut told => (watched.await?, Some(told)),
-    };
-    if code != 0 {
-        // A run that pauses is over for this command, even before the cluster has changed.
-        return Ok(code);
-    }
-    // If the run has ended well, everything has to have been shown.
-    let told = match told_before {
-        Some(told) => told,
-        None => tokio::time::timeout(SHOWN, told)
-            .await
-            .context("failed to show the change of the cluster in time")?,
-    };
+    let (code, told) = watch_beside(scene, run, tell(run, change, file, beside)).await?;
     told.context("failed to change the cluster")?;
     Ok(code)
 }

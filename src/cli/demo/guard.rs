@@ -15,7 +15,7 @@ use super::command::{CLUSTER, DemoArgs};
 use super::ending::{conclude, export, newest_run};
 use super::fleet::{MAX_AGENTS, plan};
 use super::scene::{Beside, Scene};
-use super::terminal::{say, say_beside, type_in};
+use super::terminal::{say, say_beside, type_in, watch_beside};
 use super::zones::Zones;
 use crate::cli::client::Client;
 use crate::cli::feed::{FeedLimits, Update, follow};
@@ -40,9 +40,6 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// How long to wait for that, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-/// How long showing the rest may take once the run has ended.
-const SHOWN: Duration = Duration::from_secs(30);
 
 /// The node that turns ill, and the file that tells its agent so.
 struct Patient {
@@ -116,26 +113,9 @@ async fn watch(
 ) -> anyhow::Result<u8> {
     let run = newest_run(server).await?.id;
     let beside = scene.beside().context("failed to find the server")?;
-    let mut told = std::pin::pin!(tell(run, patient, zones, beside));
-    let watch = ["run", "watch", &run.to_string()].map(OsString::from);
-    let mut watched = std::pin::pin!(type_in(scene, &watch));
-    let (code, told_before) = tokio::select! {
-        biased;
-        code = &mut watched => (code?, None),
-        told = &mut told => (watched.await?, Some(told)),
-    };
-    if code != 0 {
-        // A run that pauses is over for this command, even before the story is.
-        return Ok(code);
-    }
-    let told = match told_before {
-        Some(told) => told,
-        None => {
-            let told = tokio::time::timeout(SHOWN, told).await;
-            told.context("failed to show the zones in time")?
-        }
-    };
-    let most = told.context("failed to tell of the zones")?;
+    let (code, most) = watch_beside(scene, run, tell(run, patient, zones, beside)).await?;
+    // A run that pauses is over for this command, even before the story is.
+    let Some(most) = most.context("failed to tell of the zones")? else { return Ok(code) };
     say(&format!(
         "at most {} out at once, in at most {}",
         agents(most.agents),

@@ -4,18 +4,54 @@
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::process::ExitStatus;
+use std::time::Duration;
+
+use anyhow::Context as _;
 
 use super::scene::Scene;
+use crate::run::RunId;
 use crate::shown::clean_lines;
 
 /// Clears the line of the cursor, which holds a progress bar that will be redrawn below.
 const CLEAR_LINE: &str = "\r\x1b[2K";
+
+/// How long what remains to be shown may take once the run has ended: tables, each of which is a command.
+const SHOWN: Duration = Duration::from_secs(30);
 
 /// Prints a `replictl` command as if it were typed, runs it, and returns its exit code.
 pub(super) async fn type_in(scene: &mut Scene, arguments: &[OsString]) -> anyhow::Result<u8> {
     let shown: Vec<_> = arguments.iter().map(|word| shell_word(&word.to_string_lossy())).collect();
     say(&format!("\n$ replictl {}", shown.join(" ")));
     Ok(exit_code(scene.replictl(arguments).await?))
+}
+
+/// Types the command that watches a run, and tells a story beside it. Returns the exit code of the command, and what came of
+/// the story: `None` if the command was over before, because the run did not end well.
+pub(super) async fn watch_beside<T>(
+    scene: &mut Scene,
+    run: RunId,
+    story: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<(u8, anyhow::Result<Option<T>>)> {
+    let mut story = std::pin::pin!(story);
+    let watch = ["run", "watch", &run.to_string()].map(OsString::from);
+    let mut watched = std::pin::pin!(type_in(scene, &watch));
+    let (code, told_before) = tokio::select! {
+        biased;
+        code = &mut watched => (code?, None),
+        told = &mut story => (watched.await?, Some(told)),
+    };
+    if code != 0 {
+        return Ok((code, Ok(None)));
+    }
+    // If the run has ended well, everything has to be shown.
+    let told = match told_before {
+        Some(told) => told,
+        None => {
+            let told = tokio::time::timeout(SHOWN, story).await;
+            told.context("failed to show the rest in time").flatten()
+        }
+    };
+    Ok((code, told.map(Some)))
 }
 
 /// A word in quotes, if a person would have to quote it.
