@@ -1,0 +1,6 @@
+//! Tokens of issuers of OpenID Connect: those that somebody forged, and issuers that are slow, wrong or gone.
+
+mod attacks;
+mod fetching;
+mod issuer;
+mod signer;
