@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use replibook::playbook::{
-    Amount, Approval, Approvers, Budget, BudgetScope, Concurrency, Grants, Membership, OnAdded, OnError,
-    OnExceeded, OnRemoved, Playbook, PluginInfo, PluginPin, Retry, Stage, Step, StrategyUse,
-    Template,
+    Amount, Approval, Approvers, Budget, BudgetScope, Concurrency, Grants, Membership, OnAdded,
+    OnError, OnExceeded, OnRemoved, Playbook, PluginInfo, PluginPin, Retry, Stage, Step,
+    StrategyUse, Template,
 };
 use replibook::plugin::PluginHost;
 use replibook::run::{

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::wildcard_enum_match_arm)]
 
 mod approval;
+mod approvers;
 mod closing;
 mod compared;
 mod door;

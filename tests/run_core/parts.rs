@@ -1,9 +1,9 @@
 //! What a history is made of: the playbook, the members, and what the step does.
 
 use replibook_core::playbook::{
-    Amount, Approval, Budget, BudgetScope, Concurrency, Expr, Grants, Identity, Membership,
-    Narrowing, OnAdded, OnError, OnExceeded, OnRemoved, Playbook, PluginKind, PluginPin, Retry,
-    Stage, StageOn, Step, StepRole, StrategyUse, Template,
+    Amount, Approval, Approvers, Budget, BudgetScope, Concurrency, Expr, Grants, Identity,
+    Membership, Narrowing, OnAdded, OnError, OnExceeded, OnRemoved, Playbook, PluginKind,
+    PluginPin, Retry, Stage, StageOn, Step, StepRole, StrategyUse, Template,
 };
 use replibook_core::run::{
     Activate, Activation, ActivationEnd, AgentId, Answer, Call, Digest, Gone, JsonText, Member,
@@ -19,6 +19,7 @@ pub(crate) struct Setup {
     pub(crate) abort: bool,
     pub(crate) steps: usize,
     pub(crate) approval: bool,
+    pub(crate) approvers: Approvers,
     pub(crate) batch: u32,
     pub(crate) first: First,
     pub(crate) stages: usize,
@@ -61,6 +62,7 @@ impl Setup {
             abort: false,
             steps: 1,
             approval: false,
+            approvers: Approvers::default(),
             batch: 2,
             first: First::Goes,
             stages: 1,
@@ -179,6 +181,7 @@ pub(crate) fn playbook(setup: &Setup) -> Playbook {
         summary: None,
         vcs: None,
         approval: if setup.approval { Approval::Required } else { Approval::Granted },
+        approvers: setup.approvers.clone(),
         concurrency: Concurrency::Queue,
         params: json!({}),
         plugins: [

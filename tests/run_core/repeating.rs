@@ -127,7 +127,7 @@ fn a_run_says_that_older_engines_would_lose_its_log_and_its_memo() {
     assert_eq!(world.progress().needs, 2);
     world.choose(&Choice::Crash);
     world.run_dry();
-    assert_eq!((world.progress().needs, KNOWN_FORMAT), (2, 5));
+    assert_eq!((world.progress().needs, KNOWN_FORMAT), (2, 6));
 }
 
 /// Has all agents asked afresh each round. They say something else each time if `change`, and otherwise the

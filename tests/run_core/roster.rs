@@ -12,7 +12,7 @@ use super::world::{Choice, World, view};
 use super::{choices, setups};
 
 /// The roster of the world's run before its first event, made from what is kept.
-fn roster(world: &World) -> RosterAt {
+pub(crate) fn roster(world: &World) -> RosterAt {
     let changes = world.events().filter_map(InfoChange::of).collect();
     RosterAt::new(world.snapshot(), world.records().cloned(), changes)
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use replibook_core::playbook::Stage;
 use replibook_core::run::{
-    AgentId, AgentRecord, AgentSeq, Answer, AttemptKey, Call, CallError, Command, CommandId,
-    Effect, Happened, Input, Journal, Loaded, LogLine, Look, Looked, Machine, Member, NodeInfo,
-    Progress, Run, RunEvent, RunId, RunStatus, Selection, Snapshot, Timestamp, Transition, Verb,
+    AgentId, AgentRecord, AgentSeq, Answer, AttemptKey, Call, CallError, Effect, Happened, Input,
+    Journal, Loaded, LogLine, Look, Looked, Machine, Member, NodeInfo, Progress, Question, Run,
+    RunEvent, RunId, RunStatus, Selection, Snapshot, Timestamp, Transition, Verb,
 };
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -15,6 +15,7 @@ use uuid::Uuid;
 mod checks;
 mod deciding;
 mod going;
+mod people;
 mod said;
 mod views;
 
@@ -126,13 +127,14 @@ impl World {
             cluster: "c".to_owned(),
             retry_of: setup.retry_of(),
             narrowed: setup.narrowed.clone(),
-            started_by: None,
+            started_by: (!setup.approvers.is_anybody()).then(|| "user:id/eve".to_owned()),
             created_at: Timestamp::from_millis(0),
             seed: None,
         };
         let mut progress = Progress::new(status, Timestamp::from_millis(0));
         progress.stage.index = snapshot.first_stage();
         progress.stage.once = snapshot.is_once(progress.stage.index);
+        progress.question = Question::before_start(&snapshot);
         let run = Run { snapshot: Arc::new(snapshot), progress };
         let loaded = Loaded { run: run.clone(), records: vec![], journals: vec![] };
         let (machine, first) = Machine::load(loaded, Timestamp::from_millis(0)).unwrap();
@@ -177,12 +179,12 @@ impl World {
         &self.run.progress
     }
 
-    pub(crate) fn records(&self) -> impl Iterator<Item = &AgentRecord> {
     /// How far the run came, as a retry has to know it.
     pub(crate) fn came_to(&self) -> replibook_core::run::CameTo {
         self.run.came_to()
     }
 
+    pub(crate) fn records(&self) -> impl Iterator<Item = &AgentRecord> {
         self.records.values()
     }
 
@@ -269,29 +271,6 @@ impl World {
         self.machine = machine;
         self.commit(first);
         self.settle();
-    }
-
-    pub(crate) fn command(&mut self, verb: Verb, agent: Option<&str>) {
-        self.command_again(verb, agent, false);
-    }
-
-    pub(crate) fn command_again(&mut self, verb: Verb, agent: Option<&str>, again: bool) {
-        self.commands += 1;
-        let command = Command {
-            again,
-            id: CommandId(Uuid::from_u128(self.commands)),
-            run: self.run.id(),
-            verb,
-            agent: agent.map(AgentId::from),
-            signal: None,
-            override_guard: None,
-            actor: Some("ann".to_owned()),
-            why: None,
-            at: self.now(),
-            outcome: None,
-            finish_ts: None,
-        };
-        self.apply(Input::Command(command));
     }
 
     fn perform(&mut self, index: usize, badly: bool) {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use replibook_core::playbook::{
-    Amount, Approval, Approvers, Budget, BudgetScope, ClusterGuards, Concurrency, Grants, Membership, OnAdded,
-    OnError, OnExceeded, OnRemoved, Playbook, PluginInfo, PluginKind, PluginPin, Retry, SignedBy,
-    Stage, Step, StrategyUse, Template,
+    Amount, Approval, Approvers, Budget, BudgetScope, ClusterGuards, Concurrency, Grants,
+    Membership, OnAdded, OnError, OnExceeded, OnRemoved, Playbook, PluginInfo, PluginKind,
+    PluginPin, Retry, SignedBy, Stage, Step, StrategyUse, Template,
 };
 use replibook_core::run::{
     AgentId, AgentRecord, AgentSeq, AgentState, AttemptKey, CallName, Command, CommandId, Digest,

@@ -12,7 +12,7 @@ use super::document::{PlaybookFile, StageFile};
 use super::draft_once::once_of;
 use super::expr::{Expr, ExprError};
 use super::grants::Grants;
-use super::model::{Approval, Concurrency, Playbook, PluginKind, Stage, Vcs};
+use super::model::{Concurrency, Playbook, PluginKind, Stage, Vcs};
 use super::params;
 use super::problem::{Problem, code, excerpt};
 use super::references::Names;
@@ -109,12 +109,14 @@ pub(super) fn draft(file: PlaybookFile, suspects: &Suspects, problems: &mut Vec<
     let stages: Vec<Stage> =
         spec.stages.into_iter().enumerate().map(|(i, s)| drafter.stage(i, s)).collect();
     let vcs = metadata.vcs;
+    let (approval, approvers) = drafter.approval(spec.approval);
     let playbook = Playbook {
         name: metadata.name,
         version: drafter.version(&metadata.version),
         summary: spec.summary,
         vcs: vcs.map(|vcs| Vcs { repository: vcs.repository, commit: vcs.commit, path: vcs.path }),
-        approval: spec.approval.unwrap_or(Approval::Granted),
+        approval,
+        approvers,
         concurrency: spec.concurrency.unwrap_or(Concurrency::Queue),
         params,
         plugins: BTreeMap::new(),

@@ -5,7 +5,11 @@ use jsonschema::error::{TypeKind, ValidationErrorKind as Kind};
 use jsonschema::{JsonType, ValidationError};
 use serde_json::Value;
 
-use super::names::{LABEL_EXPECTED, LABEL_PATTERN, PLAYBOOK_NAME_EXPECTED, PLAYBOOK_NAME_PATTERN};
+use super::approvers::{APPROVAL_EXPECTED, APPROVAL_PATTERN};
+use super::names::{
+    CREDENTIALS_EXPECTED, CREDENTIALS_PATTERN, LABEL_EXPECTED, LABEL_PATTERN,
+    PLAYBOOK_NAME_EXPECTED, PLAYBOOK_NAME_PATTERN,
+};
 use super::problem::{MAX_PROBLEMS, Problem, code, did_you_mean, excerpt};
 use super::spans::push_segment;
 use super::units::{
@@ -15,12 +19,14 @@ use super::units::{
 use crate::length::LENGTH_FORMAT;
 
 /// What our own patterns, and those of the built-in plugins, ask for, in human-readable text.
-const PATTERNS: [(&str, &str); 5] = [
+const PATTERNS: [(&str, &str); 7] = [
+    (APPROVAL_PATTERN, APPROVAL_EXPECTED),
     (LABEL_PATTERN, LABEL_EXPECTED),
     (PLAYBOOK_NAME_PATTERN, PLAYBOOK_NAME_EXPECTED),
     (SHARE_PATTERN, AMOUNT_EXPECTED),
     (PLUGIN_SIZE_PATTERN, SIZE_EXPECTED),
     (STATUS_PATTERN, STATUS_EXPECTED),
+    (CREDENTIALS_PATTERN, CREDENTIALS_EXPECTED),
 ];
 
 /// The most alternatives that are listed in a message.

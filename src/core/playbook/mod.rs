@@ -12,10 +12,12 @@
 //! judges plugins, in [`policy`].
 
 pub mod access;
+mod approvers;
 mod arguments;
 mod bind;
 mod cluster;
 mod depth;
+mod dialect;
 mod document;
 mod document_cluster;
 mod draft;
@@ -41,6 +43,7 @@ mod plugin_info;
 pub mod policy;
 mod problem;
 mod query;
+mod reach;
 mod read;
 mod references;
 mod repair;
@@ -67,9 +70,11 @@ mod values;
 mod warnings;
 
 pub use crate::length::{LENGTH_EXPECTED, LENGTH_FORMAT, LengthError, MAX_LENGTH};
+pub use approvers::{AfterDeadline, ApprovalDeadline, Approvers, MAX_APPROVALS, MAX_APPROVERS};
 pub use bind::MAX_VALUE_BYTES;
 pub use cluster::parse_cluster;
 pub use depth::{MAX_JSON_DEPTH, json_depth_ok};
+pub use dialect::Dialect;
 pub use document::Kind;
 pub use explain::describe;
 pub use expr::{Expr, ExprError, MAX_EXPR_BYTES, MAX_WORK, Scope, SecretTokens};
@@ -96,6 +101,7 @@ pub use pin::{PinError, pin};
 pub use plugin_info::{PluginInfo, Provenance, RUN_ACTION, SignedBy};
 pub use problem::{MAX_EXCERPT, MAX_PROBLEMS, Problem, Problems, code};
 pub use query::{MAX_QUERY_WORK, Picks, Query, QueryError, Root};
+pub use reach::Reach;
 pub use read::{PlaybookDocument, kind_of, parse_playbook};
 pub use resolve::resolve;
 pub use scan::{MAX_EXPR_DEPTH, MAX_LOOP_DEPTH};

@@ -8,6 +8,8 @@ use semver::Version;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::approvers::Approvers;
+use super::dialect::Dialect;
 use super::expr::Expr;
 use super::grants::Grants;
 use super::guards::ClusterGuards;
@@ -30,6 +32,9 @@ pub struct Playbook {
     pub vcs: Option<Vcs>,
     /// Whether a run waits for a person before it starts.
     pub approval: Approval,
+    /// Whose approvals count, before the start and where a strategy asks.
+    #[serde(default, skip_serializing_if = "Approvers::is_anybody")]
+    pub approvers: Approvers,
     /// What happens when another run holds the cluster.
     pub concurrency: Concurrency,
     /// JSON Schema of the run's parameters.
@@ -329,8 +334,15 @@ pub struct Cluster {
     pub agents: Vec<ClusterAgent>,
     /// The platform that is asked for further agents.
     pub discovery: Option<Discovery>,
-    /// How connections to agents are secured.
+    /// Files that secure connections to agents, as documents of earlier versions named them. A cluster that has them is
+    /// read, and not used ([`outdated`](Self::outdated)).
     pub tls: Option<Tls>,
+    /// The credentials for agents: a name under the server's `--credentials`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<String>,
+    /// The dialect of the agent API that all agents speak; `None`: that is found out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dialect: Option<Dialect>,
     /// The `cluster_id` that agents must report for their store. `None`: that of the platform, if there is a
     /// platform.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -346,7 +358,21 @@ impl Cluster {
         let of_platform = self.discovery.as_ref().map(|discovery| &discovery.cluster);
         self.cluster_id.as_ref().or(of_platform).map(String::as_str)
     }
+
+    /// Why the cluster can't be used as it was stored, as human-readable text, with what to write instead. `None` if it
+    /// can.
+    pub fn outdated(&self) -> Option<String> {
+        let Tls { .. } = self.tls.as_ref()?;
+        let name = &self.name;
+        Some(format!(
+            "cluster {name} names files in `tls`, which a server does not open; apply it again with {CREDENTIALS_INSTEAD}"
+        ))
+    }
 }
+
+/// What to write in place of `tls`, as human-readable text.
+pub(super) const CREDENTIALS_INSTEAD: &str = "`credentials: NAME`: a folder NAME under the server's --credentials, with \
+     ca.pem, cert.pem and key.pem, and a for.yaml such as `{ use: agent, origins: [\"https://*.example.com:8000\"] }`";
 
 /// One agent of a cluster.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -418,9 +444,12 @@ pub struct Discovery {
     pub cluster: String,
     /// How often the platform is asked.
     pub interval: Millis,
+    /// The credentials for the platform: a name under the server's `--credentials`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<String>,
 }
 
-/// Paths, on the server, of the files that secure connections to agents.
+/// Paths, on the server, of the files that secure connections to agents. Documents of earlier versions named them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Tls {
     /// Certificates that agents are checked against.

@@ -3,9 +3,10 @@
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
+use super::approvers::Approvers;
 use super::cluster::parse_cluster_whole;
 use super::draft::Draft;
-use super::model::{Amount, Cluster, Stage, Step};
+use super::model::{Amount, Approval, Cluster, Playbook, Stage, Step};
 use super::model_stage::StepRole;
 use super::problem::{Problem, code};
 use super::read::parse_playbook;
@@ -81,6 +82,19 @@ fn print_stage(stage: &Stage) -> Value {
     }))
 }
 
+fn print_approval(playbook: &Playbook) -> Value {
+    let Approvers { by, count, not_by_starter, deadline } = &playbook.approvers;
+    if playbook.approvers.is_anybody() && playbook.approval == Approval::Required {
+        return word(playbook.approval);
+    }
+    present(json!({
+        "by": (!by.is_empty()).then_some(by), "count": count, "not_by_starter": not_by_starter,
+        "before_start": playbook.approval == Approval::Required,
+        "deadline": deadline.map(|deadline| duration(deadline.after)),
+        "then": deadline.map(|deadline| deadline.then),
+    }))
+}
+
 /// A document that says everything that is in the draft.
 fn print(draft: &Draft) -> Value {
     let playbook = &draft.playbook;
@@ -95,7 +109,7 @@ fn print(draft: &Draft) -> Value {
         "apiVersion": "replicante.io/v1", "kind": "Playbook",
         "metadata": present(json!({"name": playbook.name, "version": playbook.version, "vcs": vcs})),
         "spec": present(json!({
-            "summary": playbook.summary, "approval": word(playbook.approval),
+            "summary": playbook.summary, "approval": print_approval(playbook),
             "concurrency": word(playbook.concurrency), "params": playbook.params,
             "plugins": plugins.collect::<Map<_, _>>(),
             "stages": playbook.stages.iter().map(print_stage).collect::<Vec<_>>(),
@@ -105,12 +119,14 @@ fn print(draft: &Draft) -> Value {
 
 fn print_cluster(cluster: &Cluster) -> Value {
     let discovery = cluster.discovery.as_ref().map(|from| {
-        json!({"url": from.url, "cluster": from.cluster, "interval": duration(from.interval)})
+        json!({"url": from.url, "cluster": from.cluster, "interval": duration(from.interval),
+            "credentials": from.credentials})
     });
-    let tls = cluster.tls.as_ref().map(|tls| present(word(tls)));
+    let discovery = discovery.map(present);
     json!({
         "apiVersion": "replicante.io/v1", "kind": "Cluster", "metadata": {"name": cluster.name},
-        "spec": present(json!({"agents": cluster.agents, "discovery": discovery, "tls": tls})),
+        "spec": present(json!({"agents": cluster.agents, "discovery": discovery,
+            "credentials": cluster.credentials})),
     })
 }
 
@@ -217,6 +233,25 @@ fn stage() -> impl Strategy<Value = Value> {
 }
 
 prop_compose! {
+    fn approvers()(
+        by in prop::sample::subsequence(vec!["group:id/dba", "user:id/a@b.c", "token:ci"], 0..=3),
+        count in perhaps((1..4_u32).prop_map(Value::from)),
+        flags in (perhaps(any::<bool>().prop_map(Value::from)), any::<bool>()),
+        deadline in prop::option::of(of(&["2h", "90m", "1500ms"])),
+        then in of(&["cancel", "pause"]),
+    ) -> Value {
+        // As many as must approve are named, or a group is.
+        let few = by.len() < 3 && !by.contains(&"group:id/dba");
+        present(json!({
+            "by": (!by.is_empty()).then_some(&by),
+            "count": count.as_u64().filter(|_| by.is_empty() || !few),
+            "before_start": flags.0, "not_by_starter": flags.1,
+            "then": deadline.as_ref().map(|_| then), "deadline": deadline,
+        }))
+    }
+}
+
+prop_compose! {
     fn playbook()(
         name in label(),
         team in prop::option::of(label()),
@@ -224,7 +259,7 @@ prop_compose! {
         vcs in perhaps((text(), perhaps(text()), perhaps(text())).prop_map(|(at, commit, path)|
             present(json!({"repository": at, "commit": commit, "path": path})))),
         summary in perhaps(text()),
-        approval in perhaps(of(&["granted", "required"])),
+        approval in perhaps(prop_oneof![of(&["granted", "required"]), approvers()]),
         concurrency in perhaps(of(&["queue", "reject", "allow"])),
         source in of(&["file:a b.wasm", "store:own@1.2.3", "oci://a.example:5000/own/x:v1"]),
         digest in perhaps(text().prop_map(|text| word(Digest::of(text.to_string().as_bytes())))),
@@ -258,23 +293,20 @@ prop_compose! {
                 any::<bool>().prop_map(Value::from), any::<i64>().prop_map(Value::from)], 0..3), 0..4),
         interval in perhaps(prop_oneof![Just(json!("1s")), Just(json!("90m"))]),
         is_discovered in any::<bool>(),
-        tls in prop::option::of(any::<bool>()),
+        credentials in perhaps(prop_oneof![Just(json!("mongo-eu")), Just(json!("A_b.1"))]),
     ) -> Value {
         let agents = attributes.into_iter().enumerate().map(|(index, attributes)| {
             json!({"id": format!("node-{index}"), "address": format!("http://10.0.0.{index}:80/x/"),
                 "attributes": attributes})
         });
         let discovery = is_discovered.then(|| {
-            present(json!({"url": "https://a.example/p/", "cluster": "c/1", "interval": interval}))
-        });
-        let tls = tls.map(|own| match own {
-            true => json!({"ca": "/ca.pem", "cert": "/c.pem", "key": "/k.pem"}),
-            false => json!({"ca": "/ca.pem"}),
+            present(json!({"url": "https://a.example/p/", "cluster": "c/1", "interval": interval,
+                "credentials": credentials}))
         });
         json!({
             "apiVersion": "replicante.io/v1", "kind": "Cluster", "metadata": {"name": name},
             "spec": present(json!({"agents": agents.collect::<Vec<_>>(), "discovery": discovery,
-                "tls": tls})),
+                "credentials": credentials})),
         })
     }
 }

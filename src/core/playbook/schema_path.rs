@@ -115,6 +115,6 @@ mod tests {
         let stage = json!({"name": "", "steps": []});
         assert_eq!(of("/spec/stages/0"), stage);
         assert_eq!(of("/spec/stages/0/steps/0/retry"), json!({"attempts": 1}));
-        assert_eq!(of("/spec/approval"), "granted");
+        assert_eq!(of("/spec/approval"), json!({}));
     }
 }

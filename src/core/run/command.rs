@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::approving::Approves;
 use super::signal::SentSignal;
 use crate::ids::{AgentId, CommandId, RunId};
 use crate::time::Timestamp;
@@ -30,6 +31,9 @@ pub struct Command {
     /// guard of that name is changed. `windows` and `freeze` stand for all windows and all freezes. It needs a `why`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub override_guard: Option<String>,
+    /// For [`Verb::Approve`]: what was seen, and in which of the groups that the playbook names the actor is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approves: Option<Approves>,
     /// Who asks, as the person gave it.
     pub actor: Option<String>,
     /// Why, as the person gave it.
@@ -54,7 +58,8 @@ pub enum Verb {
     Pause,
     /// Start no further agents, and stop those that have started after their present calls.
     PauseNow,
-    /// Go on after a pause, which accepts the failures so far. Refused if the strategy asked for approval. With
+    /// Go on after a pause, which accepts the failures so far. Refused if the strategy asked for approval; a run that was
+    /// not approved in time asks again. With
     /// [`Command::override_guard`], it also works on a run that is not paused.
     Resume,
     /// Put the failed agents of a paused run, or one of them, back in the queue.

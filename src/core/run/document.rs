@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::agent_record::AgentRecord;
+use super::approving::Question;
 use super::closing::Closing;
 use super::following::MassAbsence;
 use super::format;
@@ -169,6 +170,9 @@ pub struct Progress {
     pub reason: Option<StatusReason>,
     /// Since when the run has its status.
     pub since: Timestamp,
+    /// What the run asks people, while it waits for their approval. `None` too in a run of an earlier version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub question: Option<Question>,
     /// Sequence of the next event of the history. The first event has 1.
     pub next_event: u64,
     /// Number of agent records by state.
@@ -261,6 +265,7 @@ impl Progress {
             status,
             reason: None,
             since: now,
+            question: None,
             next_event: 1,
             counts: BTreeMap::new(),
             stage: StageProgress::default(),
@@ -428,6 +433,8 @@ pub enum ReasonCode {
     Approval,
     /// The playbook asks for approval before the start.
     ApprovalRequired,
+    /// The run was not approved in time.
+    ApprovalOverdue,
     /// The strategy gave an error, trapped, or exceeded a limit.
     StrategyFailed,
     /// The strategy could not be asked just now. The same question may be answered later.

@@ -12,7 +12,7 @@ use crate::playbook::{ClusterGuards, Grants, Stage, StageOn};
 pub const FIRST_FORMAT: u32 = 1;
 
 /// The newest format that this version can go on with.
-pub const KNOWN_FORMAT: u32 = 5;
+pub const KNOWN_FORMAT: u32 = 6;
 
 /// The format of runs that count their log, or that have a memo which is in no event. An engine of the first
 /// format would drop both from the run: nothing would bound its log any more, and a replay would ask the strategy
@@ -32,6 +32,10 @@ const WITH_SECRETS: u32 = 4;
 /// over all agents and stages, and would do those steps on every agent.
 const GUARDED_OR_MORE_OF_STAGES: u32 = 5;
 
+/// The format of runs whose playbook says whose approvals count, how many, or until when. An engine of an earlier format would
+/// let anybody approve them, and can't read what their histories say about approvals.
+const APPROVED_BY_RULES: u32 = 6;
+
 /// The format that a run needs because of the guards of its cluster. A history says also if only the statuses changed that
 /// are healthy, and an engine of an earlier format could not read that.
 pub(super) fn needed_for(guards: &ClusterGuards) -> u32 {
@@ -47,6 +51,7 @@ pub(super) fn needed_by(snapshot: &Snapshot) -> u32 {
         pinned.chain(steps.map(|step| &step.grants)).any(is_such)
     };
     match (any(Grants::has_secrets), any(Grants::is_beyond_agents)) {
+        _ if !playbook.approvers.is_anybody() => APPROVED_BY_RULES,
         _ if is_more_of_stages(snapshot) => GUARDED_OR_MORE_OF_STAGES,
         (true, _) => WITH_SECRETS,
         (false, true) => BEYOND_AGENTS,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::agent_record::{Failure, Was};
+use super::approving::ApprovalChange;
 use super::document::StatusReason;
 use super::held::HeldThen;
 use super::status::{AgentState, RunStatus};
@@ -198,6 +199,18 @@ pub enum Happened {
         /// Index of the stage that begins next. `None` if the present one is always done, and goes on.
         next: Option<u16>,
     },
+    /// Somebody has approved what the run asks, or nobody did in time. A run whose playbook says only that it waits has no
+    /// such events.
+    Approval {
+        /// Sequence of the event with which the run asked.
+        question: u64,
+        /// How many approvals count by now.
+        given: u32,
+        /// How many there must be.
+        wanted: u32,
+        /// What has become of the question.
+        approval: ApprovalChange,
+    },
     /// A person's command was applied or refused.
     Command {
         /// Identifier of the command.
@@ -240,6 +253,7 @@ impl Happened {
             | Self::NoDecision { .. }
             | Self::Guards { .. }
             | Self::Closing { .. }
+            | Self::Approval { .. }
             | Self::Command { .. } => None,
         }
     }

@@ -7,6 +7,7 @@
 
 mod abandon;
 mod agent_record;
+mod approving;
 mod call;
 mod closing;
 mod command;
@@ -58,6 +59,7 @@ pub use agent_record::{
     About, AgentRecord, Failure, FailureReason, Outstanding, PastStage, StepPhase, Was,
     declared_over,
 };
+pub use approving::{ApprovalChange, Approves, Asks, Given, NotCounted, Question};
 pub use call::{Answer, Call, CallError, CallName, canonical};
 pub use closing::Closing;
 pub use command::{Command, CommandOutcome, Verb};
@@ -112,9 +114,9 @@ pub use signal::{
     MAX_PAYLOAD_BYTES, MAX_SIGNAL_BYTES, MAX_SIGNALS_OF_AGENT, MAX_SIGNALS_OF_RUN, Received,
     SentSignal, Signal,
 };
+pub use stages::CameTo;
 pub use start::{guarded, narrowed, new_retry, new_run, seeded};
 pub use state::IllegalInput;
-pub use stages::CameTo;
 pub use status::{AgentState, RunStatus, UnknownWord};
 pub use transition::{
     Activate, Activation, ActivationEnd, AskAgain, Effect, Input, Look, Looked, Member, Perform,

@@ -119,6 +119,10 @@ impl RosterAt {
                 vec![(seq, OfCall::EndedLate { key, outcome, action_id, kept: None }).into()]
             }
             Happened::Guards { guards } => vec![OfRun::Guards(Arc::clone(guards)).into()],
+            Happened::Approval { approval, .. } => {
+                let (by, change) = (event.actor.clone(), approval.clone());
+                vec![OfRun::Approval { by, change }.into()]
+            }
             Happened::Closing { outcome, reason, next } => {
                 let (outcome, reason) = (*outcome, reason.clone());
                 let closing = Closing::of(outcome, reason, self.state.run());

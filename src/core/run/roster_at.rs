@@ -91,6 +91,7 @@ impl InfoChange {
             | Happened::LateAction { .. }
             | Happened::Guards { .. }
             | Happened::Closing { .. }
+            | Happened::Approval { .. }
             | Happened::Command { .. } => None,
         }
     }
@@ -202,6 +203,7 @@ impl RosterAt {
         match &event.what {
             Happened::Stage { index, .. } => self.began = Some(*index),
             Happened::Closing { .. }
+            | Happened::Approval { .. }
             | Happened::Status { .. }
             | Happened::Decision { .. }
             | Happened::NoDecision { .. }

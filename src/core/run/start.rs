@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::approving::{Question, required};
 use super::document::{Progress, ReasonCode, Run, Snapshot, StageProgress, StatusReason};
 use super::format;
 use super::history::{Happened, RunEvent};
@@ -159,7 +160,7 @@ pub fn seeded(run: Run, seed: impl FnOnce() -> RunSeed) -> Run {
 /// # Example
 /// ```
 /// use replibook_core::playbook::{ClusterGuards, Freeze};
-/// use replibook_core::run::{KNOWN_FORMAT, guarded, new_run};
+/// use replibook_core::run::{FIRST_FORMAT, guarded, new_run};
 /// # use replibook_core::{ids::RunId, time::{Millis, Timestamp}};
 /// # use serde_json::{Map, json};
 /// # let playbook = serde_json::from_value(json!({
@@ -172,7 +173,7 @@ pub fn seeded(run: Run, seed: impl FnOnce() -> RunSeed) -> Run {
 /// let to = now.plus(Millis::from_secs(3600));
 /// let freezes = vec![Freeze { from: now, to, reason: "a fair".to_owned() }];
 /// let guards = ClusterGuards { freezes, ..ClusterGuards::default() };
-/// assert_eq!(guarded(run, &guards).progress.needs, KNOWN_FORMAT);
+/// assert!(guarded(run, &guards).progress.needs > FIRST_FORMAT);
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[must_use]
@@ -186,7 +187,7 @@ fn begin(snapshot: Snapshot, cause: Option<String>) -> (Run, Vec<RunEvent>) {
     let status = first_status(&snapshot);
     let reason = match snapshot.playbook.approval {
         Approval::Granted => None,
-        Approval::Required => Some(approval_required()),
+        Approval::Required => Some(required()),
     };
     let told = match (&reason, cause) {
         (reason, None) => reason.clone(),
@@ -218,7 +219,8 @@ pub(super) fn first_progress(snapshot: &Snapshot) -> Progress {
     let index = snapshot.first_stage();
     let once = snapshot.is_once(index);
     let stage = StageProgress { index, once, ..StageProgress::default() };
-    Progress { stage, ..Progress::new(first_status(snapshot), snapshot.created_at) }
+    let question = Question::before_start(snapshot);
+    Progress { stage, question, ..Progress::new(first_status(snapshot), snapshot.created_at) }
 }
 
 /// The status with which a run begins.
@@ -229,19 +231,13 @@ const fn first_status(snapshot: &Snapshot) -> RunStatus {
     }
 }
 
-fn approval_required() -> StatusReason {
-    StatusReason {
-        code: ReasonCode::ApprovalRequired,
-        message: "the playbook asks for approval before it starts".to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
     use uuid::Uuid;
 
     use super::*;
+    use crate::playbook::Approvers;
 
     fn playbook(approval: &str) -> Playbook {
         let document = json!({
@@ -268,6 +264,19 @@ mod tests {
         assert_eq!(events[0].actor.as_deref(), Some("ada"));
         let what = Happened::Status { from: None, to: RunStatus::Pending, reason: None };
         assert_eq!((events[0].seq, &events[0].what), (1, &what));
+    }
+
+    #[test]
+    fn rules_about_approvals_need_an_engine_that_keeps_them() {
+        let (id, now) = (RunId(Uuid::from_u128(7)), Timestamp::from_millis(5));
+        let needs = |playbook: &Playbook| {
+            new_run(id, playbook, Map::new(), "eu", None, now).0.progress.needs
+        };
+        let approvers = Approvers { count: 2, ..Approvers::default() };
+        for approval in ["granted", "required"] {
+            assert_eq!(needs(&playbook(approval)), format::FIRST_FORMAT);
+            assert_eq!(needs(&Playbook { approvers: approvers.clone(), ..playbook(approval) }), 6);
+        }
     }
 
     #[test]

@@ -221,6 +221,7 @@ impl Fleet {
             again: false,
             signal: None,
             override_guard: guard.map(str::to_owned),
+            approves: None,
             actor: Some("ann".to_owned()),
             why: why.map(str::to_owned),
             at: self.time(),

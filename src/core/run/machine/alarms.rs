@@ -12,7 +12,7 @@ impl State {
         let of_run = match self.status() {
             RunStatus::Running if self.is_plan_due() || self.is_out(Sent::Plan) => None,
             RunStatus::Running => self.next_plan().into_iter().chain(self.next_of_held()).min(),
-            RunStatus::Paused => None,
+            RunStatus::PendingApprove | RunStatus::Paused => self.approved_until(),
             RunStatus::Cancelling => {
                 let is_asked = self.is_plan_due() || self.is_out(Sent::Plan);
                 let next = self.next_plan().into_iter().chain(self.next_of_held()).min();
@@ -20,8 +20,7 @@ impl State {
                 let deadline = self.progress().since.plus(CANCEL_DEADLINE);
                 Some(next.map_or(deadline, |next| next.min(deadline)))
             }
-            RunStatus::PendingApprove
-            | RunStatus::Pending
+            RunStatus::Pending
             | RunStatus::Starting
             | RunStatus::Finishing
             | RunStatus::Done
@@ -72,6 +71,7 @@ impl Turn<'_> {
 
     pub(super) fn woken(&mut self) -> Legal {
         self.emit(OfRun::Woke)?;
+        self.end_overdue()?;
         match self.status() {
             RunStatus::Running => {
                 if self.next_plan().is_some_and(|at| at <= self.now) {

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::mutants::mutant;
 use crate::run::{AgentRecord, AgentState, AttemptKey, Journal, Run, RunStatus, StepPhase};
 
 /// Changes a stored run into what this version would have stored.
@@ -23,6 +24,14 @@ pub(super) fn mend(
         }
         // Nothing goes on in the run yet.
         RunStatus::PendingApprove | RunStatus::Pending | RunStatus::Starting => {}
+    }
+    if mutant!(LimitForgotten) {
+        records.iter_mut().for_each(|record| record.chosen = false);
+    }
+    if mutant!(DeadlineForgotten)
+        && let Some(question) = &mut run.progress.question
+    {
+        question.until = None;
     }
     // An earlier version may not have stated it, and it is worked out again only when something that it depends on
     // changes.

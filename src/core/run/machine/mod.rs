@@ -31,6 +31,7 @@
 //! Noticed              ─▶ noticing         what people are told of calls in flight
 //!                         closing          stages that are always done, before a run that failed or is cancelled ends
 //! Command              ─▶ steering         pause, resume, cancel, retry, give up
+//!                         approving        whose approvals count, and a run that was not approved in time
 //!                         holding          agents on hold, agents that are put back
 //!                         signals          which signals are taken, and which of them ends a wait
 //! Forgotten            ─▶ forgetting       a full log: its oldest lines are gone
@@ -39,6 +40,7 @@
 //! ```
 
 mod alarms;
+mod approving;
 mod calls;
 mod closing;
 mod ending;

@@ -28,7 +28,8 @@ impl Machine {
         if mutant!(PausedKeepsPlace) {
             return None;
         }
-        Some(state.next_alarm().unwrap_or(Timestamp::MAX))
+        let due = state.next_alarm().into_iter().chain(state.approved_until()).min();
+        Some(due.unwrap_or(Timestamp::MAX))
     }
 
     /// Whether nothing is in flight or being looked at. Then another engine can take the run up without asking any

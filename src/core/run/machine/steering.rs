@@ -25,6 +25,8 @@ pub(super) const CHUNK_BYTES: usize = 1024 * 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Act {
     Approve,
+    /// Ask once more for the approval before the start.
+    AskAgain,
     Resume,
     Pause,
     /// Pause, and stop the agents after their present calls.
@@ -49,6 +51,8 @@ struct Situation {
     status: RunStatus,
     /// Whether the strategy asked for approval.
     for_approval: bool,
+    /// Whether the run was not approved in time.
+    overdue: bool,
     /// Whether agents stop after their present calls.
     on_hold: bool,
     /// Whether the command overrides a guard.
@@ -59,9 +63,11 @@ struct Situation {
 
 /// What `verb` does: the one table. The error says why it does not fit.
 fn act(situation: Situation, verb: Verb) -> Result<Act, &'static str> {
-    let Situation { status, for_approval, on_hold, overrides, closing } = situation;
+    let Situation { status, for_approval, overdue, on_hold, overrides, closing } = situation;
     match status {
         RunStatus::PendingApprove => match verb {
+            Verb::Approve if overdue => Err(OVERDUE),
+            Verb::Resume if overdue => Ok(Act::AskAgain),
             Verb::Approve => Ok(Act::Approve),
             Verb::Reject | Verb::Cancel => Ok(Act::Drop),
             Verb::Pause | Verb::PauseNow | Verb::Resume => Err(ANSWER_FIRST),
@@ -102,6 +108,8 @@ fn act(situation: Situation, verb: Verb) -> Result<Act, &'static str> {
             Verb::GiveUp => Ok(Act::GiveUp),
             Verb::Signal => Ok(Act::Signal),
             Verb::Pause | Verb::PauseNow => Err("it is paused already"),
+            Verb::Approve if overdue => Err(OVERDUE),
+            Verb::Reject if overdue => Ok(Act::Stop),
             Verb::Approve | Verb::Reject => Err("it does not wait for approval"),
         },
         RunStatus::Cancelling => match verb {
@@ -124,6 +132,8 @@ fn act(situation: Situation, verb: Verb) -> Result<Act, &'static str> {
 
 const NOT_STARTED: &str = "it has not started";
 
+const OVERDUE: &str = "it was not approved in time: resume it, and it asks again";
+
 const ANSWER_FIRST: &str = "it waits for approval: approve or reject it";
 
 impl State {
@@ -134,8 +144,9 @@ impl State {
             progress.reason.as_ref().is_some_and(|reason| reason.code == ReasonCode::Approval);
         let (status, on_hold) = (progress.status, progress.hold);
         let overrides = command.override_guard.is_some();
+        let overdue = self.is_past_deadline();
         let closing = self.is_closing();
-        let situation = Situation { status, for_approval, on_hold, overrides, closing };
+        let situation = Situation { status, for_approval, overdue, on_hold, overrides, closing };
         let act = act(situation, command.verb)?;
         let agent = match &command.agent {
             Some(agent) => {
@@ -154,6 +165,7 @@ impl State {
                 }
                 Act::Override => {}
                 Act::Approve
+                | Act::AskAgain
                 | Act::Resume
                 | Act::Pause
                 | Act::Hold
@@ -198,6 +210,7 @@ impl State {
             }
             (
                 Act::Approve
+                | Act::AskAgain
                 | Act::Resume
                 | Act::Override
                 | Act::Pause
@@ -208,6 +221,7 @@ impl State {
             ) => return Err(format!("{} is about the whole run", command.verb)),
             (
                 Act::Approve
+                | Act::AskAgain
                 | Act::Resume
                 | Act::Override
                 | Act::Pause
@@ -218,6 +232,9 @@ impl State {
                 None,
             ) => {}
             (Act::Signal, _) => {}
+        }
+        if let Some(why) = self.not_counted(command) {
+            return Err(why);
         }
         Ok((act, agent))
     }
@@ -252,6 +269,7 @@ impl Turn<'_> {
         if command.outcome.is_some() || self.was_handled(command.id) {
             return Ok(());
         }
+        self.end_overdue()?;
         self.asked_by(command.actor.as_ref());
         let (id, status) = (self.snapshot().id, self.status());
         let act =
@@ -277,7 +295,12 @@ impl Turn<'_> {
         }
         match (act, &command.signal) {
             (Ok((Act::Signal, to)), Some(sent)) => self.take_signal(sent.clone(), to)?,
-            (Ok((act, agent)), _) => self.act(act, (agent, command.again), reason)?,
+            (Ok((act, agent)), _) => {
+                // An approval that is not the last one opens nothing yet.
+                if command.verb != Verb::Approve || self.count_approval(&command)? {
+                    self.act(act, (agent, command.again), reason)?;
+                }
+            }
             (Err(_), _) => {}
         }
         command.finish_ts = self.progress().finishing_at;
@@ -297,6 +320,7 @@ impl Turn<'_> {
                 self.effect(Effect::AwaitCluster);
                 Ok(())
             }
+            Act::AskAgain => self.ask_again(),
             Act::Pause => self.become_status(RunStatus::Paused, Some(reason)),
             Act::Hold => {
                 self.emit(OfRun::Held)?;

@@ -208,12 +208,17 @@ pub(super) const fn fit(status: RunStatus, kind: Kind) -> Fit {
             | RunStatus::Failed
             | RunStatus::Cancelled => TooLate,
         },
+        // A run that has to be approved by some moment is approved before it.
         Kind::Woken => match status {
-            RunStatus::Running | RunStatus::Paused | RunStatus::Cancelling => Fits,
+            RunStatus::PendingApprove
+            | RunStatus::Pending
+            | RunStatus::Starting
+            | RunStatus::Running
+            | RunStatus::Paused
+            | RunStatus::Cancelling => Fits,
             RunStatus::Finishing | RunStatus::Done | RunStatus::Failed | RunStatus::Cancelled => {
                 TooLate
             }
-            RunStatus::PendingApprove | RunStatus::Pending | RunStatus::Starting => Never,
         },
         Kind::Forgotten | Kind::Continue => match status {
             RunStatus::Starting
@@ -257,7 +262,7 @@ mod tests {
             (Kind::OfAgent, "n n n f f f f f f f"),
             (Kind::Membership, "l l f f f f l l l l"),
             (Kind::Command, "f f f f f f f f f f"),
-            (Kind::Woken, "n n n f f f l l l l"),
+            (Kind::Woken, "f f f f f f l l l l"),
             (Kind::Forgotten, "n n f f f f l l l l"),
             (Kind::Stamped, "n n n n n n f n n n"),
             (Kind::Continue, "n n f f f f l l l l"),

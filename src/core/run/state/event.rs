@@ -13,10 +13,10 @@ use super::agent::Doing;
 use super::entering::{Arrival, Changed, Joining};
 use crate::playbook::{ClusterGuards, Identity};
 use crate::run::{
-    About, AgentId, AgentSeq, AgentState, Answered, Asked, AttemptKey, Closing, CommandId, Failure,
-    Gone, Held, HeldThen, Journal, JsonText, LateEnd, LogLine, MassAbsence, Notice, OldLines,
-    Outstanding, Pending, PlannedNext, Refreshed, RunStatus, SentAction, Signal, StatusReason,
-    Timestamp, Unanswered, Unheard,
+    About, AgentId, AgentSeq, AgentState, Answered, ApprovalChange, Asked, AttemptKey, Closing,
+    CommandId, Failure, Gone, Held, HeldThen, Journal, JsonText, LateEnd, LogLine, MassAbsence,
+    Notice, OldLines, Outstanding, Pending, PlannedNext, Refreshed, RunStatus, SentAction, Signal,
+    StatusReason, Timestamp, Unanswered, Unheard,
 };
 
 /// Something that happened at a moment.
@@ -102,6 +102,8 @@ pub(crate) enum OfRun {
     /// Running agents are cut off, from number `from` on: those that wait for no action, or `all`. `None` means
     /// that no more are left.
     Stops { from: Option<AgentSeq>, all: bool },
+    /// Something has become of what the run asks people. `by` is who has approved it.
+    Approval { by: Option<String>, change: ApprovalChange },
     /// A person's command was applied or refused.
     Command {
         id: CommandId,

@@ -124,6 +124,7 @@ impl State {
             }
             OfRun::FailuresAccepted => progress.accepted_failures = progress.failures,
             OfRun::Stops { from, all } => return self.stops(*from, *all),
+            OfRun::Approval { by, change } => return self.of_approval(by.as_ref(), change, at),
             OfRun::Command { id, .. } => {
                 self.handled.insert(*id);
             }
@@ -169,6 +170,8 @@ impl State {
         }
         (progress.status, progress.since) = (to, at);
         progress.reason = reason.cloned();
+        self.asks_by_status(to, reason, at);
+        let progress = &mut self.run.progress;
         match to {
             RunStatus::Starting => progress.started_at = Some(at),
             RunStatus::Cancelling => self.drop_work(),

@@ -19,6 +19,7 @@ mod entering;
 mod event;
 mod evolve;
 mod evolve_agent;
+mod evolve_approval;
 mod evolve_call;
 mod evolve_strategy;
 #[cfg(test)]

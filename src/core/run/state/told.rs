@@ -46,6 +46,7 @@ impl State {
                 reason: closing.reason.clone(),
                 next: *next,
             },
+            OfRun::Approval { by: _, change } => self.told_of_approval(change),
             OfRun::Guards(guards) => Happened::Guards { guards: Arc::clone(guards) },
             OfRun::Command { id, verb, agent, again, signal, override_guard, why, refused } => {
                 Happened::Command {

@@ -46,6 +46,7 @@ const fn of_run(event: &OfRun) -> Touch {
         | OfRun::StageBegan { .. }
         | OfRun::Guards(_)
         | OfRun::Closes { .. }
+        | OfRun::Approval { .. }
         | OfRun::Command { .. } => TOLD,
         OfRun::Reason(_)
         | OfRun::Unanswered(_)
