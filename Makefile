@@ -98,7 +98,7 @@ demo-guard: rust-plugins ## show a strategy that starts everybody at once, and a
 	$(OUT)/debug/replibook demo --scene guard $(DEMO_ARGS)
 
 .PHONY: test
-test: example-plugins test-server test-registry minisign ## build everything and run all tests
+test: example-plugins test-server test-registry test-issuer minisign ## build everything and run all tests
 	$(CARGO) test --locked --manifest-path $(WASM_BUILTIN)/Cargo.toml -p replibook-plugin-sdk --target-dir $(WASM_BUILTIN)/target
 	$(CARGO) test --locked --workspace --exclude replibook-simulation
 	$(MAKE) --no-print-directory mutants
@@ -225,6 +225,19 @@ test-registry: ## install the registry that tests use, where it is missing
 	fi; \
 	root=""; [ "$$(id -u)" = 0 ] || root=sudo; \
 	$$root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing >&2
+
+# An issuer of OpenID Connect, which tests log in at: a library of npm on Node, and a few lines over it.
+ISSUER := .tools/issuer/installed
+
+.PHONY: test-issuer
+test-issuer: $(ISSUER) ## install the issuer of OpenID Connect that tests use, from npm
+
+$(ISSUER): $(addprefix tests/support/oidc/,package.json package-lock.json issuer.js)
+	@command -v node npm >/dev/null || { echo "found no node or npm, which the tests of logins need (Node 20 or later)" >&2; exit 1; }
+	@mkdir -p $(@D) && cp $^ $(@D)
+	@cd $(@D) && npm ci --no-audit --no-fund --loglevel=error >&2 \
+		|| { echo "failed to install the packages of tests/support/oidc/package-lock.json; is the registry of npm reachable?" >&2; exit 1; }
+	@touch $@
 
 # Signs plugins in tests. It is put into the user's cache folder, with the library that it needs, so that nobody has to be
 # root. Its licence (ISC) is that of the library.

@@ -4,7 +4,7 @@ use crate::source::{Finding, Source, imports, lines_with};
 
 /// Where the large dependencies of the root package may be used. Other code reaches them through what those
 /// folders offer. The dependencies of the other crates are not listed: no other package depends on them.
-const HOMES: [(&str, &[&str]); 10] = [
+const HOMES: [(&str, &[&str]); 11] = [
     ("bindgen!", &["src/host/bindings.rs"]),
     (
         "axum",
@@ -16,7 +16,8 @@ const HOMES: [(&str, &[&str]); 10] = [
             "src/cli/serve",
         ],
     ),
-    ("reqwest", &["src/agent/", "src/cli/", "src/outbound/", "src/registry/"]),
+    ("reqwest", &["src/access/oidc/", "src/agent/", "src/cli/", "src/outbound/", "src/registry/"]),
+    ("ring", &["src/access/oidc/"]),
     ("rusqlite", &["src/store/sqlite/", "src/agent/server/"]),
     ("mongodb", &["src/store/mongodb/"]),
     ("tar", &["src/replay/archive.rs"]),
