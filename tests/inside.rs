@@ -12,6 +12,8 @@ mod agent;
 mod api;
 #[path = "driver/main.rs"]
 mod driver;
+#[path = "oidc/main.rs"]
+mod oidc;
 #[path = "registry/main.rs"]
 mod registry;
 #[path = "replay/main.rs"]
