@@ -14,9 +14,10 @@ use super::error::ReplayError;
 use super::folder::{MemberWriter, path_of};
 use super::limits::{ArchiveLimits, CHANGED_BYTES, COMPRESSION_LEVEL, MANIFEST_BYTES, WINDOW_LOG};
 use super::member::{FORMAT, Manifest, Member, MemberName};
+use super::private::make_folder;
 
-/// Packs the members that the manifest lists, from `folder`, into the file at `to`. An existing file is
-/// replaced once the new one is complete.
+/// Packs the members that the manifest lists, from `folder`, into the file at `to`, which only its owner can read. An
+/// existing file is replaced once the new one is complete.
 ///
 /// # Errors
 /// A file can't be read or written.
@@ -37,7 +38,7 @@ fn write(folder: &Path, manifest: &Manifest, to: &mut File) -> io::Result<()> {
         let file = File::open(path_of(folder, name))?;
         let mut header = Header::new_ustar();
         header.set_size(file.metadata()?.len());
-        header.set_mode(0o644);
+        header.set_mode(0o600);
         header.set_mtime(u64::try_from(manifest.made_at.as_millis() / 1_000).unwrap_or(0));
         tar.append_data(&mut header, name.to_string(), BufReader::new(file))?;
     }
@@ -58,7 +59,7 @@ pub fn unpack(
 ) -> Result<(Manifest, Vec<MemberName>), ReplayError> {
     let file = File::open(from).map_err(|source| ReplayError::file("read", from, source))?;
     let plugins = folder.join("plugins");
-    std::fs::create_dir(&plugins).map_err(|source| ReplayError::file("make", plugins, source))?;
+    make_folder(&plugins).map_err(|source| ReplayError::file("make", plugins, source))?;
     let unpacking = Unpacking { from, folder, limits };
     let (manifest, found) = unpacking.members(file)?;
     let changed = unpacking.compare(&manifest, &found)?;

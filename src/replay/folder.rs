@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::error::ReplayError;
 use super::member::{FORMAT, Manifest, Member, MemberName};
+use super::private::{make_file, make_folder};
 use crate::run::{RunId, Timestamp};
 
 /// The path of a member in the folder.
@@ -33,8 +34,7 @@ impl FolderWriter {
     pub fn new(folder: impl Into<PathBuf>) -> Result<Self, ReplayError> {
         let folder = folder.into();
         let plugins = folder.join("plugins");
-        std::fs::create_dir(&plugins)
-            .map_err(|source| ReplayError::file("make", plugins, source))?;
+        make_folder(&plugins).map_err(|source| ReplayError::file("make", plugins, source))?;
         Ok(Self { folder, members: Vec::new() })
     }
 
@@ -94,7 +94,7 @@ pub struct MemberWriter {
 impl MemberWriter {
     pub(super) fn create(folder: &Path, name: MemberName) -> Result<Self, ReplayError> {
         let path = path_of(folder, &name);
-        let file = File::create_new(&path)
+        let file = make_file(&path)
             .map_err(|source| ReplayError::file("make", path.clone(), source))?;
         let (bytes, sum) = (0, Sha256::new());
         Ok(Self { name, path, file: BufWriter::new(file), bytes, sum })

@@ -13,7 +13,7 @@ use crate::cli::output::{Console, Row};
 use crate::cli::table::Narrower;
 use crate::cli::text::short_id;
 use crate::cli::work::Work;
-use crate::replay::{ReplayError, pack};
+use crate::replay::{ReplayError, pack, temporary_folder};
 use crate::run::RunId;
 
 /// Arguments of `run export`.
@@ -63,7 +63,7 @@ pub(crate) async fn export(
         return Err(CliError::Usage(expected.to_owned()));
     };
     let run = find_run(client, &args.run).await?;
-    let folder = tempfile::tempdir().map_err(CliError::Setup)?;
+    let folder = temporary_folder().map_err(CliError::Setup)?;
     let work = Work::new(console);
     let manifest = fetch(client, run, folder.path(), &work).await?;
     work.at(|| "packing".to_owned());

@@ -15,7 +15,8 @@ use crate::cli::validate::start_host;
 use crate::cli::work::Work;
 use crate::plugin::PluginHost;
 use crate::replay::{
-    ArchiveLimits, Compared, Difference, Other, Player, Recording, ReplayError, Report, unpack,
+    ArchiveLimits, Compared, Difference, Other, Player, Recording, ReplayError, Report,
+    temporary_folder, unpack,
 };
 use crate::run::AgentId;
 
@@ -52,7 +53,7 @@ pub(crate) async fn replay(
     console: &Console,
 ) -> Result<Exit, CliError> {
     let with: Option<Value> = args.with.as_deref().map(read_with).transpose()?;
-    let folder = tempfile::tempdir().map_err(CliError::Setup)?;
+    let folder = temporary_folder().map_err(CliError::Setup)?;
     let work = Work::new(console);
     match file_of(&args.run) {
         Some(file) => {
