@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::limits::{MAX_ACTOR, MAX_GUARD, MAX_REASON};
-use crate::run::{AgentId, CommandId, CommandOutcome, RunId, Verb};
+use crate::run::{AgentId, CommandId, CommandOutcome, Digest, RunId, Verb};
 
 /// Asks a run to do something: `POST /api/v1/runs/{id}/commands`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -27,6 +27,10 @@ pub struct SubmitCommand {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = MAX_GUARD))]
     pub override_guard: Option<String>,
+    /// Only for `approve`: the sum of what was seen, as `asks.seen` of the run has it. An approval of anything else is
+    /// refused. A run whose playbook says who approves needs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<Digest>,
     /// Who asks, for the history of the run.
     #[serde(default)]
     #[schemars(length(max = MAX_ACTOR))]

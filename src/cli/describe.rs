@@ -220,6 +220,10 @@ fn describe_run(run: &RunView, why: &str, failed: &str, room: Room) -> String {
     lines.line("Cluster", &run.cluster);
     lines.line("Status", &format!("{} since {}", run.status, moment(run.since)));
     lines.line_if("Why", run.reason.as_ref().map(|reason| reason.message.clone()));
+    if let Some(asks) = &run.asks {
+        lines.line_if("Approvals", asks.has_rules().then(|| asks.so_far()));
+        lines.line("Approve sum", &asks.seen.to_string());
+    }
     lines.line_if("Waits", run.waits.as_deref().map(waits));
     lines.line_if("Engine", run.engine.as_ref().map(engine));
     lines.line_if("Trouble", run.trouble.as_ref().map(trouble));

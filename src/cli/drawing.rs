@@ -50,6 +50,7 @@ impl Drawing {
             | Happened::NoDecision { .. }
             | Happened::Guards { .. }
             | Happened::Closing { .. }
+            | Happened::Approval { .. }
             | Happened::Command { .. } => None,
         }
     }

@@ -4,9 +4,10 @@ use serde_json::{Map, json};
 use uuid::Uuid;
 
 use crate::api::wire::{RunView, TroubleView};
+use crate::playbook::AfterDeadline;
 use crate::run::{
-    Abandoned, AgentId, AgentRecord, AgentSeq, AgentState, GuardGroup, Held, HeldAgent, HeldBy,
-    PassedOver, RunId, RunStatus, Silent, Timestamp, TroubleCode,
+    Abandoned, AgentId, AgentRecord, AgentSeq, AgentState, Asks, Digest, Given, GuardGroup, Held,
+    HeldAgent, HeldBy, Millis, PassedOver, RunId, RunStatus, Silent, Timestamp, TroubleCode,
 };
 
 /// A fixed time in November 2025.
@@ -55,6 +56,23 @@ pub(crate) fn held() -> Held {
     Held { agents: 5, some: some.into(), guards, since: Some(moment()), until: None }
 }
 
+/// What a run asks two people, one of whom has approved it.
+pub(crate) fn asks() -> Asks {
+    let given = Given { by: Some("user:id/alice".to_owned()), at: moment() };
+    Asks {
+        number: 7,
+        seen: Digest::of(b"seen"),
+        message: "all well?".to_owned(),
+        asked_at: moment(),
+        until: Some(moment().plus(Millis::from_secs(7_200))),
+        then: Some(AfterDeadline::Cancel),
+        by: vec!["group:id/dba".to_owned(), "user:id/alice".to_owned()],
+        count: 2,
+        not_by_starter: true,
+        given: vec![given],
+    }
+}
+
 /// A run without agents.
 pub(crate) fn run_view(status: RunStatus) -> RunView {
     RunView {
@@ -65,10 +83,12 @@ pub(crate) fn run_view(status: RunStatus) -> RunView {
         cluster: "mongo-eu".to_owned(),
         status,
         reason: None,
+        asks: None,
         engine: None,
         waits: None,
         trouble: None,
         since: moment(),
+        last_event: 7,
         stage: "restart".to_owned(),
         stage_index: 0,
         stages: vec!["restart".to_owned()],
@@ -88,7 +108,6 @@ pub(crate) fn run_view(status: RunStatus) -> RunView {
         dropped_lines: [].into(),
         params: Map::new(),
         plugins: [].into(),
-        last_event: 7,
         retry_of: None,
         narrowed: Default::default(),
         closing: None,

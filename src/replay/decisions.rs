@@ -94,6 +94,7 @@ impl Decided {
                 | Happened::LateAction { .. }
                 | Happened::Guards { .. }
                 | Happened::Closing { .. }
+                | Happened::Approval { .. }
                 | Happened::Command { .. } => return Err(format!("event {}", event.seq)),
             }
         }

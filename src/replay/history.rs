@@ -164,6 +164,7 @@ impl<'a> History<'a> {
                 | Happened::LateAction { .. }
                 | Happened::Guards { .. }
                 | Happened::Closing { .. }
+                | Happened::Approval { .. }
                 | Happened::Command { .. } => {}
             }
             self.take(event)?;
@@ -243,6 +244,7 @@ impl<'a> History<'a> {
             | Happened::LateAction { .. }
             | Happened::Guards { .. }
             | Happened::Closing { .. }
+            | Happened::Approval { .. }
             | Happened::Command { .. } => {}
         }
         Ok(())

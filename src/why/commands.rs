@@ -43,6 +43,7 @@ mod tests {
             again: false,
             signal: None,
             override_guard: None,
+            approves: None,
             actor: Some("ada@build-7".to_owned()),
             why: None,
             at: Timestamp::from_millis(NOW.as_millis() - seconds * 1_000),

@@ -6,7 +6,7 @@ use super::narrowed::options;
 use super::waiting::whole;
 use super::words::{agents, at, counts, length, moment, near, quoted, since, word};
 use crate::run::{
-    AgentState, CANCEL_DEADLINE, KNOWN_FORMAT, Millis, Progress, ReasonCode, Run, RunStatus,
+    AgentState, Asks, CANCEL_DEADLINE, KNOWN_FORMAT, Millis, Progress, ReasonCode, Run, RunStatus,
     Snapshot, Timestamp, Unanswered, WaitsFor,
 };
 
@@ -170,10 +170,27 @@ impl Telling<'_> {
         }
     }
 
+    /// Says who has approved what the run asks, whose approval is wanted, and until when.
+    pub(super) fn say_approvals(&mut self) {
+        if let Some(asks) = self.run.asks().filter(Asks::has_rules) {
+            self.say(&format!("It has {}", asks.so_far()));
+        }
+    }
+
     fn pending_approve(&mut self) {
         self.begin(false);
+        let reason = self.run.progress.reason.as_ref().map(|reason| reason.code);
+        if reason == Some(ReasonCode::ApprovalOverdue) {
+            let message = self.message().unwrap_or("it was not approved in time").to_owned();
+            self.say(&format!("It waits for a person: {message}"));
+            self.say("Nothing was done yet");
+            self.offer("ask for approval again", "resume");
+            self.offer("refuse it", "reject");
+            return;
+        }
         let message = self.message().unwrap_or("a person has to approve it").to_owned();
         self.say(&format!("It waits for a person: {message}"));
+        self.say_approvals();
         self.say("Nothing was done yet");
         self.offer("let it go", "approve");
         self.offer("refuse it", "reject");

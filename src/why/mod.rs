@@ -5,6 +5,8 @@
 //! moment. What it costs does not depend on how many agents the run has.
 
 mod agents;
+#[cfg(test)]
+mod approval_tests;
 mod commands;
 mod explain;
 mod explanation;

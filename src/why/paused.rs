@@ -8,6 +8,7 @@ impl Telling<'_> {
     pub(super) fn paused(&mut self) {
         self.begin(true);
         self.say_why_paused();
+        self.say_approvals();
         if self.run.progress.stage.entering {
             self.say("The stage has not begun");
         }
@@ -35,6 +36,9 @@ impl Telling<'_> {
             ReasonCode::BudgetExceeded => format!("Its budget is exceeded: {message}"),
             ReasonCode::Operator => format!("A person asked for that: {message}"),
             ReasonCode::Approval => format!("The strategy asks for approval: {message}"),
+            ReasonCode::ApprovalOverdue => format!(
+                "The strategy asked for approval: {message}. It is asked again when the run goes on"
+            ),
             ReasonCode::StrategyFailed | ReasonCode::DecisionRefused => format!(
                 "The strategy is at fault, not an agent: {message}. If it is asked the same again, it \
                  answers the same: only a new version of the playbook or of the plugin mends that, in a \
@@ -104,6 +108,9 @@ impl Telling<'_> {
                 self.offer(effect, "resume");
                 self.offer_give_up(GIVE_UP_AFTER);
                 return;
+            }
+            Some(ReasonCode::ApprovalOverdue) => {
+                self.offer("ask the strategy again, and then for approval", "resume");
             }
             Some(ReasonCode::StrategyUnavailable) => {
                 self.offer("go on, once that is mended", "resume");

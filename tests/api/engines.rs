@@ -232,6 +232,7 @@ async fn a_run_says_which_commands_were_not_applied_yet() {
         again: false,
         signal: None,
         override_guard: None,
+        approves: None,
         actor: Some("ann".to_owned()),
         why: None,
         at: server.store.time(),

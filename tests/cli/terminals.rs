@@ -9,14 +9,14 @@ use super::server::{EventScript, Seen, Server, event, problem, run, run_id};
 use super::{NOWHERE, read, replictl};
 
 /// A program on a terminal of `columns` columns.
-struct OnTerminal<'a> {
+pub(super) struct OnTerminal<'a> {
     program: &'a str,
     columns: usize,
-    server: &'a str,
+    pub(super) server: &'a str,
     /// The file that data goes to; empty for the terminal.
     data: &'a str,
     /// A text that the program writes, and what is typed (in hex) once it has.
-    typed: (&'a str, &'a str),
+    pub(super) typed: (&'a str, &'a str),
 }
 
 const REPLICTL: &str = env!("CARGO_BIN_EXE_replictl");
@@ -30,7 +30,7 @@ impl Default for OnTerminal<'_> {
 
 impl OnTerminal<'_> {
     /// The exit code, and what the program wrote to the terminal, with `\n` at the ends of lines.
-    async fn run(&self, args: &[&str]) -> (i32, String) {
+    pub(super) async fn run(&self, args: &[&str]) -> (i32, String) {
         let mut command = tokio::process::Command::new("python3");
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cli/terminal.py");
         let columns = self.columns.to_string();
@@ -44,7 +44,7 @@ impl OnTerminal<'_> {
 }
 
 /// The text without its colours.
-fn plain(shown: &str) -> String {
+pub(super) fn plain(shown: &str) -> String {
     let mut parts = shown.split('\x1b');
     let first = parts.next().unwrap_or_default().to_owned();
     parts.fold(first, |text, part| {
@@ -212,7 +212,7 @@ async fn what_the_server_says_of_itself_fits_the_terminal() {
     let (data, file) = (data.to_str().unwrap(), folder.path().join("file"));
     let on = OnTerminal { program: REPLIBOOK, ..OnTerminal::default() };
     for (args, code, parts) in [
-        (&["serve", "--listen", "0.0.0.0:1"][..], 1, ["no access", "expected a loopback"]),
+        (&["serve", "--listen", "0.0.0.0:1"][..], 1, ["others can reach it", "--tls NAME"]),
         (
             &["serve", "--listen", "127.0.0.1:0", "--data", file.to_str().unwrap()],
             1,

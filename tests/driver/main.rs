@@ -5,9 +5,11 @@
 
 mod again;
 mod answers;
+mod approvals;
 mod behind;
 mod beyond;
 mod broken;
+mod credentials;
 mod discovery;
 mod guards;
 mod late;

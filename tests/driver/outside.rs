@@ -59,6 +59,7 @@ pub(crate) async fn signal(
         again: false,
         signal: Some(SentSignal { name: name.to_owned(), payload: payload.into() }),
         override_guard: None,
+        approves: None,
         actor: Some("ann".to_owned()),
         why: None,
         at: scene.now(),

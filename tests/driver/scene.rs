@@ -15,11 +15,11 @@ use replibook::outbound::{FakeOutbound, Outbound};
 use replibook::playbook::{parse_cluster, parse_playbook, resolve};
 use replibook::plugin::{HostConfig, PluginHost};
 use replibook::run::{
-    Command, CommandId, Digest, EngineId, Millis, Run, RunEvent, RunId, RunSeed, Timestamp, Verb,
-    new_run, seeded,
+    Approves, Command, CommandId, Digest, EngineId, Millis, Run, RunEvent, RunId, RunSeed,
+    Timestamp, Verb, new_run, seeded,
 };
 use replibook::secrets::FakeSecrets;
-use replibook::store::{Cluster, MemoryStore, NewRun, Store, StoreError, StoreOptions};
+use replibook::store::{Cluster, MemoryStore, NewRun, Put, Store, StoreError, StoreOptions};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -152,6 +152,11 @@ impl Scene {
 
     /// Applies the cluster again, with this `spec`.
     pub(crate) async fn apply_cluster(&self, spec: serde_json::Value) {
+        self.try_apply_cluster(spec).await.unwrap();
+    }
+
+    /// The same, with what the store says to it.
+    pub(crate) async fn try_apply_cluster(&self, spec: Value) -> Result<Put, StoreError> {
         let text = json!({
             "apiVersion": "replicante.io/v1", "kind": "Cluster", "metadata": {"name": "c"},
             "spec": spec,
@@ -159,7 +164,7 @@ impl Scene {
         .to_string();
         let spec = parse_cluster(text.as_bytes()).unwrap();
         let applied_at = self.clock.now();
-        self.store.put_cluster(&Cluster { text, spec, applied_at }).await.unwrap();
+        self.store.put_cluster(&Cluster { text, spec, applied_at }).await
     }
 
     pub(crate) fn engine(&self, name: &str) -> RunningEngine {
@@ -209,7 +214,7 @@ impl Scene {
         (RunningEngine::of(World { clock, ..self.world() }, config), activity)
     }
 
-    fn world(&self) -> World {
+    pub(crate) fn world(&self) -> World {
         let platforms = Arc::new(self.platforms.clone());
         World {
             store: self.store.clone(),
@@ -236,40 +241,49 @@ impl Scene {
         self.command_again(run, verb, false).await
     }
 
+    /// Somebody asks something of a run, or approves what it asks.
+    pub(crate) async fn command_by(
+        &self,
+        run: RunId,
+        verb: Verb,
+        by: &str,
+        approves: Option<Approves>,
+    ) {
+        let command =
+            Command { approves, actor: Some(by.to_owned()), ..self.new_command(run, verb) };
+        self.store.submit(&command).await.unwrap();
+    }
+
     pub(crate) async fn command_again(&self, run: RunId, verb: Verb, again: bool) -> CommandId {
-        let command = Command {
-            again,
+        let command = Command { again, ..self.new_command(run, verb) };
+        self.store.submit(&command).await.unwrap();
+        command.id
+    }
+
+    fn new_command(&self, run: RunId, verb: Verb) -> Command {
+        Command {
+            again: false,
             id: CommandId(Uuid::new_v4()),
             run,
             verb,
             agent: None,
             signal: None,
             override_guard: None,
+            approves: None,
             actor: Some("ann".to_owned()),
             why: None,
             at: self.clock.now(),
             outcome: None,
             finish_ts: None,
-        };
-        self.store.submit(&command).await.unwrap();
-        command.id
+        }
     }
 
     /// Asks a run to go on without this guard.
     pub(crate) async fn override_guard(&self, run: RunId, guard: &str, why: Option<&str>) {
         let command = Command {
-            again: false,
-            id: CommandId(Uuid::new_v4()),
-            run,
-            verb: Verb::Resume,
-            agent: None,
-            signal: None,
             override_guard: Some(guard.to_owned()),
-            actor: Some("ann".to_owned()),
             why: why.map(str::to_owned),
-            at: self.clock.now(),
-            outcome: None,
-            finish_ts: None,
+            ..self.new_command(run, Verb::Resume)
         };
         self.store.submit(&command).await.unwrap();
     }

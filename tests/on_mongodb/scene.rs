@@ -119,6 +119,7 @@ impl Scene {
             agent: None,
             signal: None,
             override_guard: None,
+            approves: None,
             actor: Some("ann".to_owned()),
             why: None,
             at: self.clock.now(),

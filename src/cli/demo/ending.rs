@@ -35,7 +35,7 @@ pub(super) async fn approve(scene: &mut Scene, server: &str, code: u8) -> anyhow
         return Ok(code);
     }
     let id = newest_run(server).await?.id.to_string();
-    let arguments = ["run", "approve", &id, "--reason", "they look well", "--watch"];
+    let arguments = ["run", "approve", &id, "--yes", "--reason", "they look well", "--watch"];
     let code = type_in(scene, &arguments.map(OsString::from)).await?;
     say(&format!("\nexit code {code}"));
     Ok(code)

@@ -6,6 +6,7 @@ use clap::Subcommand;
 
 use super::abandon::{AbandonArgs, abandon};
 use super::agents::{Agents, agents};
+use super::approve::{Approve, approve};
 use super::events::{Events, events};
 use super::export::{Export, export};
 use super::list::{List, list};
@@ -14,9 +15,7 @@ use super::replay::{Replay, replay};
 use super::retry::{Retry, retry};
 use super::signal::{Signal, signal};
 use super::start::{Start, start};
-use super::steer::{
-    Cancel, GiveUp, GoOn, Pause, Resume, Steer, approve, cancel, give_up, pause, resume, steer,
-};
+use super::steer::{Cancel, GiveUp, Pause, Resume, Steer, cancel, give_up, pause, resume, steer};
 use super::wait::{Wait, wait};
 use super::watch::{Watch, watch_command};
 use crate::cli::client::Client;
@@ -53,7 +52,7 @@ pub enum RunCommand {
     /// Write everything that is kept of a run that has ended to a file: `-o run.tar.zst`
     Export(Export),
     /// Let a run go on that waits for approval, before its start or where its strategy asks for it
-    Approve(GoOn),
+    Approve(Approve),
     /// Refuse a run that waits for approval, so that it is cancelled
     Reject(Steer),
     /// Start no new agent; those that have started finish their steps

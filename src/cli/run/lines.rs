@@ -6,7 +6,7 @@ use uuid::Uuid;
 use crate::cli::rows::{labelled, telling_label};
 use crate::cli::text::{clean, plural, time_of_day};
 use crate::playbook::{ClusterGuards, FREEZE, WINDOWS};
-use crate::run::{AgentId, AgentState, Happened, HeldThen, RunEvent, Was};
+use crate::run::{AgentId, AgentState, ApprovalChange, Happened, HeldThen, RunEvent, Was};
 
 /// How much detail is shown; each level includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,7 +39,8 @@ pub(crate) fn agent_of(what: &Happened) -> Option<&AgentId> {
         | Happened::Decision { .. }
         | Happened::Guards { .. }
         | Happened::NoDecision { .. }
-        | Happened::Closing { .. } => None,
+        | Happened::Closing { .. }
+        | Happened::Approval { .. } => None,
     }
 }
 
@@ -127,6 +128,9 @@ pub(crate) fn tell(what: &Happened) -> (Detail, String) {
             Detail::Main,
             format!("run ends as {outcome} after its last stages: {}", reason.message),
         ),
+        Happened::Approval { question: _, given, wanted, approval } => {
+            (Detail::Main, approval_told(*given, *wanted, approval))
+        }
         Happened::Moved { agent, from, to } => {
             (Detail::Agents, format!("{agent} moved from {from} to {to}"))
         }
@@ -157,6 +161,17 @@ pub(crate) fn tell(what: &Happened) -> (Detail, String) {
             };
             (Detail::Main, asked_to(&command, why.as_deref(), refused.as_deref()))
         }
+    }
+}
+
+/// What has become of the question of a run.
+fn approval_told(given: u32, wanted: u32, approval: &ApprovalChange) -> String {
+    match approval {
+        ApprovalChange::Counted { seen: _ } => {
+            format!("{given} of {}", plural(wanted.into(), "approval"))
+        }
+        ApprovalChange::Overdue { then: _, message } => message.clone(),
+        ApprovalChange::AskedAgain => "approval is asked for again".to_owned(),
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod abandon;
 mod agents;
+mod approve;
 mod command;
 mod events;
 mod export;

@@ -1,5 +1,5 @@
-//! `run approve|reject|pause|resume|cancel|give-up`: submits a command and waits for its outcome. `run retry`
-//! is in `retry`.
+//! `run reject|pause|resume|cancel|give-up`: submits a command and waits for its outcome. `run approve` is in
+//! `approve`, and `run retry` in `retry`.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::cli::output::{Console, Row};
 use crate::cli::table::Narrower;
 use crate::cli::text::{Paint, clean, counts, short_id};
 use crate::cli::who::who;
-use crate::run::{AgentId, CommandId, CommandOutcome, RunId, Verb};
+use crate::run::{AgentId, CommandId, CommandOutcome, Digest, RunId, Verb};
 
 /// How long to wait for a command to be applied: engines look for commands every 250 ms, and an engine that
 /// takes over a run from another one first waits for the end of that one's lease.
@@ -100,13 +100,15 @@ pub(crate) struct Asked {
     pub(crate) again: bool,
     /// The guard that is overridden.
     pub(crate) override_guard: Option<String>,
+    /// The sum of what is approved.
+    pub(crate) seen: Option<Digest>,
     pub(crate) reason: Option<String>,
 }
 
 impl Asked {
     /// A command to the whole run.
     pub(crate) fn new(verb: Verb, reason: Option<String>) -> Self {
-        Self { verb, agent: None, again: false, override_guard: None, reason }
+        Self { verb, agent: None, again: false, override_guard: None, seen: None, reason }
     }
 }
 
@@ -180,15 +182,6 @@ pub(crate) async fn pause(
     steer(client, verb, &args.steer, console).await
 }
 
-/// Runs `run approve`.
-pub(crate) async fn approve(
-    client: &Client,
-    args: &GoOn,
-    console: &Console,
-) -> Result<Exit, CliError> {
-    go_on(client, args, Asked::new(Verb::Approve, args.steer.reason.clone()), console).await
-}
-
 /// Runs `run resume`.
 pub(crate) async fn resume(
     client: &Client,
@@ -197,16 +190,18 @@ pub(crate) async fn resume(
 ) -> Result<Exit, CliError> {
     let asked = Asked::new(Verb::Resume, args.go_on.steer.reason.clone());
     let asked = Asked { override_guard: args.override_guard.clone(), ..asked };
-    go_on(client, &args.go_on, asked, console).await
+    let run = find_run(client, &args.go_on.steer.run).await?;
+    go_on(client, run, &args.go_on, asked, console).await
 }
 
-async fn go_on(
+/// Submits a command that lets a run go on, and follows the run if that is wanted.
+pub(super) async fn go_on(
     client: &Client,
+    run: RunId,
     args: &GoOn,
     asked: Asked,
     console: &Console,
 ) -> Result<Exit, CliError> {
-    let run = find_run(client, &args.steer.run).await?;
     if !args.watch {
         return tell(submit(client, run, asked, MAX_WAIT).await?, console);
     }
@@ -300,9 +295,9 @@ pub(crate) async fn submit(
     max_wait: Duration,
 ) -> Result<CommandView, CliError> {
     let id = Some(CommandId(Uuid::new_v4()));
-    let Asked { verb: command, agent, again, override_guard, reason } = asked;
+    let Asked { verb: command, agent, again, override_guard, seen, reason } = asked;
     let actor = who();
-    let command = SubmitCommand { id, command, agent, again, override_guard, actor, reason };
+    let command = SubmitCommand { id, command, agent, again, override_guard, seen, actor, reason };
     until_outcome(max_wait, async || client.submit(run, &command).await).await
 }
 
