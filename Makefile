@@ -159,7 +159,7 @@ BENCHES ?= activation plan commit fleet restart neighbour http simulate replay
 # release has it, and so are the dependencies that benchmarks run and tests hardly do; nothing very large is compiled a
 # second time. The programs are the build of the tests (Cargo has the dev-dependencies in benchmarks).
 BENCH_ENV := CARGO_PROFILE_DEV_OPT_LEVEL=3 CARGO_PROFILE_DEV_DEBUG_ASSERTIONS=false \
-	CARGO_PROFILE_DEV_OVERFLOW_CHECKS=false
+	CARGO_PROFILE_DEV_OVERFLOW_CHECKS=false CARGO_PROFILE_DEV_CODEGEN_UNITS=16 CARGO_INCREMENTAL=0
 BENCH_CONFIG := $(foreach crate,axum bson jsonschema mongodb reqwest rustls tar wasmtime-wasi, \
 	--config profile.dev.package.$(crate).opt-level=2)
 
