@@ -76,9 +76,10 @@ fn is(identity: &Identity, who: &Who) -> bool {
         }
         (Who::Group { issuer, name }, _) => identity.is_in(issuer, name),
         (Who::Token(name), Subject::Token(own)) => name == own,
-        (Who::User { .. } | Who::Token(_), Subject::User { .. } | Subject::Token(_) | Subject::Anybody) => {
-            false
-        }
+        (
+            Who::User { .. } | Who::Token(_),
+            Subject::User { .. } | Subject::Token(_) | Subject::Anybody,
+        ) => false,
     }
 }
 
@@ -101,7 +102,8 @@ mod tests {
     #[test]
     fn nobody_is_taken_for_someone_else() {
         let until = Timestamp::MAX;
-        let alice = |issuer: &str| Identity::user(issuer, "alice", ["dba".to_owned()], until).unwrap();
+        let alice =
+            |issuer: &str| Identity::user(issuer, "alice", ["dba".to_owned()], until).unwrap();
         let token = |name: &str| Identity::token(name, None);
         let named_like_a_token = Identity::user("id", "token:ci", [], until).unwrap();
         let cases = [

@@ -125,7 +125,9 @@ mod tests {
         let alice = Identity::user("id", "alice@example.com", groups, until).unwrap();
         assert_eq!(alice.actor().as_deref(), Some("user:id/alice@example.com"));
         assert_eq!(alice.groups().collect::<Vec<_>>(), ["group:id/dba"]);
-        assert!(alice.is_in("id", "dba") && !alice.is_in("other", "dba") && !alice.is_in("id", "x"));
+        assert!(
+            alice.is_in("id", "dba") && !alice.is_in("other", "dba") && !alice.is_in("id", "x")
+        );
         assert_eq!(alice.expires(), Some(until));
         assert_eq!(Identity::token("ci", None).actor().as_deref(), Some("token:ci"));
         assert_eq!(Identity::anybody().actor(), None);

@@ -122,7 +122,8 @@ impl Keeper {
         match identity.subject() {
             Subject::User { issuer, .. } => access.oidc.iter().any(|one| one.name == *issuer),
             Subject::Token(name) => {
-                let is_it = |one: &AccessToken| one.name == *name && Some(one.sha256.as_str()) == sum;
+                let is_it =
+                    |one: &AccessToken| one.name == *name && Some(one.sha256.as_str()) == sum;
                 access.tokens.iter().any(is_it)
             }
             Subject::Anybody => false,

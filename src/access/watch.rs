@@ -53,7 +53,9 @@ impl AccessFile {
                 () = clock.sleep(LOOK) => {}
             }
             let Some((looked, found)) = file.look_aside().await else {
-                tracing::error!("failed to look at who may do what; what was read last still counts");
+                tracing::error!(
+                    "failed to look at who may do what; what was read last still counts"
+                );
                 return;
             };
             file = looked;

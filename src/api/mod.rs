@@ -22,6 +22,7 @@ mod bodies;
 mod builtins;
 mod cluster_agents;
 mod clusters;
+mod codes;
 mod commands;
 mod cookies;
 mod credentials;

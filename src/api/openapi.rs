@@ -196,7 +196,8 @@ mod tests {
             assert!(endpoint.summary.ends_with('.'), "{}", endpoint.id);
             let deed = endpoint.deed.unwrap_or_else(|| panic!("{} has no deed", endpoint.id));
             // What changes something is in the table as such; of the rest only what tries a start has a body.
-            let only_looks = endpoint.method == "get" || deed == Deed::LogIn || endpoint.id == "planRun";
+            let only_looks =
+                endpoint.method == "get" || deed == Deed::LogIn || endpoint.id == "planRun";
             assert_eq!(deed.changes(), !only_looks, "{}", endpoint.id);
             let is_open = deed == Deed::LogIn || !endpoint.path.starts_with("/api/");
             assert_eq!(deed.is_open(), is_open, "{}", endpoint.id);

@@ -15,8 +15,8 @@ use super::shares::Class;
 use super::state::ApiState;
 use super::{
     abandon, agents, apply_all, cluster_agents, clusters, commands, engines, events, explanation,
-    find_run, gzip, health, imports, journals, login, logs, metrics, openapi, plan, playbooks, plugins,
-    retry, runs, signatures, start, weigh,
+    find_run, gzip, health, imports, journals, login, logs, metrics, openapi, plan, playbooks,
+    plugins, retry, runs, signatures, start, weigh,
 };
 
 /// Every endpoint of the API.
@@ -45,7 +45,8 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         health::endpoints(),
         metrics::endpoints(),
         openapi::endpoints(),
-        access::endpoints(),
+        access::auth_endpoints(),
+        access::audit_endpoints(),
         login::endpoints(),
     ]
     .into_iter()

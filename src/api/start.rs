@@ -212,12 +212,7 @@ fn reused(key: &str) -> ApiError {
 }
 
 /// The error when `run` holds the cluster or is queued for it, and the playbook does not want to queue.
-pub(super) async fn busy(
-    state: &ApiState,
-    caller: &Caller,
-    cluster: &str,
-    run: RunId,
-) -> ApiError {
+pub(super) async fn busy(state: &ApiState, caller: &Caller, cluster: &str, run: RunId) -> ApiError {
     let detail = match state.store.run(run).await {
         Ok(Some(found)) if caller.views(object_of(&found)) => {
             let (playbook, status) = (&found.snapshot.playbook.name, found.progress.status);

@@ -158,8 +158,8 @@ impl ClientError {
                     Code::NotAllowed,
                     Code::NotAuthenticated,
                 ]
-                    .iter()
-                    .any(|code| problem.code == code.as_str()) =>
+                .iter()
+                .any(|code| problem.code == code.as_str()) =>
             {
                 Exit::NotAllowed
             }

@@ -74,6 +74,8 @@ mod tests {
     fn a_token_is_good_for_whole_days() {
         let at = |text: &str| text.parse::<Timestamp>().unwrap();
         assert_eq!(until(at("2026-11-30T10:00:00.7Z"), 2), at("2026-12-02T10:00:00Z"));
-        assert!(parse_name("ci").is_ok() && parse_name("Ci").is_err() && parse_name("a/b").is_err());
+        assert!(
+            parse_name("ci").is_ok() && parse_name("Ci").is_err() && parse_name("a/b").is_err()
+        );
     }
 }

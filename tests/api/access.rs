@@ -108,7 +108,8 @@ async fn nobody_comes_in_without_a_token_and_nothing_of_one_is_repeated() {
     refused.problem(401, "not-authenticated");
     let wrong = token("nobody");
     for header in [format!("Bearer {wrong}"), format!("Basic {wrong}"), wrong.clone()] {
-        let reply = send(server.request("GET", "/api/v1/runs").header("authorization", header)).await;
+        let reply =
+            send(server.request("GET", "/api/v1/runs").header("authorization", header)).await;
         assert_eq!(
             reply.header("www-authenticate"),
             "Bearer realm=\"replibook\", error=\"invalid_token\""
@@ -133,7 +134,16 @@ async fn what_somebody_may_not_view_does_not_exist_for_them() {
     let server = server(&[ADMIN, ("ops", &ops)]).await;
     let [own, other] = two_runs(&server).await;
     let unknown = "01920000-0000-7000-8000-000000000009";
-    for rest in ["", "/events", "/agents", "/agents/node-1", "/logs", "/journals", "/snapshot", "/explanation"] {
+    for rest in [
+        "",
+        "/events",
+        "/agents",
+        "/agents/node-1",
+        "/logs",
+        "/journals",
+        "/snapshot",
+        "/explanation",
+    ] {
         let of = |run: &str| format!("/api/v1/runs/{run}{rest}");
         assert!(get(&server, "ops", &of(&own)).await.status < 500, "{rest}");
         let hidden = get(&server, "ops", &of(&other)).await.problem(404, "run-not-found");
@@ -148,7 +158,13 @@ async fn what_somebody_may_not_view_does_not_exist_for_them() {
     ] {
         let hidden = get(&server, "ops", hidden).await;
         let missing = get(&server, "ops", unknown).await;
-        let plain = |reply: &Reply| reply.body["detail"].as_str().unwrap().replace("us", "xx").replace("lab/restart", "lab/xestart");
+        let plain = |reply: &Reply| {
+            reply.body["detail"]
+                .as_str()
+                .unwrap()
+                .replace("us", "xx")
+                .replace("lab/restart", "lab/xestart")
+        };
         assert_eq!((hidden.status, plain(&hidden)), (404, plain(&missing)));
     }
     let pause = Some(json!({ "command": "pause" }));
@@ -168,7 +184,8 @@ async fn what_somebody_may_not_view_does_not_exist_for_them() {
 
 #[tokio::test]
 async fn lists_pages_and_searches_have_only_what_somebody_may_view() {
-    let ops = ["may: [view], playbooks: ['ops/*']", "may: [view], playbooks: [x], clusters: ['u*']"];
+    let ops =
+        ["may: [view], playbooks: ['ops/*']", "may: [view], playbooks: [x], clusters: ['u*']"];
     let server = server(&[ADMIN, ("ops", &ops), ("none", &[])]).await;
     let [first, hidden] = two_runs(&server).await;
     let start = Some(json!({ "playbook": "ops/restart", "cluster": "eu" }));
@@ -220,7 +237,10 @@ async fn what_loosens_a_guard_or_shows_credentials_is_for_those_who_may_do_every
     apply("op", "guards: [{ name: quorum, max_out: 1 }]").await.ok(200);
     let problem = apply("op", "guards: [{ name: quorum, max_out: 2 }]").await;
     let detail = problem.problem(403, "not-allowed")["detail"].as_str().unwrap().to_owned();
-    assert!(detail.ends_with("expected the verb admin for cluster eu: guard quorum holds up less"), "{detail}");
+    assert!(
+        detail.ends_with("expected the verb admin for cluster eu: guard quorum holds up less"),
+        "{detail}"
+    );
     ask(&server, "op", "DELETE", "/api/v1/clusters/eu", None).await.problem(403, "not-allowed");
     let all = json!({ "documents": [{ "document": CLUSTER }] });
     let refused = ask(&server, "op", "POST", "/api/v1/apply", Some(all)).await;
@@ -243,7 +263,10 @@ async fn overriding_a_guard_and_forcing_an_end_want_more_than_steering() {
     for (body, verb) in cases {
         let refused = ask(&server, "on-call", "POST", &commands, Some(body)).await;
         let detail = refused.problem(403, "not-allowed")["detail"].to_string();
-        assert!(detail.contains(&format!("the verb {verb} for runs of ops/restart on eu")), "{detail}");
+        assert!(
+            detail.contains(&format!("the verb {verb} for runs of ops/restart on eu")),
+            "{detail}"
+        );
     }
     let force = Some(json!({ "reason": "x", "force": true }));
     let abandon = format!("/api/v1/runs/{run}/abandon");
@@ -257,7 +280,8 @@ async fn overriding_a_guard_and_forcing_an_end_want_more_than_steering() {
 #[tokio::test]
 async fn a_stream_ends_when_it_is_withdrawn() {
     let current = current(&[ADMIN, ("ops", &["may: [view], playbooks: ['ops/*']"])]);
-    let server = Server::with_keeper(Keeper::new(current.clone(), Arc::new(SystemClock))).await;
+    let keeper = Keeper::new(current.clone(), Arc::new(SystemClock));
+    let server = Server::with_keeper_at(keeper, Arc::new(SystemClock)).await;
     let [run, _] = two_runs(&server).await;
     let open = || async {
         let path = format!("/api/v1/runs/{run}/events");

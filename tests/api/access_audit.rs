@@ -8,7 +8,10 @@ use crate::api::server::{CLUSTER, Server, playbook};
 fn outcomes(page: &Value) -> Vec<(String, String, String)> {
     let items = page["items"].as_array().unwrap();
     let text = |item: &Value, key: &str| item[key].as_str().unwrap_or_default().to_owned();
-    items.iter().map(|item| (text(item, "who"), text(item, "what"), text(item, "outcome"))).collect()
+    items
+        .iter()
+        .map(|item| (text(item, "who"), text(item, "what"), text(item, "outcome")))
+        .collect()
 }
 
 #[tokio::test]
@@ -28,7 +31,9 @@ async fn every_change_is_written_down_before_and_after_and_every_refusal_too() {
     apply("nobody", "").await.problem(401, "not-authenticated");
     get(&server, "ci", "/api/v1/playbooks").await.ok(200);
     let conflict = json!({ "document": playbook("restart", "1.0.0", "summary: other") });
-    ask(&server, "admin", "POST", "/api/v1/playbooks", Some(conflict)).await.problem(409, "conflict");
+    ask(&server, "admin", "POST", "/api/v1/playbooks", Some(conflict))
+        .await
+        .problem(409, "conflict");
 
     let page = get(&server, "admin", "/api/v1/audit").await.ok(200);
     let expected = [
@@ -39,9 +44,8 @@ async fn every_change_is_written_down_before_and_after_and_every_refusal_too() {
         ("token:admin", "begins"),
         ("token:ci", "refused"),
     ];
-    let expected = expected.map(|(who, outcome)| {
-        (who.to_owned(), "apply a playbook".to_owned(), outcome.to_owned())
-    });
+    let expected = expected
+        .map(|(who, outcome)| (who.to_owned(), "apply a playbook".to_owned(), outcome.to_owned()));
     assert_eq!(outcomes(&page), expected);
     let done = &page["items"][3];
     assert_eq!(done["about"], json!({ "playbook": "restart", "version": "1.0.0" }));
@@ -95,7 +99,8 @@ async fn on_a_full_disk_runs_are_stopped_and_nothing_else_is_changed() {
         let body = Some(json!({ "command": command }));
         ask(&server, "admin", "POST", &commands, body).await.ok(202);
     }
-    let reject = ask(&server, "admin", "POST", &commands, Some(json!({ "command": "reject" }))).await;
+    let reject =
+        ask(&server, "admin", "POST", &commands, Some(json!({ "command": "reject" }))).await;
     assert!(reject.status != 503, "{}", reject.body);
     // They are in the file once there is room again.
     std::fs::remove_file(&path).unwrap();

@@ -76,9 +76,13 @@ impl Server {
         Self::of(clock, store, |state| state.with_policy(policy)).await
     }
 
-    /// A server that lets in whom this keeper knows.
+    /// A server that lets in whom this keeper knows, and a clock that nobody waits for.
     pub(crate) async fn with_keeper(keeper: Keeper) -> Self {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        Self::with_keeper_at(keeper, Arc::new(JumpingClock::default())).await
+    }
+
+    /// A server with this clock that lets in whom this keeper knows.
+    pub(crate) async fn with_keeper_at(keeper: Keeper, clock: Arc<dyn Clock>) -> Self {
         let store = new_store(&clock).await;
         Self::of(clock, store, |state| state.with_keeper(keeper)).await
     }

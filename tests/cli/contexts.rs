@@ -28,7 +28,8 @@ async fn a_token_goes_to_the_server_of_its_context_and_to_no_other() {
     let (own, other) = (Server::start(empty), Server::start(empty));
     let token = folder.path().join("token");
     std::fs::write(&token, "rpb_of-file\n").unwrap();
-    let set = ["--server", &own.url, "--token-file", token.to_str().unwrap(), "context", "set", "own"];
+    let set =
+        ["--server", &own.url, "--token-file", token.to_str().unwrap(), "context", "set", "own"];
     let (code, out, err) = with(folder.path(), &set, &[]).await;
     assert_eq!((code, out.as_str()), (0, ""), "{err}");
     let list = &["get", "clusters"];
@@ -45,8 +46,23 @@ async fn a_token_goes_to_the_server_of_its_context_and_to_no_other() {
         (&["--context", "nothing", "get", "clusters"], 4, "expected one of own"),
         (&["context", "set", "Own"], 2, "expected lowercase letters"),
         (&["context", "set", "new"], 2, "context new is new: expected --server URL"),
-        (&["--server", "http://192.0.2.1", "--token-file", token.to_str().unwrap(), "get", "clusters"], 2, "expected https"),
-        (&["--token-file", "/nowhere", "get", "clusters"], 2, "failed to read the token in /nowhere"),
+        (
+            &[
+                "--server",
+                "http://192.0.2.1",
+                "--token-file",
+                token.to_str().unwrap(),
+                "get",
+                "clusters",
+            ],
+            2,
+            "expected https",
+        ),
+        (
+            &["--token-file", "/nowhere", "get", "clusters"],
+            3,
+            "failed to read the token in /nowhere",
+        ),
     ] {
         let (found, out, err) = with(folder.path(), args, &[]).await;
         assert_eq!((found, out.as_str()), (code, ""), "{args:?}: {err}");

@@ -121,7 +121,8 @@ impl Lines {
     /// Goes on in a new file if the old one was moved away.
     fn follow(&mut self, path: &Path) -> io::Result<()> {
         let own = self.file.metadata()?;
-        let is_there = fs::metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == (own.dev(), own.ino()));
+        let is_there = fs::metadata(path)
+            .is_ok_and(|found| (found.dev(), found.ino()) == (own.dev(), own.ino()));
         if !is_there {
             self.file = open(path)?;
             self.torn = false;

@@ -14,7 +14,7 @@ use crate::api::wire::{DamagedView, Listing};
 
 const ALL: &str = "/api/v1/audit";
 
-pub(super) fn endpoints() -> Vec<Endpoint> {
+pub(in crate::api) fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get(ALL, "listAudit", "Lists who wanted to change what, newest first.", list)
             .does(Deed::ReadAudit)

@@ -233,8 +233,7 @@ impl Caller {
         };
         let mut entry = self.entry(deed, AuditOutcome::Begins, now);
         let about = about.iter().filter(|(_, text)| !text.is_empty());
-        entry.about =
-            about.map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect();
+        entry.about = about.map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect();
         audit.write(&entry, urgent).map_err(|error| {
             let detail = "the audit can't be written, so nothing is changed but to pause, cancel or reject runs";
             ApiError::new(Code::AuditUnavailable, detail).caused_by(error)

@@ -61,9 +61,7 @@ impl Deed {
             Self::ApproveRun => ("approve or reject a run", &[Verb::Approve], true),
             Self::OverrideGuard => ("override a guard", &[Verb::Admin], true),
             Self::ForceAbandon => ("give up a run that can go on", &[Verb::Admin], true),
-            Self::ApplyAny => {
-                ("apply playbooks or clusters", &[Verb::Apply, Verb::Operate], true)
-            }
+            Self::ApplyAny => ("apply playbooks or clusters", &[Verb::Apply, Verb::Operate], true),
             Self::ApplyPlaybook => ("apply a playbook", &[Verb::Apply], true),
             Self::DeletePlaybook => ("delete a playbook", &[Verb::Apply], true),
             Self::ApplyCluster => ("apply a cluster", &[Verb::Operate], true),

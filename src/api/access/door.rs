@@ -121,7 +121,10 @@ async fn identify(
         Ok((identity, sum)) => {
             if let Err(wait) = keeper.ask(&identity) {
                 let who = identity.subject();
-                return Err(Refused { response: too_often(&format!("{who} asks too often"), wait), is_told: false });
+                return Err(Refused {
+                    response: too_often(&format!("{who} asks too often"), wait),
+                    is_told: false,
+                });
             }
             let rights = keeper.rights(&identity);
             Ok(caller(identity, rights, Some(sum)))
@@ -136,7 +139,9 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, String> {
     let value = match (found.next(), found.next()) {
         (None, _) => return Ok(None),
         (Some(value), None) => value,
-        (Some(_), Some(_)) => return Err("found two headers `authorization`, expected one".to_owned()),
+        (Some(_), Some(_)) => {
+            return Err("found two headers `authorization`, expected one".to_owned());
+        }
     };
     let text = value.to_str().unwrap_or_default();
     match text.split_once(' ') {

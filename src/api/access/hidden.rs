@@ -14,8 +14,8 @@ use super::caller::Caller;
 use crate::api::state::ApiState;
 use crate::run::RunId;
 
-/// What stands in place of an identifier.
-const HIDDEN: &[u8] = b"(hidden)";
+/// What stands in place of an identifier. It has the form of one, since programs read it.
+const HIDDEN: &[u8; LENGTH] = b"00000000-0000-0000-0000-000000000000";
 
 /// Characters of an identifier.
 const LENGTH: usize = 36;
@@ -35,8 +35,7 @@ pub(super) fn hide(state: &ApiState, caller: &Caller, answer: Response) -> Respo
     if caller.views_all() || !is_told {
         return answer;
     }
-    let (mut head, body) = answer.into_parts();
-    head.headers.remove(header::CONTENT_LENGTH);
+    let (head, body) = answer.into_parts();
     let parts = Arc::new((state.clone(), caller.clone()));
     let pieces = body.into_data_stream().then(move |piece| {
         let parts = parts.clone();
@@ -66,28 +65,19 @@ async fn without_hidden(state: &ApiState, caller: &Caller, bytes: Bytes) -> Byte
         };
         hidden.insert(*id, is_hidden);
     }
-    let hidden = found.into_iter().filter(|(_, id)| hidden.get(id).copied().unwrap_or(true));
-    let (mut rest, mut after) = (Vec::with_capacity(bytes.len()), 0);
-    for (at, _) in hidden {
-        rest.extend_from_slice(&bytes[after..at]);
-        rest.extend_from_slice(HIDDEN);
-        after = at + LENGTH;
+    let mut rest = bytes.to_vec();
+    for (at, id) in found {
+        if hidden.get(&id).copied().unwrap_or(true) {
+            rest[at..at + LENGTH].copy_from_slice(HIDDEN);
+        }
     }
-    if after == 0 {
-        return bytes;
-    }
-    rest.extend_from_slice(&bytes[after..]);
     rest.into()
 }
 
-/// Whether there is such a run, and they may not view it. What is no run is no secret.
+/// Whether they may not know of such a run. One that there is not is hidden as well: whoever has an identifier repeated to
+/// them does not learn whether it is one.
 async fn is_hidden(state: &ApiState, caller: &Caller, id: RunId) -> bool {
-    match state.known_runs.of(state.store.as_ref(), id).await {
-        Ok(Some(of)) => !caller.views(of.object()),
-        Ok(None) => false,
-        // Nobody can tell now.
-        Err(_) => true,
-    }
+    !caller.views_run(state, id).await.unwrap_or(false)
 }
 
 /// Whatever looks like the identifier of a run, and where it begins.
@@ -101,7 +91,9 @@ fn identifiers(bytes: &[u8]) -> Vec<(usize, RunId)> {
             continue;
         }
         let text = std::str::from_utf8(&bytes[at..at + LENGTH]).ok();
-        match text.and_then(|text| text.parse::<RunId>().ok()) {
+        // Identifiers of runs begin with a moment; those of other things do not.
+        let id = text.and_then(|text| text.parse::<RunId>().ok());
+        match id.filter(|id| id.0.get_version_num() == 7) {
             Some(id) => {
                 found.push((at, id));
                 at += LENGTH;
@@ -120,7 +112,8 @@ mod tests {
     fn identifiers_are_found_wherever_they_are() {
         let id = "01920000-0000-7000-8000-000000000001";
         let text = format!("{{\"a\":\"run {id}, and {id}\",\"b\":\"{}\"}}", &id[..35]);
-        let found: Vec<usize> = identifiers(text.as_bytes()).into_iter().map(|(at, _)| at).collect();
+        let found: Vec<usize> =
+            identifiers(text.as_bytes()).into_iter().map(|(at, _)| at).collect();
         assert_eq!(found, [10, 52]);
         assert_eq!(identifiers(id.as_bytes()).len(), 1);
         assert!(identifiers(b"").is_empty() && identifiers(&id.as_bytes()[..35]).is_empty());

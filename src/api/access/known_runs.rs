@@ -43,10 +43,8 @@ impl KnownRuns {
         }
         let Some(Ok(found)) = store.read_run(run).await? else { return Ok(None) };
         let snapshot = found.snapshot;
-        let of = RunOf {
-            playbook: snapshot.playbook.name.clone(),
-            cluster: snapshot.cluster.clone(),
-        };
+        let of =
+            RunOf { playbook: snapshot.playbook.name.clone(), cluster: snapshot.cluster.clone() };
         let of = Arc::new(of);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MAX_KNOWN {

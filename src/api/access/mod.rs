@@ -17,15 +17,12 @@ mod loosening;
 mod whoami;
 mod withdrawn;
 
+pub(super) use audited::endpoints as audit_endpoints;
 pub(super) use caller::Caller;
 pub(super) use deeds::Deed;
 pub(super) use door::{Way, enter};
 pub(super) use known_runs::KnownRuns;
 pub(super) use lists::{read_seen, sights};
 pub(super) use loosening::{may_apply, may_delete};
+pub(super) use whoami::endpoints as auth_endpoints;
 pub(super) use withdrawn::withdrawn;
-
-/// The endpoints about access itself.
-pub(super) fn endpoints() -> Vec<super::endpoint::Endpoint> {
-    [whoami::endpoints(), audited::endpoints()].into_iter().flatten().collect()
-}

@@ -16,7 +16,7 @@ use crate::playbook::access::{Object, Verb};
 const WHO: &str = "/api/v1/auth/whoami";
 const CAN_I: &str = "/api/v1/auth/can-i";
 
-pub(super) fn endpoints() -> Vec<Endpoint> {
+pub(in crate::api) fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get(WHO, "whoAmI", "Says who sends the request.", who)
             .does(Deed::AskOneself)
@@ -42,8 +42,7 @@ async fn who(
         actor: identity.actor(),
         groups: identity.groups().collect(),
         expires: identity.expires(),
-        is_asked: state.keeper.current().now().is_some()
-            && *identity.subject() != Subject::Anybody,
+        is_asked: state.keeper.current().now().is_some() && *identity.subject() != Subject::Anybody,
         may: may.collect(),
     }))
 }

@@ -33,7 +33,7 @@ pub enum ContextCommand {
         #[arg(value_name = "NAME")]
         name: String,
         /// Read a token from standard input and keep it in the context
-        #[arg(long, conflicts_with = "token_file")]
+        #[arg(long)]
         token_stdin: bool,
     },
     /// Forget a context, and what it has of tokens
@@ -103,8 +103,7 @@ fn known(config: &Config, name: &str) -> Result<(), CliError> {
         true => Ok(()),
         false => {
             let known: Vec<&str> = config.contexts.keys().map(String::as_str).collect();
-            let known =
-                if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
             Err(CliError::NotFound(format!("there is no context {name:?}; there is {known}")))
         }
     }
@@ -134,7 +133,8 @@ fn set(
         return Err(CliError::Usage(format!("context {name} is new: expected --server URL")));
     }
     let absolute = |path: &PathBuf| {
-        std::path::absolute(path).map_err(|source| CliError::Read { path: path.display().to_string(), source })
+        std::path::absolute(path)
+            .map_err(|source| CliError::Read { path: path.display().to_string(), source })
     };
     if let Some(ca) = &trust.ca {
         context.ca = Some(absolute(ca)?);
@@ -142,11 +142,10 @@ fn set(
     if let Some(cert) = &trust.cert {
         context.cert = Some(absolute(cert)?);
     }
-    if let Some(file) = &args.token_file {
-        (context.token_file, context.token) = (Some(absolute(file)?), None);
-    }
-    if let Some(token) = token {
-        (context.token_file, context.token) = (None, Some(token));
+    match (token, &args.token_file) {
+        (Some(token), _) => (context.token_file, context.token) = (None, Some(token)),
+        (None, Some(file)) => (context.token_file, context.token) = (Some(absolute(file)?), None),
+        (None, None) => {}
     }
     config.contexts.insert(name.to_owned(), context);
     config.current.get_or_insert_with(|| name.to_owned());
@@ -222,6 +221,9 @@ mod tests {
         set(&mut config, None, None).unwrap();
         assert_eq!(config.contexts["a"].token.as_deref(), Some("t"));
         set(&mut config, Some("https://b"), None).unwrap();
-        assert_eq!((config.contexts["a"].token.as_deref(), config.contexts["a"].server.as_str()), (None, "https://b"));
+        assert_eq!(
+            (config.contexts["a"].token.as_deref(), config.contexts["a"].server.as_str()),
+            (None, "https://b")
+        );
     }
 }

@@ -105,7 +105,8 @@ impl ContextFile {
         file.read_to_string(&mut text).map_err(|error| wrong(error.to_string()))?;
         // The reader of YAML says what it found, which may be a token: only the place is told.
         serde_yaml::from_str(&text).map_err(|error| {
-            let place = error.location().map(|at| format!("line {} column {}: ", at.line(), at.column()));
+            let place =
+                error.location().map(|at| format!("line {} column {}: ", at.line(), at.column()));
             wrong(format!(
                 "{}expected contexts as `replictl context set` writes them",
                 place.unwrap_or_default()
@@ -210,14 +211,21 @@ mod tests {
         let file = file(folder.path());
         assert!(file.read().unwrap().contexts.is_empty());
         file.change(|config| {
-            let context = Context { server: "https://a".to_owned(), token: Some("t".to_owned()), ..Context::default() };
+            let context = Context {
+                server: "https://a".to_owned(),
+                token: Some("t".to_owned()),
+                ..Context::default()
+            };
             config.contexts.insert("prod".to_owned(), context);
             config.current = Some("prod".to_owned());
             Ok(())
         })
         .unwrap();
         let read = file.read().unwrap();
-        assert_eq!((read.contexts["prod"].server.as_str(), read.current.as_deref()), ("https://a", Some("prod")));
+        assert_eq!(
+            (read.contexts["prod"].server.as_str(), read.current.as_deref()),
+            ("https://a", Some("prod"))
+        );
         assert_eq!(mode(file.path()), 0o600);
         assert_eq!(mode(file.path().parent().unwrap()), 0o700);
         let failed: Result<(), CliError> = file.change(|config| {
@@ -236,10 +244,15 @@ mod tests {
         let error = file.read().err().unwrap().to_string();
         assert!(error.contains("found the mode 0644, expected 0600"), "{error}");
         fs::set_permissions(file.path(), fs::Permissions::from_mode(0o600)).unwrap();
-        for odd in ["contexts: [rpb_secret]", "rpb_secret", "contexts: { a: { rpb_secret: 1 } }", ": ]"] {
+        for odd in
+            ["contexts: [rpb_secret]", "rpb_secret", "contexts: { a: { rpb_secret: 1 } }", ": ]"]
+        {
             fs::write(file.path(), odd).unwrap();
             let error = file.read().err().unwrap().to_string();
-            assert!(error.contains("expected contexts") && !error.contains("rpb_"), "{odd}: {error}");
+            assert!(
+                error.contains("expected contexts") && !error.contains("rpb_"),
+                "{odd}: {error}"
+            );
         }
     }
 }

@@ -92,7 +92,9 @@ impl Given {
             },
         };
         // Another server that is named on the command line has nothing to do with the context.
-        let is_own = |context: &Context| args.server.as_ref().is_none_or(|server| same(server, &context.server));
+        let is_own = |context: &Context| {
+            args.server.as_ref().is_none_or(|server| same(server, &context.server))
+        };
         let context = context.filter(|(_, context)| is_own(context));
         let of_context = context.map(|(_, context)| context.clone()).unwrap_or_default();
         let server = args.server.clone().or(context.map(|(_, context)| context.server.clone()));
@@ -223,7 +225,8 @@ mod tests {
 
     fn chosen(args: &GivenArgs, variable: Option<&str>) -> Given {
         let variable = variable.map(str::to_owned);
-        Given::chosen(args, Trust::default(), &config(), variable).unwrap_or_else(|error| panic!("{error}"))
+        Given::chosen(args, Trust::default(), &config(), variable)
+            .unwrap_or_else(|error| panic!("{error}"))
     }
 
     fn proof(given: &Given) -> String {
@@ -249,13 +252,19 @@ mod tests {
         ];
         for (args, variable, server, expected) in table {
             let given = chosen(&args, variable);
-            assert_eq!((given.server.as_str(), proof(&given)), (server, expected.to_owned()), "{args:?}");
+            assert_eq!(
+                (given.server.as_str(), proof(&given)),
+                (server, expected.to_owned()),
+                "{args:?}"
+            );
             assert_eq!(given.trust.ca.is_some(), given.name.is_some(), "{args:?}");
         }
-        let missing = Given::chosen(&args(None, Some("x"), None), Trust::default(), &config(), None);
+        let missing =
+            Given::chosen(&args(None, Some("x"), None), Trust::default(), &config(), None);
         let error = missing.err().unwrap().to_string();
         assert_eq!(error, "there is no context \"x\": expected one of lab, prod");
-        let none = Given::chosen(&args(None, None, None), Trust::default(), &Config::default(), None);
+        let none =
+            Given::chosen(&args(None, None, None), Trust::default(), &Config::default(), None);
         assert_eq!(none.unwrap_or_else(|error| panic!("{error}")).server, DEFAULT_SERVER);
     }
 
@@ -264,7 +273,10 @@ mod tests {
         assert_eq!(check_token("rpb_x\n", "x").unwrap(), "rpb_x");
         for bad in ["", "\n", "a b", "a\nb", "ä", &"x".repeat(40_000)] {
             let error = check_token(bad, "x").unwrap_err().to_string();
-            assert!(error.starts_with("x: found ") && error.ends_with("visible characters"), "{error}");
+            assert!(
+                error.starts_with("x: found ") && error.ends_with("visible characters"),
+                "{error}"
+            );
         }
     }
 }

@@ -253,7 +253,9 @@ mod tests {
 
     #[test]
     fn every_field_and_every_value_is_described() {
-        for (kind, at_least) in [("playbook", 40), ("cluster", 15), ("policies", 16), ("access", 16)] {
+        for (kind, at_least) in
+            [("playbook", 40), ("cluster", 15), ("policies", 16), ("access", 16)]
+        {
             let whole = explain_field(kind, true).unwrap();
             let fields = all(&whole);
             assert!(fields.len() >= at_least, "{}", fields.len());

@@ -171,8 +171,7 @@ pub(super) fn parse_origin(text: &str) -> Option<String> {
 pub(super) const CREDENTIALS_PATTERN: &str = "^[A-Za-z0-9][-._A-Za-z0-9]{0,62}$";
 
 /// [`CREDENTIALS_PATTERN`] as human-readable text.
-pub(super) const CREDENTIALS_EXPECTED: &str =
-    "the name of a folder: letters, digits, dots, dashes and underscores, at most 63, a letter or digit first";
+pub(super) const CREDENTIALS_EXPECTED: &str = "the name of a folder: letters, digits, dots, dashes and underscores, at most 63, a letter or digit first";
 
 /// Whether `pattern` stands for everything that `text` stands for. A `*` at the end stands for any rest.
 pub(super) fn covers(pattern: &str, text: &str) -> bool {

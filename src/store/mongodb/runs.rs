@@ -168,11 +168,19 @@ fn seen_by(seen: &[Sight]) -> Document {
             both.push(doc! { "$or": any });
         }
         // Without any condition it has all.
-        if both.is_empty() { doc! {} } else { doc! { "$and": both } }
+        if both.is_empty() {
+            doc! {}
+        } else {
+            doc! { "$and": both }
+        }
     });
     let either: Vec<_> = either.collect();
     // An empty list of alternatives is an error.
-    if either.is_empty() { doc! { "_id": { "$in": [] } } } else { doc! { "$or": either } }
+    if either.is_empty() {
+        doc! { "_id": { "$in": [] } }
+    } else {
+        doc! { "$or": either }
+    }
 }
 
 /// The identifiers of the newest runs of those that are seen.

@@ -153,7 +153,8 @@ mod tests {
                 version: has(2).then(|| "1.0.0".parse().unwrap()),
                 statuses: if has(3) { statuses } else { Vec::new() },
                 from: has(4).then(|| RunId(uuid::Uuid::nil())),
-                seen: has(5).then(|| vec![sight(Some("ops/*"), Some("mongo-*")), sight(None, Some("x"))]),
+                seen: has(5)
+                    .then(|| vec![sight(Some("ops/*"), Some("mongo-*")), sight(None, Some("x"))]),
             });
         }
         filters

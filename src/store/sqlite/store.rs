@@ -262,16 +262,14 @@ impl Store for SqliteStore {
 
     async fn read_runs(&self, filter: &RunFilter, page: &Page) -> Result<RunPage> {
         let (after, limit) = (run_cursor(page)?, page.limit);
-        let (filter, at) = (filter.clone(), self.now());
-        let same = filter.clone();
+        let (filter, same, at) = (filter.clone(), filter.clone(), self.now());
         let read =
             move |c: &Connection| run_lists::runs(c, &filter, after, limit, &at).map(RunPage::from);
         self.read_or_save(read, move |c| salvage::runs(c, &same, after, limit, &at)).await
     }
 
     async fn newest_runs(&self, seen: Option<&[Sight]>, limit: u32) -> Result<Vec<RunId>> {
-        let at = self.now();
-        let seen = seen.map(<[Sight]>::to_vec);
+        let (seen, at) = (seen.map(<[Sight]>::to_vec), self.now());
         let also = seen.clone();
         let read = move |c: &Connection| run_lists::newest(c, seen.as_deref(), limit, &at);
         self.read_or_save(read, move |c| salvage::newest(c, also, limit, &at)).await

@@ -307,10 +307,8 @@ pub(crate) async fn runs_are_found_by_their_playbook_and_from_one_on(on: Fixture
         };
         Sight { playbooks: patterns(playbooks), clusters: patterns(clusters) }
     };
-    let seen = |sights: &[Sight], filter: RunFilter| RunFilter {
-        seen: Some(sights.to_vec()),
-        ..filter
-    };
+    let seen =
+        |sights: &[Sight], filter: RunFilter| RunFilter { seen: Some(sights.to_vec()), ..filter };
     let (pending, running) = (RunStatus::Pending, RunStatus::Running);
     let (restart, of_rc) = (of("restart", None), of("restart", Some("1.0.0-rc.1")));
     let cases = [
@@ -335,10 +333,16 @@ pub(crate) async fn runs_are_found_by_their_playbook_and_from_one_on(on: Fixture
         (seen(&[sight(&[], &[])], of_rc.clone()), vec![9, 5, 1]),
         (seen(&[sight(&["up*"], &[])], RunFilter::default()), vec![12, 8, 4]),
         (seen(&[sight(&["upgrad"], &[])], RunFilter::default()), vec![]),
-        (seen(&[sight(&["re*", "upgrade"], &["oth*"])], from(9, RunFilter::default())), vec![12, 11, 10, 9]),
+        (
+            seen(&[sight(&["re*", "upgrade"], &["oth*"])], from(9, RunFilter::default())),
+            vec![12, 11, 10, 9],
+        ),
         (seen(&[sight(&["upgrade"], &["other"])], restart.clone()), vec![]),
         (
-            seen(&[sight(&["upgrade"], &["other"]), sight(&["restart"], &["mongo-*"])], has(&[pending], RunFilter::default())),
+            seen(
+                &[sight(&["upgrade"], &["other"]), sight(&["restart"], &["mongo-*"])],
+                has(&[pending], RunFilter::default()),
+            ),
             vec![12, 8, 6, 5],
         ),
     ];

@@ -42,12 +42,8 @@ impl Access {
 impl Rights {
     /// The right to do everything.
     pub fn all() -> Self {
-        let all = AccessRule {
-            who: Vec::new(),
-            may: vec![Verb::Admin],
-            playbooks: None,
-            clusters: None,
-        };
+        let all =
+            AccessRule { who: Vec::new(), may: vec![Verb::Admin], playbooks: None, clusters: None };
         Self { rules: vec![all] }
     }
 
@@ -108,7 +104,9 @@ impl AccessRule {
         let clusters = self.clusters.as_deref();
         let only_looks = verb == Verb::View;
         match object {
-            Object::Run { playbook, cluster } => fits(playbooks, playbook) && fits(clusters, cluster),
+            Object::Run { playbook, cluster } => {
+                fits(playbooks, playbook) && fits(clusters, cluster)
+            }
             Object::Playbook(name) => {
                 fits(playbooks, name) && (only_looks || playbooks.is_some() || clusters.is_none())
             }
@@ -165,9 +163,16 @@ mod tests {
                 false,
             ),
             // A rule for someone else gives nothing.
-            ("{ who: ['token:ci'], may: [view], playbooks: [x] }".to_owned(), Verb::View, RUN, false),
             (
-                format!("{{ {ours}, may: [view], playbooks: [x] }}, {{ {ours}, may: [view], playbooks: ['ops/*'] }}"),
+                "{ who: ['token:ci'], may: [view], playbooks: [x] }".to_owned(),
+                Verb::View,
+                RUN,
+                false,
+            ),
+            (
+                format!(
+                    "{{ {ours}, may: [view], playbooks: [x] }}, {{ {ours}, may: [view], playbooks: ['ops/*'] }}"
+                ),
                 Verb::View,
                 RUN,
                 true,

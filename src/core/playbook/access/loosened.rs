@@ -109,7 +109,10 @@ mod tests {
         assert_eq!(loosened(&before, None).len(), 4);
         let mut moved = before.clone();
         moved.agents[0].attributes.insert("zone".to_owned(), "b".into());
-        assert_eq!(loosened(&before, Some(&moved)), ["guard zone counts agent n1 in another group"]);
+        assert_eq!(
+            loosened(&before, Some(&moved)),
+            ["guard zone counts agent n1 in another group"]
+        );
     }
 
     #[test]

@@ -20,9 +20,4 @@ pub use model::{Access, AccessRule, AccessToken, OidcIssuer};
 pub use read::{access_not_applied, parse_access};
 pub use verb::Verb;
 
-pub use who::{WHO_EXPECTED, Who};
-
-/// Whether `text` can be the name of a token or an issuer.
-pub fn is_access_name(text: &str) -> bool {
-    super::names::is_label(text)
-}
+pub use who::{WHO_EXPECTED, Who, is_access_name};

@@ -15,8 +15,7 @@ use crate::playbook::text::{Limits, Text};
 use crate::time::Timestamp;
 
 /// What the identifier of an issuer may be, as human-readable text.
-const ISSUER_EXPECTED: &str =
-    "an https address without a query, or an http one of this machine (localhost, 127.0.0.1, [::1])";
+const ISSUER_EXPECTED: &str = "an https address without a query, or an http one of this machine (localhost, 127.0.0.1, [::1])";
 
 /// What the sum of a token may be, as human-readable text.
 const SUM_EXPECTED: &str = "64 lowercase hex digits, as `replibook token new NAME` prints them";
@@ -48,7 +47,7 @@ const MAX_TEXT: usize = 1_024;
 /// assert!(rights.may(Verb::Start, run) && !rights.may(Verb::Steer, run));
 ///
 /// let problems = parse_access(text.replace("group:id", "group:di").as_bytes()).unwrap_err();
-/// assert!(problems.to_string().starts_with("8:16: /spec/rules/0/who/0: there is no issuer \"di\""));
+/// assert!(problems.to_string().starts_with("8:15: /spec/rules/0/who/0: there is no issuer \"di\""));
 /// # Ok::<(), replibook_core::playbook::Problems>(())
 /// ```
 pub fn parse_access(text: &[u8]) -> Result<Access, Problems> {
@@ -94,9 +93,8 @@ impl Reader {
         let tokens = self.tokens(tokens);
         let oidc = self.issuers(oidc);
         let rules = rules.into_iter().enumerate();
-        let rules = rules.map(|(index, rule)| {
-            self.rule(&format!("/spec/rules/{index}"), rule, &tokens, &oidc)
-        });
+        let rules = rules
+            .map(|(index, rule)| self.rule(&format!("/spec/rules/{index}"), rule, &tokens, &oidc));
         let rules = rules.collect();
         Access { name: file.metadata.name, tokens, oidc, rules }
     }
@@ -205,7 +203,8 @@ impl Reader {
         }
         for (index, pattern) in clusters.iter().flatten().enumerate() {
             if !names::is_cluster_pattern(pattern) {
-                let (path, expected) = (format!("{path}/clusters/{index}"), names::CLUSTERS_EXPECTED);
+                let (path, expected) =
+                    (format!("{path}/clusters/{index}"), names::CLUSTERS_EXPECTED);
                 self.bad(&path, "not a valid pattern of clusters", pattern, expected);
             }
         }
@@ -268,6 +267,9 @@ mod tests {
              {token}, expires: 2027-01-01T00:00:00Z }}] }}\n"
         );
         let problems = parse_access(text.as_bytes()).unwrap_err().to_string();
-        assert!(problems.contains("found 20 characters") && !problems.contains(token), "{problems}");
+        assert!(
+            problems.contains("found 20 characters") && !problems.contains(token),
+            "{problems}"
+        );
     }
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "lowercase")]
+#[schemars(rename = "AccessVerb")]
 pub enum Verb {
     /// Look at things. What somebody may not view does not exist for them, whatever else they may do.
     View,

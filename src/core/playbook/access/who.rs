@@ -10,6 +10,11 @@ use crate::playbook::names::{is_identifier, is_label};
 pub const WHO_EXPECTED: &str =
     "user:ISSUER/NAME, group:ISSUER/NAME or token:NAME, in visible characters";
 
+/// Whether `text` can be the name of a token or an issuer.
+pub fn is_access_name(text: &str) -> bool {
+    is_label(text)
+}
+
 /// Whom a rule is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Who {
