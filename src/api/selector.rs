@@ -29,6 +29,7 @@ pub const RUN_ROOTS: [Root; 1] = [Root {
         "version",
         "cluster",
         "reason",
+        "asks",
         "waits",
         "trouble",
         "since",

@@ -17,7 +17,7 @@ impl Telling<'_> {
     pub(super) fn offer_override(&mut self) {
         let is_closed = self.run.progress.guards.is_closed();
         let guards = self.run.progress.held_agents.guards.clone();
-        let can_be = |guard: &String| !is_closed || ![CLOSED, FREEZE].contains(&guard.as_str());
+        let can_be = |guard: &String| guard != CLOSED && (!is_closed || guard != FREEZE);
         for guard in guards.into_iter().filter(can_be) {
             let effect = format!("override guard {guard} in this run");
             self.offer(&effect, &format!("resume --override-guard {} --reason WHY", word(&guard)));
