@@ -10,11 +10,11 @@ use super::{NOWHERE, read, replictl};
 
 /// A program on a terminal of `columns` columns.
 pub(super) struct OnTerminal<'a> {
-    program: &'a str,
-    columns: usize,
+    pub(super) program: &'a str,
+    pub(super) columns: usize,
     pub(super) server: &'a str,
     /// The file that data goes to; empty for the terminal.
-    data: &'a str,
+    pub(super) data: &'a str,
     /// A text that the program writes, and what is typed (in hex) once it has.
     pub(super) typed: (&'a str, &'a str),
 }
