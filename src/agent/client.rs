@@ -2,10 +2,14 @@
 //! every failure into an [`AgentError`], so that the code that follows calls decides by the kind of a failure
 //! and never by HTTP details.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use crate::credentials::NotUsed;
+use crate::playbook::Reach;
 use crate::run::{Datastore, JsonText, NodeInfo, Timestamp, Wanted, WrongNode};
 
 pub use replibook_core::door::{ActionPhase, ActionStatus, QueuedAction};
@@ -87,6 +91,14 @@ pub enum AgentError {
     /// Another node answers at the address.
     #[error(transparent)]
     WrongNode(WrongNode),
+    /// What is known of the cluster forbids to send anything there. The request was not sent, and nothing was connected.
+    #[error("nothing was sent to {address}: {why}")]
+    Barred {
+        /// Base URL of the agent.
+        address: String,
+        /// Why it may not be sent.
+        why: NotUsed,
+    },
     /// The answer does not follow the specification, or exceeds what may come in. Asking again would give the
     /// same answer.
     #[error("{address} answered something unexpected: {message}")]
@@ -107,7 +119,7 @@ impl AgentError {
             | Self::NoAnswer { .. }
             | Self::Broken { .. }
             | Self::WrongNode(_) => true,
-            Self::Refused { .. } | Self::Malformed { .. } => false,
+            Self::Refused { .. } | Self::Barred { .. } | Self::Malformed { .. } => false,
         }
     }
 
@@ -131,6 +143,7 @@ impl AgentError {
             Self::Connect { .. }
             | Self::Short { .. }
             | Self::Refused { .. }
+            | Self::Barred { .. }
             | Self::WrongNode(_) => false,
         }
     }
@@ -161,6 +174,11 @@ pub trait AgentClient: Send + Sync + 'static {
 
     /// The shards that the agent has: a list of objects with `id`, `role`, `commit_offset` and `lag`.
     async fn shards(&self, address: &str) -> Result<Value, AgentError>;
+
+    /// A client for agents that are reached in this way; `None` if this client reaches all agents alike.
+    fn reaching(&self, _reach: &Reach) -> Option<Arc<dyn AgentClient>> {
+        None
+    }
 }
 
 /// What an agent said about itself.

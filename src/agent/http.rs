@@ -1,6 +1,7 @@
 //! Sends requests to agents over HTTP. All that is particular to HTTP (statuses, time-outs, bodies,
 //! connections) ends here: what leaves is an answer or an [`AgentError`].
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,12 +20,13 @@ use super::door::bounds::{
     SCHEDULED_BYTES, SHARDS, STORE,
 };
 use super::door::{
-    Bodies, Body, NoBody, Pace, Seat, cut, describe, error_message, is_not_http, read_action,
-    read_node, read_queue, read_scheduled, read_shards, read_store,
+    Bodies, Body, NoBody, Pace, Seat, cut, describe, error_message, is_known_already, is_not_http,
+    read_action, read_node, read_queue, read_scheduled, read_shards, read_store,
 };
-use super::tls::{AgentHttpError, client_config};
+use super::tls::{self, AgentHttpError, Clients, builder, without_credentials};
 use super::wire;
-use crate::playbook::Tls;
+use crate::credentials::{KeptCredentials, Use};
+use crate::playbook::Reach;
 use crate::run::NodeInfo;
 
 /// Time within which a connection must be established. Shorter than [`REQUEST_TIMEOUT`], so that a node that is
@@ -66,8 +68,8 @@ pub struct AgentHttpConfig {
     pub pace: Pace,
     /// Connections open at once; requests beyond that wait.
     pub connections: usize,
-    /// How connections to `https` addresses are secured. If it is `None`, no such address can be reached.
-    pub tls: Option<Tls>,
+    /// The credentials that clusters may name. Without those no `https` address can be reached.
+    pub credentials: KeptCredentials,
 }
 
 impl Default for AgentHttpConfig {
@@ -77,7 +79,7 @@ impl Default for AgentHttpConfig {
             request_timeout: REQUEST_TIMEOUT,
             pace: Pace { idle: IDLE_TIMEOUT, rate: MIN_RATE, turn: TURN },
             connections: CONNECTIONS,
-            tls: None,
+            credentials: KeptCredentials::default(),
         }
     }
 }
@@ -86,6 +88,8 @@ impl Default for AgentHttpConfig {
 /// never sends a POST twice by itself. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct HttpAgents {
+    clients: Clients,
+    reach: Reach,
     client: reqwest::Client,
     request_timeout: Duration,
     bodies: Bodies,
@@ -93,24 +97,25 @@ pub struct HttpAgents {
 }
 
 impl HttpAgents {
-    /// Makes a client. Reads the files that `config.tls` names; they are not read again.
+    /// Makes a client for agents that are reached without credentials. [`reaching`](AgentClient::reaching) gives others.
     pub fn new(config: &AgentHttpConfig) -> Result<Self, AgentHttpError> {
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(client_config(config.tls.as_ref())?)
-            .user_agent(concat!("replibook/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(config.connect_timeout)
-            .pool_idle_timeout(CONNECTION_KEPT)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS)
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .no_proxy()
-            .build()?;
+        let connect = config.connect_timeout;
+        let made = move || builder(connect, CONNECTION_KEPT, IDLE_CONNECTIONS);
+        let client = made().tls_backend_preconfigured(without_credentials()?).build()?;
+        let clients = Clients::new(Use::Agent, client.clone(), made);
         Ok(Self {
+            clients: clients.with_credentials(config.credentials.clone()),
+            reach: Reach::default(),
             client,
             request_timeout: config.request_timeout,
             bodies: Bodies::new(config.pace),
             connections: Connections::new(config.connections, CONNECTION_KEPT),
         })
+    }
+
+    /// The same client, for agents that are reached in this way.
+    pub fn by(&self, reach: &Reach) -> Self {
+        Self { reach: reach.clone(), ..self.clone() }
     }
 
     /// The connections of this client, which other clients may share.
@@ -123,12 +128,22 @@ impl HttpAgents {
         self.connections.shortage().clone()
     }
 
-    async fn turn(&self, address: &str) -> Result<Turn, AgentError> {
-        self.connections.turn(address).await.map_err(|short| too_little(address, short))
+    /// A request to schedule that goes to `url`.
+    pub(super) fn post(&self, url: String) -> RequestBuilder {
+        self.client.post(url)
+    }
+
+    pub(super) async fn turn(&self, address: &str) -> Result<Turn, AgentError> {
+        // Connections with credentials are kept apart, even to the same host.
+        let turn = match &self.reach.credentials {
+            Some(name) => self.connections.turn(&format!("{name}+{address}")).await,
+            None => self.connections.turn(address).await,
+        };
+        turn.map_err(|short| too_little(address, short))
     }
 
     /// Sends a request whose body has `bytes` bytes, and waits until the answer begins.
-    async fn send(
+    pub(super) async fn send(
         &self,
         address: &str,
         turn: &Turn,
@@ -137,7 +152,8 @@ impl HttpAgents {
     ) -> Result<Response, AgentError> {
         let limit = self.request_timeout + wire::sending_time(bytes);
         let request = if turn.keeps() { request } else { request.header(CONNECTION, "close") };
-        match timeout(limit, request.send()).await {
+        let with = tls::with(&self.clients, &self.reach, address)?;
+        match timeout(limit, with.send(request)).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err(self.not_sent(address, &error)),
             Err(_) => {
@@ -159,7 +175,7 @@ impl HttpAgents {
 
     /// Asks for what is at `path`, at most `limit` bytes. Repeats the request as long as reading the answer
     /// fails because of us. The answer gets more time with each repetition, so there are few.
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         address: &str,
         turn: &Turn,
@@ -180,7 +196,12 @@ impl HttpAgents {
     }
 
     /// Like `ask`, but an answer without success is an error.
-    async fn said(&self, address: &str, path: &str, limit: usize) -> Result<Body, AgentError> {
+    pub(super) async fn said(
+        &self,
+        address: &str,
+        path: &str,
+        limit: usize,
+    ) -> Result<Body, AgentError> {
         let turn = self.turn(address).await?;
         match self.ask(address, &turn, path, limit).await? {
             Told::Body(body) => Ok(body),
@@ -207,13 +228,24 @@ impl HttpAgents {
         Ok(self.bodies.read(seat, response, limit).await)
     }
 
+    /// Reads the body of a successful answer that can't be asked for again.
+    pub(super) async fn whole(
+        &self,
+        address: &str,
+        response: Response,
+        limit: usize,
+    ) -> Result<Body, AgentError> {
+        let body = self.read(address, &mut self.bodies.seat(), response, limit).await?;
+        body.map_err(|error| no_body(address, &error))
+    }
+
     /// Ends an answer whose status is enough. If the rest does not come soon, the connection is closed.
-    async fn pass_over(&self, response: Response) {
+    pub(super) async fn pass_over(&self, response: Response) {
         self.bodies.beginning(response, PASSED_OVER_BYTES, PASSED_OVER_TIME).await;
     }
 
     /// The error that an answer without success means.
-    async fn failure(&self, address: &str, response: Response) -> AgentError {
+    pub(super) async fn failure(&self, address: &str, response: Response) -> AgentError {
         let status = response.status();
         let location = response.headers().get(LOCATION).cloned();
         let body = self.bodies.beginning(response, REFUSAL_BYTES, REFUSAL_TIME).await;
@@ -246,18 +278,17 @@ impl AgentClient for HttpAgents {
     ) -> Result<Scheduled, AgentError> {
         let body = wire::schedule_body(request);
         let (bytes, url) = (body.len(), url(address, "action"));
-        let post = self.client.post(url).header(CONTENT_TYPE, "application/json").body(body);
+        let post = self.post(url).header(CONTENT_TYPE, "application/json").body(body);
         let turn = self.turn(address).await?;
         let response = self.send(address, &turn, post, bytes).await?;
-        if response.status() == StatusCode::CONFLICT {
+        if is_known_already(response.status().as_u16()) {
             self.pass_over(response).await;
             return Ok(Scheduled::Known);
         }
         if !response.status().is_success() {
             return Err(self.failure(address, response).await);
         }
-        let body = self.read(address, &mut self.bodies.seat(), response, SCHEDULED_BYTES).await?;
-        let body = body.map_err(|error| no_body(address, &error))?;
+        let body = self.whole(address, response, SCHEDULED_BYTES).await?;
         read_scheduled(&body, request.id)
             .map(|()| Scheduled::Accepted)
             .map_err(|error| malformed(address, error.to_string()))
@@ -296,10 +327,14 @@ impl AgentClient for HttpAgents {
         let body = self.said(address, "info/shards", SHARDS.bytes).await?;
         read_shards(&body).map_err(|error| malformed(address, error.to_string()))
     }
+
+    fn reaching(&self, reach: &Reach) -> Option<Arc<dyn AgentClient>> {
+        Some(Arc::new(self.by(reach)))
+    }
 }
 
 /// The answer to a question.
-enum Told {
+pub(super) enum Told {
     Body(Body),
     /// The status says no success; the body is unread.
     Not(Response),
@@ -335,14 +370,14 @@ impl Meaning {
 }
 
 /// The address of a path of the API. Agents answer 404 to paths with a slash at their end.
-fn url(address: &str, path: &str) -> String {
+pub(super) fn url(address: &str, path: &str) -> String {
     format!("{}/api/unstable/{path}", address.trim_end_matches('/'))
 }
 
 /// Distinguishes a request that was never sent, one that may have been sent, and one that was answered by
 /// something that does not speak HTTP.
 fn transport(address: &str, error: &reqwest::Error) -> AgentError {
-    let message = describe(error);
+    let message = format!("{}{}", describe(error), about_certificates(error));
     let address = address.to_owned();
     if error.is_connect() || error.is_builder() {
         let message = format!("{message}{}", why_no_address(error));
@@ -355,6 +390,30 @@ fn transport(address: &str, error: &reqwest::Error) -> AgentError {
     } else {
         AgentError::NoAnswer { address, message }
     }
+}
+
+/// What to do about an error if it is about certificates.
+fn about_certificates(error: &reqwest::Error) -> &'static str {
+    use rustls::{AlertDescription, CertificateError, Error};
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        let inner = inner.and_then(|inner| inner.downcast_ref::<Error>());
+        if let Some(Error::AlertReceived(
+            AlertDescription::CertificateRequired
+            | AlertDescription::HandshakeFailure
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnknownCA,
+        )) = inner
+        {
+            return " (it wants a certificate of an authority of its own: see `credentials:` of the Cluster)";
+        }
+        if let Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) = inner {
+            return " (its certificate is trusted by no `credentials:` of the Cluster)";
+        }
+        cause = error.source();
+    }
+    ""
 }
 
 fn too_little(address: &str, TooLittle(message): TooLittle) -> AgentError {
@@ -371,6 +430,6 @@ fn no_body(address: &str, error: &NoBody) -> AgentError {
     }
 }
 
-fn malformed(address: &str, message: String) -> AgentError {
+pub(super) fn malformed(address: &str, message: String) -> AgentError {
     AgentError::Malformed { address: address.to_owned(), message }
 }

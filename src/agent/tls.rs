@@ -1,132 +1,162 @@
-//! How connections to agents are secured: which certificates are trusted, and how the client identifies itself.
-//! Agents are checked against the certificates that their owner names, and never against those of the system.
+//! The HTTP clients with which agents are reached: one for each content of credentials, so that no connection of another
+//! is used, and new certificates count for new connections at once.
 
-use std::fs;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
+use reqwest::header::{AUTHORIZATION, HeaderValue};
+use reqwest::{Client, ClientBuilder};
+use rustls::ClientConfig;
 
-use crate::playbook::Tls;
+use super::client::AgentError;
+use crate::credentials::{KeptCredentials, NotUsed, Use, trusting_nobody};
+use crate::playbook::Reach;
+use crate::run::Digest;
 
 /// Why the HTTP client could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentHttpError {
-    /// A file could not be read.
-    #[error("failed to read {path}")]
-    File {
-        /// Path of the file.
-        path: String,
-        /// The error of the system.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A file does not hold what is expected.
-    #[error("failed to use {path}: expected {expected} in PEM")]
-    Pem {
-        /// Path of the file.
-        path: String,
-        /// What the file should hold.
-        expected: &'static str,
-        /// The error of the parser; `None` if the file holds nothing of the kind.
-        #[source]
-        source: Option<rustls::pki_types::pem::Error>,
-    },
-    /// Certificates and keys do not fit together.
-    #[error("failed to set up TLS")]
-    Tls(#[from] rustls::Error),
-    /// A certificate without its key, or a key without its certificate.
-    #[error("failed to set up TLS: found {found} without {missing}, expected both or none")]
-    HalfIdentity {
-        /// The name of what is given.
-        found: &'static str,
-        /// What is missing.
-        missing: &'static str,
-    },
+    /// TLS can't be set up.
+    #[error("failed to set up TLS: {0}")]
+    Tls(String),
     /// The HTTP client could not be made.
     #[error("failed to make an HTTP client")]
     Client(#[from] reqwest::Error),
 }
 
-/// The configuration with which rustls connects to agents.
-///
-/// Agents are checked against the certificates of `ca` and nothing else: agents have certificates of their
-/// owner, and the roots of the system would let any public authority vouch for one. So without `ca` no agent
-/// with an `https` address can be reached.
-pub(super) fn client_config(tls: Option<&Tls>) -> Result<ClientConfig, AgentHttpError> {
-    let mut roots = RootCertStore::empty();
-    if let Some(path) = tls.and_then(|tls| tls.ca.as_deref()) {
-        for certificate in certificates(path)? {
-            roots.add(certificate)?;
-        }
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots);
-    let cert = tls.and_then(|tls| tls.cert.as_deref());
-    let key = tls.and_then(|tls| tls.key.as_deref());
-    match (cert, key) {
-        (None, None) => Ok(builder.with_no_client_auth()),
-        (Some(cert), Some(key)) => {
-            Ok(builder.with_client_auth_cert(certificates(cert)?, private_key(key)?)?)
-        }
-        (Some(_), None) => {
-            Err(AgentHttpError::HalfIdentity { found: "a certificate", missing: "a key" })
-        }
-        (None, Some(_)) => {
-            Err(AgentHttpError::HalfIdentity { found: "a key", missing: "a certificate" })
-        }
+/// Makes a client that uses these settings of TLS.
+type Make = Arc<dyn Fn(ClientConfig) -> reqwest::Result<Client> + Send + Sync>;
+
+/// The HTTP clients of one kind of server. Cheap to clone; clones share them.
+#[derive(Clone)]
+pub(in crate::agent) struct Clients {
+    /// The client without credentials.
+    plain: Client,
+    make: Make,
+    kept: KeptCredentials,
+    used: Use,
+    /// The client of each name, with the content that it was made of. Dropping one closes its unused connections.
+    made: Arc<Mutex<HashMap<String, (Digest, Client)>>>,
+}
+
+impl std::fmt::Debug for Clients {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Clients({:?})", self.used)
     }
 }
 
-fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, AgentHttpError> {
-    let bytes = read(path)?;
-    let expected = "certificates";
-    let pem = |source| AgentHttpError::Pem { path: path.to_owned(), expected, source };
-    let found: Vec<_> = CertificateDer::pem_slice_iter(&bytes)
-        .collect::<Result<_, _>>()
-        .map_err(|error| pem(Some(error)))?;
-    if found.is_empty() { Err(pem(None)) } else { Ok(found) }
+/// With what a request is sent.
+pub(in crate::agent) struct With {
+    pub(in crate::agent) client: Client,
+    pub(in crate::agent) authorization: Option<HeaderValue>,
 }
 
-fn private_key(path: &str) -> Result<PrivateKeyDer<'static>, AgentHttpError> {
-    let bytes = read(path)?;
-    PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| AgentHttpError::Pem {
-        path: path.to_owned(),
-        expected: "a private key",
-        source: Some(error),
-    })
-}
+impl Clients {
+    /// Clients for one use, made by `builder`. There are no credentials yet.
+    pub(in crate::agent) fn new(
+        used: Use,
+        plain: Client,
+        builder: impl Fn() -> ClientBuilder + Send + Sync + 'static,
+    ) -> Self {
+        let make: Make = Arc::new(move |config| {
+            let builder = builder().tls_backend_preconfigured(config);
+            builder.build()
+        });
+        Self { plain, make, kept: KeptCredentials::default(), used, made: Arc::default() }
+    }
 
-fn read(path: &str) -> Result<Vec<u8>, AgentHttpError> {
-    fs::read(path).map_err(|source| AgentHttpError::File { path: path.to_owned(), source })
-}
+    /// These credentials can be used.
+    pub(in crate::agent) fn with_credentials(self, kept: KeptCredentials) -> Self {
+        Self { kept, made: Arc::default(), ..self }
+    }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+    /// The client without credentials.
+    pub(in crate::agent) fn plain(&self) -> Client {
+        self.plain.clone()
+    }
 
-    #[test]
-    fn wrong_files_are_named() {
-        let empty = tempfile::NamedTempFile::new().unwrap();
-        let path = empty.path().to_str().unwrap().to_owned();
-        let tls = |ca: Option<&str>, cert: Option<&str>, key: Option<&str>| Tls {
-            ca: ca.map(str::to_owned),
-            cert: cert.map(str::to_owned),
-            key: key.map(str::to_owned),
+    /// With what to send a request to an address, by the credentials of a name.
+    ///
+    /// # Errors
+    /// They may not go there, or there are none.
+    pub(in crate::agent) fn named(&self, name: &str, address: &str) -> Result<With, NotUsed> {
+        let kept = self.kept.get(name, self.used)?;
+        let config = kept.client_for(address)?;
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = made.get(name).filter(|(content, _)| *content == kept.content);
+        let client = match known {
+            Some((_, client)) => client.clone(),
+            None => {
+                let client = (self.make)(config.clone());
+                let client = client.map_err(|error| lacking(name, &error.to_string()))?;
+                made.insert(name.to_owned(), (kept.content.clone(), client.clone()));
+                client
+            }
         };
-        let failed = |tls: Tls| client_config(Some(&tls)).unwrap_err().to_string();
-        assert_eq!(failed(tls(Some("/no/such"), None, None)), "failed to read /no/such");
-        assert_eq!(
-            failed(tls(Some(&path), None, None)),
-            format!("failed to use {path}: expected certificates in PEM")
-        );
-        assert_eq!(
-            failed(tls(None, Some(&path), None)),
-            "failed to set up TLS: found a certificate without a key, expected both or none"
-        );
-        assert!(client_config(None).is_ok());
+        drop(made);
+        let bearer = |token: &String| {
+            let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
+                .map_err(|_| lacking(name, "its token can't be sent in a header"))?;
+            value.set_sensitive(true);
+            Ok::<_, NotUsed>(value)
+        };
+        let authorization = kept.credential.token.as_ref().map(bearer).transpose()?;
+        Ok(With { client, authorization })
     }
+}
+
+impl With {
+    /// Sends a request as this says.
+    pub(in crate::agent) async fn send(
+        self,
+        request: reqwest::RequestBuilder,
+    ) -> reqwest::Result<reqwest::Response> {
+        let mut request = request.build()?;
+        if let Some(authorization) = self.authorization {
+            request.headers_mut().insert(AUTHORIZATION, authorization);
+        }
+        self.client.execute(request).await
+    }
+}
+
+fn lacking(name: &str, why: &str) -> NotUsed {
+    NotUsed::Lacking { name: name.to_owned(), why: why.to_owned() }
+}
+
+/// The error of a request that must not be sent to an agent. What this server lacks says nothing about the agent.
+pub(super) fn barred(address: &str, why: NotUsed) -> AgentError {
+    let address = address.to_owned();
+    match why.is_lack() {
+        true => AgentError::Short { address, message: why.to_string() },
+        false => AgentError::Barred { address, why },
+    }
+}
+
+/// With what to send a request to an agent that is reached in this way.
+pub(super) fn with(clients: &Clients, reach: &Reach, address: &str) -> Result<With, AgentError> {
+    if let Some(outdated) = &reach.outdated {
+        return Err(barred(address, NotUsed::Outdated(outdated.clone())));
+    }
+    match &reach.credentials {
+        None => Ok(With { client: clients.plain(), authorization: None }),
+        Some(name) => clients.named(name, address).map_err(|why| barred(address, why)),
+    }
+}
+
+/// The settings of TLS without credentials.
+pub(super) fn without_credentials() -> Result<ClientConfig, AgentHttpError> {
+    trusting_nobody().map_err(AgentHttpError::Tls)
+}
+
+/// How the clients of agents are made.
+pub(super) fn builder(connect: Duration, kept: Duration, kept_per_host: usize) -> ClientBuilder {
+    Client::builder()
+        .user_agent(concat!("replibook/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(connect)
+        .pool_idle_timeout(kept)
+        .pool_max_idle_per_host(kept_per_host)
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .no_proxy()
 }

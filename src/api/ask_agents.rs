@@ -1,6 +1,7 @@
 //! Asks agents of a cluster how they are, for people who look at it. This is the only place where the API sends
 //! requests to agents, and all of them only ask.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
@@ -10,6 +11,7 @@ use tokio::time::timeout;
 use super::state::ApiState;
 use super::wire::{AgentNow, ClusterAgentView};
 use crate::agent::AgentClient;
+use crate::driver::Ways;
 use crate::playbook::Identity;
 use crate::run::{Millis, NodeInfo, Timestamp};
 
@@ -31,9 +33,10 @@ pub(super) struct Asked {
 /// Asks each agent. The order stays.
 pub(super) async fn ask_all(
     state: &ApiState,
+    ways: &Ways,
     agents: Vec<(ClusterAgentView, Identity)>,
 ) -> Vec<Asked> {
-    let Some(client) = state.agents.clone() else {
+    let Some(client) = state.agents.clone().map(|all| reaching(all, ways)) else {
         let unasked = |(agent, _)| Asked { agent, node: Value::Null };
         return agents.into_iter().map(unasked).collect();
     };
@@ -50,6 +53,14 @@ pub(super) async fn ask_all(
         now.age = answered.since(now.asked_at);
     }
     all
+}
+
+/// The client for a cluster that is reached in this way.
+fn reaching(all: Arc<dyn AgentClient>, ways: &Ways) -> Arc<dyn AgentClient> {
+    match ways {
+        Ways::By(reach) => all.reaching(reach).unwrap_or(all),
+        Ways::Unknown | Ways::Unreadable => all,
+    }
 }
 
 async fn ask(

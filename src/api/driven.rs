@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use super::credentials;
 use super::engines;
 use super::error::{ApiError, unless_broken};
 use super::state::ApiState;
@@ -100,13 +101,13 @@ impl Drivers {
         let queues = queues_of(state, runs).await?;
         let mut waits = HashMap::new();
         let mut unclaimed = Vec::new();
-        let mut secrets = OwnSecrets { state, read: HashMap::new() };
+        let mut own = Own { state, read: HashMap::new(), clusters: HashMap::new() };
         let is_any_active = self.engines.iter().any(|one| one.state == EngineState::Active);
         for run in runs {
             let Some(holder) = self.holders.get(&run.id()) else {
                 // Without an engine that takes runs, secrets alone would not make it go on.
                 let why = match is_any_active {
-                    true => secrets.why_unread(run).await,
+                    true => own.why_left(run).await?,
                     false => None,
                 };
                 match why {
@@ -168,15 +169,17 @@ impl Drivers {
     }
 }
 
-/// The secrets that the engine of this server can read. Each is read once, however many runs name it.
-struct OwnSecrets<'s> {
+/// The secrets and credentials that the engine of this server can use. Each is looked at once, however many runs need it.
+struct Own<'s> {
     state: &'s ApiState,
+    /// Why it can't reach a cluster.
+    clusters: HashMap<String, Option<String>>,
     read: HashMap<String, Result<SecretText, SecretError>>,
 }
 
-impl OwnSecrets<'_> {
-    /// Why this server's engine leaves a run to others because of a secret; `None` if it does not.
-    async fn why_unread(&mut self, run: &Run) -> Option<String> {
+impl Own<'_> {
+    /// Why this server's engine leaves a run to others because of what it lacks; `None` if it does not.
+    async fn why_left(&mut self, run: &Run) -> Result<Option<String>, StoreError> {
         match run.progress.status {
             RunStatus::Pending | RunStatus::Starting | RunStatus::Running => {}
             RunStatus::PendingApprove
@@ -185,8 +188,24 @@ impl OwnSecrets<'_> {
             | RunStatus::Finishing
             | RunStatus::Done
             | RunStatus::Failed
-            | RunStatus::Cancelled => return None,
+            | RunStatus::Cancelled => return Ok(None),
         }
+        let why = self.why_unread(run).await;
+        if why.is_some() {
+            return Ok(why);
+        }
+        let name = &run.snapshot.cluster;
+        if let Some(known) = self.clusters.get(name) {
+            return Ok(known.clone());
+        }
+        let stored = self.state.store.cluster(name).await?;
+        let why = stored.and_then(|stored| credentials::why_unusable(self.state, &stored.spec));
+        self.clusters.insert(name.clone(), why.clone());
+        Ok(why)
+    }
+
+    /// Why a secret of the run can't be read.
+    async fn why_unread(&mut self, run: &Run) -> Option<String> {
         let mut known = KnownSecrets::default();
         for name in run.snapshot.secrets() {
             if !self.read.contains_key(name) {

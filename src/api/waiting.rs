@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::error::{ApiError, Code};
 use super::limits::{MAX_IDLE, MAX_URGENT};
 use super::{guard, health};
+use crate::credentials::ServedTls;
 use crate::web::{self, Closed, Limits, OwnNames, Times};
 
 /// Serves `/healthz`, and answers everything else with 503 and the reason, until `stop` completes and the
@@ -21,6 +22,7 @@ use crate::web::{self, Closed, Limits, OwnNames, Times};
 /// Those of the listener, when it can't go on.
 pub async fn serve_waiting(
     listener: TcpListener,
+    tls: Option<&ServedTls>,
     names: OwnNames,
     why: watch::Receiver<String>,
     stop: impl Future<Output = ()>,
@@ -37,5 +39,5 @@ pub async fn serve_waiting(
     let times = Times::silent_for(MAX_IDLE);
     let (places, per_client, closed) = (MAX_URGENT, MAX_URGENT, Closed::default());
     let limits = Limits { places, per_client, lobby: 1, times, closed };
-    web::serve(listener, limits, router, stop).await
+    web::serve_secured(listener, limits, tls.map(ServedTls::source), router, stop).await
 }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::serve_waiting;
 use crate::clock::Clock;
+use crate::credentials::ServedTls;
 use crate::run::Millis;
 use crate::stop::StopAsked;
 use crate::store::StoreError;
@@ -32,7 +33,7 @@ const LAST: Duration = Duration::from_millis(500);
 /// Another try would not help, or requests can't be answered.
 pub(super) async fn opened<T, F>(
     open: impl Fn() -> F,
-    listener: TcpListener,
+    (listener, tls): (TcpListener, Option<&ServedTls>),
     names: OwnNames,
     asked: &mut StopAsked,
     clock: &dyn Clock,
@@ -42,7 +43,7 @@ where
 {
     let (said, why) = watch::channel("it is looked for".to_owned());
     let stop = CancellationToken::new();
-    let answering = serve_waiting(listener, names, why, stop.clone().cancelled_owned());
+    let answering = serve_waiting(listener, tls, names, why, stop.clone().cancelled_owned());
     let opening = async {
         let opened = until_open(open, &said, clock).await;
         // The next request of a connection is for the server itself.

@@ -3,8 +3,10 @@
 use std::fmt;
 use std::fs;
 use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
 
@@ -88,7 +90,30 @@ impl Credential {
     }
 
     fn bad_origin(&self, error: String) -> CredentialsError {
-        CredentialsError::bad(&self.file, format!("`origins`: {error}"))
+        self.bad(format!("`origins`: {error}"))
+    }
+
+    /// Something about them is not as expected.
+    pub(super) fn bad(&self, message: String) -> CredentialsError {
+        CredentialsError::bad(&self.file, message)
+    }
+
+    /// What `for.yaml` names as origins.
+    pub(super) fn origins(&self) -> &[String] {
+        &self.origins
+    }
+
+    /// Digest of everything. It never leaves the process: there are secrets in what it is of.
+    pub(super) fn content(&self) -> Digest {
+        let Self { name: _, used, ca, identity, token, origins, file: _ } = self;
+        let parts = [ca.as_deref(), identity.as_deref(), token.as_deref().map(str::as_bytes)];
+        let mut all = format!("{used:?}{origins:?}").into_bytes();
+        for part in parts {
+            // No two contents run together.
+            all.extend(part.map_or(u64::MAX, |part| part.len() as u64).to_be_bytes());
+            all.extend(part.unwrap_or_default());
+        }
+        Digest::of(&all)
     }
 }
 
@@ -147,7 +172,7 @@ impl Credentials {
         Ok(Digest::of(text.as_bytes()))
     }
 
-    fn names(&self) -> Result<Vec<String>, CredentialsError> {
+    pub(super) fn names(&self) -> Result<Vec<String>, CredentialsError> {
         let failed = |source| CredentialsError::file(&self.folder, source);
         let mut names = Vec::new();
         for entry in fs::read_dir(&self.folder).map_err(failed)? {
@@ -167,7 +192,7 @@ impl Credentials {
         Ok(names)
     }
 
-    fn read(&self, name: &str) -> Result<Credential, CredentialsError> {
+    pub(super) fn read(&self, name: &str) -> Result<Credential, CredentialsError> {
         let folder = self.folder.join(name);
         let file = folder.join(RULES);
         let text = text(&file)?.ok_or_else(|| {
@@ -188,6 +213,30 @@ impl Credentials {
         let ca = bytes(&folder.join("ca.pem"))?;
         let For { used, origins } = about;
         Ok(Credential { name: name.to_owned(), used, ca, identity, token, origins, file })
+    }
+}
+
+/// What tells one state of the files of a name from another without reading them.
+pub(super) type Stamp = Vec<Option<(SystemTime, u64, u64)>>;
+
+/// A file that was changed this recently may have been changed again without a visible sign: file systems store times with
+/// limited precision. So it is read again.
+const FRESH: Duration = Duration::from_secs(3);
+
+impl Credentials {
+    /// What the files of a name look like from outside; `None` while one of them is new.
+    pub(super) fn stamp(&self, name: &str) -> Option<Stamp> {
+        let folder = self.folder.join(name);
+        let files = [RULES, "ca.pem", "cert.pem", "key.pem", "token"];
+        let stamp = files.map(|file| {
+            let about = fs::metadata(folder.join(file)).ok()?;
+            Some((about.modified().ok()?, about.len(), about.ino()))
+        });
+        let now = SystemTime::now();
+        let is_fresh = |(changed, ..): &(SystemTime, u64, u64)| {
+            now.duration_since(*changed).is_ok_and(|age| age <= FRESH) || *changed > now
+        };
+        (!stamp.iter().flatten().any(is_fresh)).then(|| stamp.to_vec())
     }
 }
 

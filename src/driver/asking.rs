@@ -391,7 +391,9 @@ fn not_said(error: &AgentError) -> Looked {
     let refused = |reason, message| Looked::Refused(Refusal { reason, message });
     match error {
         AgentError::Refused { .. } if mutant!(RefusalIsSilence) => Looked::Silent(message),
-        AgentError::Refused { .. } => refused(FailureReason::Refused, message),
+        AgentError::Refused { .. } | AgentError::Barred { .. } => {
+            refused(FailureReason::Refused, message)
+        }
         AgentError::Malformed { .. } => refused(FailureReason::Malformed, message),
         AgentError::Connect { .. }
         | AgentError::Short { .. }

@@ -1,9 +1,11 @@
 //! Runs that an engine takes up although it will not go on with them: beyond its places, because a command for them has
-//! come, or without their secrets. Such a run does what was asked of it, and begins nothing for which it would need a
+//! come, or without their secrets or credentials. Such a run does what was asked of it, and begins nothing for which it would need a
 //! place or a secret.
 
 use std::time::Duration;
 
+use super::discovery::Following;
+use super::effects::Effects;
 use super::run_driver::{DriveError, RunDriver};
 use super::secrets::RunSecrets;
 use crate::run::{Effect, Input, Machine, Run, RunStatus, Transition};
@@ -33,19 +35,23 @@ impl RunDriver {
     }
 
     /// Whether the run makes way now. Its secrets are read again if it would, since they may have come meanwhile.
-    pub(super) async fn leaves(&mut self, machine: &Machine, secrets: &RunSecrets) -> bool {
+    pub(super) async fn leaves(&mut self, machine: &Machine, effects: &Effects) -> bool {
         if self.lacks && self.makes_way(machine) {
-            self.read(secrets).await;
+            self.read(effects.secrets(), &effects.following()).await;
         }
         self.makes_way(machine)
     }
 
-    /// Reads all secrets of the run, and notes whether this engine lacks one. That is a warning once: the run is looked at
-    /// again and again.
-    pub(super) async fn read(&mut self, secrets: &RunSecrets) {
+    /// Reads all secrets of the run, and looks for the credentials of its cluster. Notes whether this engine lacks one: that
+    /// is a warning once, since the run is looked at again and again.
+    pub(super) async fn read(&mut self, secrets: &RunSecrets, cluster: &Following) {
         let (run, read) = (self.lease.run(), secrets.read_all().await);
-        self.lacks = read.is_err();
-        match read {
+        let read = read.map_err(|error| error.to_string());
+        let lacking = cluster.lacking(self.world.followers.credentials()).await;
+        let found = lacking.map_or(Ok(()), |why| Err(why.to_string()));
+        let all = read.and(found);
+        self.lacks = all.is_err();
+        match all {
             Ok(()) => self.lacking.found(run),
             Err(error) if self.lacking.is_new(run) => tracing::warn!(%run, "{error}"),
             Err(error) => tracing::debug!(%run, "{error}"),

@@ -19,6 +19,7 @@ use super::lacking::Lacking;
 use super::lease::LeaseGuard;
 use super::places::Place;
 use super::queue::Queues;
+use super::reaching::ClusterAgents;
 use super::secrets::RunSecrets;
 use super::stamping::{forget, stamp};
 use super::trouble::Health;
@@ -67,7 +68,7 @@ pub(super) struct RunDriver {
     pub(super) stop: CancellationToken,
     /// The run's way to another engine, while nothing of it is in flight.
     pub(super) exit: Exit,
-    /// Where it says that this engine lacks a secret of the run.
+    /// Where it says that this engine lacks a secret or credentials of the run.
     pub(super) lacking: Arc<Lacking>,
     /// Whether it lacks one.
     pub(super) lacks: bool,
@@ -112,9 +113,17 @@ impl RunDriver {
         self.world.clock = run_clock::not_before(self.world.clock.clone(), last);
         let (sender, mut inbox) = mpsc::channel(INBOX);
         let secrets = RunSecrets::of(&self.world.secrets, &loaded.run.snapshot);
-        // What agents say from now on may have what an engine before this one sent.
-        self.read(&secrets).await;
         let following = self.follow(&loaded).await;
+        let agents = self.world.agents.clone();
+        self.world.agents = Arc::new(ClusterAgents::new(agents, following.clone()));
+        // What agents say from now on may have what an engine before this one sent.
+        let (stop, lease) = (self.stop.clone(), self.lease.clone());
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return self.given_up(),
+            () = lease.lost() => return self.given_up(),
+            () = self.read(&secrets, &following) => {}
+        }
         let gate = Gate::new(following.clone(), self.committer(), &loaded.run);
         let guards = tokio::select! {
             biased;
@@ -156,7 +165,7 @@ impl RunDriver {
                 self.world.signals.changed(self.lease.run());
             }
             self.keep_if_resumed(&mut was_held, machine.run(), &transitions);
-            if self.leaves(&machine, effects.secrets()).await {
+            if self.leaves(&machine, effects).await {
                 return self.left();
             }
             let asked = self.perform(&mut transitions, effects, &machine, &mut waiting);

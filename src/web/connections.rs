@@ -9,7 +9,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::standing::{Phase, Standing};
@@ -50,8 +49,8 @@ impl Times {
 const RATE: u32 = 16 * 1024;
 
 /// A stream that ends with an error when its client is too slow.
-pub(super) struct Connection {
-    stream: TcpStream,
+pub(super) struct Connection<S> {
+    stream: S,
     standing: Arc<Standing>,
     times: Times,
     /// When the last byte passed, in either direction.
@@ -67,8 +66,8 @@ struct Writing {
     bytes: usize,
 }
 
-impl Connection {
-    pub(super) fn new(stream: TcpStream, standing: Arc<Standing>, times: Times) -> Self {
+impl<S> Connection<S> {
+    pub(super) fn new(stream: S, standing: Arc<Standing>, times: Times) -> Self {
         let (reads, writes) = (Timer::default(), Timer::default());
         Self { stream, standing, times, passed: Instant::now(), reads, writes, writing: None }
     }
@@ -143,7 +142,7 @@ impl Timer {
     }
 }
 
-impl AsyncRead for Connection {
+impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -160,7 +159,7 @@ impl AsyncRead for Connection {
     }
 }
 
-impl AsyncWrite for Connection {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -173,6 +172,10 @@ impl AsyncWrite for Connection {
     /// Called once everything that was to be written has been handed to the system.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let result = Pin::new(&mut self.stream).poll_flush(cx);
+        if result.is_pending() {
+            // What TLS has encrypted waits here, and not in a write.
+            return self.too_slow(cx).map(Err);
+        }
         if matches!(result, Poll::Ready(Ok(()))) {
             self.writing = None;
             // Nobody may poll for the next request again before a byte arrives, so set the timer for it now.
@@ -184,7 +187,11 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        match Pin::new(&mut self.stream).poll_shutdown(cx) {
+            // The last word of TLS is not waited for any longer than an answer.
+            Poll::Pending => self.too_slow(cx).map(Err),
+            Poll::Ready(ended) => Poll::Ready(ended),
+        }
     }
 
     fn poll_write_vectored(
@@ -204,14 +211,14 @@ impl AsyncWrite for Connection {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 
     const SHORT: Duration = Duration::from_millis(20);
 
     /// A connection whose client may be slow only for a moment, with that client's end of it.
-    async fn impatient(times: Times) -> (Connection, Arc<Standing>, TcpStream) {
+    async fn impatient(times: Times) -> (Connection<TcpStream>, Arc<Standing>, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();

@@ -10,6 +10,7 @@ mod memory;
 mod places;
 mod serve;
 mod standing;
+mod tls;
 
 pub(crate) use client::Client;
 pub(crate) use connections::Times;
@@ -18,5 +19,6 @@ pub(crate) use guard::{check_origin, is_json};
 pub(crate) use holds::hold;
 pub(crate) use memory::{Memory, Share};
 pub(crate) use places::Closed;
-pub(crate) use serve::{Limits, serve};
+pub(crate) use serve::{Limits, serve_secured};
 pub(crate) use standing::Arrival;
+pub(crate) use tls::{Secured, TlsSource};

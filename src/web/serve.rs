@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,7 @@ use super::connections::{Connection, Times};
 use super::holds::Said;
 use super::places::{Closed, Place, Places, Taken};
 use super::standing::{Arrival, Phase};
+use super::tls::{Greeter, TlsSource};
 
 /// Bytes of one connection that are buffered in memory.
 const BUFFER: usize = 32 * 1024;
@@ -65,16 +67,28 @@ impl Limits {
     }
 }
 
+/// Serves `router` as [`serve_secured`] does, without TLS.
+#[cfg(test)]
+pub(crate) async fn serve(
+    listener: TcpListener,
+    limits: Limits,
+    router: Router,
+    stop: impl Future<Output = ()>,
+) -> io::Result<()> {
+    serve_secured(listener, limits, None, router, stop).await
+}
+
 /// Serves `router` until `stop` is over, then returns once all requests whose headers had arrived by then have
-/// ended. Handlers find the [`Client`] and the [`Arrival`] among the extensions of a request.
+/// ended. With `tls` that is over TLS alone. Handlers find the [`Client`] and the [`Arrival`] among the extensions of a request.
 ///
 /// # Flow
 /// A connection gets a place, or waits for one in the lobby. When the lobby is full too, a client that has more
 /// than its share loses its own oldest idle connection or, if it has none, the new one; anyone else waits to be
 /// accepted.
-pub(crate) async fn serve(
+pub(crate) async fn serve_secured(
     listener: TcpListener,
     limits: Limits,
+    tls: Option<TlsSource>,
     router: Router,
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
@@ -82,13 +96,19 @@ pub(crate) async fn serve(
     let places = Places::new(places, per_client, times.grace, closed.clone());
     let lobby = Arc::new(Semaphore::new(lobby.max(1)));
     let (stopping, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let tls = tls.map(|source| Greeter::new(source, closed.clone()));
+    if let Some(tls) = tls.clone() {
+        let stopping = stopping.clone();
+        tasks.spawn(async move { tls.watch(stopping).await });
+    }
     let mut stop = pin!(stop);
     loop {
         let (stream, client) = tokio::select! {
             () = &mut stop => break,
             accepted = accept(&listener) => accepted,
         };
-        let server = Server { router: router.clone(), times, stopping: stopping.clone() };
+        let (router, tls, stopping) = (router.clone(), tls.clone(), stopping.clone());
+        let server = Server { router, tls, times, stopping };
         let seat = match places.try_take(client) {
             Taken::Yes(place) => {
                 tasks.spawn(server.converse(stream, client, place));
@@ -168,6 +188,7 @@ fn is_of_one(error: &io::Error) -> bool {
 /// What every connection needs to be served.
 struct Server {
     router: Router,
+    tls: Option<Greeter>,
     times: Times,
     stopping: CancellationToken,
 }
@@ -178,8 +199,25 @@ struct Server {
 struct Dismissed;
 
 impl Server {
-    /// Answers the requests of one connection until it ends, loses its place, or the server stops.
+    /// Serves one connection until it ends, loses its place, or the server stops.
     async fn converse(self, stream: TcpStream, client: Client, place: Place) {
+        let Some(tls) = &self.tls else {
+            return self.answer(stream, client, place, CancellationToken::new()).await;
+        };
+        let greeted = tls.greet(stream, client, &place, &self.stopping).await;
+        if let Some((stream, retired)) = greeted {
+            self.answer(stream, client, place, retired).await;
+        }
+    }
+
+    /// Answers the requests of one connection. Once it is retired, it ends after the present request.
+    async fn answer(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin,
+        client: Client,
+        place: Place,
+        retired: CancellationToken,
+    ) {
         let standing = Arc::clone(&place.standing);
         let io = TokioIo::new(Connection::new(stream, Arc::clone(&standing), self.times));
         let service = service_fn(|request: Request<Incoming>| {
@@ -211,6 +249,7 @@ impl Server {
                 Phase::Waiting | Phase::Head | Phase::Dismissed => return,
                 Phase::Answering | Phase::Answered => connection.as_mut().graceful_shutdown(),
             },
+            () = retired.cancelled() => connection.as_mut().graceful_shutdown(),
             ended = connection.as_mut() => return log(ended),
         }
         tokio::select! {

@@ -7,11 +7,13 @@
 mod answers;
 mod client;
 mod door;
+mod handshakes;
 mod hidden;
 mod memory;
 mod platform;
 mod process;
 mod server;
+mod stable;
 mod strangers;
 mod support;
 mod tls;

@@ -60,6 +60,7 @@ pub(crate) async fn agent(folder: &Path, config: &str) -> (RunningAgent, String)
         data: folder.join("agent.sqlite"),
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         insecure: false,
+        tls: None,
         tick: Duration::from_millis(5),
         retention: Duration::from_secs(3_600),
     };

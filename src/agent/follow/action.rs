@@ -198,7 +198,9 @@ impl<A: FnMut() + Send> Follow<'_, A> {
                 self.wait().await;
                 Ok(())
             }
-            Err(error @ AgentError::Refused { .. }) => Err(CallError::Refused(error.to_string())),
+            Err(error @ (AgentError::Refused { .. } | AgentError::Barred { .. })) => {
+                Err(CallError::Refused(error.to_string()))
+            }
             Err(error @ AgentError::Malformed { .. }) => {
                 self.known = Known::Perhaps { settled: self.settled_after(&error) };
                 self.garbled = Some(error.to_string());
@@ -240,6 +242,7 @@ impl<A: FnMut() + Send> Follow<'_, A> {
             AgentError::Connect { .. }
             | AgentError::Short { .. }
             | AgentError::Refused { .. }
+            | AgentError::Barred { .. }
             | AgentError::WrongNode(_) => now,
         }
     }
@@ -324,6 +327,10 @@ impl<A: FnMut() + Send> Follow<'_, A> {
         match self.ctx.client.action(self.address, self.request.id).await {
             Ok(Some(status)) => Ok(self.take(status).await),
             Ok(None) => match self.is_unknown_to_agent().await? {
+                true if mutant!(LostSentAgain) => {
+                    self.known = Known::No;
+                    Ok(None)
+                }
                 true => Err(self.lost()),
                 false => Ok(None),
             },

@@ -27,7 +27,7 @@ pub async fn info(
         let said = ask(ctx.client.as_ref(), address, wanted).await;
         match said.and_then(|Said { info, missing }| missing.map_or(Ok(info), Err)) {
             Ok(info) => return Ok(info),
-            Err(error @ AgentError::Refused { .. }) => {
+            Err(error @ (AgentError::Refused { .. } | AgentError::Barred { .. })) => {
                 return Err(CallError::Refused(error.to_string()));
             }
             Err(error @ AgentError::Malformed { .. }) => {
@@ -120,7 +120,7 @@ impl From<AgentError> for Missed {
         let message = error.to_string();
         match error {
             AgentError::Refused { .. } if error.is_denial() => Self::Denied(message),
-            AgentError::Refused { .. } => Self::Refused(message),
+            AgentError::Refused { .. } | AgentError::Barred { .. } => Self::Refused(message),
             AgentError::Short { .. } => Self::Unasked(message),
             AgentError::Connect { .. }
             | AgentError::NoAnswer { .. }

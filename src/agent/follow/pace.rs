@@ -90,6 +90,7 @@ impl Patience {
                 | AgentError::NoAnswer { .. }
                 | AgentError::Broken { .. }
                 | AgentError::WrongNode(_)
+                | AgentError::Barred { .. }
                 | AgentError::Refused { .. } => CallError::Unreachable(message),
             });
         }

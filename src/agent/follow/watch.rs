@@ -268,6 +268,7 @@ pub(super) const fn is_answer(error: &AgentError) -> bool {
         AgentError::Connect { .. }
         | AgentError::Short { .. }
         | AgentError::NoAnswer { .. }
+        | AgentError::Barred { .. }
         | AgentError::WrongNode(_) => false,
         AgentError::Broken { .. } | AgentError::Refused { .. } | AgentError::Malformed { .. } => {
             true

@@ -3,6 +3,8 @@
 
 use async_trait::async_trait;
 
+use crate::credentials::NotUsed;
+use crate::playbook::Discovery;
 use crate::run::PlatformNode;
 
 /// Why a platform gave no answer that can be used.
@@ -22,6 +24,14 @@ pub enum PlatformError {
         url: String,
         /// What is short, as human-readable text.
         message: String,
+    },
+    /// The credentials that the cluster names can't be used for the platform. Nothing was sent, and nothing was connected.
+    #[error("nothing was sent to {url}: {why}")]
+    Barred {
+        /// Base URL of the platform.
+        url: String,
+        /// Why they can't be used.
+        why: NotUsed,
     },
     /// There was no connection, or no complete answer in time.
     #[error("failed to get an answer from {url}: {message}")]
@@ -67,6 +77,7 @@ impl PlatformError {
     pub const fn retryable(&self) -> bool {
         match self {
             Self::Short { .. }
+            | Self::Barred { .. }
             | Self::NoAnswer { .. }
             | Self::Status { .. }
             | Self::TooLarge { .. }
@@ -86,4 +97,12 @@ pub trait Platform: Send + Sync + 'static {
         url: &str,
         cluster: &str,
     ) -> Result<Option<Vec<PlatformNode>>, PlatformError>;
+
+    /// Like [`discover`](Self::discover), with the credentials that a cluster names for its platform.
+    async fn discover_as(
+        &self,
+        from: &Discovery,
+    ) -> Result<Option<Vec<PlatformNode>>, PlatformError> {
+        self.discover(&from.url, &from.cluster).await
+    }
 }

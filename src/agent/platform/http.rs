@@ -15,6 +15,9 @@ use crate::agent::HttpAgents;
 use crate::agent::connections::{Connections, TooLittle, Turn, why_no_address};
 use crate::agent::door::bounds::REFUSAL_TIME;
 use crate::agent::door::{Bodies, Body, NoBody, Pace, cut, describe, is_not_http};
+use crate::agent::tls::{Clients, With};
+use crate::credentials::{KeptCredentials, Use};
+use crate::playbook::Discovery;
 use crate::run::PlatformNode;
 
 /// Time within which a connection must be established.
@@ -84,6 +87,7 @@ pub struct HttpPlatforms {
     config: PlatformHttpConfig,
     plain: reqwest::Client,
     secured: Arc<OnceLock<reqwest::Client>>,
+    named: Clients,
     bodies: Bodies,
     connections: Connections,
 }
@@ -101,13 +105,30 @@ impl HttpPlatforms {
         let plain = builder(&config).tls_certs_only([]).build().map_err(|error| client(&error))?;
         let bodies = Bodies::with_room(config.pace, LARGE_BYTES);
         let connections = Connections::new(CONNECTIONS, CONNECTION_KEPT);
-        Ok(Self { config, plain, secured: Arc::default(), bodies, connections })
+        let made = config.clone();
+        let named = Clients::new(Use::Platform, plain.clone(), move || builder(&made));
+        Ok(Self { config, plain, secured: Arc::default(), named, bodies, connections })
     }
 
     /// Limits its connections together with those of `agents`, and reports shortages together with them.
     #[must_use]
     pub fn sharing_connections(self, agents: &HttpAgents) -> Self {
         Self { connections: agents.connections().clone(), ..self }
+    }
+
+    /// Uses the credentials that clusters name.
+    #[must_use]
+    pub fn with_credentials(self, credentials: KeptCredentials) -> Self {
+        Self { named: self.named.clone().with_credentials(credentials), ..self }
+    }
+
+    /// With what to ask a platform.
+    fn with(&self, url: &str, credentials: Option<&str>) -> Result<With, PlatformError> {
+        let Some(name) = credentials else {
+            return Ok(With { client: self.client_for(url)?, authorization: None });
+        };
+        let barred = |why| PlatformError::Barred { url: url.to_owned(), why };
+        self.named.named(name, url).map_err(barred)
     }
 
     /// The client for `url`. The one for `https` is made when it is first needed: it reads the certificates of
@@ -127,13 +148,16 @@ impl HttpPlatforms {
 impl HttpPlatforms {
     /// What a platform answers. It is asked again if reading the answer fails because of us; the answer gets
     /// more time with each repetition.
-    async fn ask(&self, url: &str) -> Result<Body, PlatformError> {
+    async fn ask(&self, url: &str, credentials: Option<&str>) -> Result<Body, PlatformError> {
         let mut seat = self.bodies.seat();
         // Connections to agents are separate ones, even to the same host.
-        let turn = self.connections.turn(&format!("platform+{url}")).await;
+        let turn = self
+            .connections
+            .turn(&format!("platform-{}+{url}", credentials.unwrap_or_default()))
+            .await;
         let turn = turn.map_err(|short| too_little(url, short))?;
         loop {
-            let response = self.get(url, &turn).await?;
+            let response = self.get(url, credentials, &turn).await?;
             let status = response.status();
             if status != StatusCode::OK {
                 let body = self.bodies.beginning(response, SHOWN_BYTES, REFUSAL_TIME).await;
@@ -148,10 +172,16 @@ impl HttpPlatforms {
         }
     }
 
-    async fn get(&self, url: &str, turn: &Turn) -> Result<Response, PlatformError> {
-        let request = self.client_for(url)?.get(format!("{}/discover", url.trim_end_matches('/')));
+    async fn get(
+        &self,
+        url: &str,
+        credentials: Option<&str>,
+        turn: &Turn,
+    ) -> Result<Response, PlatformError> {
+        let with = self.with(url, credentials)?;
+        let request = with.client.get(format!("{}/discover", url.trim_end_matches('/')));
         let request = if turn.keeps() { request } else { request.header(CONNECTION, "close") };
-        match timeout(self.config.request_timeout, request.send()).await {
+        match timeout(self.config.request_timeout, with.send(request)).await {
             Ok(response) => response.map_err(|error| self.not_sent(url, &error)),
             Err(_) => {
                 let message = format!("no answer began within {:.1?}", self.config.request_timeout);
@@ -186,7 +216,25 @@ impl Platform for HttpPlatforms {
         url: &str,
         cluster: &str,
     ) -> Result<Option<Vec<PlatformNode>>, PlatformError> {
-        let body = self.ask(url).await?;
+        self.found(url, cluster, None).await
+    }
+
+    async fn discover_as(
+        &self,
+        from: &Discovery,
+    ) -> Result<Option<Vec<PlatformNode>>, PlatformError> {
+        self.found(&from.url, &from.cluster, from.credentials.as_deref()).await
+    }
+}
+
+impl HttpPlatforms {
+    async fn found(
+        &self,
+        url: &str,
+        cluster: &str,
+        credentials: Option<&str>,
+    ) -> Result<Option<Vec<PlatformNode>>, PlatformError> {
+        let body = self.ask(url, credentials).await?;
         let found = match body.len() {
             ..=INLINE_BYTES => read(&body, cluster),
             _ => {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::config::read_length;
+use crate::credentials::TlsArgs;
 use crate::web::HostName;
 
 /// What the help text says about commands.
@@ -51,10 +52,14 @@ pub struct AgentArgs {
     #[arg(long, default_value_t = 8_000)]
     pub port: u16,
 
-    /// Listen on addresses that other machines can reach. There is no access control: whoever reaches the agent
-    /// can run its actions.
+    /// Listen on addresses that other machines can reach, without knowing who asks: whoever reaches the agent can run
+    /// its actions. For tests.
     #[arg(long)]
     pub insecure: bool,
+
+    /// How the agent is secured
+    #[command(flatten)]
+    pub tls: TlsArgs,
 
     /// A host name under which the agent may be reached, with or without a port; `localhost` and IP
     /// addresses always work. Added to those of the configuration; may be repeated. `*` allows every

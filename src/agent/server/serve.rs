@@ -20,6 +20,7 @@ use super::router::{Shared, router};
 use super::store::ActionStore;
 use super::worker::Worker;
 use crate::clock::{Clock, SystemClock};
+use crate::credentials::{ServedTls, admitting, lacking, reread};
 use crate::listen::{NotLoopback, check_listen};
 use crate::playbook::Problems;
 use crate::run::Millis;
@@ -48,8 +49,10 @@ pub struct AgentSettings {
     pub data: PathBuf,
     /// Address to listen on; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Whether the address may be one that other machines reach.
+    /// Whether the address may be one that other machines reach, though the agent does not know who asks.
     pub insecure: bool,
+    /// What the agent shows to clients and asks of them; `None`: it speaks plain HTTP.
+    pub tls: Option<ServedTls>,
     /// How often the agent takes a step.
     pub tick: Duration,
     /// How long actions are kept after their end.
@@ -101,6 +104,7 @@ impl AgentSettings {
             data: args.data.clone(),
             listen: SocketAddr::new(args.host, args.port),
             insecure: args.insecure,
+            tls: None,
             tick: args.tick,
             retention: args.retention,
         })
@@ -111,6 +115,7 @@ impl AgentSettings {
 #[derive(Debug)]
 pub struct RunningAgent {
     address: SocketAddr,
+    scheme: &'static str,
     store: ActionStore,
     stop: CancellationToken,
     server: AbortOnDropHandle<io::Result<()>>,
@@ -123,7 +128,7 @@ pub async fn start(
     clock: Arc<dyn Clock>,
 ) -> Result<RunningAgent, ServeError> {
     settings.config.check().map_err(|problems: Problems| ConfigError::from(problems))?;
-    check_listen(settings.listen, settings.insecure)?;
+    check_listen(settings.listen, settings.insecure, lacking(settings.tls.as_ref()))?;
     let data = settings.data.clone();
     let opened = tokio::task::spawn_blocking(move || ActionStore::open(&data)).await;
     let store = opened.map_err(StoreError::from)??;
@@ -143,9 +148,14 @@ pub async fn start(
     let shared = Shared::new(store.clone(), config, clock);
     let times = Times::silent_for(MAX_IDLE);
     let limits = Limits::for_few(MAX_CONNECTIONS, times);
-    let server = web::serve(listener, limits, router(shared), stop.clone().cancelled_owned());
+    let tls = settings.tls;
+    let router = admitting(router(shared), tls.as_ref());
+    let source = tls.as_ref().map(ServedTls::source);
+    let until = stop.clone().cancelled_owned();
+    let server = web::serve_secured(listener, limits, source, router, until);
     Ok(RunningAgent {
         address,
+        scheme: tls.map_or("http", |_| "https"),
         store,
         stop,
         server: AbortOnDropHandle::new(tokio::spawn(server)),
@@ -157,6 +167,11 @@ impl RunningAgent {
     /// The address that it listens on, with the real port.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Its base URL.
+    pub fn url(&self) -> String {
+        format!("{}://{}", self.scheme, self.address)
     }
 
     /// Stops the agent: it takes no new requests, and a running command is killed, so that its action ends in
@@ -204,9 +219,13 @@ impl Drop for RunningAgent {
 pub async fn serve(args: AgentArgs) -> anyhow::Result<()> {
     // Signals are caught before the address is printed, so that one that follows at once is not missed.
     let mut asked = StopAsked::listen(args.until_stdin_closes)?;
-    let mut agent = start(AgentSettings::from_args(&args)?, Arc::new(SystemClock)).await?;
+    let secured = args.tls.served()?;
+    let tls = secured.as_ref().map(|(_, tls)| tls.clone());
+    let settings = AgentSettings { tls, ..AgentSettings::from_args(&args)? };
+    let mut agent = start(settings, Arc::new(SystemClock)).await?;
+    let _rereading = secured.map(|(kept, _)| reread(&kept)).transpose()?;
     let mut stdout = io::stdout();
-    writeln!(stdout, "listening on http://{}", agent.address())
+    writeln!(stdout, "listening on {}", agent.url())
         .and_then(|()| stdout.flush())
         .context("failed to print the address")?;
     tokio::select! {
@@ -225,6 +244,7 @@ mod tests {
             data: folder.path().join("agent.sqlite"),
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             insecure: false,
+            tls: None,
             tick: Duration::from_millis(10),
             retention: Duration::from_secs(60),
         }

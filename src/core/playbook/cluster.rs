@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 
 use super::document::Kind;
-use super::document_cluster::{ClusterFile, DiscoveryFile, TlsFile};
+use super::document_cluster::{ClusterFile, DiscoveryFile};
 use super::guards;
-use super::model::{Cluster, ClusterAgent, Discovery, Tls};
+use super::model::{Cluster, ClusterAgent, Discovery};
 use super::names;
 use super::problem::{Problem, Problems, code};
 use super::read::{Read, read_as};
@@ -56,7 +56,6 @@ pub(super) fn parse_cluster_whole(text: &[u8]) -> Result<(Cluster, Vec<Problem>)
     let Read { file, mut problems, suspects } = read_as::<ClusterFile>(&text, Kind::Cluster)?;
     let mut rules = Vec::new();
     let cluster = resolve(file, &mut rules);
-    rules.extend(unsupported::in_cluster(&cluster));
     problems.extend(rules.into_iter().filter(|problem| !suspects.explain(problem)));
     text.locate(&mut problems);
     Ok((cluster, problems))
@@ -102,7 +101,10 @@ fn resolve(file: ClusterFile, problems: &mut Vec<Problem>) -> Cluster {
     });
     let agents = agents.collect();
     let discovery = spec.discovery.map(|file| discovery(file, problems));
-    let tls = spec.tls.map(|file| tls(file, problems));
+    // Only what earlier versions stored has it.
+    let tls = None;
+    problems.extend(spec.tls.map(|_| unsupported::tls()));
+    let (credentials, dialect) = (spec.credentials, spec.dialect);
     let cluster_id = spec.cluster_id.inspect(|id| {
         if !names::is_identifier(id) {
             let path = "/spec/cluster_id".to_owned();
@@ -110,7 +112,8 @@ fn resolve(file: ClusterFile, problems: &mut Vec<Problem>) -> Cluster {
             problems.push(problem.found(format!("{id:?}")).expected(names::IDENTIFIER_EXPECTED));
         }
     });
-    Cluster { name: file.metadata.name, agents, discovery, tls, cluster_id, guards }
+    let name = file.metadata.name;
+    Cluster { name, agents, discovery, tls, credentials, dialect, cluster_id, guards }
 }
 
 fn discovery(file: DiscoveryFile, problems: &mut Vec<Problem>) -> Discovery {
@@ -133,29 +136,7 @@ fn discovery(file: DiscoveryFile, problems: &mut Vec<Problem>) -> Discovery {
             None => bad("interval", "not a valid length of time", &text, units::DURATION_EXPECTED),
         }
     }
-    Discovery { url, cluster: file.cluster, interval }
-}
-
-fn tls(file: TlsFile, problems: &mut Vec<Problem>) -> Tls {
-    for (key, path) in [("ca", &file.ca), ("cert", &file.cert), ("key", &file.key)] {
-        if let Some(path) = path
-            && !names::is_file_path(path)
-        {
-            let problem =
-                Problem::new(code::BAD_VALUE, format!("/spec/tls/{key}"), "not a valid path");
-            problems.push(problem.found(format!("{path:?}")).expected(names::FILE_EXPECTED));
-        }
-    }
-    let missing = match (&file.cert, &file.key) {
-        (Some(_), None) => Some(("cert", "key")),
-        (None, Some(_)) => Some(("key", "cert")),
-        (Some(_), Some(_)) | (None, None) => None,
-    };
-    if let Some((given, missing)) = missing {
-        let message = format!("{given:?} is of no use without {missing:?}");
-        problems.push(Problem::new(code::MISSING_KEY, format!("/spec/tls/{missing}"), message));
-    }
-    Tls { ca: file.ca, cert: file.cert, key: file.key }
+    Discovery { url, cluster: file.cluster, interval, credentials: file.credentials }
 }
 
 #[cfg(test)]

@@ -4,12 +4,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::dialect::Dialect;
 use super::document::API_VERSION;
 use super::guards::{
     FreezeFile, GuardFile, MAX_FREEZES, MAX_GUARDS, MAX_HEALTHY, MAX_WINDOWS, WindowFile,
 };
 use super::model::Identity;
-use super::names::LABEL_PATTERN;
+use super::names::{CREDENTIALS_PATTERN, LABEL_PATTERN};
 use super::units::STATUS_PATTERN;
 use crate::length::LENGTH_FORMAT;
 
@@ -52,9 +53,19 @@ pub(super) struct ClusterSpec {
     /// The platform that is asked for further agents.
     #[serde(default)]
     pub(super) discovery: Option<DiscoveryFile>,
-    /// How connections to agents are secured.
+    /// The credentials for agents: a name under the server's `--credentials`. What is there says itself for which origins
+    /// it is, and goes nowhere else. Agents with `https` addresses are trusted by its `ca.pem` alone.
     #[serde(default)]
-    pub(super) tls: Option<TlsFile>,
+    #[schemars(extend("pattern" = CREDENTIALS_PATTERN))]
+    pub(super) credentials: Option<String>,
+    /// Which specification of the agent API the agents follow: `main` (agents of SDKs since 2023, and Replibook's own) or
+    /// `stable` (the released agents for ZooKeeper, Kafka and MongoDB). When absent, that is found out for each agent.
+    #[serde(default)]
+    pub(super) dialect: Option<Dialect>,
+    /// No longer taken: a server opens no path that a document names. `credentials` has taken its place.
+    #[serde(default)]
+    #[schemars(extend("deprecated" = true))]
+    pub(super) tls: Option<Map<String, Value>>,
     /// The `cluster_id` that agents must report for their store (`info/store`). When absent it is
     /// `discovery.cluster`; without that, no `cluster_id` is compared. An agent that reports another one fails
     /// (`wrong-node`), and nothing is sent to it.
@@ -138,19 +149,8 @@ pub(super) struct DiscoveryFile {
     #[schemars(extend("format" = LENGTH_FORMAT))]
     #[schemars(extend("default" = "10s"))]
     pub(super) interval: Option<String>,
-}
-
-/// Paths, on the server, of the files that secure connections to agents.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct TlsFile {
-    /// Certificates that agents are checked against.
+    /// The credentials for the platform: a name under the server's `--credentials`, which has to be of `use: platform`.
     #[serde(default)]
-    pub(super) ca: Option<String>,
-    /// The engine's own certificate.
-    #[serde(default)]
-    pub(super) cert: Option<String>,
-    /// The key of that certificate.
-    #[serde(default)]
-    pub(super) key: Option<String>,
+    #[schemars(extend("pattern" = CREDENTIALS_PATTERN))]
+    pub(super) credentials: Option<String>,
 }

@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::task::{PLATFORM_TIMEOUT, Task, Told, View, ask};
+use super::task::{PLATFORM_TIMEOUT, Task, Told, View, Ways, ask};
 use crate::agent::platform::Platform;
 use crate::clock::Clock;
-use crate::playbook::ClusterGuards;
+use crate::credentials::{KeptCredentials, NotUsed, Use};
+use crate::playbook::{ClusterGuards, Discovery, Reach};
 use crate::run::{AgentId, Follower, Heard, MassAbsence, Membership, Millis, Phase, Timestamp};
 use crate::store::{Store, StoreClock, StoreError};
 
@@ -35,6 +36,7 @@ const MAX_ONCE: usize = 32;
 #[derive(Clone)]
 pub struct Followers {
     shared: Arc<Shared>,
+    credentials: KeptCredentials,
 }
 
 struct Shared {
@@ -73,7 +75,18 @@ impl Followers {
         let (clusters, once, asking) = (Mutex::default(), Mutex::default(), Mutex::default());
         let changes = AtomicU64::new(0);
         let shared = Shared { platforms, store, clock, clusters, once, changes, asking };
-        Self { shared: Arc::new(shared) }
+        Self { shared: Arc::new(shared), credentials: KeptCredentials::default() }
+    }
+
+    /// Clusters may name these credentials, which the clients of agents and platforms have.
+    #[must_use]
+    pub fn with_credentials(self, credentials: KeptCredentials) -> Self {
+        Self { credentials, ..self }
+    }
+
+    /// The credentials that clusters may name.
+    pub const fn credentials(&self) -> &KeptCredentials {
+        &self.credentials
     }
 
     /// Follows a cluster until the last [`Following`] for it is dropped. `known` has the agents that the caller's
@@ -103,7 +116,8 @@ impl Followers {
 
     fn start(&self, cluster: &str) -> Entry {
         let membership = Follower::new().membership();
-        let nothing = View { membership, missing: false, discovery: None, guards: None };
+        let nothing =
+            View { membership, missing: false, discovery: None, guards: None, ways: Ways::Unknown };
         let (sender, view) = watch::channel(nothing);
         let (told, receiver) = mpsc::channel(TOLD);
         let (coming, heard) = watch::channel(false);
@@ -174,8 +188,11 @@ impl Followers {
         let Some(stored) = self.shared.store.cluster(cluster).await? else { return Ok(None) };
         let mut follower = Follower::new();
         follower.declare(&stored.spec, stored.applied_at);
+        let (reach, outdated) = (stored.spec.reach(), stored.spec.outdated());
         let discovery = stored.spec.discovery;
-        if let Some(discovery) = &discovery {
+        if let Some(outdated) = outdated {
+            follower.hear(Heard::Failed(outdated), self.shared.clock.now());
+        } else if let Some(discovery) = &discovery {
             let Shared { platforms, clock, .. } = &*self.shared;
             let coming = watch::Sender::new(false);
             // A person waits, so an answer that has begun gets no more time than that either.
@@ -190,8 +207,22 @@ impl Followers {
             follower.hear(heard, clock.now());
         }
         let (membership, guards) = (follower.membership(), Some(Arc::new(stored.spec.guards)));
-        Ok(Some(View { membership, missing: false, discovery, guards }))
+        let ways = Ways::By(reach);
+        Ok(Some(View { membership, missing: false, discovery, guards, ways }))
     }
+}
+
+/// Why the credentials that a cluster names can't be used here; `None` if they can.
+pub fn lacking(
+    kept: &KeptCredentials,
+    agents: Option<&str>,
+    discovery: Option<&Discovery>,
+) -> Option<NotUsed> {
+    let of_agents = agents.map(|name| (name, Use::Agent));
+    let of_platform = discovery.and_then(|from| from.credentials.as_deref());
+    let of_platform = of_platform.map(|name| (name, Use::Platform));
+    let mut named = of_agents.into_iter().chain(of_platform);
+    named.find_map(|(name, used)| kept.get(name, used).err())
 }
 
 impl Shared {
@@ -277,6 +308,22 @@ impl Following {
         Ok(self.now().guards)
     }
 
+    /// How the agents of the cluster are reached, once its object was looked at. Waits for a store that does not answer.
+    pub(crate) async fn ways(&self) -> Ways {
+        let mut view = self.view.clone();
+        let known = view.wait_for(|view| view.ways != Ways::Unknown).await;
+        // The task ends only after all its listeners left, unless it panicked.
+        known.map_or(Ways::Unreadable, |view| view.ways.clone())
+    }
+
+    /// Why an engine with these credentials can't reach the agents or the platform of the cluster; `None` if it can. Waits
+    /// for a store that does not answer.
+    pub(crate) async fn lacking(&self, kept: &KeptCredentials) -> Option<NotUsed> {
+        let Ways::By(reach) = self.ways().await else { return None };
+        let discovery = self.view.borrow().discovery.clone();
+        lacking(kept, reach.credentials.as_deref(), discovery.as_ref())
+    }
+
     async fn look(&self) -> Result<(), String> {
         let (sender, looked) = oneshot::channel();
         self.tell(Told::Look(Some(sender))).await;
@@ -295,9 +342,12 @@ impl Following {
         // Look at the Cluster object first: whatever was applied before the run started counts.
         self.look().await?;
         loop {
-            let View { membership, missing, discovery, guards: _ } = self.now();
+            let View { membership, missing, discovery, guards: _, ways } = self.now();
             if missing {
                 return Err(format!("cluster {} does not exist", self.place.cluster));
+            }
+            if let Ways::By(Reach { outdated: Some(outdated), .. }) = ways {
+                return Err(outdated);
             }
             let problem = membership.problem();
             match membership.phase {

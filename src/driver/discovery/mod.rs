@@ -19,5 +19,5 @@ mod tests;
 
 pub(crate) use feed::{Fed, feed, known_members};
 pub(crate) use followers::Following;
-pub use followers::{Followers, Known};
-pub use task::{LOOK, PLATFORM_TIMEOUT, View};
+pub use followers::{Followers, Known, lacking};
+pub use task::{LOOK, PLATFORM_TIMEOUT, View, Ways};

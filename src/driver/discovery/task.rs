@@ -14,7 +14,7 @@ use super::pace::Pace;
 use crate::agent::door::begun_within;
 use crate::agent::platform::Platform;
 use crate::clock::{Clock, sleep_until};
-use crate::playbook::{self, ClusterGuards};
+use crate::playbook::{self, ClusterGuards, Reach};
 use crate::run::{
     AgentId, Follower, Heard, LeftOut, MassAbsence, Membership, Millis, Outcome, Timestamp,
 };
@@ -45,6 +45,19 @@ pub struct View {
     pub discovery: Option<playbook::Discovery>,
     /// The guards of the Cluster object; `None` before it was looked at. What was known before is kept.
     pub guards: Option<Arc<ClusterGuards>>,
+    /// How the agents are reached. What was known before is kept.
+    pub ways: Ways,
+}
+
+/// How the agents of a cluster are reached, as far as that is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ways {
+    /// The Cluster object was not looked at yet.
+    Unknown,
+    /// As the Cluster object says.
+    By(Reach),
+    /// It can't be read, or there is none.
+    Unreadable,
 }
 
 /// A message to the task.
@@ -83,6 +96,7 @@ struct State {
     follower: Follower,
     spec: Option<playbook::Cluster>,
     guards: Option<Arc<ClusterGuards>>,
+    ways: Ways,
     missing: bool,
     next_look: Timestamp,
     /// The Cluster object may have changed, so look again as soon as the present look is over.
@@ -115,6 +129,7 @@ impl Task {
             follower: Follower::new(),
             spec: None,
             guards: None,
+            ways: Ways::Unknown,
             missing: false,
             next_look: now,
             look_again: false,
@@ -170,8 +185,12 @@ impl Task {
     }
 
     fn question(&self, state: &mut State, now: Timestamp) -> Pending<Heard> {
-        let discovery = state.spec.as_ref()?.discovery.clone()?;
+        let spec = state.spec.as_ref()?;
+        let (discovery, outdated) = (spec.discovery.clone()?, spec.outdated());
         state.pace.asked(now);
+        if let Some(outdated) = outdated {
+            return Some(Box::pin(std::future::ready(Heard::Failed(outdated))));
+        }
         let (platforms, clock) = (Arc::clone(&self.platforms), Arc::clone(&self.clock));
         let heard = self.heard.clone();
         Some(Box::pin(async move { ask(&*platforms, &*clock, heard, &discovery).await }))
@@ -214,6 +233,7 @@ impl Task {
             Err(error) => {
                 self.say_of_look(state, &error.to_string());
                 if !error.retryable() {
+                    state.has_no_ways();
                     for waiting in state.served.drain(..) {
                         // The receiver may be gone.
                         let _ = waiting.send(Err(advice(&error)));
@@ -226,7 +246,11 @@ impl Task {
         let served = std::mem::take(&mut state.served);
         state.looked_for.extend(served);
         state.missing = stored.is_none();
-        let Some(stored) = stored else { return false };
+        let Some(stored) = stored else {
+            state.has_no_ways();
+            return false;
+        };
+        state.ways = Ways::By(stored.spec.reach());
         if state.spec.as_ref() == Some(&stored.spec) {
             return false;
         }
@@ -303,10 +327,12 @@ impl Task {
                 && known.last_answer == membership.last_answer
                 && view.missing == state.missing
                 && view.discovery.as_ref() == state.discovery()
-                && view.guards == state.guards;
+                && view.guards == state.guards
+                && view.ways == state.ways;
             if !same {
                 let (missing, discovery) = (state.missing, state.discovery().cloned());
-                *view = View { membership, missing, discovery, guards: state.guards.clone() };
+                let (guards, ways) = (state.guards.clone(), state.ways.clone());
+                *view = View { membership, missing, discovery, guards, ways };
             }
             !same
         });
@@ -321,6 +347,13 @@ impl Task {
 }
 
 impl State {
+    /// The Cluster object does not say how its agents are reached.
+    fn has_no_ways(&mut self) {
+        if self.ways == Ways::Unknown {
+            self.ways = Ways::Unreadable;
+        }
+    }
+
     fn discovery(&self) -> Option<&playbook::Discovery> {
         self.spec.as_ref()?.discovery.as_ref()
     }
@@ -371,7 +404,7 @@ pub(super) async fn ask(
     heard: watch::Sender<bool>,
     discovery: &playbook::Discovery,
 ) -> Heard {
-    let answer = platforms.discover(&discovery.url, &discovery.cluster);
+    let answer = platforms.discover_as(discovery);
     let Some(answer) = begun_within(clock, PLATFORM_TIMEOUT, heard, answer).await else {
         let seconds = PLATFORM_TIMEOUT.as_secs();
         return Heard::Failed(format!("{} gave no answer within {seconds} s", discovery.url));

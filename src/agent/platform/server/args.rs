@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::credentials::TlsArgs;
 use crate::web::HostName;
 
 /// An example of the file, as the help text shows it.
@@ -36,9 +37,13 @@ pub struct PlatformArgs {
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8100")]
     pub listen: SocketAddr,
 
-    /// Listen on an address that is not loopback, where anybody who reaches it may read the file
+    /// Listen on an address that is not loopback, where anybody who reaches it may read the file. For tests
     #[arg(long)]
     pub insecure: bool,
+
+    /// How the platform is secured
+    #[command(flatten)]
+    pub tls: TlsArgs,
 
     /// A host name under which the platform may be reached, with or without a port; `localhost` and
     /// IP addresses always work. May be repeated; `*` allows every name

@@ -22,6 +22,7 @@ use super::args::PlatformArgs;
 use super::file::Nodes;
 use super::watch::Watcher;
 use crate::clock::{Clock, SystemClock};
+use crate::credentials::{ServedTls, admitting, lacking, reread};
 use crate::listen::{NotLoopback, check_listen};
 use crate::stop::StopAsked;
 use crate::watched_file::FileError;
@@ -63,6 +64,7 @@ pub enum PlatformServeError {
 #[derive(Debug)]
 pub struct RunningPlatform {
     address: SocketAddr,
+    scheme: &'static str,
     stop: CancellationToken,
     server: AbortOnDropHandle<io::Result<()>>,
     _watcher: AbortOnDropHandle<()>,
@@ -75,12 +77,12 @@ pub struct RunningPlatform {
 /// content is served.
 pub async fn start(
     file: &Path,
-    listen: SocketAddr,
-    insecure: bool,
+    (listen, insecure): (SocketAddr, bool),
+    tls: Option<ServedTls>,
     names: OwnNames,
     clock: Arc<dyn Clock>,
 ) -> Result<RunningPlatform, PlatformServeError> {
-    check_listen(listen, insecure)?;
+    check_listen(listen, insecure, lacking(tls.as_ref()))?;
     let (watcher, nodes) = Watcher::open(file)?;
     tracing::info!(clusters = nodes.clusters, nodes = nodes.nodes, "the file is read");
     let bind = |source| PlatformServeError::Bind { address: listen, source };
@@ -94,9 +96,13 @@ pub async fn start(
     let times = Times { idle: MAX_IDLE, ..Times::silent_for(MAX_IDLE) };
     let limits = Limits::for_few(MAX_CONNECTIONS, times);
     let stop = CancellationToken::new();
-    let server = web::serve(listener, limits, router, stop.clone().cancelled_owned());
+    let router = admitting(router, tls.as_ref());
+    let source = tls.as_ref().map(ServedTls::source);
+    let until = stop.clone().cancelled_owned();
+    let server = web::serve_secured(listener, limits, source, router, until);
     Ok(RunningPlatform {
         address,
+        scheme: tls.map_or("http", |_| "https"),
         stop,
         server: AbortOnDropHandle::new(tokio::spawn(server)),
         _watcher: AbortOnDropHandle::new(tokio::spawn(watcher.run(clock, sender))),
@@ -148,11 +154,14 @@ impl RunningPlatform {
 pub async fn serve(args: PlatformArgs) -> anyhow::Result<()> {
     // Signals are caught before the address is printed, so that one that follows at once is not missed.
     let mut asked = StopAsked::listen(args.until_stdin_closes)?;
-    let PlatformArgs { file, listen, insecure, allow_hosts, .. } = args;
+    let PlatformArgs { file, listen, insecure, tls, allow_hosts, .. } = args;
+    let secured = tls.served()?;
+    let tls = secured.as_ref().map(|(_, tls)| tls.clone());
     let names = OwnNames::with(allow_hosts);
-    let platform = start(&file, listen, insecure, names, Arc::new(SystemClock)).await?;
+    let platform = start(&file, (listen, insecure), tls, names, Arc::new(SystemClock)).await?;
+    let _rereading = secured.map(|(kept, _)| reread(&kept)).transpose()?;
     let mut stdout = io::stdout();
-    writeln!(stdout, "listening on http://{}", platform.address())
+    writeln!(stdout, "listening on {}://{}", platform.scheme, platform.address())
         .and_then(|()| stdout.flush())
         .context("failed to print the address")?;
     asked.wait().await;

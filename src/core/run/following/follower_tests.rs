@@ -41,12 +41,14 @@ pub(super) fn cluster(agents: &str, discovers: bool) -> Cluster {
         identity: crate::playbook::Identity::Check,
     };
     let (url, cluster) = ("http://platform".to_owned(), "c".to_owned());
-    let discovery = Discovery { url, cluster, interval: Millis::from_secs(10) };
+    let discovery = Discovery { url, cluster, interval: Millis::from_secs(10), credentials: None };
     Cluster {
         name: "c".to_owned(),
         agents: nodes(agents).into_iter().map(agent).collect(),
         discovery: discovers.then_some(discovery),
         tls: None,
+        credentials: None,
+        dialect: None,
         guards: Default::default(),
         cluster_id: None,
     }

@@ -1,0 +1,95 @@
+//! The credentials of a server of ours: the certificate that it shows, the authority of its clients, and the token that
+//! they have to know.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::http::{HeaderMap, header};
+use rustls::ServerConfig;
+use tokio_util::sync::CancellationToken;
+
+use super::folder::Use;
+use super::kept::{Kept, KeptCredentials};
+use super::refused::NotUsed;
+use crate::run::Digest;
+use crate::web::{Secured, TlsSource};
+
+/// The credentials of a server, as they count now. If they are gone, or got broken, those of before count. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ServedTls {
+    kept: KeptCredentials,
+    name: Arc<str>,
+    last: Arc<Mutex<Last>>,
+}
+
+#[derive(Debug)]
+struct Last {
+    kept: Arc<Kept>,
+    config: Arc<ServerConfig>,
+    /// Cancelled once whoever connected under this authority may no longer be one of its clients.
+    retired: CancellationToken,
+}
+
+impl ServedTls {
+    /// The credentials of this name.
+    ///
+    /// # Errors
+    /// There are none, or they are not for a server.
+    pub fn of(kept: &KeptCredentials, name: &str) -> Result<Self, NotUsed> {
+        let found = kept.get(name, Use::Server)?;
+        let config = found.server().ok_or_else(|| NotUsed::Lacking {
+            name: name.to_owned(),
+            why: "they are not for a server".to_owned(),
+        })?;
+        let last = Last { kept: found, config, retired: CancellationToken::new() };
+        Ok(Self { kept: kept.clone(), name: name.into(), last: Arc::new(Mutex::new(last)) })
+    }
+
+    /// Whether clients have to prove who they are.
+    pub fn asks(&self) -> bool {
+        self.look(|last| last.kept.credential.ca.is_some() || last.kept.credential.token.is_some())
+    }
+
+    /// Whether a request has the token, or none is asked for.
+    pub fn admits(&self, headers: &HeaderMap) -> bool {
+        let wanted = self.look(|last| last.kept.credential.token.clone());
+        let Some(wanted) = wanted else { return true };
+        let mut found = headers.get_all(header::AUTHORIZATION).iter();
+        let (Some(one), None) = (found.next(), found.next()) else { return false };
+        let bytes = one.as_bytes();
+        let token = match bytes.split_at_checked(BEARER.len()) {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case(BEARER.as_bytes()) => token,
+            Some(_) | None => return false,
+        };
+        // How long a comparison of digests takes says nothing about the token.
+        Digest::of(token) == Digest::of(wanted.as_bytes())
+    }
+
+    /// Where a server takes its settings from, for each connection.
+    pub(crate) fn source(&self) -> TlsSource {
+        let this = self.clone();
+        TlsSource::of(move || {
+            this.look(|last| Secured {
+                config: Arc::clone(&last.config),
+                retired: last.retired.clone(),
+            })
+        })
+    }
+
+    /// Reads from what counts now.
+    fn look<T>(&self, read: impl FnOnce(&Last) -> T) -> T {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Ok(found) = self.kept.get(&self.name, Use::Server)
+            && !Arc::ptr_eq(&found, &last.kept)
+            && let Some(config) = found.server()
+        {
+            if found.credential.ca != last.kept.credential.ca {
+                std::mem::take(&mut last.retired).cancel();
+            }
+            (last.kept, last.config) = (found, config);
+        }
+        read(&last)
+    }
+}
+
+/// The scheme of tokens in the header `authorization`.
+const BEARER: &str = "Bearer ";

@@ -1,0 +1,69 @@
+//! Runs on clusters whose credentials this engine does not have, or that can't be used as they are stored.
+
+use replibook::credentials::{Credentials, KeptCredentials};
+use replibook::driver::World;
+use replibook::playbook::Tls;
+use replibook::run::{Millis, RunStatus};
+use serde_json::json;
+
+use crate::engine::RunningEngine;
+use crate::scene::{Scene, address};
+
+/// Credentials of these names for agents, and of one more for a platform.
+fn kept(folder: &std::path::Path, names: &[&str]) -> KeptCredentials {
+    for (name, used) in names.iter().map(|name| (*name, "agent")).chain([("platform", "platform")])
+    {
+        std::fs::create_dir_all(folder.join(name)).unwrap();
+        let text = format!("use: {used}\norigins: [\"https://*:*\"]\n");
+        std::fs::write(folder.join(name).join("for.yaml"), text).unwrap();
+    }
+    KeptCredentials::open(Credentials::open(folder).unwrap()).unwrap()
+}
+
+fn engine(scene: &Scene, name: &str, kept: KeptCredentials) -> RunningEngine {
+    let world = scene.world();
+    let followers = world.followers.clone().with_credentials(kept);
+    RunningEngine::start(World { followers, ..world }, name, 10)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_waits_for_an_engine_that_has_the_credentials_of_its_cluster() {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let scene = Scene::new(1).await;
+    let agents = json!([{"id": "node-0", "address": address(0)}]);
+    scene.apply_cluster(json!({"agents": agents, "credentials": "eu"})).await;
+    let run = scene.start_run("p", "max_failed: 0").await;
+    let without = engine(&scene, "engine-1", KeptCredentials::default());
+    let others = engine(&scene, "engine-2", kept(folders[0].path(), &["us"]));
+    scene.wait(Millis::from_secs(60)).await;
+    let waiting = scene.store.run(run).await.unwrap().unwrap().progress;
+    assert_eq!(waiting.status, RunStatus::Pending, "{waiting:?}");
+    assert_eq!(scene.executions(), [0]);
+    let with = engine(&scene, "engine-3", kept(folders[1].path(), &["eu"]));
+    let done = scene.until_final(run).await;
+    assert_eq!(done.progress.status, RunStatus::Done, "{:?}", done.progress);
+    for engine in [without, others, with] {
+        engine.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stored_cluster_that_names_files_is_not_used() {
+    let scene = Scene::new(1).await;
+    let mut stored = scene.store.cluster("c").await.unwrap().unwrap();
+    let (ca, cert, key) = (Some("/etc/ca.pem".to_owned()), None, None);
+    stored.spec.tls = Some(Tls { ca, cert, key });
+    scene.store.put_cluster(&stored).await.unwrap();
+    let run = scene.start_run("p", "max_failed: 0").await;
+    let engine = scene.engine("engine-1");
+    scene
+        .until(run, |run| {
+            run.progress.status == RunStatus::Paused || run.progress.status.is_final()
+        })
+        .await;
+    let progress = scene.store.run(run).await.unwrap().unwrap().progress;
+    let why = progress.reason.unwrap().message;
+    assert!(why.contains("apply it again with `credentials: NAME`"), "{why}");
+    assert_eq!(scene.executions(), [0]);
+    engine.stop().await;
+}
