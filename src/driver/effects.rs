@@ -253,6 +253,7 @@ impl Effects {
         self.stop_feeding();
         let records = machine.records();
         let takes_others = !is_narrow(machine);
+        let is_retry = machine.run().snapshot.retry_of.is_some();
         let only = || records.clone().map(|record| record.agent.clone()).collect();
         let fed = Fed {
             known: known_members(records.clone()),
@@ -260,7 +261,11 @@ impl Effects {
             only: (!takes_others).then(only),
             selection: machine.selection(),
             secrets: self.secrets.clone(),
+            gate: (is_retry && takes_others).then(|| self.gate()),
         };
+        if !takes_others {
+            self.gate.forgets_others();
+        }
         self.narrow = !takes_others;
         let feed = feed(self.world.clone(), self.following(), fed, self.inbox.clone());
         self.feed = Some(self.tasks.spawn(feed));

@@ -3,9 +3,14 @@
 //!
 //! Guards count who is out in one run, so runs of a cluster with guards must not go side by side. A run that has no lock
 //! of its cluster, because its playbook allows others beside it, is told that its cluster is closed, until it has the
-//! lock. Mostly it gets that before it starts ([`cluster`](super::cluster)); this is for guards that come later.
+//! lock. Mostly it gets that before it starts ([`cluster`](super::cluster)), or together with the guards if it goes
+//! alone then; this is for guards that come at the very moment at which it starts.
+//!
+//! A run that goes over agents of another one again does not know the other members, unless there are guards. If those
+//! come later, its cluster is closed until it has learned of all members.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc};
@@ -23,6 +28,10 @@ const ASK_EVERY: Duration = Duration::from_secs(1);
 /// Why a run that has no lock starts no agent.
 const CLOSED: &str =
     "the cluster has guards, and this run waits until it has the cluster for itself";
+
+/// Why a run that does not know all members of its cluster starts no agent.
+const UNKNOWN: &str =
+    "the cluster has guards, and this run does not know all other members of it yet";
 
 /// Whether the cluster has guards, by its object as it is now. If it can't be read, the run finds out when it loads its
 /// members.
@@ -61,7 +70,11 @@ pub(super) fn counts(guards: &ClusterGuards) -> bool {
 /// Tells a run the guards of its cluster as they are, or that the cluster is closed. All clones share one state, and only one of
 /// them tells at a time: what the run hears last is what was found out last.
 #[derive(Clone)]
-pub(super) struct Gate(Arc<Mutex<State>>);
+pub(super) struct Gate {
+    state: Arc<Mutex<State>>,
+    /// Whether the run knows all agents that guards count.
+    knows_all: Arc<AtomicBool>,
+}
 
 struct State {
     cluster: Following,
@@ -70,6 +83,7 @@ struct State {
     is_open: bool,
     /// Whether the run was told that its cluster is closed.
     is_waiting: bool,
+    knows_all: Arc<AtomicBool>,
     /// What the run goes by.
     told: Arc<ClusterGuards>,
 }
@@ -79,7 +93,24 @@ impl Gate {
     pub(super) fn new(cluster: Following, committer: Committer, run: &Run) -> Self {
         let told = Arc::clone(&run.progress.guards);
         let is_open = run.snapshot.locks_cluster();
-        Self(Arc::new(Mutex::new(State { cluster, committer, is_open, is_waiting: false, told })))
+        // Whoever went by guards already was told of everybody then.
+        let is_guarded = counts(&told) && !told.is_closed();
+        let knows_all = Arc::new(AtomicBool::new(run.snapshot.retry_of.is_none() || is_guarded));
+        let shared = Arc::clone(&knows_all);
+        let state =
+            State { cluster, committer, is_open, is_waiting: false, knows_all: shared, told };
+        Self { state: Arc::new(Mutex::new(state)), knows_all }
+    }
+
+    /// From now on, the run is told of no members but those that it goes over.
+    pub(super) fn forgets_others(&self) {
+        self.knows_all.store(false, Ordering::SeqCst);
+    }
+
+    /// The run was told of all members. Opens its cluster, if it was closed until then.
+    pub(super) async fn knows_all(&self, inbox: &mpsc::Sender<Input>) {
+        self.knows_all.store(true, Ordering::SeqCst);
+        self.tell(inbox).await;
     }
 
     /// The guards that the run has to be told before it goes on, by the Cluster object as it is now. `None` if it knows them, or if
@@ -88,7 +119,7 @@ impl Gate {
     /// # Errors
     /// Why the object can't be read. Waits for a store that does not answer.
     pub(super) async fn look(&self) -> Result<Option<Arc<ClusterGuards>>, String> {
-        let mut state = self.0.lock().await;
+        let mut state = self.state.lock().await;
         state.cluster.guards().await?;
         let news = state.news().await;
         if let Some(guards) = &news {
@@ -99,7 +130,7 @@ impl Gate {
 
     /// Puts the guards into the inbox of the run, as far as they are known, if the run goes by others.
     pub(super) async fn tell(&self, inbox: &mpsc::Sender<Input>) {
-        let mut state = self.0.lock().await;
+        let mut state = self.state.lock().await;
         if let Some(guards) = state.news().await {
             // If nobody takes the input, the driver is gone.
             let _ = inbox.send(Input::Guards(Arc::clone(&guards))).await;
@@ -109,7 +140,7 @@ impl Gate {
 
     /// Returns when it is worth asking again for the lock; never, if the run does not wait for it.
     async fn may_open(&self) {
-        let state = self.0.lock().await;
+        let state = self.state.lock().await;
         let clock = state.is_waiting.then(|| Arc::clone(&state.committer.clock));
         drop(state);
         match clock {
@@ -127,9 +158,11 @@ impl State {
             self.is_open = cluster::take(&self.committer).await == Some(Locked::Held);
         }
         self.is_waiting = !self.is_open && counts(&guards);
-        let guards = match self.is_waiting {
-            true => Arc::new(guards.closed(CLOSED)),
-            false => guards,
+        let is_unknown = counts(&guards) && !self.knows_all.load(Ordering::SeqCst);
+        let guards = match (self.is_waiting, is_unknown) {
+            (true, _) => Arc::new(guards.closed(CLOSED)),
+            (false, true) => Arc::new(guards.closed(UNKNOWN)),
+            (false, false) => guards,
         };
         (guards != self.told).then_some(guards)
     }

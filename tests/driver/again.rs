@@ -17,7 +17,7 @@ fn failed(run: RunId) -> RetryOf {
 }
 
 /// Creates a run over these agents of another run, as the API does.
-async fn again(scene: &Scene, of: RetryOf) -> RunId {
+pub(crate) async fn again(scene: &Scene, of: RetryOf) -> RunId {
     let finished = scene.store.run(of.run).await.unwrap().unwrap();
     let id = RunId(Uuid::now_v7());
     let now = Timestamp::from_millis(1_763_802_001_000);

@@ -1,14 +1,18 @@
 //! Guards of clusters in whole runs: no strategy gets past them, they change while a run goes, and runs of a cluster with
 //! guards never go side by side.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use replibook::agent::{Script, When};
 use replibook::run::{
-    AgentState, Happened, Millis, ReasonCode, Run, RunEvent, RunId, RunStatus, Verb,
+    AgentState, Happened, Millis, ReasonCode, RetryOf, Run, RunEvent, RunId, RunStatus, Timestamp,
+    Verb,
 };
+use replibook::store::StoreError;
+use replibook::store::memory::FaultMoment;
 use serde_json::{Value, json};
 
+use crate::driver::again::again;
 use crate::scene::{Scene, address};
 
 /// Every built-in strategy, as different as its arguments make it.
@@ -60,9 +64,13 @@ async fn slow_scene(agents: usize, guards: &[&str]) -> Scene {
 
 /// A run of a playbook with one action and this strategy.
 async fn start(scene: &Scene, name: &str, strategy: &str, more: &str) -> RunId {
+    start_with(scene, name, strategy, more, "max_failed: 0").await
+}
+
+async fn start_with(scene: &Scene, name: &str, strategy: &str, more: &str, budget: &str) -> RunId {
     let text = format!(
         "apiVersion: replicante.io/v1\nkind: Playbook\nmetadata: {{ name: {name}, version: 1.0.0 }}\n\
-         spec:\n  {more}\n  stages:\n    - name: only\n      budget: {{ max_failed: 0 }}\n      \
+         spec:\n  {more}\n  stages:\n    - name: only\n      budget: {{ {budget} }}\n      \
          strategy: {strategy}\n      \
          steps: [{{ name: act, action: test.example.com/act }}]\n"
     );
@@ -248,34 +256,107 @@ async fn a_run_that_waits_for_guards_alone_goes_once_they_are_gone() {
     engine.stop().await;
 }
 
-/// The API refuses such a document. It may still come at a bad moment, and then nobody must count for itself.
-#[tokio::test(start_paused = true)]
-async fn of_runs_side_by_side_that_get_guards_one_goes_on_and_the_others_start_nobody() {
-    let scene = slow_scene(6, &[]).await;
-    let mut runs = Vec::new();
-    for name in ["p", "q"] {
-        runs.push(start(&scene, name, "{ use: rolling }", "concurrency: allow").await);
-    }
-    let engine = scene.engine("engine-1");
-    for run in &runs {
-        scene.until(*run, |run| run.progress.count(AgentState::Done) >= 1).await;
-    }
-    scene.apply_cluster(spec(6, &[ONE_ZONE])).await;
-    scene.wait(Millis::from_secs(5)).await;
-    let mut ends = BTreeMap::new();
-    for run in &runs {
-        let done = scene.until_final(*run).await;
-        assert_eq!(done.progress.status, RunStatus::Done, "{:?}", done.progress);
-        ends.insert(done.progress.finish_ts.unwrap(), *run);
-    }
-    let (first_end, last) = (*ends.keys().next().unwrap(), *ends.values().last().unwrap());
-    let starts = all_events(&scene, last)
-        .await
-        .into_iter()
+async fn starts(scene: &Scene, run: RunId) -> Vec<Timestamp> {
+    let events = all_events(scene, run).await.into_iter();
+    let starts = events
         .filter(|event| matches!(&event.what, Happened::Agent { to: AgentState::Running, .. }));
-    let starts: Vec<_> = starts.map(|event| event.at).collect();
-    let meanwhile = starts.iter().filter(|at| **at < first_end).count();
-    assert!(meanwhile < 6 && starts.len() == 6, "{meanwhile} of {starts:?} before {first_end}");
+    starts.map(|event| event.at).collect()
+}
+
+/// Whatever the second run knows, and however soon it comes.
+#[tokio::test(start_paused = true)]
+async fn a_run_that_goes_alone_has_the_cluster_for_itself_once_there_are_guards() {
+    for concurrency in ["concurrency: allow", "concurrency: queue"] {
+        let scene = slow_scene(6, &[]).await;
+        let first = start(&scene, "p", "{ use: rolling }", "concurrency: allow").await;
+        let engine = scene.engine("engine-1");
+        scene.until(first, |run| run.progress.count(AgentState::Done) >= 1).await;
+        // A run that was created before may get the lock at any moment.
+        scene.apply_cluster(spec(6, &[ONE_ZONE])).await;
+        let second = start(&scene, "q", "{ use: rolling }", concurrency).await;
+        let done = scene.until_final(first).await;
+        assert_eq!(done.progress.status, RunStatus::Done, "{:?}", done.progress);
+        scene.until_final(second).await;
+        let ended = done.progress.finish_ts.unwrap();
+        let before = starts(&scene, second).await.into_iter().filter(|at| *at < ended).count();
+        assert_eq!(before, 0, "{concurrency}");
+        engine.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_on_which_runs_go_side_by_side_gets_no_guards() {
+    let scene = slow_scene(6, &[]).await;
+    for name in ["p", "q"] {
+        let run = start(&scene, name, "{ use: rolling }", "concurrency: allow").await;
+        let engine = scene.engine(name);
+        scene.until(run, |run| run.progress.count(AgentState::Done) >= 1).await;
+        if name == "q" {
+            let refused = scene.try_apply_cluster(spec(6, &[ONE_ZONE])).await;
+            assert!(matches!(refused, Err(StoreError::ClusterInUse { .. })), "{refused:?}");
+        }
+        engine.stop().await;
+    }
+}
+
+/// It saw no guards, and they come before its status says that it goes.
+#[tokio::test(start_paused = true)]
+async fn a_run_that_begins_while_guards_come_starts_nobody_beside_another() {
+    let scene = slow_scene(6, &[]).await;
+    let first = start(&scene, "p", "{ use: rolling }", "concurrency: allow").await;
+    let engine = scene.engine("engine-1");
+    scene.until(first, |run| run.progress.count(AgentState::Done) >= 1).await;
+    let second = start(&scene, "q", "{ use: rolling }", "concurrency: allow").await;
+    scene.memory.faults().fail_commits(u32::MAX, FaultMoment::Before);
+    scene.wait(Millis::from_secs(3)).await;
+    scene.apply_cluster(spec(6, &[ONE_ZONE])).await;
+    scene.memory.faults().heal();
+    scene.until(second, |run| run.progress.status == RunStatus::Running).await;
+    let running = scene.store.run(first).await.unwrap().unwrap();
+    assert_eq!(running.progress.status, RunStatus::Running, "they go side by side");
+    let done = scene.until_final(first).await;
+    let ended = done.progress.finish_ts.unwrap();
+    let last = scene.until_final(second).await;
+    assert_eq!(last.progress.status, RunStatus::Done, "{:?}", last.progress);
+    let begun = starts(&scene, second).await;
+    assert!(begun.len() == 6 && begun.iter().all(|at| *at >= ended), "{begun:?} {ended:?}");
+    engine.stop().await;
+}
+
+/// The others are counted all at once, however long each of them takes to answer.
+#[tokio::test(start_paused = true)]
+async fn a_retry_that_gets_guards_knows_all_members_before_it_starts_anybody_under_them() {
+    let scene = slow_scene(9, &[]).await;
+    let text = "{ use: rolling, with: { batch: 1 } }";
+    for agent in [0, 1, 2] {
+        let (when, message) = (When::After(Millis::from_secs(4)), "broken".to_owned());
+        scene.script(agent, Script::Fail { when, message });
+    }
+    let first = start_with(&scene, "p", text, PLAIN, "max_failed: 9").await;
+    let engine = scene.engine("engine-1");
+    scene.until_final(first).await;
+    scene.script(0, Script::Stall);
+    let soon = || Script::Succeed { when: When::Looks(1), payload: json!({}) };
+    for agent in [1, 2] {
+        scene.script(agent, soon());
+    }
+    let failed = RetryOf { run: first, failed: true, skipped: false, unfinished: false };
+    let retry = again(&scene, failed).await;
+    scene.until(retry, |run| run.progress.count(AgentState::Running) == 1).await;
+    // One of the others is ill, and the last one to be heard: after the agent at work has ended.
+    scene.agents.set_status(&address(8), "UNAVAILABLE");
+    scene.agents.set_latency(&address(8), Millis(2_900));
+    scene.apply_cluster(spec(9, &[r#"{ "name": "few", "max_out": 1 }"#])).await;
+    scene.until(retry, |run| !run.progress.guards.guards.is_empty()).await;
+    scene.script(0, soon());
+    let held = scene.until(retry, |run| is_idle(run) && is_held(run)).await;
+    assert_eq!(started_within(&scene, retry, Millis::from_secs(60)).await, 0);
+    assert_eq!(held.progress.count(AgentState::Done), 1, "{:?}", held.progress);
+    let records = scene.store.records(retry, None, None, 100).await.unwrap();
+    assert_eq!(records.len(), 9);
+    scene.agents.set_status(&address(8), "HEALTHY");
+    let done = scene.until_final(retry).await;
+    assert_eq!(done.progress.status, RunStatus::Done, "{:?}", done.progress);
     engine.stop().await;
 }
 

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use super::followers::Following;
 use crate::driver::World;
 use crate::driver::asking;
+use crate::driver::guards::Gate;
 use crate::driver::secrets::RunSecrets;
 use crate::run::{
     AgentId, AgentRecord, AgentState, Difference, Input, KnownAgent, MassAbsence, Member, Members,
@@ -55,6 +56,9 @@ pub(crate) struct Fed {
     pub(crate) selection: Selection,
     /// What new agents say is kept without them.
     pub(in crate::driver) secrets: RunSecrets,
+    /// Tells a run that goes over agents of another run its guards, once it knows all members. None for any other run, and
+    /// while it is told of only some.
+    pub(in crate::driver) gate: Option<Gate>,
 }
 
 /// Puts every change of the cluster into the inbox of a run. Agents that left or moved are reported at once. A new
@@ -67,7 +71,7 @@ pub(crate) async fn feed(
     inbox: mpsc::Sender<Input>,
 ) {
     let (new, asking, answers) = (VecDeque::new(), HashSet::new(), FuturesUnordered::new());
-    let mut feed = Feed { world, inbox, fed, is_sure: false, new, asking, answers };
+    let mut feed = Feed { world, inbox, fed, is_sure: false, opened: false, new, asking, answers };
     // What the run was told, except for new agents that have not answered.
     let mut told: Option<Membership> = None;
     loop {
@@ -82,6 +86,9 @@ pub(crate) async fn feed(
             told = Some(now.clone());
         }
         feed.ask();
+        if told.is_some() {
+            feed.open_if_over(&now).await;
+        }
         tokio::select! {
             biased;
             () = following.changed() => {}
@@ -102,6 +109,8 @@ struct Feed {
     fed: Fed,
     /// Whether the run was told since the present platform answered, or since there is none.
     is_sure: bool,
+    /// Whether the run was told of all members before.
+    opened: bool,
     /// Agents that joined and are still to be asked.
     new: VecDeque<(AgentId, Arc<KnownAgent>)>,
     /// Agents that are being asked.
@@ -187,6 +196,21 @@ impl Feed {
             let (world, selection) = (self.world.clone(), self.fed.selection.clone());
             let answer = async move { asking::ask_patiently(&world, id, agent, &selection).await };
             self.answers.push(answer.boxed());
+        }
+    }
+
+    /// If the run knows all members, as far as anybody can know them now, its guards may count them.
+    async fn open_if_over(&mut self, now: &Membership) {
+        let is_settled = match now.phase {
+            Phase::Settled => now.problem().is_none(),
+            Phase::Reading | Phase::Asking => false,
+        };
+        if !is_settled || self.opened || !self.new.is_empty() || !self.asking.is_empty() {
+            return;
+        }
+        self.opened = true;
+        if let Some(gate) = &self.fed.gate {
+            gate.knows_all(&self.inbox).await;
         }
     }
 
