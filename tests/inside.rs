@@ -20,6 +20,9 @@ mod registry;
 mod replay;
 
 // Modules that these tests share.
+#[allow(dead_code, reason = "each test binary uses a part of it")]
+#[path = "support/certificates.rs"]
+mod certificates;
 #[path = "support/engine.rs"]
 mod engine;
 #[path = "support/examples.rs"]
@@ -36,5 +39,8 @@ mod plugins;
 mod registry_server;
 #[path = "driver/scene.rs"]
 mod scene;
+#[allow(dead_code, reason = "each test binary uses a part of it")]
+#[path = "support/stable_agent.rs"]
+mod stable_agent;
 #[path = "support/wait.rs"]
 mod wait;

@@ -1,7 +1,8 @@
 //! Agents: what the engine needs from them, the HTTP client, how one call is followed to its end, and the
 //! reference agent.
 //!
-//! [`AgentClient`] is one request and its answer. [`HttpAgents`] sends the request over HTTP, [`FakeAgents`]
+//! [`AgentClient`] is one request and its answer. [`HttpAgents`] sends the request over HTTP, and [`StableAgents`] does so
+//! to agents of the released generation; [`AnyDialect`] knows which of the two to use. [`FakeAgents`]
 //! answers it from a script. [`run_action`], [`wait_status`] and [`info`] build the calls of a step from such
 //! requests: they decide what is sent when, and what a failure means. This is apart from the clients so that
 //! both kinds of client are followed by the same code. [`server`] is the other side: an agent that runs
@@ -10,6 +11,7 @@
 
 mod client;
 mod connections;
+mod dialects;
 pub mod door;
 mod fake;
 mod fake_script;
@@ -17,6 +19,7 @@ mod follow;
 mod http;
 pub mod platform;
 pub mod server;
+mod stable;
 mod tls;
 mod wire;
 
@@ -25,8 +28,10 @@ pub use client::{
     Scheduled, ask, ask_store,
 };
 pub use connections::{Short, Shortage};
+pub use dialects::{AnyDialect, Found};
 pub use fake::FakeAgents;
 pub use fake_script::{Asked, FakeQueue, Fault, KnownId, Script, When};
 pub use follow::{AgentLimits, FollowContext, LONGEST_HELD, Start, info, run_action, wait_status};
 pub use http::{AgentHttpConfig, HttpAgents};
+pub use stable::StableAgents;
 pub use tls::AgentHttpError;

@@ -49,6 +49,27 @@ pub(super) fn schedule_body(request: &ActionRequest) -> String {
     serde_json::to_string(&body).unwrap_or_default()
 }
 
+/// What agents of the released generation are told of who asks: they know no other word for it.
+const REQUESTER: &str = "CORE_PLAYBOOK";
+
+#[derive(Serialize)]
+struct StableScheduling<'a> {
+    action_id: Uuid,
+    args: &'a JsonText,
+    created_ts: Timestamp,
+    requester: &'static str,
+}
+
+/// The body of a request to schedule, for agents of the released generation. Kind and labels are elsewhere in the
+/// request.
+pub(super) fn stable_schedule_body(request: &ActionRequest) -> String {
+    let ActionRequest { id, kind: _, args, created_time, metadata: _ } = request;
+    let (action_id, created_ts, requester) = (*id, *created_time, REQUESTER);
+    let body = StableScheduling { action_id, args, created_ts, requester };
+    // A value made of JSON values can always be serialized.
+    serde_json::to_string(&body).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

@@ -20,7 +20,8 @@ pub use body::Pace;
 pub(crate) use body::{Bodies, Body, NoBody, Seat, describe, is_not_http};
 pub(crate) use coming::{Coming, begun_within};
 pub use replibook_core::door::{
-    Bounds, Found, Malformed, bounds, cut, error_message, is_status_word, read_action,
-    read_members, read_node, read_object, read_queue, read_scheduled, read_shards, read_store,
-    told_error,
+    Bounds, Found, Malformed, StableStore, bounds, cut, error_message, is_known_already,
+    is_status_word, read_action, read_members, read_node, read_object, read_queue, read_scheduled,
+    read_shards, read_stable_action, read_stable_agent, read_stable_queue, read_stable_store,
+    read_store, says_actions_are_off, stable_node, told_error,
 };

@@ -62,9 +62,7 @@ fn read(index: usize, shard: &Value) -> Result<Value, Malformed> {
     let said = shard.get("role");
     let role = match said {
         Some(Value::String(word)) => Some(word.to_uppercase()),
-        other => {
-            word_in(other, "Other").or_else(|| word_in(other, "unknown")).map(str::to_owned)
-        }
+        other => word_in(other, "Other").or_else(|| word_in(other, "unknown")).map(str::to_owned),
     };
     let role = role.ok_or_else(|| wrong("role", said, "a word or {\"Other\": a text}"))?;
     let measure = |name: &str| {
