@@ -67,10 +67,10 @@ pub struct Cli {
 pub const SERVER_VARIABLE: &str = "REPLIBOOK_SERVER";
 
 /// The environment variable that names the certificates which the server is checked against.
-pub const CA_VARIABLE: &str = "REPLIBOOK_CA";
+pub(super) const CA_VARIABLE: &str = "REPLIBOOK_CA";
 
 /// The environment variable that names the file with the certificate and key of the client.
-pub const CERT_VARIABLE: &str = "REPLIBOOK_CERT";
+pub(super) const CERT_VARIABLE: &str = "REPLIBOOK_CERT";
 
 /// Columns of the help, which fits the narrowest terminal that most people use, even in a pager.
 pub const HELP_WIDTH: usize = 80;
@@ -79,7 +79,8 @@ fn after_help() -> String {
     let codes = Exit::MEANINGS.map(|(exit, meaning)| format!("  {:>3}  {meaning}", exit.code()));
     let codes = codes.join("\n");
     format!(
-        "Who asks is the user of this machine; with REPLIBOOK_USER=NAME in the environment `USER@HOST, as NAME`.\n\n\
+        "To a server that asks nobody, who asks is the user of this machine; with REPLIBOOK_USER=NAME in the environment \
+         `USER@HOST, as NAME`. To any other it is whoever proves to be somebody.\n\n\
          Exit codes:\n{codes}"
     )
 }

@@ -288,7 +288,7 @@ async fn a_stream_ends_when_it_is_withdrawn() {
         let request = server.request("GET", &path).bearer_auth(token("ops"));
         let answer = request.header("accept", "text/event-stream").send().await.unwrap();
         assert_eq!(answer.status(), 200);
-        let mut chunks = answer.bytes_stream();
+        let mut chunks = answer.bytes_stream().boxed();
         assert!(chunks.next().await.is_some(), "the first event comes at once");
         chunks
     };

@@ -41,8 +41,8 @@ async fn a_token_goes_to_the_server_of_its_context_and_to_no_other() {
     let variable = [("REPLIBOOK_TOKEN", "rpb_of-variable")];
     assert_eq!(with(folder.path(), &elsewhere, &variable).await.0, 0);
     assert_eq!(other.seen()[1].header("authorization"), "Bearer rpb_of-variable");
-    for (args, code, says) in [
-        (&["context", "use", "nothing"][..], 4, "there is no context \"nothing\"; there is own"),
+    let cases: [(&[&str], i32, &str); 6] = [
+        (&["context", "use", "nothing"], 4, "there is no context \"nothing\"; there is own"),
         (&["--context", "nothing", "get", "clusters"], 4, "expected one of own"),
         (&["context", "set", "Own"], 2, "expected lowercase letters"),
         (&["context", "set", "new"], 2, "context new is new: expected --server URL"),
@@ -63,7 +63,8 @@ async fn a_token_goes_to_the_server_of_its_context_and_to_no_other() {
             3,
             "failed to read the token in /nowhere",
         ),
-    ] {
+    ];
+    for (args, code, says) in cases {
         let (found, out, err) = with(folder.path(), args, &[]).await;
         assert_eq!((found, out.as_str()), (code, ""), "{args:?}: {err}");
         let words = err.split_whitespace().collect::<Vec<_>>().join(" ");
