@@ -10,10 +10,12 @@ async fn log_in(at: &str, name: &str) -> Page {
     let mut browser = Browser::default();
     let mut page = browser.open(at).await;
     for _ in 0..8 {
-        let fields: &[(&str, &str)] = match () {
-            () if page.body.contains("name=\"login\"") => &[("login", name), ("password", "any")],
-            () if page.body.contains("<form") => &[],
-            () => break,
+        if !page.body.contains("<form") {
+            break;
+        }
+        let fields: &[(&str, &str)] = match page.body.contains("name=\"login\"") {
+            true => &[("login", name), ("password", "any")],
+            false => &[],
         };
         page = browser.submit(&page, fields).await;
     }

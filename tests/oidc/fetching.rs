@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use replibook::access::oidc::{Oidc, OidcBounds, TokenError};
+use replibook::access::oidc::{Oidc, OidcBounds, Provider, TokenError};
 use replibook::run::Millis;
 use serde_json::json;
 
@@ -198,4 +198,61 @@ async fn an_issuer_that_describes_another_is_not_believed() {
     let (oidc, _): (Oidc, _) = verifier();
     let error = identity(&oidc, &issuer, &token(&issuer, &signer, "k")).await.unwrap_err();
     assert!(error.to_string().contains("`issuer`: found \"https://id.example.com\""), "{error}");
+}
+
+#[tokio::test]
+async fn a_description_is_bounded() {
+    let signer = Signer::es256();
+    let liar = Liar::start(|_| Reply::Endless(vec![b' '; 64 * 1024], Duration::ZERO)).await;
+    let mut issuer = FakeIssuer::start("id", Vec::new()).await;
+    issuer.spec.issuer = format!("http://{}", liar.host);
+    let (oidc, _) = verifier();
+    let error = identity(&oidc, &issuer, &token(&issuer, &signer, "k")).await.unwrap_err();
+    assert!(error.to_string().contains("found more than 131072 bytes"), "{error}");
+}
+
+#[tokio::test]
+async fn what_an_issuer_hands_out_is_bounded_and_a_refusal_is_told_apart() {
+    let answers: [(&str, fn() -> Reply, Result<&str, &str>); 6] = [
+        ("tokens", || Reply::json(&json!({"id_token": "a.b.c", "x": 1})), Ok("a.b.c")),
+        (
+            "too long",
+            || Reply::json(&json!({"id_token": "x".repeat(16 * 1024 + 1)})),
+            Err("found a token of 16385 bytes"),
+        ),
+        (
+            "endless",
+            || Reply::Endless(vec![b' '; 64 * 1024], Duration::ZERO),
+            Err("found more than 131072 bytes"),
+        ),
+        ("elsewhere", || Reply::status(307, "location: /other"), Err("found status 307")),
+        (
+            "a refusal",
+            || {
+                let body = json!({"error": "invalid_grant", "error_description": "no \u{1b}[2J"});
+                Reply::Whole(400, Vec::new(), body.to_string().into_bytes())
+            },
+            Err("\"invalid_grant\": \"no  [2J\""),
+        ),
+        ("no JSON", || Reply::Whole(400, Vec::new(), b"<html>".to_vec()), Err("or with `error`")),
+    ];
+    for (name, answer, expected) in answers {
+        let liar = Liar::start(move |_| answer()).await;
+        let address = format!("http://{}", liar.host);
+        let bounds = OidcBounds { request: Duration::from_secs(5), ..OidcBounds::default() };
+        let provider = Provider::new(&address, bounds).unwrap();
+        let found = provider.tokens(&address.parse().unwrap(), &[("code", "secret&x")]).await;
+        let found = match found {
+            Ok(Ok(tokens)) => Ok(tokens.id_token.unwrap()),
+            Ok(Err(refusal)) => Err(refusal.shown),
+            Err(message) => Err(message),
+        };
+        match (&found, expected) {
+            (Ok(token), Ok(expected)) => assert_eq!(token, expected, "{name}"),
+            (Err(error), Err(says)) => assert!(error.contains(says), "{name}: {error}"),
+            (Ok(_), Err(_)) | (Err(_), Ok(_)) => panic!("{name}: {found:?}"),
+        }
+        // A proxy must not come to know the code.
+        assert!(liar.asked().iter().all(|asked| !asked.is_for("secret")), "{name}");
+    }
 }
