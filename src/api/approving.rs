@@ -44,7 +44,7 @@ pub(super) async fn check_approval(
         approves.groups.retain(|group| by.is_some_and(|by| by.contains(group)));
     }
     let Some(run) = run else { return Ok(()) };
-    if run.progress.question.is_some() {
+    if run.asks().is_some() {
         check_startable(state, &run.snapshot.playbook)?;
     }
     match run.not_counted(command.actor.as_deref(), command.approves.as_ref()) {

@@ -18,12 +18,14 @@ fn asks(status: RunStatus, code: ReasonCode, message: &str) -> Run {
     let question = Question {
         number: 1,
         seen: Digest::of(b""),
+        message: message.to_owned(),
         asked_at: at(0),
         until: Some(at(7_200)),
+        overdue: code == ReasonCode::ApprovalOverdue,
         given: vec![Given { by: Some("user:id/alice".to_owned()), at: at(60) }],
     };
     let mut progress = run.progress;
-    progress.question = (code != ReasonCode::ApprovalOverdue).then_some(question);
+    progress.question = Some(question);
     Run { snapshot: Arc::new(snapshot), progress }
 }
 
@@ -56,7 +58,7 @@ fn a_run_that_was_not_approved_in_time_says_how_it_asks_again() {
     let paused = asks(RunStatus::Paused, ReasonCode::ApprovalOverdue, why);
     let told = explain(&paused, &NOBODY, at(245));
     let both =
-        format!("The strategy asked for approval: {why}. It is asked again when the run goes on.");
+        format!("The strategy asked for approval: {why}. A resume has the run ask for it again.");
     assert!(told.text.contains(&both), "{}", told.text);
     assert!(told.next[0].command.starts_with("run resume "), "{:?}", told.next);
 }

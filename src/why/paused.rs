@@ -37,7 +37,7 @@ impl Telling<'_> {
             ReasonCode::Operator => format!("A person asked for that: {message}"),
             ReasonCode::Approval => format!("The strategy asks for approval: {message}"),
             ReasonCode::ApprovalOverdue => format!(
-                "The strategy asked for approval: {message}. It is asked again when the run goes on"
+                "The strategy asked for approval: {message}. A resume has the run ask for it again"
             ),
             ReasonCode::StrategyFailed | ReasonCode::DecisionRefused => format!(
                 "The strategy is at fault, not an agent: {message}. If it is asked the same again, it \
@@ -110,7 +110,7 @@ impl Telling<'_> {
                 return;
             }
             Some(ReasonCode::ApprovalOverdue) => {
-                self.offer("ask the strategy again, and then for approval", "resume");
+                self.offer("ask for approval again", "resume");
             }
             Some(ReasonCode::StrategyUnavailable) => {
                 self.offer("go on, once that is mended", "resume");

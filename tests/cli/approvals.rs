@@ -2,12 +2,14 @@
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use replibook::access::{new_token, token_sum};
+use replibook::cli::demo::Process;
 use replibook::run::{Digest, RunStatus};
 use serde_json::{Value, json};
 
 use super::server::{Seen, Server, problem, run, run_id};
 use super::terminals::{OnTerminal, plain};
-use super::{is_ada, replictl};
+use super::{command, is_ada, read, replictl};
 use crate::crash::server::{Server as RealServer, Settings};
 
 fn sum() -> String {
@@ -166,5 +168,73 @@ async fn a_real_run_is_approved_as_it_was_seen_and_tells_of_its_deadline() {
     let (code, _, err) = ctl(&["run", "start", "two", "--cluster", "eu"]).await;
     assert_eq!(code, 4, "{err}");
     assert!(err.contains("it needs a server with --access"), "{err}");
+    server.stop().await;
+}
+
+/// The token of this name, the same each time.
+fn token(name: &str) -> String {
+    let mut random = [0; 32];
+    random[..name.len()].copy_from_slice(name.as_bytes());
+    new_token(random).0
+}
+
+#[tokio::test]
+async fn two_who_are_named_approve_a_run_that_somebody_else_has_started() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: String| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let people = ["eve", "alice", "bob", "mal"];
+    let tokens = people.map(|name| {
+        let sum = token_sum(&token(name));
+        format!("    - {{ name: {name}, sha256: {sum}, expires: 2099-01-01T00:00:00Z }}\n")
+    });
+    let who = people.map(|name| format!("'token:{name}'")).join(", ");
+    let access = write(
+        "access.yaml",
+        format!(
+            "apiVersion: replicante.io/v1\nkind: Access\nmetadata: {{ name: site }}\nspec:\n  tokens:\n{}  rules:\n    \
+             - {{ who: [{who}], may: [view, apply, operate, start, steer, approve] }}\n",
+            tokens.concat()
+        ),
+    );
+    let data = folder.path().join("data");
+    let mut serve = tokio::process::Command::new(env!("CARGO_BIN_EXE_replibook"));
+    serve.args(["serve", "--listen", "127.0.0.1:0", "--until-stdin-closes", "--data"]).arg(data);
+    serve.args(["--access", &access]);
+    let log = folder.path().join("server.log");
+    let server = Process::start("the server", serve, &log).await.unwrap();
+    let ctl = async |who: &str, args: &[&str]| {
+        let mut command = command(server.address(), args);
+        read(command.env("REPLIBOOK_TOKEN", token(who)).output()).await
+    };
+    let rules = "{ by: ['token:alice', 'token:bob', 'token:eve'], count: 2, not_by_starter: true }";
+    for (name, text) in [("c.yaml", CLUSTER.to_owned()), ("p.yaml", playbook(rules))] {
+        let (code, _, err) = ctl("eve", &["apply", "-f", &write(name, text)]).await;
+        assert_eq!(code, 0, "{err}");
+    }
+    let start = ["run", "start", "restart", "--cluster", "eu", "-o", "name"];
+    let (code, out, err) = ctl("eve", &start).await;
+    assert_eq!(code, 0, "{err}");
+    let run = out.trim();
+    let wants = "that of token:alice or token:bob or token:eve is wanted";
+    for (who, code, says) in [
+        ("eve", 11, "token:eve has started the run: somebody else has to approve it"),
+        ("mal", 11, wants),
+        ("alice", 0, "it still waits: 1 of 2 approvals, by token:alice"),
+        ("alice", 4, "token:alice has approved it already"),
+        ("bob", 0, "1 of 2 approvals, by token:alice"),
+    ] {
+        let (found, _, err) = ctl(who, &["run", "approve", run]).await;
+        assert_eq!(found, code, "{who}: {err}");
+        assert!(err.contains(says), "{who}: {err}");
+    }
+    let (_, events, _) = ctl("mal", &["run", "events", run, "-o", "wide"]).await;
+    let counted: Vec<_> = events.lines().filter(|line| line.contains("of 2 approvals")).collect();
+    assert!(counted[0].contains("token:alice") && counted[1].contains("token:bob"), "{events}");
+    assert!(events.contains("run is PENDING"), "{events}");
+    assert_eq!(ctl("eve", &["run", "cancel", run, "-y"]).await.0, 0);
     server.stop().await;
 }

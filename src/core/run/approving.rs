@@ -8,7 +8,6 @@ use serde_json::json;
 
 use super::call::canonical;
 use super::document::{ReasonCode, Run, Snapshot, StatusReason};
-use super::status::RunStatus;
 use crate::ids::Digest;
 use crate::mutants::mutant;
 use crate::playbook::{AfterDeadline, Approval, Approvers};
@@ -21,11 +20,16 @@ pub struct Question {
     pub number: u64,
     /// The sum of what is asked: before the start it is that of the [`Snapshot`], otherwise that of the question.
     pub seen: Digest,
+    /// What is asked, as human-readable text.
+    pub message: String,
     /// When the run asked.
     pub asked_at: Timestamp,
     /// Until when it has to be approved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
+    /// Whether it was not approved by then, and waits to be asked again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub overdue: bool,
     /// The approvals that count so far, at most one of each person.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub given: Vec<Given>,
@@ -133,7 +137,7 @@ impl Question {
 
     /// What the run asks before it starts, at this moment and with the event of this number.
     pub(super) fn of_start(snapshot: &Snapshot, number: u64, at: Timestamp) -> Self {
-        Self::new(snapshot, number, snapshot.sum(), at)
+        Self::new(snapshot, number, (snapshot.sum(), required().message), at)
     }
 
     /// What the strategy of a stage asks.
@@ -147,18 +151,24 @@ impl Question {
         let stage = snapshot.playbook.stages.get(usize::from(stage)).map(|stage| &stage.name);
         let asked =
             json!({"run": snapshot.id, "event": number, "stage": stage, "question": message});
-        Self::new(snapshot, number, Digest::of(canonical(&asked).as_bytes()), at)
+        let seen = Digest::of(canonical(&asked).as_bytes());
+        Self::new(snapshot, number, (seen, message.to_owned()), at)
     }
 
-    fn new(snapshot: &Snapshot, number: u64, seen: Digest, asked_at: Timestamp) -> Self {
+    fn new(
+        snapshot: &Snapshot,
+        number: u64,
+        (seen, message): (Digest, String),
+        asked_at: Timestamp,
+    ) -> Self {
         let deadline = snapshot.playbook.approvers.deadline;
         let until = deadline.map(|deadline| asked_at.plus(deadline.after));
-        Self { number, seen, asked_at, until, given: Vec::new() }
+        Self { number, seen, message, asked_at, until, overdue: false, given: Vec::new() }
     }
 
-    /// Whether the time for it is over.
-    pub(super) fn is_overdue(&self, now: Timestamp) -> bool {
-        self.until.is_some_and(|until| until <= now)
+    /// Until when it has to be approved, if it still can be.
+    pub(super) fn ends(&self) -> Option<Timestamp> {
+        self.until.filter(|_| !self.overdue)
     }
 
     /// How many people have approved it.
@@ -186,7 +196,7 @@ impl Run {
         actor: Option<&str>,
         approves: Option<&Approves>,
     ) -> Option<NotCounted> {
-        let question = self.progress.question.as_ref()?;
+        let question = self.question()?;
         let approvers = &self.snapshot.playbook.approvers;
         let asked = || question.seen.clone();
         match approves.and_then(|approves| approves.seen.as_ref()) {
@@ -221,12 +231,11 @@ impl Run {
 
     /// What the run asks people at the moment, with all that they need to answer. `None` if it asks nothing.
     pub fn asks(&self) -> Option<Asks> {
-        let Question { number, seen, asked_at, until, given } = self.progress.question.clone()?;
+        let Question { number, seen, message, asked_at, until, overdue: _, given } =
+            self.question()?.clone();
         let Approvers { by, count, not_by_starter, deadline } =
             self.snapshot.playbook.approvers.clone();
         let then = deadline.map(|deadline| deadline.then);
-        let message = self.progress.reason.as_ref().map(|reason| reason.message.clone());
-        let message = message.unwrap_or_default();
         Some(Asks {
             number,
             seen,
@@ -241,11 +250,9 @@ impl Run {
         })
     }
 
-    /// Whether the run waits because it was not approved in time.
-    pub(super) fn is_past_deadline(&self) -> bool {
-        let progress = &self.progress;
-        let waits = matches!(progress.status, RunStatus::PendingApprove | RunStatus::Paused);
-        waits && progress.reason.as_ref().is_some_and(|why| why.code == ReasonCode::ApprovalOverdue)
+    /// What the run asks, as long as it can be approved.
+    fn question(&self) -> Option<&Question> {
+        self.progress.question.as_ref().filter(|question| !question.overdue)
     }
 }
 

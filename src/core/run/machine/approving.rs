@@ -4,17 +4,19 @@ use super::turn::{Legal, Turn};
 use crate::playbook::AfterDeadline;
 use crate::run::approving::{so_far, to_the_second};
 use crate::run::state::{OfRun, State};
-use crate::run::{ApprovalChange, Command, ReasonCode, RunStatus, StatusReason, Timestamp, Verb};
+use crate::run::{
+    ApprovalChange, Command, Question, ReasonCode, RunStatus, StatusReason, Timestamp, Verb,
+};
 
 impl State {
     /// Until when the run has to be approved, if it waits for that and there is a hurry.
     pub(super) fn approved_until(&self) -> Option<Timestamp> {
-        self.progress().question.as_ref().and_then(|question| question.until)
+        self.progress().question.as_ref().and_then(Question::ends)
     }
 
     /// Whether the run was not approved in time.
     pub(super) fn is_past_deadline(&self) -> bool {
-        self.run().is_past_deadline()
+        self.progress().question.as_ref().is_some_and(|question| question.overdue)
     }
 
     /// Why the approval of a command that fits the run does not count; `None` if it does.
@@ -48,8 +50,8 @@ impl Turn<'_> {
     /// the moment brings, so that no approval counts which comes with it.
     pub(super) fn end_overdue(&mut self) -> Legal {
         let now = self.now;
-        let Some(question) = self.progress().question.as_ref().filter(|it| it.is_overdue(now))
-        else {
+        let over = |question: &&Question| question.ends().is_some_and(|until| until <= now);
+        let Some(question) = self.progress().question.as_ref().filter(over) else {
             return Ok(());
         };
         let approvers = &self.snapshot().playbook.approvers;
@@ -71,7 +73,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Asks once more for the approval before the start.
+    /// Asks the same once more. A strategy is not asked again first: it would take that for the approval.
     pub(super) fn ask_again(&mut self) -> Legal {
         self.emit(OfRun::Approval { by: None, change: ApprovalChange::AskedAgain })
     }

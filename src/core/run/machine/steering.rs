@@ -25,7 +25,7 @@ pub(super) const CHUNK_BYTES: usize = 1024 * 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Act {
     Approve,
-    /// Ask once more for the approval before the start.
+    /// Ask once more for an approval.
     AskAgain,
     Resume,
     Pause,
@@ -99,6 +99,7 @@ fn act(situation: Situation, verb: Verb) -> Result<Act, &'static str> {
         RunStatus::Paused => match verb {
             // What happened since does not answer the question, so the question stays the reason.
             Verb::Resume if for_approval && !mutant!(ResumePassesGate) => Err(ANSWER_FIRST),
+            Verb::Resume if overdue => Ok(Act::AskAgain),
             Verb::Resume => Ok(Act::Resume),
             Verb::Approve if for_approval => Ok(Act::Resume),
             Verb::Reject if for_approval => Ok(Act::Stop),

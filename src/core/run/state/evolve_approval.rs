@@ -39,19 +39,25 @@ impl State {
                 question.given.push(Given { by: by.cloned(), at });
             }
             ApprovalChange::Overdue { then, message } => {
-                progress.question.take().ok_or_else(none)?;
+                let question = progress.question.as_mut().ok_or_else(none)?;
+                question.overdue = true;
                 if *then == AfterDeadline::Pause {
                     let (code, message) = (ReasonCode::ApprovalOverdue, message.clone());
                     progress.reason = Some(StatusReason { code, message });
                 }
             }
             ApprovalChange::AskedAgain => {
-                if progress.status != RunStatus::PendingApprove || progress.question.is_some() {
-                    let with = progress.status;
-                    return Err(IllegalInput::new("a question", "the one before the start", with));
+                let before = progress.question.take().filter(|question| question.overdue);
+                let message = before.ok_or_else(none)?.message;
+                if progress.status == RunStatus::PendingApprove {
+                    progress.question = Some(Question::of_start(snapshot, number, at));
+                    progress.reason = Some(required());
+                    return Ok(());
                 }
-                progress.question = Some(Question::of_start(snapshot, number, at));
-                progress.reason = Some(required());
+                let stage = progress.stage.index;
+                let question = Question::of_strategy(snapshot, stage, &message, number, at);
+                progress.question = Some(question);
+                progress.reason = Some(StatusReason { code: ReasonCode::Approval, message });
             }
         }
         Ok(())
