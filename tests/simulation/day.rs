@@ -45,6 +45,7 @@ pub(crate) fn one_day(agents: u32) -> Plan {
             approval: false,
             beside: false,
             stages: vec![stage],
+            narrow: Default::default(),
             retries: 0,
         }],
         engines: vec![EnginePlan {

@@ -10,6 +10,7 @@ use crate::ears::NOTICED;
 use crate::fresh_model::FreshModel;
 use crate::ledger::{Check, expect};
 use crate::membership_model::Counts;
+use crate::narrow_plan::NarrowModel;
 use crate::run_model::{Node, RunModel};
 use crate::strategy_model::StrategyModel;
 
@@ -34,6 +35,7 @@ impl RunModel {
                 self.began = true;
                 if self.progress.closing.is_some() {
                     self.members.ends();
+                NarrowModel::stage_begins(self.stage, self.plan.stages.len(), self.plan.narrow)?;
                 }
                 self.budget.stage_begins(*selected);
                 self.to_start.clear();
@@ -51,7 +53,10 @@ impl RunModel {
                 self.take_agent(event.seq, agent, *from, *to, why.as_deref())?;
                 self.note_for_strategy(agent, *from, *to, event.at);
                 match to {
-                    AgentState::Running => self.agent_starts(agent, *batch),
+                    AgentState::Running => {
+                        self.narrow.starts(agent, self.plan.narrow)?;
+                        self.agent_starts(agent, *batch)
+                    }
                     AgentState::Removed => {
                         self.fresh.left(agent);
                         Ok(())

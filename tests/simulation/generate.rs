@@ -8,6 +8,7 @@ use replibook::playbook::StepRole;
 use replibook::run::Verb;
 
 use crate::crowd::CROWDED;
+use crate::narrow_plan::NarrowPlan;
 use crate::plan::{
     ActionPlan, AgentPlan, CALM, CommandPlan, End, EnginePlan, IllPlan, Illness, Interruption,
     Outage, PATIENCE, Part, Plan, Point, PostFault, RunPlan, STAGES, STEPS, Selects, Side,
@@ -101,6 +102,9 @@ impl Plan {
         }
         if !plan.timeless && dice.chance(40) {
             dice.forms(&mut plan);
+        }
+        if dice.chance(25) {
+            dice.narrow(&mut plan);
         }
         plan
     }
@@ -308,6 +312,7 @@ impl Dice {
             at: if index == 0 { 0 } else { self.up_to(LIVELY) },
             approval: self.chance(10),
             beside: false,
+            narrow: NarrowPlan::default(),
             stages: (0..stages).map(|_| self.stage(kinds)).collect(),
             retries: if kinds.retries { self.one_of([0, 1, 2]) } else { 0 },
         }

@@ -218,6 +218,7 @@ impl<'a> History<'a> {
         let playbook = documents::playbook(plan, &self.known);
         let (id, now) = (run_id(index), self.around.clock.now());
         let (run, events) = new_run(id, &playbook, Map::new(), documents::CLUSTER, None, now);
+        let (run, events) = replibook::run::narrowed((run, events), plan.narrow.of(&playbook));
         let run = seeded(run, || RunSeed::new([3; 32]));
         self.around.ledger.created(&run, &events, plan, self.plan);
         let request = Digest::of(b"simulated");

@@ -41,6 +41,7 @@ mod mutants;
 mod notice_model;
 mod outcome;
 mod passed_over_model;
+mod narrow_plan;
 mod plan;
 mod platform;
 #[path = "../support/plugins.rs"]

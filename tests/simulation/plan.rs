@@ -159,6 +159,8 @@ pub(crate) struct StagePlan {
     pub(crate) strategy: StrategyPlan,
     pub(crate) max_failed: Size,
     /// Whether the failures of earlier stages count too.
+    /// How it is narrower than its playbook.
+    pub(crate) narrow: crate::narrow_plan::NarrowPlan,
     pub(crate) of_run: bool,
     /// Whether too many failures end the run; otherwise they pause it.
     pub(crate) aborts: bool,

@@ -18,6 +18,7 @@ use crate::late_model::LateModel;
 use crate::ledger::{Check, expect};
 use crate::membership_model::MembershipModel;
 use crate::notice_model::{self, NoticeModel};
+use crate::narrow_plan::NarrowModel;
 use crate::passed_over_model::PassedOverModel;
 use crate::plan::RunPlan;
 use crate::repeats_model::Repeats;
@@ -100,6 +101,7 @@ pub(crate) struct RunModel {
     pub(crate) repeats: Repeats,
 }
 
+    pub(crate) narrow: NarrowModel,
 impl RunModel {
     /// Whether nothing happens in this run before a person says something.
     pub(crate) fn only_waits(&self) -> bool {
@@ -133,7 +135,7 @@ impl RunModel {
             decided_at: run.progress.since,
             doubted: BTreeSet::new(),
             progress: run.progress.clone(),
-            entered: 0,
+            entered: usize::from(run.progress.stage.index),
             records: BTreeMap::new(),
             seqs: BTreeMap::new(),
             leaving: BTreeSet::new(),
@@ -146,7 +148,7 @@ impl RunModel {
             cancelled_at: None,
             cancels: 0,
             running: 0,
-            stage: 0,
+            stage: usize::from(run.progress.stage.index),
             to_start: BTreeMap::new(),
             budget: BudgetModel::default(),
             passed_over: PassedOverModel::default(),
@@ -172,6 +174,7 @@ impl RunModel {
     pub(crate) fn state_of(&self, agent: &AgentId) -> Option<AgentState> {
         self.states.get(agent).copied()
     }
+            narrow: NarrowModel::default(),
 
     /// The record of an agent.
     pub(crate) fn record_of(&self, agent: &AgentId) -> Option<&AgentRecord> {
