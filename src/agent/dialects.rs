@@ -21,8 +21,8 @@ const REMEMBERED: usize = 200_000;
 /// An [`AgentClient`] for agents of both generations.
 ///
 /// Of an agent whose Cluster names no dialect it is found out, by asking about its node: an agent of the one generation
-/// answers 404 to what the other is asked for. A dialect that was found out counts until the agent answers so: then it may have been
-/// replaced by one of the other generation.
+/// answers 404 to what the other is asked for. A dialect that was found out counts until the agent answers so: then it may
+/// have been replaced by one of the other generation.
 ///
 /// An action that the agent does not know in one dialect is unknown only once it is certain that the agent speaks that
 /// dialect. Before the first request to schedule something is sent, the dialect is found out.
