@@ -205,7 +205,6 @@ fn a_run_that_is_not_approved_in_time_is_cancelled() {
     for crashes in [false, true] {
         for begin in [waiting, asking] {
             let mut world = begin(two(AfterDeadline::Cancel));
-            let until = world.question().unwrap().until.unwrap();
             assert_eq!(world.approve_it(ALICE), None);
             if crashes {
                 world.crash_now();
@@ -217,8 +216,11 @@ fn a_run_that_is_not_approved_in_time_is_cancelled() {
             assert_eq!(progress.status, RunStatus::Cancelled);
             let reason = progress.reason.clone().unwrap();
             let expected =
-                format!("it was not approved by {until}: 1 of 2 approvals, by user:id/alice");
-            assert_eq!((reason.code, reason.message), (ReasonCode::ApprovalOverdue, expected));
+                "it was not approved by 1970-01-01T02:00:00Z: 1 of 2 approvals, by user:id/alice";
+            assert_eq!(
+                (reason.code, reason.message.as_str()),
+                (ReasonCode::ApprovalOverdue, expected)
+            );
             let last = world.events().last().unwrap();
             assert_eq!(last.actor, None, "nobody asked for it");
             world.check_history();

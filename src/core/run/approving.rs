@@ -324,8 +324,12 @@ pub(super) fn so_far(count: u32, given: &[Given]) -> String {
 }
 
 /// The moment as people read it, never later than it is.
-pub(super) fn to_the_second(at: Timestamp) -> Timestamp {
-    Timestamp::from_millis(at.as_millis().div_euclid(1_000) * 1_000)
+pub(super) fn to_the_second(at: Timestamp) -> String {
+    let text = at.to_string();
+    match text.split_once('.') {
+        Some((seconds, _)) => format!("{seconds}Z"),
+        None => text,
+    }
 }
 
 /// The reason for which a run waits before its start.
