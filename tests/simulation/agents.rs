@@ -157,6 +157,10 @@ impl Agents {
         let now = self.clock.now();
         let scheduled = match fault {
             None | Some(PostFault::Held(_)) => self.effect(address, to, request.id, now)?,
+            Some(PostFault::Doubled) => {
+                self.effect(address, to, request.id, now)?;
+                self.effect(address, to, request.id, now)?
+            }
             Some(PostFault::AnswerLost) => {
                 self.effect(address, to, request.id, now)?;
                 return Err(no_answer(address));
@@ -224,7 +228,13 @@ impl Agents {
         let Some(action) = known.get(&id) else { return };
         let plan = &self.plans[action.agent];
         let kept = if action.end == End::Forgotten { Some(0) } else { plan.purges };
-        if kept.is_some_and(|kept| now >= action.ends.plus(Millis(kept))) {
+        let later = known.values().filter(|other| {
+            other.agent == action.agent && other.ends > action.ends && now >= other.ends
+        });
+        let crowded_out = plan.keeps.is_some_and(|keeps| later.count() >= keeps);
+        if kept.is_some_and(|kept| now >= action.ends.plus(Millis(kept)))
+            || crowded_out && now >= action.ends
+        {
             known.remove(&id);
             self.ledger.forgot(id);
         }
@@ -258,6 +268,11 @@ impl Agents {
         self.forget(id);
         let now = self.clock.now();
         lock(&self.known).get(&id).is_some_and(|action| now < action.ends)
+    }
+
+    /// Whether the agent with this address is of the released generation.
+    pub(crate) fn is_stable(&self, address: &str) -> bool {
+        whose(address).and_then(|agent| self.plans.get(agent)).is_some_and(|plan| plan.stable)
     }
 
     /// Fails if a proxy keeps requests from the agent at this moment.

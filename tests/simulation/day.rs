@@ -79,6 +79,8 @@ fn in_slot(slot: u64, place: u32) -> AgentPlan {
         runs_again: false,
         latency: 20,
         purges: None,
+        keeps: None,
+        stable: false,
         away: None,
         garbles: None,
         denies: None,

@@ -13,6 +13,7 @@ use replibook::store::MemoryStore;
 use tokio_util::sync::CancellationToken;
 
 use crate::agents::{Agents, EngineAgents};
+use crate::dialect::both_dialects;
 use crate::documents::secrets;
 use crate::gate::{EngineClock, Fate, Gate, lock};
 use crate::ledger::SharedLedger;
@@ -140,7 +141,7 @@ fn engine(
     let world = World {
         followers: Followers::new(Arc::new(platforms), store.clone(), clock.clone()),
         store,
-        agents: Arc::new(agents),
+        agents: both_dialects(agents),
         outbound: Arc::new(EngineWeb {
             web: Arc::clone(&around.web),
             gate: Arc::clone(gate),

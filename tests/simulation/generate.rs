@@ -103,6 +103,9 @@ impl Plan {
         if !plan.timeless && dice.chance(40) {
             dice.forms(&mut plan);
         }
+        if dice.chance(30) {
+            dice.dialects(&mut plan);
+        }
         if dice.chance(25) {
             dice.narrow(&mut plan);
         }
@@ -229,6 +232,8 @@ impl Dice {
             runs_again: self.chance(50),
             latency: self.up_to(latency),
             purges: (kinds.oblivion && self.chance(20)).then(|| self.up_to(8_000)),
+            keeps: None,
+            stable: false,
             away: (kinds.away && self.chance(30)).then(|| self.window(60_000)),
             garbles: (kinds.garbles && self.chance(40)).then(|| self.window(30_000)),
             proxied: (kinds.proxies && self.chance(40)).then(|| self.window(30_000)),

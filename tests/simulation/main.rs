@@ -19,6 +19,7 @@ mod closing_model;
 mod cluster_plan;
 mod crowd;
 mod day;
+mod dialect;
 mod documents;
 mod ears;
 mod engines;

@@ -195,13 +195,13 @@ fn check_action(ledger: &Ledger, plan: &Plan, id: Uuid, post: &Post) -> Check {
         }
         Answer::RunAction(Err(CallError::Refused(_))) => {
             // A proxy may be in the way of a second request, for an action that the agent has forgotten.
-            let forgets = end == End::Forgotten || plan.agents[agent].purges.is_some();
+            let forgets = end == End::Forgotten || plan.agents[agent].forgets();
             let proxied = plan.agents[agent].proxied.is_some();
             let right = !ran && end == End::Refused || proxied && (!ran || forgets);
             (right, "only what was refused counts as refused")
         }
         Answer::RunAction(Err(CallError::Lost(_))) => {
-            let forgets = end == End::Forgotten || plan.agents[agent].purges.is_some();
+            let forgets = end == End::Forgotten || plan.agents[agent].forgets();
             // An action that is only looked at may never have been sent.
             let only_looked = run.status == RunStatus::Cancelled || late || left;
             let given_up = run.given_up.contains(&post.agent);

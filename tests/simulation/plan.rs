@@ -55,6 +55,10 @@ pub(crate) struct AgentPlan {
     pub(crate) latency: u64,
     /// How long after its end the agent forgets an action; none if it never does.
     pub(crate) purges: Option<u64>,
+    /// How many actions that have ended it keeps, the last ones; none if it keeps all.
+    pub(crate) keeps: Option<usize>,
+    /// Whether it is of the released generation.
+    pub(crate) stable: bool,
     /// During this window nothing reaches the agent.
     pub(crate) away: Option<Window>,
     /// During this window nothing that it answers can be read. What is sent to it takes effect.
@@ -89,6 +93,13 @@ pub(crate) struct ActionPlan {
     pub(crate) end: End,
 }
 
+impl AgentPlan {
+    /// Whether it may no longer know an action that has ended.
+    pub(crate) fn forgets(&self) -> bool {
+        self.purges.is_some() || self.keeps.is_some()
+    }
+}
+
 impl ActionPlan {
     /// How attempt number `attempt` ends, from 1.
     pub(crate) fn end_of(&self, attempt: u32) -> End {
@@ -112,6 +123,8 @@ pub(crate) enum PostFault {
     Garbled,
     /// The request is lost on its way, and something else gives an answer that can't be read.
     Stray,
+    /// Something on the way sends the request twice; the answer is that to the second one.
+    Doubled,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -456,7 +469,7 @@ impl Plan {
         // Longer than everything that may happen together before an agent answers well.
         self.agent_patience = 600_000;
         for agent in &mut self.agents {
-            (agent.away, agent.ill, agent.purges) = (None, None, None);
+            (agent.away, agent.ill, agent.purges, agent.keeps) = (None, None, None, None);
             (agent.garbles, agent.denies) = (None, None);
             (agent.other, agent.proxied) = (None, None);
             for action in &mut agent.actions {

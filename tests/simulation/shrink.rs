@@ -180,6 +180,8 @@ fn simpler_agents(plan: &Plan, add: &mut Add<'_>) {
         add(&|plan| plan.agents[index].latency = 0);
         add(&|plan| plan.agents[index].runs_again = false);
         add(&|plan| plan.agents[index].purges = None);
+        add(&|plan| plan.agents[index].keeps = None);
+        add(&|plan| plan.agents[index].stable = false);
         add(&|plan| plan.agents[index].away = None);
         add(&|plan| plan.agents[index].garbles = None);
         add(&|plan| plan.agents[index].denies = None);

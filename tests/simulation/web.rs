@@ -70,7 +70,7 @@ impl Web {
             Some(PostFault::Late(length) | PostFault::Held(length)) => {
                 self.clock.sleep(Millis(*length).to_std()).await;
             }
-            None => {}
+            Some(PostFault::Doubled) | None => {}
         }
         self.ledger.request_arrived(sending.key);
         self.clock.sleep(Millis(takes).min(timeout).to_std()).await;
