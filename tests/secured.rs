@@ -310,14 +310,15 @@ fn now() -> i64 {
 async fn others_reach_a_server_only_with_what_keeps_strangers_out() {
     let site = Site::new();
     let (data, ours) = (site.text("data"), site.text("ours"));
-    let serve = ["serve", "--listen", "0.0.0.0:0", "--data", &data, "--credentials", &ours];
-    for (args, expected) in [
-        (&serve[..], "--tls NAME"),
-        (&[&serve[..], &["--tls", "none"]].concat()[..], "found no credentials \"none\""),
-        (&[&serve[..], &["--tls", "agents"]].concat()[..], "expected `use: server`"),
+    for (listen, more, expected) in [
+        ("0.0.0.0:0", &[][..], "expected --tls NAME and --access FILE, or"),
+        ("0.0.0.0:0", &["--tls", "web"], "expected --access FILE, or"),
+        ("127.0.0.1:0", &["--tls", "none"], "found no credentials \"none\""),
+        ("127.0.0.1:0", &["--tls", "agents"], "expected `use: server`"),
     ] {
-        let said = refused(args, site.folder.path()).await;
-        assert!(said.contains(expected), "{args:?}: {said}");
+        let serve = ["serve", "--listen", listen, "--data", &data, "--credentials", &ours];
+        let said = refused(&[&serve[..], more].concat(), site.folder.path()).await;
+        assert!(said.contains(expected), "{more:?}: {said}");
     }
 }
 
