@@ -43,9 +43,10 @@ pub(crate) fn one_day(agents: u32) -> Plan {
         runs: vec![RunPlan {
             at: 0,
             approval: false,
+            approvers: None,
             beside: false,
-            stages: vec![stage],
             narrow: Default::default(),
+            stages: vec![stage],
             retries: 0,
         }],
         engines: vec![EnginePlan {

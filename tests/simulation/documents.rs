@@ -121,11 +121,15 @@ pub(crate) fn playbook(plan: &RunPlan, plugins: &[PluginInfo]) -> Playbook {
             (info.name.clone(), json!({"source": source, "grants": {"signals": [SIGNAL]}}))
         })
         .collect();
+    let approval = match plan.approvers {
+        Some(approvers) => approvers.document(plan.approval),
+        None => json!(if plan.approval { "required" } else { "granted" }),
+    };
     let text = json!({
         "apiVersion": "replicante.io/v1", "kind": "Playbook",
         "metadata": {"name": "simulated", "version": "1.0.0"},
         "spec": {
-            "approval": if plan.approval { "required" } else { "granted" },
+            "approval": approval,
             "concurrency": if plan.beside { "allow" } else { "queue" },
             "plugins": sources,
             "stages": stages,

@@ -28,14 +28,17 @@ impl RunModel {
         self.events.push(event.clone());
         match &event.what {
             Happened::Status { from, to, reason } => {
-                self.take_status(event.seq, *from, *to, reason.as_ref())
+                self.take_status(event.seq, *from, *to, reason.as_ref())?;
+                self.asks_by_status(event, *to, reason.as_ref().map(|reason| reason.code));
+                Ok(())
             }
+            Happened::Approval { approval, .. } => self.take_approval(event, approval),
             Happened::Stage { index, selected, .. } => {
                 self.stage = usize::from(*index);
+                NarrowModel::stage_begins(self.stage, self.plan.stages.len(), self.plan.narrow)?;
                 self.began = true;
                 if self.progress.closing.is_some() {
                     self.members.ends();
-                NarrowModel::stage_begins(self.stage, self.plan.stages.len(), self.plan.narrow)?;
                 }
                 self.budget.stage_begins(*selected);
                 self.to_start.clear();
@@ -177,13 +180,6 @@ impl RunModel {
             RunStatus::Done => self.members.goes_on(),
             _ => Ok(()),
         }
-    }
-
-    /// Whether the event just before the last one is an approval by a person.
-    fn was_approved(&self) -> bool {
-        let before = self.events.len().checked_sub(2).map(|index| &self.events[index].what);
-        let approve = Verb::Approve.as_str();
-        matches!(before, Some(Happened::Command { command, refused: None, .. }) if command == approve)
     }
 
     fn take_agent(

@@ -106,6 +106,10 @@ impl Plan {
         if dice.chance(30) {
             dice.dialects(&mut plan);
         }
+        // They may run out of time, which depends on when things happen.
+        if !plan.timeless && dice.chance(25) {
+            dice.approvers(&mut plan);
+        }
         if dice.chance(25) {
             dice.narrow(&mut plan);
         }
@@ -316,6 +320,7 @@ impl Dice {
         RunPlan {
             at: if index == 0 { 0 } else { self.up_to(LIVELY) },
             approval: self.chance(10),
+            approvers: None,
             beside: false,
             narrow: NarrowPlan::default(),
             stages: (0..stages).map(|_| self.stage(kinds)).collect(),

@@ -7,8 +7,8 @@ use replibook::clock::{Clock, TokioClock};
 use replibook::playbook::PluginInfo;
 use replibook::plugin::PluginHost;
 use replibook::run::{
-    AgentId, Command, CommandId, Digest, EngineId, Millis, ReasonCode, RunId, RunSeed, RunStatus,
-    SentSignal, Timestamp, Verb, new_run, seeded,
+    AgentId, Approves, Command, CommandId, Digest, EngineId, Millis, ReasonCode, RunId, RunSeed,
+    RunStatus, SentSignal, Timestamp, Verb, new_run, seeded,
 };
 use replibook::store::{Cluster, MemoryStore, NewRun, Plugin, Store as _, StoreOptions};
 use serde_json::{Map, json};
@@ -24,7 +24,7 @@ use crate::guard_plan::START;
 use crate::illness::Patient;
 use crate::ledger::{SharedLedger, Violation};
 use crate::outcome::Outcome;
-use crate::plan::{CALM, Plan, SignalPlan};
+use crate::plan::{CALM, Plan, RunPlan, SignalPlan};
 use crate::platform::Platforms;
 use crate::web::Web;
 
@@ -68,6 +68,8 @@ struct History<'a> {
     /// How often the operator had agents of each run tried again, and in which pause the last time.
     retried: BTreeMap<RunId, (u32, Timestamp)>,
     patient: Option<Patient>,
+    /// The sums of what each run has asked so far, as people saw it.
+    seen: BTreeMap<RunId, Vec<Digest>>,
 }
 
 impl<'a> History<'a> {
@@ -103,7 +105,15 @@ impl<'a> History<'a> {
             tells: plan.tells,
         };
         let patient = plan.ill.map(|ill| Patient::new(ill, run_id(ill.run)));
-        Self { plan, around, known, commands: 0, retried: BTreeMap::new(), patient }
+        Self {
+            plan,
+            around,
+            known,
+            commands: 0,
+            retried: BTreeMap::new(),
+            patient,
+            seen: BTreeMap::new(),
+        }
     }
 
     async fn play(mut self) -> Told {
@@ -217,7 +227,8 @@ impl<'a> History<'a> {
         let plan = &self.plan.runs[index];
         let playbook = documents::playbook(plan, &self.known);
         let (id, now) = (run_id(index), self.around.clock.now());
-        let (run, events) = new_run(id, &playbook, Map::new(), documents::CLUSTER, None, now);
+        let by = plan.approvers.map(|approvers| approvers.starter().to_owned());
+        let (run, events) = new_run(id, &playbook, Map::new(), documents::CLUSTER, by, now);
         let (run, events) = replibook::run::narrowed((run, events), plan.narrow.of(&playbook));
         let run = seeded(run, || RunSeed::new([3; 32]));
         self.around.ledger.created(&run, &events, plan, self.plan);
@@ -232,10 +243,14 @@ impl<'a> History<'a> {
         let calm = now.since(self.around.start).0 > CALM;
         for (run, status, why, since) in self.around.ledger.read(|ledger| ledger.waiting()) {
             let asked = self.commands;
-            if now.since(since).0 < self.plan.patience {
+            let hurries = calm && self.plan_of(run).approvers.is_some();
+            if now.since(since).0 < self.plan.patience && !hurries {
                 continue;
             }
             let verb = match status {
+                RunStatus::PendingApprove if why == Some(ReasonCode::ApprovalOverdue) => {
+                    Verb::Resume
+                }
                 RunStatus::PendingApprove => Verb::Approve,
                 // Some operators first try a command that is refused.
                 _ if why == Some(ReasonCode::Approval) && asked.is_multiple_of(3) => Verb::Resume,
@@ -249,14 +264,44 @@ impl<'a> History<'a> {
             if asked > 0 && self.is_waiting(engine).await {
                 continue;
             }
-            self.command(run, verb, None).await;
+            match verb {
+                Verb::Approve => self.approve(run, calm).await,
+                _ => self.command(run, verb, None).await,
+            }
         }
+    }
+
+    fn plan_of(&self, run: RunId) -> &'a RunPlan {
+        let index = (0..self.plan.runs.len()).find(|index| run_id(*index) == run).unwrap();
+        &self.plan.runs[index]
+    }
+
+    /// Somebody approves what the run asks; some approve what they saw long ago.
+    async fn approve(&mut self, run: RunId, calm: bool) {
+        let Some(approvers) = self.plan_of(run).approvers else {
+            return self.command(run, Verb::Approve, None).await;
+        };
+        let ledger = self.around.ledger.clone();
+        let question = ledger.read(|ledger| ledger.runs[&run].progress.question.clone());
+        let Some(question) = question else { return };
+        let seen = self.seen.entry(run).or_default();
+        if seen.last() != Some(&question.seen) {
+            seen.push(question.seen.clone());
+        }
+        let mixed = u64::try_from(self.commands + 1).unwrap().wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = mixed >> 32;
+        let is_old = !calm && mixed.is_multiple_of(3);
+        let seen = if is_old { seen[0].clone() } else { question.seen.clone() };
+        let person = approvers.next(&question, mixed, calm);
+        let approves = person.approves(seen);
+        let asked =
+            Asked { by: person.name, approves: Some(approves), ..Asked::new(Verb::Approve) };
+        self.submit(run, asked).await;
     }
 
     fn retry_or(&mut self, go_on: Verb, run: RunId, since: Timestamp) -> Verb {
         let (times, last) = self.retried.get(&run).copied().unwrap_or_default();
-        let index = (0..self.plan.runs.len()).find(|index| run_id(*index) == run).unwrap();
-        if times >= self.plan.runs[index].retries || last == since {
+        if times >= self.plan_of(run).retries || last == since {
             return go_on;
         }
         self.retried.insert(run, (times + 1, since));
@@ -269,7 +314,7 @@ impl<'a> History<'a> {
     }
 
     async fn command(&mut self, run: RunId, verb: Verb, agent: Option<AgentId>) {
-        self.submit(run, verb, agent, None).await;
+        self.submit(run, Asked { agent, ..Asked::new(verb) }).await;
     }
 
     /// Sends a signal, unless its run does not exist yet.
@@ -281,16 +326,12 @@ impl<'a> History<'a> {
         let payload = json!(self.commands).into();
         let signal = SentSignal { name: documents::SIGNAL.to_owned(), payload };
         let agent = plan.agent.map(|agent| AgentId(format!("node-{agent}")));
-        self.submit(run, Verb::Signal, agent, Some(signal)).await;
+        let asked = Asked { agent, signal: Some(signal), ..Asked::new(Verb::Signal) };
+        self.submit(run, asked).await;
     }
 
-    async fn submit(
-        &mut self,
-        run: RunId,
-        verb: Verb,
-        agent: Option<AgentId>,
-        signal: Option<SentSignal>,
-    ) {
+    async fn submit(&mut self, run: RunId, asked: Asked) {
+        let Asked { verb, agent, signal, approves, by } = asked;
         self.commands += 1;
         let command = Command {
             // Some operators want actions that ended well late to be done again.
@@ -300,7 +341,8 @@ impl<'a> History<'a> {
             verb,
             signal,
             override_guard: None,
-            actor: Some("ann".to_owned()),
+            approves,
+            actor: Some(by.to_owned()),
             agent,
             why: None,
             at: self.around.clock.now(),
@@ -309,6 +351,21 @@ impl<'a> History<'a> {
         };
         self.around.ledger.asked(&command);
         self.around.memory.submit(&command).await.unwrap();
+    }
+}
+
+/// What is asked of a run, and by whom.
+struct Asked {
+    verb: Verb,
+    agent: Option<AgentId>,
+    signal: Option<SentSignal>,
+    approves: Option<Approves>,
+    by: &'static str,
+}
+
+impl Asked {
+    fn new(verb: Verb) -> Self {
+        Self { verb, agent: None, signal: None, approves: None, by: "ann" }
     }
 }
 

@@ -392,8 +392,9 @@ impl SharedLedger {
 
     /// A person has sent a command to a run.
     pub(crate) fn asked(&self, command: &Command) {
-        let (now, id, run) = (self.clock.now(), command.id, command.run);
-        lock(&self.ledger).asked.ask(id, run, now);
+        let mut ledger = lock(&self.ledger);
+        ledger.asked.ask(command.id, command.run, self.clock.now());
+        ledger.runs.entry(command.run).and_modify(|run| run.approvals.said(command));
     }
 
     /// Checks what has to hold between events. `engines` is what engines say about themselves.

@@ -12,6 +12,8 @@
 
 mod agents;
 mod alarm;
+mod approval_model;
+mod approval_plan;
 mod asked_model;
 mod budget_model;
 mod campaign;
@@ -39,10 +41,10 @@ mod ledger;
 mod membership_model;
 #[cfg(feature = "mutants")]
 mod mutants;
+mod narrow_plan;
 mod notice_model;
 mod outcome;
 mod passed_over_model;
-mod narrow_plan;
 mod plan;
 mod platform;
 #[path = "../support/plugins.rs"]

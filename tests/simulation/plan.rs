@@ -4,6 +4,7 @@
 
 use replibook::playbook::{Membership, StepRole};
 
+use crate::approval_plan::ApproversPlan;
 use crate::cluster_plan::PlatformPlan;
 use crate::guard_plan::GuardsPlan;
 
@@ -154,8 +155,12 @@ impl Window {
 pub(crate) struct RunPlan {
     pub(crate) at: u64,
     pub(crate) approval: bool,
+    /// Whose approvals count; if there is nothing, anybody approves, once.
+    pub(crate) approvers: Option<ApproversPlan>,
     /// Whether the run goes beside other runs.
     pub(crate) beside: bool,
+    /// How it is narrower than its playbook.
+    pub(crate) narrow: crate::narrow_plan::NarrowPlan,
     pub(crate) stages: Vec<StagePlan>,
     /// How often the operator has agents tried again before letting the run go on without them.
     pub(crate) retries: u32,
@@ -172,8 +177,6 @@ pub(crate) struct StagePlan {
     pub(crate) strategy: StrategyPlan,
     pub(crate) max_failed: Size,
     /// Whether the failures of earlier stages count too.
-    /// How it is narrower than its playbook.
-    pub(crate) narrow: crate::narrow_plan::NarrowPlan,
     pub(crate) of_run: bool,
     /// Whether too many failures end the run; otherwise they pause it.
     pub(crate) aborts: bool,

@@ -10,6 +10,7 @@ use replibook::run::{
 };
 use replibook::store::LogCursor;
 
+use crate::approval_model::ApprovalModel;
 use crate::budget_model::BudgetModel;
 use crate::fresh_model::FreshModel;
 use crate::guard_model::GuardModel;
@@ -17,8 +18,8 @@ use crate::journal_checks;
 use crate::late_model::LateModel;
 use crate::ledger::{Check, expect};
 use crate::membership_model::MembershipModel;
-use crate::notice_model::{self, NoticeModel};
 use crate::narrow_plan::NarrowModel;
+use crate::notice_model::{self, NoticeModel};
 use crate::passed_over_model::PassedOverModel;
 use crate::plan::RunPlan;
 use crate::repeats_model::Repeats;
@@ -98,10 +99,11 @@ pub(crate) struct RunModel {
     pub(crate) told: BTreeMap<AgentSeq, Told>,
     lines: BTreeSet<(LogCursor, Option<AttemptKey>)>,
     notices: NoticeModel,
+    pub(crate) approvals: ApprovalModel,
     pub(crate) repeats: Repeats,
+    pub(crate) narrow: NarrowModel,
 }
 
-    pub(crate) narrow: NarrowModel,
 impl RunModel {
     /// Whether nothing happens in this run before a person says something.
     pub(crate) fn only_waits(&self) -> bool {
@@ -114,7 +116,10 @@ impl RunModel {
             || !stage.refresh.is_empty()
             || stage.retrying.is_some();
         let joins = self.states.values().any(|state| *state == AgentState::Added);
+        let question = self.progress.question.as_ref();
         match self.status {
+            // If it is not approved by then, something happens.
+            _ if question.is_some_and(|question| question.until.is_some()) => false,
             RunStatus::PendingApprove => true,
             RunStatus::Paused => !asks && !joins && !self.records.values().any(busy),
             _ => false,
@@ -167,14 +172,15 @@ impl RunModel {
             told: BTreeMap::new(),
             lines: BTreeSet::new(),
             notices: NoticeModel::default(),
+            approvals: ApprovalModel::new(run.progress.question.as_ref()),
             repeats: Repeats::default(),
+            narrow: NarrowModel::default(),
         }
     }
 
     pub(crate) fn state_of(&self, agent: &AgentId) -> Option<AgentState> {
         self.states.get(agent).copied()
     }
-            narrow: NarrowModel::default(),
 
     /// The record of an agent.
     pub(crate) fn record_of(&self, agent: &AgentId) -> Option<&AgentRecord> {

@@ -130,12 +130,13 @@ fn simpler_platform(plan: &Plan, add: &mut Add<'_>) {
 fn simpler_runs(plan: &Plan, add: &mut Add<'_>) {
     for (index, run) in plan.runs.iter().enumerate() {
         add(&|plan| plan.runs[index].approval = false);
+        add(&|plan| plan.runs[index].approvers = None);
         add(&|plan| plan.runs[index].beside = false);
-        add(&|plan| plan.runs[index].retries = 0);
         add(&|plan| plan.runs[index].narrow.without = None);
         add(&|plan| plan.runs[index].narrow.limit = None);
         add(&|plan| plan.runs[index].narrow.skips = None);
         add(&|plan| plan.runs[index].narrow.start_at = None);
+        add(&|plan| plan.runs[index].retries = 0);
         add(&|plan| plan.runs[index].at = 0);
         if run.stages.len() > 1 {
             add(&|plan| drop(plan.runs[index].stages.pop()));
