@@ -79,7 +79,7 @@ fn analyze(args: &[&str]) -> Option<Output> {
     // Neither the program nor its user is installed on a machine that runs tests.
     let unit = read("systemd/replibook.service")
         .replace("/usr/local/bin/replibook", env!("CARGO_BIN_EXE_replibook"))
-        .replace("=replibook\nGroup=replibook\n", "=nobody\nGroup=nogroup\n");
+        .replace("=replibook\nGroup=replibook\n", "=daemon\nGroup=daemon\n");
     fs::write(&file, unit).unwrap();
     let output = Command::new("systemd-analyze").args(args).arg(&file).output();
     let Ok(output) = output else {
