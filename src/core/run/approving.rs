@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::call::canonical;
 use super::document::{ReasonCode, Run, Snapshot, StatusReason};
+use super::status::RunStatus;
 use crate::ids::Digest;
 use crate::mutants::mutant;
 use crate::playbook::{AfterDeadline, Approval, Approvers};
@@ -252,7 +253,19 @@ impl Run {
 
     /// What the run asks, as long as it can be approved.
     fn question(&self) -> Option<&Question> {
-        self.progress.question.as_ref().filter(|question| !question.overdue)
+        // Whoever abandons a run asks no machine, and leaves the question where it is.
+        let waits = match self.progress.status {
+            RunStatus::PendingApprove | RunStatus::Paused => true,
+            RunStatus::Pending
+            | RunStatus::Starting
+            | RunStatus::Running
+            | RunStatus::Cancelling
+            | RunStatus::Finishing
+            | RunStatus::Done
+            | RunStatus::Failed
+            | RunStatus::Cancelled => false,
+        };
+        self.progress.question.as_ref().filter(|question| waits && !question.overdue)
     }
 }
 
