@@ -1,7 +1,12 @@
 //! What a changed cluster would let pass that the one before held up.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::playbook::guards::{ClusterGuards, Freeze, Guard};
 use crate::playbook::model::{Amount, Cluster};
+
+/// The most agents that one text names.
+const NAMED: usize = 10;
 
 /// In which ways `after` holds up less than `before`, as human-readable text; empty if it holds up at least as much. An
 /// `after` of `None` is a cluster that is deleted. What can't be compared counts as loosened.
@@ -17,6 +22,9 @@ pub fn loosened(before: &Cluster, after: Option<&Cluster>) -> Vec<String> {
             }
             Some(_) => found.extend(after.and_then(|after| regrouped(before, after, guard))),
         }
+    }
+    if let Some(after) = after.filter(|_| !old.guards.is_empty()) {
+        found.extend(recounted(before, after));
     }
     let added = new.healthy.iter().filter(|status| !old.healthy.contains(status));
     let added: Vec<&str> = added.map(String::as_str).collect();
@@ -46,6 +54,44 @@ fn regrouped(before: &Cluster, after: &Cluster, guard: &Guard) -> Option<String>
     Some(format!("guard {} counts agent {} in another group", guard.name, moved.id))
 }
 
+/// Where a guard would count other agents than before, or more of them. Whoever is gone may be out, and counts no more; one that
+/// is there under another name may be in another group; and a share of more agents is more.
+fn recounted(before: &Cluster, after: &Cluster) -> Vec<String> {
+    let mut found = Vec::new();
+    let now: BTreeMap<_, _> = after.agents.iter().map(|one| (&one.id, &one.address)).collect();
+    let gone = before.agents.iter().filter(|one| now.get(&one.id) != Some(&&one.address));
+    let gone: Vec<String> = gone.map(|one| one.id.to_string()).collect();
+    if !gone.is_empty() {
+        found.push(format!("guards count {} no more where they did", some_of(&gone)));
+    }
+    let then: BTreeSet<_> = before.agents.iter().map(|one| &one.id).collect();
+    let places: BTreeSet<_> = before.agents.iter().map(|one| &one.address).collect();
+    let renamed = after.agents.iter().filter(|one| !then.contains(&one.id));
+    let renamed = renamed.filter(|one| places.contains(&one.address));
+    let renamed: Vec<String> = renamed.map(|one| one.id.to_string()).collect();
+    if !renamed.is_empty() {
+        found.push(format!("{} is where another agent was", some_of(&renamed)));
+    }
+    let is_share = |guard: &Guard| matches!(guard.max_out, Amount::Share(_));
+    if after.agents.len() > before.agents.len()
+        && let Some(guard) = before.guards.guards.iter().find(|guard| is_share(guard))
+    {
+        found.push(format!("guard {} is a share of more agents", guard.name));
+    }
+    if before.discovery != after.discovery {
+        found.push("other agents may be discovered".to_owned());
+    }
+    found
+}
+
+fn some_of(agents: &[String]) -> String {
+    let some = agents.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match agents.len().saturating_sub(NAMED) {
+        0 => some,
+        more => format!("{some} and {more} more"),
+    }
+}
+
 fn is_within(freeze: &Freeze, other: &Freeze) -> bool {
     other.from <= freeze.from && freeze.to <= other.to
 }
@@ -72,6 +118,7 @@ fn is_more(old: Amount, new: Amount) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::playbook::model::ClusterAgent;
     use crate::playbook::parse_cluster;
 
     const GUARDED: &str = "guards: [{ name: zone, by: attributes.zone, max_out: 2, groups: 1 }, { name: all, max_out: \
@@ -116,6 +163,47 @@ mod tests {
     }
 
     #[test]
+    fn agents_that_a_guard_would_count_otherwise_are_found() {
+        let before = cluster(GUARDED);
+        let new = |id: &str, address: &str| {
+            let attributes = [("zone".to_owned(), "b".into())].into_iter().collect();
+            ClusterAgent {
+                id: id.into(),
+                address: address.to_owned(),
+                attributes,
+                ..before.agents[0].clone()
+            }
+        };
+        let kept = before.agents[0].clone();
+        let table = [
+            (vec![], vec!["guards count n1 no more where they did"]),
+            (
+                vec![new("n2", "http://n1")],
+                vec!["guards count n1 no more where they did", "n2 is where another agent was"],
+            ),
+            (
+                vec![kept.clone(), new("n2", "http://n1")],
+                vec!["n2 is where another agent was", "guard all is a share of more agents"],
+            ),
+            (
+                vec![ClusterAgent { address: "http://n3".to_owned(), ..kept.clone() }],
+                vec!["guards count n1 no more where they did"],
+            ),
+            (
+                vec![kept.clone(), new("n2", "http://n2")],
+                vec!["guard all is a share of more agents"],
+            ),
+        ];
+        for (agents, expected) in table {
+            let after = Cluster { agents, ..before.clone() };
+            assert_eq!(loosened(&before, Some(&after)), expected);
+        }
+        let found = cluster(&format!("{GUARDED}, discovery: {{ url: 'http://p', cluster: x }}"));
+        assert_eq!(loosened(&before, Some(&found)), ["other agents may be discovered"]);
+        assert_eq!(loosened(&found, Some(&before)), ["other agents may be discovered"]);
+    }
+
+    #[test]
     fn what_holds_up_as_much_or_more_is_no_loosening() {
         let before = cluster(GUARDED);
         let stricter = [
@@ -128,7 +216,17 @@ mod tests {
             let after = cluster(&GUARDED.replace(from, to));
             assert_eq!(loosened(&before, Some(&after)), Vec::<String>::new(), "{to}");
         }
+        // With counts alone, more agents are held up as much as before.
+        let counted = cluster("guards: [{ name: one, by: attributes.zone, max_out: 1 }]");
+        let mut more = counted.clone();
+        more.agents.push(ClusterAgent {
+            id: "n2".into(),
+            address: "http://n2".into(),
+            ..more.agents[0].clone()
+        });
+        assert_eq!(loosened(&counted, Some(&more)), Vec::<String>::new());
         let open = cluster("guards: []");
+        assert!(loosened(&open, Some(&more)).is_empty());
         assert!(loosened(&open, Some(&before)).is_empty() && loosened(&open, None).is_empty());
     }
 }
