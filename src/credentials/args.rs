@@ -4,11 +4,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use axum::Router;
-use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state};
-use axum::response::{IntoResponse as _, Response};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -50,25 +45,6 @@ pub(crate) fn lacking(tls: Option<&ServedTls>) -> &'static [&'static str] {
         None => &["--tls NAME"],
         Some(tls) if tls.asks() => &[],
         Some(_) => &["a ca.pem or a token in the credentials of --tls"],
-    }
-}
-
-/// The router, which answers only who sends the token, if there is one.
-pub(crate) fn admitting(router: Router, tls: Option<&ServedTls>) -> Router {
-    match tls {
-        Some(tls) => router.layer(from_fn_with_state(tls.clone(), admit)),
-        None => router,
-    }
-}
-
-async fn admit(State(tls): State<ServedTls>, request: Request, next: Next) -> Response {
-    match tls.admits(request.headers()) {
-        true => next.run(request).await,
-        false => {
-            let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
-            let message = "expected the token of this server in `authorization: Bearer`";
-            (StatusCode::UNAUTHORIZED, challenge, message).into_response()
-        }
     }
 }
 

@@ -155,6 +155,7 @@ impl Watch {
                 }
                 if is_new {
                     standing.good = Some(Arc::new(kept));
+                    standing.held = None;
                 }
                 standing.problem = None;
             }

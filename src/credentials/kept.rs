@@ -79,6 +79,11 @@ impl Kept {
         }
     }
 
+    /// Whether a server with these credentials wants to know its clients.
+    pub(super) const fn asks(&self) -> bool {
+        self.credential.ca.is_some() || self.credential.token.is_some()
+    }
+
     fn of_other_use(&self, wanted: Use) -> NotUsed {
         let Credential { name, used, .. } = &self.credential;
         NotUsed::Use { name: name.clone(), found: used.word(), expected: wanted.word() }
@@ -92,6 +97,8 @@ pub(super) struct Standing {
     pub(super) good: Option<Arc<Kept>>,
     /// Why the present content does not count; `None` if it does.
     pub(super) problem: Option<String>,
+    /// Why the server does not go over to what is good here; `None` if it does, or was not asked to.
+    pub(super) held: Option<String>,
 }
 
 /// The credentials of a server, as they count now. Cheap to clone; clones share them. The default has none.
@@ -110,7 +117,7 @@ impl KeptCredentials {
         let mut names = BTreeMap::new();
         for name in folder.names()? {
             let good = Some(Arc::new(read(&folder, &name)?));
-            names.insert(name, Standing { good, problem: None });
+            names.insert(name, Standing { good, ..Standing::default() });
         }
         Ok(Self { folder: Some(folder), names: Arc::new(RwLock::new(names)) })
     }
@@ -152,7 +159,31 @@ impl KeptCredentials {
     /// What is wrong with the present content of the folder, while what was there before counts.
     pub fn problems(&self) -> Vec<String> {
         let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
-        names.values().filter_map(|standing| standing.problem.clone()).collect()
+        let said = |standing: &Standing| standing.problem.clone().or_else(|| standing.held.clone());
+        names.values().filter_map(said).collect()
+    }
+
+    /// Says, once, that a server does not go over to this content of a name, which would let everybody in.
+    pub(super) fn hold(&self, name: &str, found: &Arc<Kept>) {
+        let is_meant = |standing: &Standing| {
+            standing.held.is_none()
+                && standing.good.as_ref().is_some_and(|good| Arc::ptr_eq(good, found))
+        };
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        if !names.get(name).is_some_and(is_meant) {
+            return;
+        }
+        drop(names);
+        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(standing) = names.get_mut(name).filter(|standing| is_meant(standing)) {
+            let why = found.credential.bad(
+                "found neither a ca.pem nor a token beside it, expected one of them, as before: without them the server \
+                 would let everybody in"
+                    .to_owned(),
+            );
+            tracing::error!(name, "{why}; what was there before still counts until a restart");
+            standing.held = Some(why.to_string());
+        }
     }
 }
 

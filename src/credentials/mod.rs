@@ -18,7 +18,7 @@ mod sum;
 mod tls;
 
 pub use args::TlsArgs;
-pub(crate) use args::{admitting, lacking, reread};
+pub(crate) use args::{lacking, reread};
 pub use error::CredentialsError;
 pub use expiry::{Expiry, TOLD_BEFORE};
 pub use folder::{Credential, Credentials, Use};

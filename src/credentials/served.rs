@@ -3,7 +3,6 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::http::{HeaderMap, header};
 use rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 
@@ -11,9 +10,10 @@ use super::folder::Use;
 use super::kept::{Kept, KeptCredentials};
 use super::refused::NotUsed;
 use crate::run::Digest;
-use crate::web::{Secured, TlsSource};
+use crate::web::{Secured, TlsSource, TokenSource};
 
-/// The credentials of a server, as they count now. If they are gone, or got broken, those of before count. Cheap to clone.
+/// The credentials of a server, as they count now. If they are gone, or got broken, those of before count, and also if they
+/// ask for nothing any more: a file that is gone may be half of a rotation, and must not let everybody in. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct ServedTls {
     kept: KeptCredentials,
@@ -46,22 +46,16 @@ impl ServedTls {
 
     /// Whether clients have to prove who they are.
     pub fn asks(&self) -> bool {
-        self.look(|last| last.kept.credential.ca.is_some() || last.kept.credential.token.is_some())
+        self.look(|last| last.kept.asks())
     }
 
-    /// Whether a request has the token, or none is asked for.
-    pub fn admits(&self, headers: &HeaderMap) -> bool {
-        let wanted = self.look(|last| last.kept.credential.token.clone());
-        let Some(wanted) = wanted else { return true };
-        let mut found = headers.get_all(header::AUTHORIZATION).iter();
-        let (Some(one), None) = (found.next(), found.next()) else { return false };
-        let bytes = one.as_bytes();
-        let token = match bytes.split_at_checked(BEARER.len()) {
-            Some((scheme, token)) if scheme.eq_ignore_ascii_case(BEARER.as_bytes()) => token,
-            Some(_) | None => return false,
-        };
-        // How long a comparison of digests takes says nothing about the token.
-        Digest::of(token) == Digest::of(wanted.as_bytes())
+    /// Where a server takes the token from that requests have to bring.
+    pub(crate) fn tokens(&self) -> TokenSource {
+        let this = self.clone();
+        TokenSource::of(move || {
+            let digest = |token: &String| Digest::of(token.as_bytes());
+            this.look(|last| last.kept.credential.token.as_ref().map(digest))
+        })
     }
 
     /// Where a server takes its settings from, for each connection.
@@ -82,14 +76,15 @@ impl ServedTls {
             && !Arc::ptr_eq(&found, &last.kept)
             && let Some(config) = found.server()
         {
-            if found.credential.ca != last.kept.credential.ca {
-                std::mem::take(&mut last.retired).cancel();
+            if last.kept.asks() && !found.asks() {
+                self.kept.hold(&self.name, &found);
+            } else {
+                if found.credential.ca != last.kept.credential.ca {
+                    std::mem::take(&mut last.retired).cancel();
+                }
+                (last.kept, last.config) = (found, config);
             }
-            (last.kept, last.config) = (found, config);
         }
         read(&last)
     }
 }
-
-/// The scheme of tokens in the header `authorization`.
-const BEARER: &str = "Bearer ";

@@ -2,6 +2,7 @@
 //! people's web pages can't reach it through somebody's browser, and it never has more connections and bytes in
 //! memory than it can bear.
 
+mod bearer;
 mod client;
 mod connections;
 mod guard;
@@ -12,6 +13,7 @@ mod serve;
 mod standing;
 mod tls;
 
+pub(crate) use bearer::{TokenSource, admitting};
 pub(crate) use client::Client;
 pub(crate) use connections::Times;
 pub use guard::{BadHostName, HostName, OwnNames, Stranger};

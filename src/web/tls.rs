@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustls::ServerConfig;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{MissedTickBehavior, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
@@ -113,10 +113,12 @@ impl Greeter {
 
     /// Has what is retired noticed also while nobody connects.
     pub(super) async fn watch(&self, stopping: CancellationToken) {
+        let mut looks = tokio::time::interval(GRACE);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = stopping.cancelled() => return,
-                () = tokio::time::sleep(GRACE) => drop(self.source.now()),
+                _ = looks.tick() => drop(self.source.now()),
             }
         }
     }

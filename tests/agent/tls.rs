@@ -8,7 +8,7 @@ use std::time::Duration;
 use replibook::agent::platform::{HttpPlatforms, Platform as _, PlatformHttpConfig};
 use replibook::agent::server::{AgentConfig, AgentSettings, RunningAgent, start};
 use replibook::agent::{AgentClient as _, AgentError, AgentHttpConfig, HttpAgents};
-use replibook::clock::SystemClock;
+use replibook::clock::{Clock as _, SystemClock};
 use replibook::credentials::{Credentials, KeptCredentials, NotUsed, ServedTls};
 use replibook::playbook::{Discovery, Reach};
 use replibook::run::Millis;
@@ -200,11 +200,53 @@ async fn new_files_count_without_a_restart_and_broken_ones_do_not() {
     agent.stop().await.unwrap();
 }
 
+#[tokio::test]
+async fn an_agent_that_asked_who_its_clients_are_does_not_stop_to_ask() {
+    for (has_ca, token) in [(true, None), (false, Some("t0ken")), (true, Some("t0ken"))] {
+        let (folder, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let ours = Authority::new("ours");
+        let (server, engine) = (ours.issue(&["127.0.0.1"]), ours.issue(&["engine"]));
+        let write = |name, used, ca, identity, token| {
+            put(folder.path(), name, &Files { used, origins: &HERE, ca, identity, token });
+        };
+        write("server", "server", has_ca.then_some(&ours), Some(&server), token);
+        write("friend", "agent", Some(&ours), Some(&engine), token);
+        write("stranger", "agent", Some(&ours), None, None);
+        let kept = kept(folder.path());
+        let following = kept.follow(Arc::new(SystemClock), CancellationToken::new()).unwrap();
+        let _following = AbortOnDropHandle::new(tokio::spawn(following));
+        let agent = agent(data.path(), &kept).await;
+        let url = agent.url();
+        let is_open = async || client(&kept, "stranger").node(&url).await.is_ok();
+        assert!(!is_open().await, "{has_ca} {token:?}");
+        for file in ["ca.pem", "token"] {
+            let _ = std::fs::remove_file(folder.path().join("server").join(file));
+        }
+        until(async || is_open().await || !kept.problems().is_empty()).await;
+        assert!(!is_open().await, "{has_ca} {token:?}");
+        let problem = kept.problems().join(" ");
+        assert!(problem.contains("found neither a ca.pem nor a token"), "{problem}");
+        // Nor does it if the folder was gone in between.
+        std::fs::rename(folder.path().join("server"), folder.path().join(".server")).unwrap();
+        until(async || kept.problems().is_empty()).await;
+        std::fs::rename(folder.path().join(".server"), folder.path().join("server")).unwrap();
+        until(async || is_open().await || !kept.problems().is_empty()).await;
+        assert!(!is_open().await, "{has_ca} {token:?}");
+        client(&kept, "friend").node(&url).await.unwrap();
+        // What asks again counts.
+        write("server", "server", None, Some(&server), Some("other"));
+        write("friend", "agent", Some(&ours), None, Some("other"));
+        until(async || client(&kept, "friend").node(&url).await.is_ok()).await;
+        assert!(kept.problems().is_empty() && !is_open().await, "{has_ca} {token:?}");
+        agent.stop().await.unwrap();
+    }
+}
+
 /// Returns once `done` says so.
 async fn until(done: impl AsyncFn() -> bool) {
     let waiting = async {
         while !done().await {
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            SystemClock.sleep(Duration::from_millis(50)).await;
         }
     };
     tokio::time::timeout(DEADLINE, waiting).await.expect("in time");

@@ -20,7 +20,7 @@ use super::router::{Shared, router};
 use super::store::ActionStore;
 use super::worker::Worker;
 use crate::clock::{Clock, SystemClock};
-use crate::credentials::{ServedTls, admitting, lacking, reread};
+use crate::credentials::{ServedTls, lacking, reread};
 use crate::listen::{NotLoopback, check_listen};
 use crate::playbook::Problems;
 use crate::run::Millis;
@@ -149,7 +149,7 @@ pub async fn start(
     let times = Times::silent_for(MAX_IDLE);
     let limits = Limits::for_few(MAX_CONNECTIONS, times);
     let tls = settings.tls;
-    let router = admitting(router(shared), tls.as_ref());
+    let router = web::admitting(router(shared), tls.as_ref().map(ServedTls::tokens));
     let source = tls.as_ref().map(ServedTls::source);
     let until = stop.clone().cancelled_owned();
     let server = web::serve_secured(listener, limits, source, router, until);

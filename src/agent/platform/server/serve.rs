@@ -22,7 +22,7 @@ use super::args::PlatformArgs;
 use super::file::Nodes;
 use super::watch::Watcher;
 use crate::clock::{Clock, SystemClock};
-use crate::credentials::{ServedTls, admitting, lacking, reread};
+use crate::credentials::{ServedTls, lacking, reread};
 use crate::listen::{NotLoopback, check_listen};
 use crate::stop::StopAsked;
 use crate::watched_file::FileError;
@@ -96,7 +96,7 @@ pub async fn start(
     let times = Times { idle: MAX_IDLE, ..Times::silent_for(MAX_IDLE) };
     let limits = Limits::for_few(MAX_CONNECTIONS, times);
     let stop = CancellationToken::new();
-    let router = admitting(router, tls.as_ref());
+    let router = web::admitting(router, tls.as_ref().map(ServedTls::tokens));
     let source = tls.as_ref().map(ServedTls::source);
     let until = stop.clone().cancelled_owned();
     let server = web::serve_secured(listener, limits, source, router, until);
