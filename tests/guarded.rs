@@ -130,6 +130,7 @@ async fn who_may_do_what_is_said_by_a_file_that_may_change_and_break() {
 
     // A file that got broken changes nothing, and says so to those who may know.
     std::fs::write(site.path("access.yaml"), "kind: Access\n").unwrap();
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let ready = async || -> Value {
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let asked = client.get(format!("{}/readyz", server.address())).bearer_auth(&boss);
