@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{AUTHORIZATION, HeaderValue};
+use reqwest::header::{AUTHORIZATION, HeaderValue, LOCATION};
+use reqwest::redirect::Policy;
 use reqwest::{Method, RequestBuilder, Response, Url};
 use serde::de::DeserializeOwned;
 
@@ -81,6 +82,8 @@ impl Client {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut builder = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
+            // Wherever another server points, nobody has said that it may be asked, or told who asks.
+            .redirect(Policy::none())
             .user_agent(concat!("replictl/", env!("CARGO_PKG_VERSION")));
         if base.scheme() == "http" {
             // Plain HTTP needs no certificates, so a machine that has none is no obstacle.
@@ -205,6 +208,14 @@ impl Client {
         let status = answer.status();
         if status.is_success() {
             return Ok(answer);
+        }
+        if let Some(to) = answer.headers().get(LOCATION).filter(|_| status.is_redirection()) {
+            let to = excerpt(to.as_bytes());
+            return Err(ClientError::Malformed {
+                server: self.server().to_owned(),
+                request: name.to_owned(),
+                message: format!("{status} to {to}, which is not followed; expected an answer"),
+            });
         }
         let body = self.read(answer, name).await.map_err(|failure| failure.error)?;
         match serde_json::from_slice::<ProblemDetails>(&body) {

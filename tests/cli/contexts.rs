@@ -84,3 +84,21 @@ async fn who_is_not_known_or_may_not_gets_exit_11() {
         assert_eq!(err.contains("hint:"), status == 401, "{err}");
     }
 }
+
+#[tokio::test]
+async fn what_a_server_points_to_is_not_asked() {
+    let other = Server::start(empty);
+    let to = other.url.clone();
+    let server = Server::start(move |_| axum::response::Redirect::temporary(&to).into_response());
+    for args in
+        [&["get", "clusters"][..], &["run", "pause", "018f0000-0000-7000-8000-000000000001"]]
+    {
+        let mut command = command(&server.url, args);
+        command.env("REPLIBOOK_TOKEN", "rpb_x");
+        let (code, _, err) = read(command.output()).await;
+        assert_ne!(code, 0, "{err}");
+        let words = err.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains("which is not followed"), "{err}");
+    }
+    assert!(!server.seen().is_empty() && other.seen().is_empty());
+}

@@ -34,8 +34,9 @@ pub struct GivenArgs {
     /// Name of the context that counts, in place of the one that `context use` chose
     #[arg(long, global = true, env = CONTEXT_VARIABLE, hide_env_values = true, value_name = "NAME")]
     pub context: Option<String>,
-    /// File with the token that proves who asks; the variable REPLIBOOK_TOKEN may have the token itself
-    #[arg(long, global = true, env = TOKEN_FILE_VARIABLE, hide_env_values = true, value_name = "FILE")]
+    /// File with the token that proves who asks. Without it that of the context counts, then the variables
+    /// REPLIBOOK_TOKEN_FILE, a file, and REPLIBOOK_TOKEN, a token
+    #[arg(long, global = true, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
 }
 
@@ -49,6 +50,21 @@ pub(crate) struct Given {
     proof: Proof,
 }
 
+/// What the environment has to prove who asks.
+#[derive(Default)]
+struct Variables {
+    file: Option<PathBuf>,
+    token: Option<String>,
+}
+
+impl Variables {
+    fn read() -> Self {
+        let token = std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty());
+        let file = std::env::var_os(TOKEN_FILE_VARIABLE).filter(|file| !file.is_empty());
+        Self { file: file.map(PathBuf::from), token }
+    }
+}
+
 /// What proves who asks.
 enum Proof {
     None,
@@ -60,7 +76,7 @@ enum Proof {
 
 impl Given {
     /// What the arguments, the environment and the contexts say, in this order. The proofs of a context go to its own server
-    /// alone.
+    /// alone, and come before those of the environment: whoever has exported a token for one server may ask another one.
     ///
     /// # Errors
     /// There is no such context, or the file of contexts can't be used.
@@ -72,8 +88,7 @@ impl Given {
             Err(_) => None,
         };
         let config = file.as_ref().map(ContextFile::read).transpose()?.unwrap_or_default();
-        let variable = std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty());
-        let given = Self::chosen(args, trust, &config, variable)?;
+        let given = Self::chosen(args, trust, &config, Variables::read())?;
         Ok(Self { file, ..given })
     }
 
@@ -81,7 +96,7 @@ impl Given {
         args: &GivenArgs,
         trust: Trust,
         config: &Config,
-        variable: Option<String>,
+        variables: Variables,
     ) -> Result<Self, CliError> {
         let name = args.context.as_ref().or(config.current.as_ref());
         let context = match name {
@@ -98,14 +113,13 @@ impl Given {
         let context = context.filter(|(_, context)| is_own(context));
         let of_context = context.map(|(_, context)| context.clone()).unwrap_or_default();
         let server = args.server.clone().or(context.map(|(_, context)| context.server.clone()));
-        let proof = match (&args.token_file, variable, of_context.token_file, of_context.token) {
-            (Some(file), _, _, _) => Proof::File(file.clone()),
-            (None, Some(token), _, _) => Proof::Token(token),
-            (None, None, Some(file), _) => Proof::File(file),
-            (None, None, None, Some(token)) => Proof::Token(token),
-            (None, None, None, None) if of_context.login.is_some() => Proof::Login,
-            (None, None, None, None) => Proof::None,
-        };
+        let login = of_context.login.is_some();
+        let proof = args.token_file.clone().map(Proof::File);
+        let proof = proof.or_else(|| of_context.token_file.map(Proof::File));
+        let proof = proof.or_else(|| of_context.token.map(Proof::Token));
+        let proof = proof.or_else(|| login.then_some(Proof::Login));
+        let proof = proof.or_else(|| variables.file.map(Proof::File));
+        let proof = proof.or_else(|| variables.token.map(Proof::Token)).unwrap_or(Proof::None);
         Ok(Self {
             server: server.unwrap_or_else(|| DEFAULT_SERVER.to_owned()),
             trust: Trust { ca: trust.ca.or(of_context.ca), cert: trust.cert.or(of_context.cert) },
@@ -224,8 +238,8 @@ mod tests {
     }
 
     fn chosen(args: &GivenArgs, variable: Option<&str>) -> Given {
-        let variable = variable.map(str::to_owned);
-        Given::chosen(args, Trust::default(), &config(), variable)
+        let variables = Variables { token: variable.map(str::to_owned), file: None };
+        Given::chosen(args, Trust::default(), &config(), variables)
             .unwrap_or_else(|error| panic!("{error}"))
     }
 
@@ -246,7 +260,9 @@ mod tests {
             (args(Some("https://prod/"), None, None), None, "https://prod/", "of-prod"),
             (args(Some("https://evil"), None, None), None, "https://evil", "none"),
             (args(Some("https://evil"), Some("prod"), None), None, "https://evil", "none"),
-            (args(None, None, None), Some("of-variable"), "https://prod", "of-variable"),
+            (args(None, None, None), Some("of-variable"), "https://prod", "of-prod"),
+            (args(None, Some("lab"), None), Some("of-variable"), "https://lab", "of-variable"),
+            (args(Some("https://b"), None, None), Some("of-variable"), "https://b", "of-variable"),
             (args(None, None, Some("t")), Some("of-variable"), "https://prod", "file t"),
             (args(None, Some("lab"), Some("t")), None, "https://lab", "file t"),
         ];
@@ -259,13 +275,28 @@ mod tests {
             );
             assert_eq!(given.trust.ca.is_some(), given.name.is_some(), "{args:?}");
         }
-        let missing =
-            Given::chosen(&args(None, Some("x"), None), Trust::default(), &config(), None);
+        let missing = Given::chosen(
+            &args(None, Some("x"), None),
+            Trust::default(),
+            &config(),
+            Variables::default(),
+        );
         let error = missing.err().unwrap().to_string();
         assert_eq!(error, "there is no context \"x\": expected one of lab, prod");
-        let none =
-            Given::chosen(&args(None, None, None), Trust::default(), &Config::default(), None);
+        let (nothing, unset) = (args(None, None, None), Variables::default());
+        let none = Given::chosen(&nothing, Trust::default(), &Config::default(), unset);
         assert_eq!(none.unwrap_or_else(|error| panic!("{error}")).server, DEFAULT_SERVER);
+    }
+
+    #[test]
+    fn what_is_exported_comes_after_what_a_context_has() {
+        for (context, expected) in [("prod", "of-prod"), ("lab", "file exported")] {
+            let file = Some(PathBuf::from("exported"));
+            let variables = Variables { file, token: Some("of-variable".to_owned()) };
+            let args = args(None, Some(context), None);
+            let given = Given::chosen(&args, Trust::default(), &config(), variables);
+            assert_eq!(proof(&given.unwrap_or_else(|error| panic!("{error}"))), expected);
+        }
     }
 
     #[test]
