@@ -45,6 +45,7 @@ impl AccessFile {
     /// Follows the file until `stop`. A content that is not valid changes nothing, but is said.
     pub async fn follow(self, clock: Arc<dyn Clock>, stop: CancellationToken) {
         let Self { mut file, mut hangup, current } = self;
+        let path = file.path().display().to_string();
         loop {
             tokio::select! {
                 biased;
@@ -53,9 +54,9 @@ impl AccessFile {
                 () = clock.sleep(LOOK) => {}
             }
             let Some((looked, found)) = file.look_aside().await else {
-                tracing::error!(
-                    "failed to look at who may do what; what was read last still counts"
-                );
+                let error = format!("failed to look at {path}, which is not looked at any more");
+                tracing::error!("{error}; what was read last counts until a restart");
+                current.broke(error);
                 return;
             };
             file = looked;
@@ -78,4 +79,33 @@ impl AccessFile {
 
 fn content_of(file: &WatchedFile<Access>) -> Digest {
     file.content().cloned().unwrap_or_else(|| Digest::of(b""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::TokioClock;
+    use crate::playbook::Problems;
+    use crate::run::Timestamp;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_is_not_looked_at_any_more_is_a_problem() {
+        fn read(bytes: &[u8]) -> Result<Access, Problems> {
+            assert!(!bytes.starts_with(b"#"), "a fault of ours");
+            parse_access(bytes)
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("access.yaml");
+        let text = "apiVersion: replicante.io/v1\nkind: Access\nmetadata: { name: x }\nspec: {}\n";
+        std::fs::write(&path, text).unwrap();
+        let (file, access) = WatchedFile::open(&path, MAX_ACCESS_BYTES, read).unwrap();
+        let current = CurrentAccess::of(access, content_of(&file));
+        let hangup = signal(SignalKind::hangup()).unwrap();
+        let watched = AccessFile { file, hangup, current: current.clone() };
+        std::fs::write(&path, format!("# changed\n{text}")).unwrap();
+        let clock = Arc::new(TokioClock::starting_at(Timestamp::from_millis(1)));
+        watched.follow(clock, CancellationToken::new()).await;
+        let problem = current.standing().unwrap().problem.unwrap();
+        assert!(problem.ends_with("access.yaml, which is not looked at any more"), "{problem}");
+    }
 }
