@@ -24,8 +24,8 @@ pub const MAX_NEXT: usize = 1_024;
 /// The longest code that an issuer may give, in bytes: some put the whole login into it.
 const MAX_CODE: usize = 4 * 1024;
 
-/// A login that begins.
-#[derive(Clone, Debug)]
+/// A login that begins. It is no text for debugging: whoever has its cookie can end the login.
+#[derive(Clone)]
 pub struct Begun {
     /// Where the browser has to go.
     pub to: Url,
@@ -33,8 +33,8 @@ pub struct Begun {
     pub cookie: String,
 }
 
-/// What the issuer has the browser bring along.
-#[derive(Clone, Debug, Default)]
+/// What the issuer has the browser bring along. It is no text for debugging: the code stands for the tokens.
+#[derive(Clone, Default)]
 pub struct BroughtBack {
     /// Stands for the tokens.
     pub code: Option<String>,
@@ -223,6 +223,32 @@ fn checked_next(next: &str) -> Result<String, LoginError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Tells of a type whether it can be shown for debugging: what the type itself has comes before a trait.
+    struct Asked<T>(std::marker::PhantomData<T>);
+
+    impl<T: std::fmt::Debug> Asked<T> {
+        fn is_shown(&self) -> bool {
+            true
+        }
+    }
+
+    trait Otherwise {
+        fn is_shown(&self) -> bool;
+    }
+
+    impl<T> Otherwise for Asked<T> {
+        fn is_shown(&self) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn no_log_can_have_what_ends_a_login() {
+        assert!(Asked(std::marker::PhantomData::<LoggedIn>).is_shown());
+        assert!(!Asked(std::marker::PhantomData::<Begun>).is_shown());
+        assert!(!Asked(std::marker::PhantomData::<BroughtBack>).is_shown());
+    }
 
     #[test]
     fn the_way_back_stays_here() {
