@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use super::audit::AuditLog;
 use super::current::CurrentAccess;
-use super::identity::{Identity, Subject};
+use super::identity::Identity;
 use super::limits::AccessLimits;
+use super::logins::{LoginPlace, Logins};
 use super::oidc::{Oidc, Sessions, TokenError};
+use super::proof::Proof;
 use super::token::{self, TOKEN_PREFIX, TokenRefused};
 use crate::clock::{Clock, SystemClock};
-use crate::playbook::access::{Access, AccessToken, Rights};
+use crate::playbook::access::{Access, Rights};
 use crate::web::Client;
 
 /// Finds out who sends a request, what they may do, and where that is written down. Clones share everything.
@@ -20,6 +22,7 @@ pub struct Keeper {
     oidc: Oidc,
     sessions: Sessions,
     limits: Arc<AccessLimits<Client>>,
+    logins: Logins,
     clock: Arc<ClockBox>,
     audit: Option<AuditLog>,
 }
@@ -55,6 +58,7 @@ impl Keeper {
             oidc: Oidc::new(clock.clone()),
             sessions: Sessions::new(clock.clone()),
             limits: Arc::new(AccessLimits::new(clock.clone())),
+            logins: Logins::default(),
             clock: Arc::new(ClockBox(clock)),
             audit: None,
         }
@@ -86,14 +90,18 @@ impl Keeper {
         &self.sessions
     }
 
-    /// Who sends a request with this bearer token.
+    /// Who sends a request with this bearer token. Those of ours begin with [`TOKEN_PREFIX`], always: a sum may be in the file
+    /// that somebody made of a word, which is easily guessed.
     ///
     /// # Errors
     /// [`Unknown`]. No text has a part of the token.
     pub async fn who(&self, access: &Access, bearer: &str) -> Result<Identity, Unknown> {
-        if bearer.starts_with(TOKEN_PREFIX) || access.oidc.is_empty() {
-            let found = token::who_has(access, bearer, self.clock.0.now());
-            return found.map_err(|refused: TokenRefused| Unknown::Wrong(refused.to_string()));
+        let wrong = |refused: TokenRefused| Unknown::Wrong(refused.to_string());
+        if bearer.starts_with(TOKEN_PREFIX) {
+            return token::who_has(access, bearer, self.clock.0.now()).map_err(wrong);
+        }
+        if access.oidc.is_empty() {
+            return Err(wrong(TokenRefused::Unknown));
         }
         self.oidc.identity(&access.oidc, bearer).await.map_err(|error: TokenError| {
             match error.retryable() {
@@ -112,22 +120,19 @@ impl Keeper {
         }
     }
 
-    /// Whether the proof of somebody still counts: their token, or their issuer, may have been taken out of the document.
-    /// `sum` is that of the bearer token that they sent.
-    pub fn still_knows(&self, identity: &Identity, sum: Option<&str>) -> bool {
+    /// By what somebody has proved who they are, once [`who`](Self::who) has found that out by the same document.
+    pub(crate) fn proof(&self, access: &Access, identity: &Identity, bearer: &str) -> Proof {
+        Proof::of_bearer(access, identity, bearer)
+    }
+
+    /// Whether the proof of somebody still counts: their token, or their issuer, may have been taken out of the document, and
+    /// their session may have ended.
+    pub fn still_knows(&self, identity: &Identity, proof: Option<&Proof>) -> bool {
         let Some(access) = self.current.now() else { return true };
         if identity.expires().is_some_and(|until| until <= self.clock.0.now()) {
             return false;
         }
-        match identity.subject() {
-            Subject::User { issuer, .. } => access.oidc.iter().any(|one| one.name == *issuer),
-            Subject::Token(name) => {
-                let is_it =
-                    |one: &AccessToken| one.name == *name && Some(one.sha256.as_str()) == sum;
-                access.tokens.iter().any(is_it)
-            }
-            Subject::Anybody => false,
-        }
+        proof.is_some_and(|proof| proof.counts(identity, &access, &self.sessions))
     }
 
     /// Somebody asks. `Err` is how long they have to wait before they may.
@@ -143,12 +148,47 @@ impl Keeper {
     /// # Errors
     /// They were wrong too often.
     pub(crate) fn fail(&self, client: &Client) -> Result<(), Duration> {
-        self.limits.fail(client)
+        let failed = self.limits.fail(client);
+        if let Err(wait) = failed {
+            self.logins.bar(*client, self.clock.0.passed(), wait);
+        }
+        failed
+    }
+
+    /// A place for a login of a client that comes back from an issuer. `Err` is how long they have to wait before they may
+    /// try again: they were wrong about who they are too often, or try too often at once.
+    ///
+    /// # Errors
+    /// They have to wait.
+    pub(crate) fn log_in(&self, client: &Client) -> Result<LoginPlace, Duration> {
+        self.logins.enter(*client, self.clock.0.passed())
     }
 }
 
 impl Default for Keeper {
     fn default() -> Self {
         Self::new(CurrentAccess::default(), Arc::new(SystemClock))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::token_sum;
+    use crate::playbook::access::parse_access;
+
+    #[tokio::test]
+    async fn a_word_is_no_token_though_its_sum_is_in_the_file() {
+        let good = format!("{TOKEN_PREFIX}foo");
+        let text = format!(
+            "apiVersion: replicante.io/v1\nkind: Access\nmetadata: {{ name: x }}\nspec:\n  tokens: [{{ name: word, sha256: \
+             {}, expires: 2099-01-01T00:00:00Z }}, {{ name: ci, sha256: {}, expires: 2099-01-01T00:00:00Z }}]\n",
+            token_sum("foo"),
+            token_sum(&good)
+        );
+        let (access, keeper) = (parse_access(text.as_bytes()).unwrap(), Keeper::default());
+        let found = keeper.who(&access, "foo").await.unwrap_err().to_string();
+        assert_eq!(found, "the token is not known");
+        assert!(keeper.who(&access, &good).await.is_ok());
     }
 }

@@ -2,15 +2,18 @@
 //! decided in the core ([`crate::playbook::access`]).
 //!
 //! `identity` is who somebody is, once that was proved: by a `token`, or by what an issuer says ([`oidc`]). `keeper` brings
-//! these together for each request, with the `limits` on how often anybody may ask. `current` has what counts now, and
-//! `watch` reads its file again when it changes. [`audit`] is where changes are written down.
+//! these together for each request, with the `proof` that is asked for again while an answer goes on, with the `limits` on
+//! how often anybody may ask, and with the `logins` of browsers that go on. `current` has what counts now, and `watch` reads
+//! its file again when it changes. [`audit`] is where changes are written down.
 
 pub mod audit;
 mod current;
 mod identity;
 mod keeper;
 mod limits;
+mod logins;
 pub mod oidc;
+mod proof;
 mod token;
 mod watch;
 
@@ -21,4 +24,5 @@ pub use limits::{
     AccessLimits, FAILURES_AT_ONCE, FAILURES_PER_MINUTE, REQUESTS_AT_ONCE, REQUESTS_PER_SECOND,
 };
 pub use token::{TOKEN_BYTES, TOKEN_PREFIX, TokenRefused, new_token, token_sum};
+pub use proof::Proof;
 pub use watch::{AccessFile, MAX_ACCESS_BYTES};

@@ -110,10 +110,14 @@ pub(super) async fn check_host(
 }
 
 /// Refuses requests that a page of another site had a browser send. Following a link to here is no harm.
-pub(super) async fn check_page(request: Request, next: Next) -> Response {
+pub(super) async fn check_page(
+    State(secure): State<bool>,
+    request: Request,
+    next: Next,
+) -> Response {
     let only_looks = matches!(*request.method(), Method::GET | Method::HEAD);
     let headers = request.headers();
-    match check_origin(headers) {
+    match check_origin(headers, secure) {
         Err(page) if !only_looks || headers.contains_key(header::ORIGIN) => {
             ApiError::new(Code::OriginRefused, page.to_string()).into_response()
         }

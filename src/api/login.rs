@@ -1,12 +1,12 @@
 //! Logging in: which issuers there are, for programs; and for browsers the way to an issuer and back. Nobody is known yet
 //! on this way, so all of it is open to everybody.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 
-use super::access::Deed;
+use super::access::{Deed, too_often};
 use super::cookies::Cookie;
 use super::endpoint::Endpoint;
 use super::error::{ApiError, Code};
@@ -15,7 +15,7 @@ use super::state::ApiState;
 use super::wire::{IssuerView, Listing};
 use crate::access::oidc::{BroughtBack, LOGIN_SECONDS, LoginError, SESSION};
 use crate::playbook::access::OidcIssuer;
-use crate::web::check_origin;
+use crate::web::{Client, check_origin};
 
 const ISSUERS: &str = "/api/v1/auth/issuers";
 const LOGIN: &str = "/auth/login";
@@ -124,9 +124,16 @@ fn way_back(headers: &HeaderMap, secure: bool) -> Result<String, ApiError> {
 
 async fn callback(
     State(state): State<ApiState>,
+    client: Option<Extension<Client>>,
     headers: HeaderMap,
     mut query: InQuery,
 ) -> Result<Response, ApiError> {
+    let client = client.map_or(Client::unknown(), |Extension(client)| client);
+    // Before anything is asked of an issuer, and until it has answered.
+    let _place = match state.keeper.log_in(&client) {
+        Ok(place) => place,
+        Err(wait) => return Ok(too_often("this client tries to log in too often", wait)),
+    };
     // Issuers add parameters of their own, so what is left is not looked at.
     let brought = BroughtBack {
         code: query.take("code", "a code")?,
@@ -137,7 +144,10 @@ async fn callback(
     let secure = state.secure;
     let back = way_back(&headers, secure)?;
     let cookie = Cookie::Login.of(&headers, secure);
-    let ended = state.keeper.oidc().end(&issuers(&state), cookie, &brought, &back).await?;
+    let ended = match state.keeper.oidc().end(&issuers(&state), cookie, &brought, &back).await {
+        Ok(ended) => ended,
+        Err(error) => return failed(&state, &client, error),
+    };
     let session = state.keeper.sessions().open(&ended.issuer, ended.identity);
     let session = session.map_err(LoginError::from)?;
     let cookies = [
@@ -152,6 +162,22 @@ async fn callback(
     let (name, value) = no_store();
     all.insert(name, value);
     Ok(answer)
+}
+
+/// A login that did not end well. It counts as a proof that is not good: codes could be guessed, and issuers be asked for
+/// nothing.
+fn failed(state: &ApiState, client: &Client, error: LoginError) -> Result<Response, ApiError> {
+    match error {
+        LoginError::Next | LoginError::Random(_) => Err(error.into()),
+        LoginError::Unsupported { .. }
+        | LoginError::NotBegun
+        | LoginError::Refused { .. }
+        | LoginError::Token(_)
+        | LoginError::Issuer(_) => match state.keeper.fail(client) {
+            Ok(()) => Err(error.into()),
+            Err(wait) => Ok(too_often("this client has failed to log in too often", wait)),
+        },
+    }
 }
 
 /// A page that goes on by itself. It can't be a redirect: that would belong to the way which began at the issuer, and a
@@ -184,8 +210,8 @@ fn page(next: &str) -> impl IntoResponse + use<> {
 }
 
 async fn logout(State(state): State<ApiState>, headers: HeaderMap) -> Result<Response, ApiError> {
-    check_page(&headers)?;
     let secure = state.secure;
+    check_page(&headers, secure)?;
     if let Some(session) = Cookie::Session.of(&headers, secure) {
         state.keeper.sessions().close(session);
     }
@@ -196,14 +222,14 @@ async fn logout(State(state): State<ApiState>, headers: HeaderMap) -> Result<Res
 
 /// Checks that a request which a cookie vouches for, and which changes something, comes from a page of this server: its
 /// browser says where the page is from. A program has no cookie.
-pub(super) fn check_page(headers: &HeaderMap) -> Result<(), ApiError> {
+pub(super) fn check_page(headers: &HeaderMap, secure: bool) -> Result<(), ApiError> {
     let refused = |detail: String| ApiError::new(Code::OriginRefused, detail);
     if !headers.contains_key(header::ORIGIN) {
         let detail =
             "origin: found none, expected that of this server in a request with a session cookie";
         return Err(refused(detail.to_owned()));
     }
-    check_origin(headers).map_err(|stranger| refused(stranger.to_string()))
+    check_origin(headers, secure).map_err(|stranger| refused(stranger.to_string()))
 }
 
 fn no_store() -> (HeaderName, HeaderValue) {
@@ -239,7 +265,9 @@ mod tests {
             pairs.collect()
         };
         let own = headers(&[("host", "a.example"), ("origin", "https://a.example")]);
-        assert!(check_page(&own).is_ok());
+        assert!(check_page(&own, true).is_ok() && check_page(&own, false).is_ok());
+        let plain = headers(&[("host", "a.example"), ("origin", "http://a.example")]);
+        assert!(check_page(&plain, true).is_err() && check_page(&plain, false).is_ok());
         for other in [
             &[("host", "a.example")][..],
             &[("host", "a.example"), ("origin", "https://evil.example")],
@@ -250,7 +278,7 @@ mod tests {
                 ("sec-fetch-site", "same-site"),
             ],
         ] {
-            assert!(check_page(&headers(other)).is_err(), "{other:?}");
+            assert!(check_page(&headers(other), false).is_err(), "{other:?}");
         }
     }
 

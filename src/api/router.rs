@@ -83,7 +83,7 @@ pub fn router(state: ApiState) -> Router {
     router
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed)
-        .layer(from_fn(guard::check_page))
+        .layer(from_fn_with_state(state.secure, guard::check_page))
         .layer(from_fn_with_state(state.names.clone(), guard::check_host))
         .layer(from_fn_with_state(state.secure, guard::keep_browsers_careful))
         .layer(from_fn_with_state(state.clone(), metrics::observe))

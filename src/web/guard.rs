@@ -162,15 +162,18 @@ impl fmt::Display for Stranger {
     }
 }
 
-/// Checks that a request comes from a program, or from a page that this server itself gave to the browser.
+/// Checks that a request comes from a program, or from a page that this server itself gave to the browser. A server that
+/// has TLS, which is `secure`, gives pages over https alone: one that came over plain HTTP is by whoever is in between. In
+/// front of a server without TLS there may be a proxy that has it.
 ///
 /// # Errors
 /// [`Stranger::Page`] if another page sent it.
-pub(crate) fn check_origin(headers: &HeaderMap) -> Result<(), Stranger> {
+pub(crate) fn check_origin(headers: &HeaderMap, secure: bool) -> Result<(), Stranger> {
     let host = headers.get(header::HOST).map(|host| host.as_bytes());
+    let schemes: &[&[u8]] = if secure { &[b"https://"] } else { &[b"http://", b"https://"] };
     for origin in headers.get_all(header::ORIGIN) {
         let bytes = origin.as_bytes();
-        let own = [&b"http://"[..], b"https://"].iter().find_map(|s| bytes.strip_prefix(*s));
+        let own = schemes.iter().find_map(|scheme| bytes.strip_prefix(*scheme));
         if own.is_none_or(|own| host.is_none_or(|host| !own.eq_ignore_ascii_case(host))) {
             return Err(page("origin", bytes));
         }
@@ -267,7 +270,7 @@ mod tests {
             &[("sec-fetch-site", "none")],
             &[("sec-fetch-site", "same-origin")],
         ] {
-            assert_eq!(check_origin(&headers(own)), Ok(()), "{own:?}");
+            assert_eq!(check_origin(&headers(own), false), Ok(()), "{own:?}");
         }
         for other in [
             &[("host", "localhost:8000"), ("origin", "http://evil.example")][..],
@@ -278,8 +281,16 @@ mod tests {
             &[("sec-fetch-site", "cross-site")],
             &[("sec-fetch-site", "same-site")],
         ] {
-            assert!(check_origin(&headers(other)).is_err(), "{other:?}");
+            assert!(check_origin(&headers(other), false).is_err(), "{other:?}");
         }
+        let plain = [("host", "a.example"), ("origin", "http://a.example")];
+        let over_tls = [("host", "a.example"), ("origin", "https://a.example")];
+        for (page, secure, is_own) in
+            [(plain, true, false), (over_tls, true, true), (plain, false, true)]
+        {
+            assert_eq!(check_origin(&headers(&page), secure).is_ok(), is_own, "{page:?} {secure}");
+        }
+        assert_eq!(check_origin(&HeaderMap::new(), true), Ok(()));
     }
 
     #[test]

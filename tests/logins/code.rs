@@ -92,3 +92,28 @@ async fn who_has_not_shown_that_the_address_is_theirs_gets_no_session() {
     assert!(page.body.contains("has not verified the email address"), "{}", page.body);
     assert!(!browser.cookies(&scene.localhost("/")).contains("replibook-session"));
 }
+
+#[tokio::test]
+async fn who_fails_to_log_in_again_and_again_waits_before_an_issuer_is_asked() {
+    let scene = Scene::start(300, "replibook").await;
+    let (mut guessing, mut honest) = (Browser::default(), Browser::default());
+    let callback = scene.localhost("/auth/callback?code=x&state=y");
+    // A place frees up while this goes on, if the machine is slow.
+    let mut answers = Vec::new();
+    while answers.last() != Some(&429) {
+        assert!(answers.len() < 1_000, "nobody is told to wait: {answers:?}");
+        answers.push(guessing.open(&callback).await.status);
+    }
+    assert!(answers.len() > 30, "{answers:?}");
+    assert!(answers.iter().rev().skip(1).all(|status| *status == 403), "{answers:?}");
+    // The same client, which has begun a login, is not listened to for a while, and then is.
+    let mut page = log_in(&scene, &mut honest, "/auth/login", "alice").await;
+    assert!([200, 429].contains(&page.status), "{}", page.body);
+    while page.status == 429 {
+        let wait: u64 = page.headers["retry-after"].to_str().unwrap().parse().unwrap();
+        assert!((1..=6).contains(&wait), "{wait}");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        page = honest.open(page.url.as_str()).await;
+    }
+    assert_eq!(page.status, 200, "{}", page.body);
+}

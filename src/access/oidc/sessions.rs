@@ -72,8 +72,19 @@ impl Sessions {
 
     /// Whose session a browser sends, as long as its issuer still is one of these.
     pub fn find(&self, text: &str, issuers: &[OidcIssuer]) -> Option<Identity> {
+        self.found(&sum(text), issuers)
+    }
+
+    /// Like [`find`](Self::find), by the sum of what the browser sends, in hexadecimal digits.
+    pub(crate) fn find_by_sum(&self, sum: &str, issuers: &[OidcIssuer]) -> Option<Identity> {
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(sum, &mut bytes).ok()?;
+        self.found(&bytes, issuers)
+    }
+
+    fn found(&self, sum: &[u8; 32], issuers: &[OidcIssuer]) -> Option<Identity> {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = open.get(&sum(text)).filter(|session| session.until > self.clock.now())?;
+        let found = open.get(sum).filter(|session| session.until > self.clock.now())?;
         let Subject::User { issuer: name, .. } = found.identity.subject() else { return None };
         let is_known = |one: &OidcIssuer| one.issuer == found.issuer && one.name == *name;
         issuers.iter().any(is_known).then(|| found.identity.clone())

@@ -101,7 +101,9 @@ async fn guard(
     names
         .check(request.headers(), request.uri())
         .map_err(|stranger| format!("{stranger}, or a name of --allow-host"))
-        .and_then(|()| check_origin(request.headers()).map_err(|stranger| stranger.to_string()))
+        .and_then(|()| {
+            check_origin(request.headers(), false).map_err(|stranger| stranger.to_string())
+        })
         .map_err(|message| Refusal::new(StatusCode::FORBIDDEN, message))?;
     match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
         Ok(response) => Ok(response),

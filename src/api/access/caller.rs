@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::deeds::Deed;
 pub(in crate::api) use super::known_runs::RunOf;
 use crate::access::audit::{AuditEntry, AuditOutcome};
-use crate::access::{Identity, Keeper};
+use crate::access::{Identity, Keeper, Proof};
 use crate::api::error::{ApiError, Code};
 use crate::api::runs;
 use crate::api::state::ApiState;
@@ -28,8 +28,8 @@ struct Inner {
     keeper: Keeper,
     identity: Identity,
     rights: Rights,
-    /// Sum of the bearer token.
-    sum: Option<String>,
+    /// By what they have proved it, if they have.
+    proof: Option<Proof>,
     /// Whether the server asks who somebody is.
     is_asked: bool,
     request: Uuid,
@@ -68,7 +68,7 @@ impl Caller {
         keeper: &Keeper,
         identity: Identity,
         rights: Rights,
-        sum: Option<String>,
+        proof: Option<Proof>,
         arrived: Arrived,
     ) -> Self {
         let Arrived { from, to, .. } = arrived;
@@ -77,7 +77,7 @@ impl Caller {
             keeper: keeper.clone(),
             identity,
             rights,
-            sum,
+            proof,
             request: Uuid::new_v4(),
             from,
             to,
@@ -101,9 +101,9 @@ impl Caller {
         &self.inner.keeper
     }
 
-    /// Sum of the bearer token that they sent.
-    pub(super) fn sum(&self) -> Option<&str> {
-        self.inner.sum.as_deref()
+    /// By what they have proved who they are, if they have.
+    pub(super) fn proof(&self) -> Option<&Proof> {
+        self.inner.proof.as_ref()
     }
 
     /// Who is written as the actor: who they proved to be, or on a server that asks nobody, whom they say.

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use super::caller::{Arrived, Caller};
 use super::deeds::Deed;
 use super::hidden;
-use crate::access::{Identity, Unknown, token_sum};
+use crate::access::{Identity, Proof, Unknown};
 use crate::api::clusters;
 use crate::api::cookies::Cookie;
 use crate::api::error::{ApiError, Code};
@@ -95,21 +95,24 @@ async fn identify(
 ) -> Result<Caller, Refused> {
     let keeper = &state.keeper;
     let only_looks = arrived.only_looks;
-    let caller = |identity, rights, sum| Caller::new(keeper, identity, rights, sum, arrived);
+    let caller = |identity, rights, proof| Caller::new(keeper, identity, rights, proof, arrived);
     let Some(access) = keeper.current().now() else {
         return Ok(caller(Identity::anybody(), Rights::all(), None));
     };
     let found = match (bearer(headers), Cookie::Session.of(headers, state.secure)) {
         (Ok(Some(bearer)), _) => {
             let found = keeper.who(&access, bearer).await;
-            found.map(|identity| (identity, token_sum(bearer)))
+            found.map(|identity| {
+                let proof = keeper.proof(&access, &identity, bearer);
+                (identity, proof)
+            })
         }
         (Ok(None), Some(session)) if !way.deed.is_open() => {
-            if !only_looks && let Err(refused) = check_page(headers) {
+            if !only_looks && let Err(refused) = check_page(headers, state.secure) {
                 return Err(Refused { response: refused.into_response(), is_told: true });
             }
             let found = keeper.sessions().find(session, &access.oidc);
-            found.map(|identity| (identity, token_sum(session))).ok_or(Unknown::Silent)
+            found.map(|identity| (identity, Proof::of_session(session))).ok_or(Unknown::Silent)
         }
         (Ok(None), _) if way.deed.is_open() => {
             return Ok(caller(Identity::anybody(), Rights::default(), None));
@@ -118,7 +121,7 @@ async fn identify(
         (Err(wrong), _) => Err(Unknown::Wrong(wrong)),
     };
     match found {
-        Ok((identity, sum)) => {
+        Ok((identity, proof)) => {
             if let Err(wait) = keeper.ask(&identity) {
                 let who = identity.subject();
                 return Err(Refused {
@@ -127,7 +130,7 @@ async fn identify(
                 });
             }
             let rights = keeper.rights(&identity);
-            Ok(caller(identity, rights, Some(sum)))
+            Ok(caller(identity, rights, Some(proof)))
         }
         Err(unknown) => Err(stranger(state, client, unknown)),
     }
@@ -177,7 +180,7 @@ const SILENT: &str = "Bearer realm=\"replibook\"";
 /// What is expected of somebody whose token is not good.
 const WRONG: &str = "Bearer realm=\"replibook\", error=\"invalid_token\"";
 
-fn too_often(what: &str, wait: Duration) -> Response {
+pub(in crate::api) fn too_often(what: &str, wait: Duration) -> Response {
     let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
     let detail = format!("{what}; try again in {seconds} s");
     let mut response = ApiError::new(Code::TooManyRequests, detail).into_response();

@@ -20,7 +20,7 @@ pub(in crate::api) async fn withdrawn(state: ApiState, caller: Caller, of: Optio
     }
     let object = of.as_ref().map_or(Object::Server, RunOf::object);
     loop {
-        let is_known = keeper.still_knows(caller.identity(), caller.sum());
+        let is_known = keeper.still_knows(caller.identity(), caller.proof());
         if !is_known || !keeper.rights(caller.identity()).may(Verb::View, object) {
             return;
         }

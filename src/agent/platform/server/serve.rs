@@ -116,7 +116,7 @@ async fn guard(State(names): State<Arc<OwnNames>>, request: Request, next: Next)
     if let Err(stranger) = names.check(request.headers(), request.uri()) {
         return refused(format!("{stranger}, or a name of --allow-host"));
     }
-    match check_origin(request.headers()) {
+    match check_origin(request.headers(), false) {
         Ok(()) => next.run(request).await,
         Err(stranger) => refused(stranger.to_string()),
     }
