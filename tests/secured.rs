@@ -311,7 +311,7 @@ async fn others_reach_a_server_only_with_what_keeps_strangers_out() {
     let site = Site::new();
     let (data, ours) = (site.text("data"), site.text("ours"));
     for (listen, more, expected) in [
-        ("0.0.0.0:0", &[][..], "expected --tls NAME and --access FILE, or"),
+        ("0.0.0.0:0", &[] as &[&str], "expected --tls NAME and --access FILE, or"),
         ("0.0.0.0:0", &["--tls", "web"], "expected --access FILE, or"),
         ("127.0.0.1:0", &["--tls", "none"], "found no credentials \"none\""),
         ("127.0.0.1:0", &["--tls", "agents"], "expected `use: server`"),
