@@ -129,21 +129,24 @@ impl Browser {
         for text in headers.get_all(SET_COOKIE) {
             let mut parts = text.to_str().unwrap().split(';').map(str::trim);
             let (name, value) = parts.next().unwrap().split_once('=').unwrap();
-            let attributes: Vec<String> = parts.map(str::to_ascii_lowercase).collect();
-            let of = |name: &str| attributes.iter().find_map(|one| one.strip_prefix(name));
+            let attributes: Vec<_> = parts.filter_map(|part| part.split_once('=')).collect();
+            let of = |name: &str| {
+                let found = attributes.iter().find(|(other, _)| other.eq_ignore_ascii_case(name));
+                found.map(|(_, value)| *value)
+            };
             let cookie = Cookie {
                 host: url.host_str().unwrap().to_owned(),
-                path: of("path=").unwrap_or("/").to_owned(),
+                path: of("path").unwrap_or("/").to_owned(),
                 name: name.to_owned(),
                 value: value.to_owned(),
-                strict: of("samesite=") == Some("strict"),
+                strict: of("samesite").is_some_and(|site| site.eq_ignore_ascii_case("strict")),
             };
             let same = |other: &Cookie| {
                 (&other.host, &other.path, &other.name)
                     == (&cookie.host, &cookie.path, &cookie.name)
             };
             self.cookies.retain(|other| !same(other));
-            if !value.is_empty() && of("max-age=") != Some("0") {
+            if !value.is_empty() && of("max-age") != Some("0") {
                 self.cookies.push(cookie);
             }
         }
