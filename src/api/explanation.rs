@@ -4,7 +4,7 @@
 use axum::Json;
 use axum::extract::State;
 
-use super::access::Deed;
+use super::access::{Caller, Deed};
 use super::driven::{self, Drivers};
 use super::endpoint::Endpoint;
 use super::error::{ApiError, unless_broken};
@@ -38,6 +38,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 
 async fn get(
     State(state): State<ApiState>,
+    caller: Caller,
     reads: Reads,
     InPath(id): InPath<RunId>,
     query: InQuery,
@@ -48,7 +49,14 @@ async fn get(
     let trouble = runs::trouble(&state, id).await?;
     let asked = unless_broken(state.store.unanswered(id).await)?;
     let mut explanation = match (kept, trouble) {
-        (Ok(run), None) => of_run(&state, &reads, &run, !asked.is_empty(), now).await?,
+        (Ok(run), None) => {
+            let asked = !asked.is_empty();
+            let mut explanation = of_run(&state, &caller, &reads, &run, asked, now).await?;
+            if let Some(trouble) = before(&state, &caller, &run).await? {
+                explain_behind(&mut explanation, &trouble);
+            }
+            explanation
+        }
         (kept, Some(trouble)) => {
             let since = runs::shown(&kept).since;
             let locks = locks_cluster(&kept);
@@ -84,6 +92,7 @@ async fn get(
 /// Explains a run that can be read. `asked` says whether a command waits for it.
 async fn of_run(
     state: &ApiState,
+    caller: &Caller,
     reads: &Reads,
     run: &Run,
     asked: bool,
@@ -100,11 +109,8 @@ async fn of_run(
         false => None,
     };
     let waits = waits.filter(|waits| goes_on || !waits.is_for_place());
-    let known = Known { waits, ..known };
+    let known = Known { waits, others_hidden: !caller.views_all(), ..known };
     let mut explanation = explain(run, &known, now);
-    if let Some(trouble) = before(state, run).await? {
-        explain_behind(&mut explanation, &trouble);
-    }
     if let Some(Short { message, .. }) = state.shortage.now().filter(|_| asks_agents(run)) {
         let more =
             format!(" Requests to its agents may wait: {message}. No agent fails because of that.");
@@ -128,14 +134,17 @@ fn asks_agents(run: &Run) -> bool {
     }
 }
 
-/// The trouble of the run for which `run` waits on its cluster, if that other run can't go on.
-async fn before(state: &ApiState, run: &Run) -> Result<Option<Trouble>, ApiError> {
+/// The trouble of the run for which `run` waits on its cluster, if that other run can't go on and may be viewed.
+async fn before(state: &ApiState, caller: &Caller, run: &Run) -> Result<Option<Trouble>, ApiError> {
     let Some(StatusReason { code: ReasonCode::ClusterBusy, message }) = &run.progress.reason else {
         return Ok(None);
     };
     let Some(named) = message.split_whitespace().find_map(|word| word.parse().ok()) else {
         return Ok(None);
     };
+    if !caller.views_run(state, named).await? {
+        return Ok(None);
+    }
     let trouble = runs::trouble(state, named).await?;
     Ok(trouble.filter(|trouble| trouble.finish_ts.is_none()))
 }

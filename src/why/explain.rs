@@ -3,7 +3,7 @@
 use super::agents::{action_of, action_out_since, failed, in_flight, not_answering, unheard};
 use super::explanation::{ActionOut, Explanation, InFlight, Known, NextCommand};
 use super::narrowed::options;
-use super::waiting::whole;
+use super::waiting::{whole, without_others};
 use super::words::{agents, at, counts, length, moment, near, quoted, since, word};
 use crate::run::{
     AgentState, Asks, CANCEL_DEADLINE, KNOWN_FORMAT, Millis, Progress, ReasonCode, Run, RunStatus,
@@ -88,7 +88,7 @@ impl Telling<'_> {
 
     /// The actions that may still be running, each once.
     fn actions(&self) -> Vec<ActionOut> {
-        let Known { running, failed, silent, waits: _ } = self.known;
+        let Known { running, failed, silent, waits: _, others_hidden: _ } = self.known;
         let running = running.iter().map(|agent| &agent.record);
         let out = running.chain(silent).chain(failed).filter_map(action_of);
         let mut actions: Vec<ActionOut> = Vec::new();
@@ -112,7 +112,7 @@ impl Telling<'_> {
         match &self.known.waits {
             // It is the whole of what such a run is told.
             None | Some(WaitsFor::Place(_)) => {}
-            Some(waits) => self.say(&format!("It {}", whole(waits))),
+            Some(waits) => self.say(&format!("It {}", self.why_waits(waits))),
         }
     }
 
@@ -196,6 +196,10 @@ impl Telling<'_> {
         self.offer("refuse it", "reject");
     }
 
+    fn why_waits(&self, waits: &WaitsFor) -> String {
+        if self.known.others_hidden { without_others(waits) } else { whole(waits) }
+    }
+
     fn pending(&mut self) {
         self.begin(false);
         let cluster = &self.run.snapshot.cluster;
@@ -208,7 +212,8 @@ impl Telling<'_> {
             // What it waited for last is over.
             (Some(waits @ WaitsFor::Place(_)), _) => {
                 queues = false;
-                self.say(&format!("It may start on cluster {cluster}, and {}", whole(waits)));
+                let why = self.why_waits(waits);
+                self.say(&format!("It may start on cluster {cluster}, and {why}"));
                 self.say("It starts by itself once that engine has a place, or another one has room");
             }
             (_, Some(message)) if queues => {

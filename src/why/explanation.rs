@@ -60,6 +60,8 @@ pub struct Known {
     pub silent: Vec<AgentRecord>,
     /// What keeps the run waiting, if it could go on by itself otherwise.
     pub waits: Option<WaitsFor>,
+    /// Whether nothing is said of how many other runs there are: whoever asks may not view them all.
+    pub others_hidden: bool,
 }
 
 /// An agent that is RUNNING.

@@ -128,8 +128,13 @@ pub(super) fn check(run: &Run, known: &Known, text: &str, commands: &[&str]) {
     assert!(told.next.iter().all(|next| !next.effect.is_empty()));
 }
 
-pub(super) const NOBODY: Known =
-    Known { running: Vec::new(), failed: Vec::new(), silent: Vec::new(), waits: None };
+pub(super) const NOBODY: Known = Known {
+    running: Vec::new(),
+    failed: Vec::new(),
+    silent: Vec::new(),
+    waits: None,
+    others_hidden: false,
+};
 
 /// A run that has ended in its second stage.
 pub(super) fn ended(

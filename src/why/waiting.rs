@@ -57,6 +57,18 @@ pub(super) fn whole(waits: &WaitsFor) -> String {
     }
 }
 
+/// The same without how many runs of others there are.
+pub(super) fn without_others(waits: &WaitsFor) -> String {
+    match waits {
+        WaitsFor::Place(_) | WaitsFor::AnyPlace { .. } => words(waits),
+        WaitsFor::CanWrite { .. }
+        | WaitsFor::Secrets { .. }
+        | WaitsFor::RightClock { .. }
+        | WaitsFor::Engine
+        | WaitsFor::Undrained(_) => whole(waits),
+    }
+}
+
 /// How many places one cluster gets on these engines, where not all are taken, so that this may be why.
 fn share(engines: &[&OnEngine]) -> String {
     let share =
@@ -97,6 +109,17 @@ mod tests {
         let told = "waits for an engine that can read its secrets: this server's can't";
         assert_eq!(words(&waits), told);
         assert_eq!(whole(&waits), format!("{told}: secret-gone: no \"key\""));
+    }
+
+    #[test]
+    fn without_others_there_is_no_number_of_theirs() {
+        let any = WaitsFor::AnyPlace { engines: vec![engine(4, 10)], waiting: 3 };
+        for waits in [any, WaitsFor::Place(engine(4, 10))] {
+            let told = without_others(&waits);
+            assert!(!told.chars().any(|c| c.is_ascii_digit()), "{told}");
+        }
+        let why = "secret-gone".to_owned();
+        assert!(without_others(&WaitsFor::Secrets { why }).ends_with("secret-gone"));
     }
 
     #[test]

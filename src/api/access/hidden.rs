@@ -1,5 +1,5 @@
 //! Takes the identifiers of runs that somebody may not view out of what they are told about others: a run may say for which
-//! run it waits.
+//! run it waits. Only what the server itself says is looked at ([`Told`]).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,17 +11,15 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 
 use super::caller::Caller;
+use super::told::{Found, LENGTH, Told};
 use crate::api::state::ApiState;
 use crate::run::RunId;
 
 /// What stands in place of an identifier. It has the form of one, since programs read it.
 const HIDDEN: &[u8; LENGTH] = b"00000000-0000-0000-0000-000000000000";
 
-/// Characters of an identifier.
-const LENGTH: usize = 36;
-
-/// The most identifiers of one piece of an answer that are looked up; any others are hidden. A page of runs names an engine
-/// or two beside those.
+/// The most identifiers of one piece of an answer that are looked up; any others are hidden. A page of runs names one or two
+/// others for each, and they are remembered.
 const MAX_LOOKED_UP: usize = 2_000;
 
 /// The answer without what its reader may not know. It must not be compressed yet.
@@ -35,13 +33,22 @@ pub(super) fn hide(state: &ApiState, caller: &Caller, answer: Response) -> Respo
     if caller.views_all() || !is_told {
         return answer;
     }
-    let (head, body) = answer.into_parts();
+    let (mut head, body) = answer.into_parts();
+    // It may get shorter.
+    head.headers.remove(header::CONTENT_LENGTH);
     let parts = Arc::new((state.clone(), caller.clone()));
-    let pieces = body.into_data_stream().then(move |piece| {
+    let mut told = Told::default();
+    let found = body.into_data_stream().map(move |piece| {
+        piece.map(|bytes| {
+            let found = told.find(&bytes);
+            (bytes, found)
+        })
+    });
+    let pieces = found.then(move |piece| {
         let parts = parts.clone();
         async move {
             match piece {
-                Ok(bytes) => Ok(without_hidden(&parts.0, &parts.1, bytes).await),
+                Ok((bytes, found)) => Ok(without_hidden(&parts.0, &parts.1, bytes, found).await),
                 Err(error) => Err(error),
             }
         }
@@ -49,9 +56,13 @@ pub(super) fn hide(state: &ApiState, caller: &Caller, answer: Response) -> Respo
     Response::from_parts(head, Body::from_stream(pieces))
 }
 
-async fn without_hidden(state: &ApiState, caller: &Caller, bytes: Bytes) -> Bytes {
-    let found = identifiers(&bytes);
-    if found.is_empty() {
+async fn without_hidden(
+    state: &ApiState,
+    caller: &Caller,
+    bytes: Bytes,
+    Found { identifiers: found, numbers }: Found,
+) -> Bytes {
+    if found.is_empty() && numbers.is_empty() {
         return bytes;
     }
     let mut hidden: HashMap<RunId, bool> = HashMap::new();
@@ -71,6 +82,10 @@ async fn without_hidden(state: &ApiState, caller: &Caller, bytes: Bytes) -> Byte
             rest[at..at + LENGTH].copy_from_slice(HIDDEN);
         }
     }
+    // From the end, so that what is before stays where it is.
+    for number in numbers.into_iter().rev() {
+        rest.drain(number);
+    }
     rest.into()
 }
 
@@ -78,45 +93,4 @@ async fn without_hidden(state: &ApiState, caller: &Caller, bytes: Bytes) -> Byte
 /// them does not learn whether it is one.
 async fn is_hidden(state: &ApiState, caller: &Caller, id: RunId) -> bool {
     !caller.views_run(state, id).await.unwrap_or(false)
-}
-
-/// Whatever looks like the identifier of a run, and where it begins.
-fn identifiers(bytes: &[u8]) -> Vec<(usize, RunId)> {
-    let mut found = Vec::new();
-    let mut at = 0;
-    while at + LENGTH <= bytes.len() {
-        // Most places are left by the first look.
-        if bytes[at + 8] != b'-' || bytes[at + 13] != b'-' {
-            at += 1;
-            continue;
-        }
-        let text = std::str::from_utf8(&bytes[at..at + LENGTH]).ok();
-        // Identifiers of runs begin with a moment; those of other things do not.
-        let id = text.and_then(|text| text.parse::<RunId>().ok());
-        match id.filter(|id| id.0.get_version_num() == 7) {
-            Some(id) => {
-                found.push((at, id));
-                at += LENGTH;
-            }
-            None => at += 1,
-        }
-    }
-    found
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn identifiers_are_found_wherever_they_are() {
-        let id = "01920000-0000-7000-8000-000000000001";
-        let text = format!("{{\"a\":\"run {id}, and {id}\",\"b\":\"{}\"}}", &id[..35]);
-        let found: Vec<usize> =
-            identifiers(text.as_bytes()).into_iter().map(|(at, _)| at).collect();
-        assert_eq!(found, [10, 52]);
-        assert_eq!(identifiers(id.as_bytes()).len(), 1);
-        assert!(identifiers(b"").is_empty() && identifiers(&id.as_bytes()[..35]).is_empty());
-        assert!(identifiers("äöü-----------------------------------ß".as_bytes()).is_empty());
-    }
 }
