@@ -24,7 +24,7 @@ use super::weigh::{Reads, Weighed, client_of};
 use super::wire::{Listing, PluginView};
 use crate::playbook::{Provenance, Source};
 use crate::run::Digest;
-use crate::store::{Page, Plugin, Put};
+use crate::store::{Page, Plugin, Put, StoreError};
 
 const ALL: &str = "/api/v1/plugins";
 const ONE: &str = "/api/v1/plugins/{digest}";
@@ -240,9 +240,15 @@ async fn delete(
         let detail = format!("failed to delete plugin {digest}: it is built in");
         return Err(ApiError::new(Code::PluginPinned, detail));
     }
-    match state.store.delete_plugin(&digest).await? {
-        true => Ok(StatusCode::NO_CONTENT),
-        false => Err(not_found(&digest)),
+    match state.store.delete_plugin(&digest).await {
+        Ok(true) => Ok(StatusCode::NO_CONTENT),
+        Ok(false) => Err(not_found(&digest)),
+        // What pins it may be something that they may not view.
+        Err(StoreError::Pinned { .. }) if !caller.views_all() => {
+            let detail = format!("failed to delete plugin {digest}: it is pinned");
+            Err(ApiError::new(Code::PluginPinned, detail))
+        }
+        Err(error) => Err(error.into()),
     }
 }
 

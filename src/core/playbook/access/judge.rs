@@ -49,7 +49,7 @@ impl Rights {
 
     /// Whether they may do this with that. Whether they may also view it is another question.
     pub fn may(&self, verb: Verb, object: Object<'_>) -> bool {
-        self.rules.iter().any(|rule| rule.gives(verb) && rule.is_about(verb, object))
+        self.rules.iter().any(|rule| rule.gives_for(verb, object) && rule.is_about(verb, object))
     }
 
     /// Whether there is anything with which they may do this.
@@ -95,6 +95,20 @@ impl AccessRule {
     /// `admin` includes all other verbs.
     fn gives(&self, verb: Verb) -> bool {
         self.may.contains(&verb) || self.may.contains(&Verb::Admin)
+    }
+
+    /// With patterns `admin` includes nothing but view for what is shared: whoever may do everything with `lab/*` was not meant
+    /// to have the plugins of all. A rule that says `upload` itself does.
+    fn gives_for(&self, verb: Verb, object: Object<'_>) -> bool {
+        let is_for_all = self.playbooks.is_none() && self.clusters.is_none();
+        match object {
+            Object::Shared if !is_for_all && verb != Verb::View => self.may.contains(&verb),
+            Object::Shared
+            | Object::Run { .. }
+            | Object::Playbook(_)
+            | Object::Cluster(_)
+            | Object::Server => self.gives(verb),
+        }
     }
 
     /// Whether the rule is about this object. Where a rule gives patterns for one thing only, such as playbooks, the
@@ -199,6 +213,7 @@ mod tests {
         let both = rights(
             "{ who: ['token:ci'], may: [admin], clusters: ['mongo-*'], playbooks: ['ops/*'] }",
         );
+        let uploads = rights("{ who: ['token:ci'], may: [upload], playbooks: ['ops/*'] }");
         let (playbook, cluster) = (Object::Playbook("ops/drain"), Object::Cluster("mongo-eu"));
         let table = [
             (&playbooks, Verb::Apply, playbook, true),
@@ -212,8 +227,11 @@ mod tests {
             (&both, Verb::Operate, cluster, true),
             (&both, Verb::Apply, Object::Playbook("lab/x"), false),
             (&both, Verb::Operate, Object::Cluster("pg"), false),
-            (&both, Verb::Upload, Object::Shared, true),
+            (&both, Verb::View, Object::Shared, true),
+            (&both, Verb::Upload, Object::Shared, false),
+            (&playbooks, Verb::Upload, Object::Shared, false),
             (&both, Verb::Admin, Object::Shared, false),
+            (&uploads, Verb::Upload, Object::Shared, true),
             (&both, Verb::View, Object::Server, false),
             (&both, Verb::Admin, Object::Server, false),
         ];
