@@ -189,9 +189,16 @@ pub(super) async fn healthz() -> Json<Health> {
     Json(health("ok", None))
 }
 
+/// What is said to those who may not view everything.
+const NOT_READY: &str = "the server can't work with its store";
+
 /// What is said beside whether the server is ready tells of runs and files, so it is for those who may view everything.
 async fn readyz(State(state): State<ApiState>, caller: Caller) -> Result<Json<Health>, ApiError> {
-    let not_ready = |why: String| ApiError::new(Code::NotReady, why);
+    // Errors of a store name hosts and files.
+    let not_ready = |why: String| {
+        let said = if caller.views_all() { why } else { NOT_READY.to_owned() };
+        ApiError::new(Code::NotReady, said)
+    };
     let answered = tokio::time::timeout(READY_TIMEOUT, state.store.ping()).await;
     if let Some(broken) = state.store.broken() {
         // Some runs may be lost, and no later try brings them back.

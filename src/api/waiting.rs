@@ -15,7 +15,7 @@ use super::{guard, health};
 use crate::credentials::ServedTls;
 use crate::web::{self, Closed, Limits, OwnNames, Times};
 
-/// Serves `/healthz`, and answers everything else with 503 and the reason, until `stop` completes and the
+/// Serves `/healthz`, and answers everything else with 503 and the reason, if there is one that anybody may know, until `stop` completes and the
 /// requests made by then are answered.
 ///
 /// # Errors
@@ -24,12 +24,12 @@ pub async fn serve_waiting(
     listener: TcpListener,
     tls: Option<&ServedTls>,
     names: OwnNames,
-    why: watch::Receiver<String>,
+    why: Option<watch::Receiver<String>>,
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let waits = move || {
-        let why = why.borrow().clone();
-        async move { ApiError::new(Code::NotReady, format!("the server waits for its store: {why}")) }
+        let why = why.as_ref().map(|why| why.borrow().clone());
+        async move { ApiError::new(Code::NotReady, waits_for(why.as_deref())) }
     };
     let router = Router::new()
         .route("/healthz", get(health::healthz))
@@ -40,4 +40,21 @@ pub async fn serve_waiting(
     let (places, per_client, closed) = (MAX_URGENT, MAX_URGENT, Closed::default());
     let limits = Limits { places, per_client, lobby: 1, times, closed };
     web::serve_secured(listener, limits, tls.map(ServedTls::source), router, stop).await
+}
+
+/// What is said meanwhile. Errors of a store name hosts and files, and who asks is not known yet.
+fn waits_for(why: Option<&str>) -> String {
+    let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+    format!("the server waits for its store{why}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_is_told_only_where_anybody_may_know_it() {
+        assert_eq!(waits_for(Some("no primary")), "the server waits for its store: no primary");
+        assert_eq!(waits_for(None), "the server waits for its store");
+    }
 }

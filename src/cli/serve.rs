@@ -328,7 +328,9 @@ where
                 answering.context("failed to answer requests while waiting for the store")?;
             let any = args.insecure || tls.is_some();
             let names = if any { OwnNames::any() } else { OwnNames::default() };
-            waiting::opened(work, (answering, tls), names, asked, &SystemClock).await
+            let tells = args.access.access.is_none();
+            let door = (answering, tls, tells);
+            waiting::opened(work, door, names, asked, &SystemClock).await
         }
     }
 }

@@ -26,14 +26,14 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How long the last answers that the server is not ready may take, once it is ready.
 const LAST: Duration = Duration::from_millis(500);
 
-/// Opens a store, with as many tries as it takes, and meanwhile answers that the server is not ready. `None` if
-/// the server is asked to stop first.
+/// Opens a store, with as many tries as it takes, and meanwhile answers that the server is not ready, with the reason if it
+/// `tells` anybody. `None` if the server is asked to stop first.
 ///
 /// # Errors
 /// Another try would not help, or requests can't be answered.
 pub(super) async fn opened<T, F>(
     open: impl Fn() -> F,
-    (listener, tls): (TcpListener, Option<&ServedTls>),
+    (listener, tls, tells): (TcpListener, Option<&ServedTls>, bool),
     names: OwnNames,
     asked: &mut StopAsked,
     clock: &dyn Clock,
@@ -43,6 +43,7 @@ where
 {
     let (said, why) = watch::channel("it is looked for".to_owned());
     let stop = CancellationToken::new();
+    let why = tells.then_some(why);
     let answering = serve_waiting(listener, tls, names, why, stop.clone().cancelled_owned());
     let opening = async {
         let opened = until_open(open, &said, clock).await;
