@@ -143,6 +143,11 @@ impl Keeper {
         self.limits.ask(identity.subject())
     }
 
+    /// Whether the audit has room for another refusal of somebody.
+    pub(crate) fn may_note_refusal(&self, identity: &Identity) -> bool {
+        self.limits.may_note_refusal(identity.subject())
+    }
+
     /// A client was wrong about who they are. `Err` is how long nothing of them is looked at any more.
     ///
     /// # Errors

@@ -31,6 +31,13 @@ pub const FAILURES_PER_MINUTE: NonZeroU32 = at_least_one(12);
 /// How many times a client may be wrong at once: a program whose token has just expired asks several times side by side.
 pub const FAILURES_AT_ONCE: NonZeroU32 = at_least_one(30);
 
+/// How many refusals per minute of one identity the audit has, in the long run: enough to see who tries what, and not enough
+/// to fill a disk.
+pub const REFUSALS_PER_MINUTE: NonZeroU32 = at_least_one(60);
+
+/// How many refusals of one identity the audit has at once: somebody may try every route there is.
+pub const REFUSALS_AT_ONCE: NonZeroU32 = at_least_one(200);
+
 const fn at_least_one(number: u32) -> NonZeroU32 {
     match NonZeroU32::new(number) {
         Some(number) => number,
@@ -46,6 +53,7 @@ pub struct AccessLimits<C: Clone + Eq + Hash> {
     clock: OurClock,
     requests: Keyed<Subject>,
     failures: Keyed<C>,
+    refusals: Keyed<Subject>,
     asked: AtomicU32,
 }
 
@@ -57,7 +65,9 @@ impl<C: Clone + Eq + Hash> AccessLimits<C> {
         let clock = OurClock(clock);
         let requests = Quota::per_second(REQUESTS_PER_SECOND).allow_burst(REQUESTS_AT_ONCE);
         let failures = Quota::per_minute(FAILURES_PER_MINUTE).allow_burst(FAILURES_AT_ONCE);
+        let refusals = Quota::per_minute(REFUSALS_PER_MINUTE).allow_burst(REFUSALS_AT_ONCE);
         Self {
+            refusals: RateLimiter::new(refusals, HashMapStateStore::default(), clock.clone()),
             requests: RateLimiter::new(requests, HashMapStateStore::default(), clock.clone()),
             failures: RateLimiter::new(failures, HashMapStateStore::default(), clock.clone()),
             clock,
@@ -85,10 +95,17 @@ impl<C: Clone + Eq + Hash> AccessLimits<C> {
         failed.map_err(|not| not.wait_time_from(self.clock.now()))
     }
 
+    /// Whether the audit has room for another refusal of somebody.
+    pub fn may_note_refusal(&self, who: &Subject) -> bool {
+        self.forget();
+        self.refusals.check_key(who).is_ok()
+    }
+
     fn forget(&self) {
         if self.asked.fetch_add(1, Ordering::Relaxed) % FORGET_AFTER == FORGET_AFTER - 1 {
             self.requests.retain_recent();
             self.failures.retain_recent();
+            self.refusals.retain_recent();
         }
     }
 }
@@ -145,6 +162,19 @@ mod tests {
         assert!(limits.fail(&2).is_ok());
         clock.sleep(wait).await;
         assert!(limits.fail(&1).is_ok() && limits.fail(&1).is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_is_refused_all_the_time_does_not_fill_the_audit() {
+        let clock = Arc::new(TokioClock::starting_at(Timestamp::from_millis(0)));
+        let limits: AccessLimits<u8> = AccessLimits::new(clock.clone());
+        let (ci, cd) = (Subject::Token("ci".to_owned()), Subject::Token("cd".to_owned()));
+        let noted = (0..1_000).filter(|_| limits.may_note_refusal(&ci)).count();
+        assert_eq!(noted, REFUSALS_AT_ONCE.get() as usize);
+        assert!(limits.may_note_refusal(&cd));
+        clock.sleep(Duration::from_secs(60)).await;
+        let noted = (0..1_000).filter(|_| limits.may_note_refusal(&ci)).count();
+        assert_eq!(noted, REFUSALS_PER_MINUTE.get() as usize);
     }
 
     #[tokio::test(start_paused = true)]

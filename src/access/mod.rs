@@ -21,8 +21,9 @@ pub use current::{AccessStanding, CurrentAccess};
 pub use identity::{Identity, MAX_GROUPS, MAX_USER_NAME, Subject};
 pub use keeper::{Keeper, Unknown};
 pub use limits::{
-    AccessLimits, FAILURES_AT_ONCE, FAILURES_PER_MINUTE, REQUESTS_AT_ONCE, REQUESTS_PER_SECOND,
+    AccessLimits, FAILURES_AT_ONCE, FAILURES_PER_MINUTE, REFUSALS_AT_ONCE, REFUSALS_PER_MINUTE,
+    REQUESTS_AT_ONCE, REQUESTS_PER_SECOND,
 };
-pub use token::{TOKEN_BYTES, TOKEN_PREFIX, TokenRefused, new_token, token_sum};
 pub use proof::Proof;
+pub use token::{TOKEN_BYTES, TOKEN_PREFIX, TokenRefused, new_token, token_sum};
 pub use watch::{AccessFile, MAX_ACCESS_BYTES};

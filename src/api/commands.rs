@@ -3,13 +3,15 @@
 //! A command is kept as a document, and whoever drives the run applies it. The answer waits for its outcome for
 //! a while, so that most clients need not ask again.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use uuid::Uuid;
 
-use super::access::{Caller, Deed};
+use super::access::{Caller, Deed, RunOf};
 use super::approving::check_approval;
 use super::bodies::{InJson, check_length};
 use super::endpoint::Endpoint;
@@ -134,7 +136,8 @@ async fn keep(
     check_length("actor", request.actor.as_deref(), MAX_ACTOR)?;
     check_length("agent", request.agent.as_ref().map(AgentId::as_str), MAX_AGENT)?;
     check_length("reason", request.reason.as_deref(), MAX_REASON)?;
-    may_command(state, caller, run, &request).await?;
+    let of = may_command(state, caller, run, &request).await?;
+    let about = About::of(&request, of.as_deref());
     let mut command = Command {
         id: request.id.unwrap_or_else(|| CommandId(Uuid::new_v4())),
         run,
@@ -150,10 +153,13 @@ async fn keep(
         outcome: None,
         finish_ts: None,
     };
-    if let Some(known) = known(state, &command).await? {
+    if let Some(known) = known(state, caller, &command).await? {
+        caller.changes_nothing();
         return answer(wait(state, known).await?);
     }
+    // What could change nothing takes no room in the audit.
     refuse_ended(&runs::look(state, run).await?)?;
+    about.begin(state, caller, run)?;
     check_approval(state, &mut command).await?;
     state.store.submit(&command).await?;
     state.metrics.command_submitted(command.verb);
@@ -161,27 +167,46 @@ async fn keep(
     answer(wait(state, command).await?)
 }
 
-/// Checks that they may ask this of the run, and notes that they do.
+/// Checks that they may ask this of the run. Returns what it is of.
 async fn may_command(
     state: &ApiState,
     caller: &Caller,
     run: RunId,
     request: &SubmitCommand,
-) -> Result<(), ApiError> {
-    let (deed, urgent) = deed_of(request);
+) -> Result<Option<Arc<RunOf>>, ApiError> {
     let of = caller.run_of(state, run).await?;
-    caller.may_with_run(deed, of.as_deref())?;
-    let (id, of) = (run.to_string(), of.as_deref());
-    let about = [
-        ("run", id.as_str()),
-        ("playbook", of.map_or("", |of| &of.playbook)),
-        ("cluster", of.map_or("", |of| &of.cluster)),
-        ("command", request.command.as_str()),
-        ("agent", request.agent.as_ref().map_or("", AgentId::as_str)),
-        ("guard", request.override_guard.as_deref().unwrap_or_default()),
-        ("reason", request.reason.as_deref().unwrap_or_default()),
-    ];
-    caller.begin(deed, &about, urgent, state.own_clock.now())
+    caller.may_with_run(deed_of(request).0, of.as_deref())?;
+    Ok(of)
+}
+
+/// What the audit says of a command.
+struct About {
+    deed: Deed,
+    urgent: bool,
+    texts: Vec<(&'static str, String)>,
+}
+
+impl About {
+    fn of(request: &SubmitCommand, of: Option<&RunOf>) -> Self {
+        let (deed, urgent) = deed_of(request);
+        let texts = [
+            ("playbook", of.map_or("", |of| &of.playbook)),
+            ("cluster", of.map_or("", |of| &of.cluster)),
+            ("command", request.command.as_str()),
+            ("agent", request.agent.as_ref().map_or("", AgentId::as_str)),
+            ("guard", request.override_guard.as_deref().unwrap_or_default()),
+            ("reason", request.reason.as_deref().unwrap_or_default()),
+        ];
+        let texts = texts.into_iter().map(|(key, text)| (key, text.to_owned())).collect();
+        Self { deed, urgent, texts }
+    }
+
+    fn begin(&self, state: &ApiState, caller: &Caller, run: RunId) -> Result<(), ApiError> {
+        let run = run.to_string();
+        let texts = self.texts.iter().map(|(key, text)| (*key, text.as_str()));
+        let about: Vec<_> = [("run", run.as_str())].into_iter().chain(texts).collect();
+        caller.begin(self.deed, &about, self.urgent, state.own_clock.now())
+    }
 }
 
 /// What a command does, in the table of who may do what; and whether it stops something, so that it has to go through even
@@ -217,8 +242,13 @@ async fn get(
     }
 }
 
-/// The command that was submitted with this identifier before, if it is the same one; an error if it is not.
-async fn known(state: &ApiState, command: &Command) -> Result<Option<Command>, ApiError> {
+/// The command that was submitted with this identifier before, if it is the same one; an error if it is not. What another one
+/// is, or who sent it, is not told: it may be of a run that they may not view.
+async fn known(
+    state: &ApiState,
+    caller: &Caller,
+    command: &Command,
+) -> Result<Option<Command>, ApiError> {
     // If the store can't tell, it will itself refuse a command that it can't keep.
     let known = unless_broken(state.store.command(command.id).await)?;
     let Some(known) = known else { return Ok(None) };
@@ -227,12 +257,13 @@ async fn known(state: &ApiState, command: &Command) -> Result<Option<Command>, A
         && known.again == command.again
         && known.signal == command.signal
         && known.override_guard == command.override_guard
-        && seen(&known) == seen(command);
+        && seen(&known) == seen(command)
+        // Where nobody is asked who they are, they may say something else the next time.
+        && (!caller.is_asked() || known.actor == command.actor);
     if known.run == command.run && is_same {
         return Ok(Some(known));
     }
-    let detail =
-        format!("command {} is known as {} of run {}", command.id.0, known.verb, known.run);
+    let detail = format!("the identifier {} was used for another command", command.id.0);
     Err(ApiError::new(Code::CommandIdReused, detail))
 }
 

@@ -31,6 +31,8 @@ pub enum AuditOutcome {
     Failed,
     /// It was not allowed.
     Refused,
+    /// It was allowed, and its client went away before it was answered: whether it was done is not known.
+    Unknown,
 }
 
 /// A line of the audit.
@@ -76,6 +78,13 @@ impl AuditEntry {
             code: self.code.as_deref().map(bounded),
             ..self.clone()
         }
+    }
+
+    /// The same without the reason that somebody gave, whose length is up to them.
+    pub(super) fn shortest(&self) -> Self {
+        let mut short = self.clone();
+        short.about.remove("reason");
+        short
     }
 }
 

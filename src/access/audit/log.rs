@@ -66,8 +66,7 @@ impl AuditLog {
     /// # Errors
     /// Those of the system: the entry is nowhere.
     pub fn write(&self, entry: &AuditEntry, urgent: bool) -> io::Result<()> {
-        let mut line = serde_json::to_vec(&entry.bounded()).map_err(io::Error::other)?;
-        line.push(b'\n');
+        let line = line_of(entry)?;
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let written = lines.follow(&self.path).and_then(|()| lines.add(&line));
         match written {
@@ -79,7 +78,7 @@ impl AuditLog {
             }
             Err(error) if urgent => {
                 tracing::error!(%error, "the audit can't be written; an entry goes into its reserve");
-                lines.reserve.put(&line)
+                lines.reserve.put(&line_of(&entry.shortest())?)
             }
             Err(error) => Err(error),
         }
@@ -99,6 +98,12 @@ impl AuditLog {
         file.take(end - start).read_to_end(&mut bytes)?;
         Ok(page_of(&bytes, start, limit))
     }
+}
+
+fn line_of(entry: &AuditEntry) -> io::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(&entry.bounded()).map_err(io::Error::other)?;
+    line.push(b'\n');
+    Ok(line)
 }
 
 /// The file beside the audit for a disk that is full.
@@ -209,6 +214,19 @@ mod tests {
         page.entries.iter().map(|entry| entry.request.as_u128()).collect()
     }
 
+    /// Those of all pages.
+    fn all(log: &AuditLog) -> Vec<u128> {
+        let (mut found, mut before) = (Vec::new(), None);
+        loop {
+            let page = log.page(before, 1_000).unwrap();
+            found.extend(numbers(&page));
+            before = page.next;
+            if before.is_none() {
+                return found;
+            }
+        }
+    }
+
     #[test]
     fn entries_are_read_newest_first_page_by_page() {
         let folder = tempfile::tempdir().unwrap();
@@ -230,16 +248,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let log = AuditLog::open(&folder.path().join("audit.jsonl")).unwrap();
         (0..2_000).for_each(|number| log.write(&entry(number), false).unwrap());
-        let (mut found, mut before) = (Vec::new(), None);
-        loop {
-            let page = log.page(before, 1_000).unwrap();
-            found.extend(numbers(&page));
-            before = page.next;
-            if before.is_none() {
-                break;
-            }
-        }
-        assert_eq!(found, (0..2_000).rev().collect::<Vec<_>>());
+        assert_eq!(all(&log), (0..2_000).rev().collect::<Vec<_>>());
     }
 
     #[test]
@@ -277,8 +286,8 @@ mod tests {
         // There is room again.
         fs::remove_file(&path).unwrap();
         log.write(&entry(4), false).unwrap();
-        let page = log.page(None, 10_000).unwrap();
-        assert_eq!(page.entries.iter().filter(|entry| entry.request.as_u128() == 2).count(), 1);
-        assert!(numbers(&page).contains(&4) && !numbers(&page).contains(&1));
+        let found = all(&log);
+        assert_eq!(found.iter().filter(|number| **number == 2).count(), 1);
+        assert!(found.contains(&4) && !found.contains(&1));
     }
 }

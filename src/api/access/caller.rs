@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::deeds::Deed;
 pub(in crate::api) use super::known_runs::RunOf;
 use crate::access::audit::{AuditEntry, AuditOutcome};
-use crate::access::{Identity, Keeper, Proof};
+use crate::access::{Identity, Keeper, Proof, Subject};
 use crate::api::error::{ApiError, Code};
 use crate::api::runs;
 use crate::api::state::ApiState;
@@ -114,6 +114,11 @@ impl Caller {
         }
     }
 
+    /// Whether the server asks who somebody is.
+    pub(in crate::api) fn is_asked(&self) -> bool {
+        self.inner.is_asked
+    }
+
     /// The groups that they are in, as rules name them.
     pub(in crate::api) fn groups(&self) -> Vec<String> {
         self.inner.identity.groups().collect()
@@ -121,6 +126,11 @@ impl Caller {
 
     pub(super) fn rights(&self) -> &Rights {
         &self.inner.rights
+    }
+
+    /// Whether any of their rules gives this verb for that.
+    pub(in crate::api) fn may_do(&self, verb: Verb, object: Object<'_>) -> bool {
+        self.inner.rights.may(verb, object)
     }
 
     /// Whether there is nothing that they may not view.
@@ -258,11 +268,30 @@ impl Caller {
             (Change::Begun(Some(entry)), _) => (Some(*entry), AuditOutcome::Failed),
         };
         let Some(audit) = self.inner.keeper.audit() else { return };
-        let was_begun = begun.is_some();
+        // The door has counted those of whom nothing is known.
+        let identity = &self.inner.identity;
+        let is_counted =
+            outcome == AuditOutcome::Refused && *identity.subject() != Subject::Anybody;
+        if is_counted && !self.inner.keeper.may_note_refusal(identity) {
+            return;
+        }
         let entry = begun.unwrap_or_else(|| self.entry(deed, outcome, now));
         let code = code.map(|code| code.as_str().to_owned());
         let entry = AuditEntry { at: now, outcome, status: Some(status), code, ..entry };
-        if let Err(error) = audit.write(&entry, was_begun) {
+        // The reserve is for what begins: without its end it is known who stopped what.
+        if let Err(error) = audit.write(&entry, false) {
+            tracing::error!(%error, request = %entry.request, "the audit lacks how a request ended");
+        }
+    }
+
+    /// Notes in the audit that the request was given up before it was answered, if it had begun.
+    pub(super) fn left(&self, now: Timestamp) {
+        let mut change = self.inner.change.lock().unwrap_or_else(PoisonError::into_inner);
+        let Change::Begun(Some(begun)) = std::mem::take(&mut *change) else { return };
+        let Some(audit) = self.inner.keeper.audit() else { return };
+        let begun = *begun;
+        let entry = AuditEntry { at: now, outcome: AuditOutcome::Unknown, ..begun };
+        if let Err(error) = audit.write(&entry, false) {
             tracing::error!(%error, request = %entry.request, "the audit lacks how a request ended");
         }
     }

@@ -61,6 +61,7 @@ pub(in crate::api) async fn enter(
             return refused.response;
         }
     };
+    let leaving = Leaving { state: &state, caller: &caller, deed: way.deed };
     let response = match admit(&state, way, &caller, params).await {
         Ok(()) => {
             if !caller.views_all() {
@@ -72,11 +73,27 @@ pub(in crate::api) async fn enter(
         }
         Err(error) => error.into_response(),
     };
+    std::mem::forget(leaving);
     if way.deed.changes() {
         let code = response.extensions().get::<Code>().copied();
         caller.end(way.deed, response.status().as_u16(), code, state.own_clock.now());
     }
     response
+}
+
+/// Notes that a request was given up before it was answered: its client went away, and its handler is dropped wherever it is.
+struct Leaving<'a> {
+    state: &'a ApiState,
+    caller: &'a Caller,
+    deed: Deed,
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        if self.deed.changes() {
+            self.caller.left(self.state.own_clock.now());
+        }
+    }
 }
 
 /// An answer to somebody who is not let in.
@@ -132,7 +149,7 @@ async fn identify(
             let rights = keeper.rights(&identity);
             Ok(caller(identity, rights, Some(proof)))
         }
-        Err(unknown) => Err(stranger(state, client, unknown)),
+        Err(unknown) => Err(stranger(state, client, unknown, way.deed.changes())),
     }
 }
 
@@ -154,7 +171,7 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, String> {
     }
 }
 
-fn stranger(state: &ApiState, client: Option<Client>, unknown: Unknown) -> Refused {
+fn stranger(state: &ApiState, client: Option<Client>, unknown: Unknown, changes: bool) -> Refused {
     let (said, is_wrong) = match &unknown {
         Unknown::Silent => (SILENT, false),
         Unknown::Wrong(_) => (WRONG, true),
@@ -171,7 +188,9 @@ fn stranger(state: &ApiState, client: Option<Client>, unknown: Unknown) -> Refus
     let detail = format!("{unknown}; expected a bearer token in the header `authorization`");
     let mut response = ApiError::new(Code::NotAuthenticated, detail).into_response();
     response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(said));
-    Refused { response, is_told: is_wrong }
+    // Who is wrong is limited by their client. Those who say nothing are limited together, since they are nobody.
+    let is_told = is_wrong || changes && state.keeper.may_note_refusal(&Identity::anybody());
+    Refused { response, is_told }
 }
 
 /// What is expected of somebody who has said nothing.
