@@ -40,7 +40,7 @@ pub(super) async fn playbook(
     caller.may(Deed::ApplyPlaybook, Object::Playbook(&stored.playbook.name))?;
     if dry_run {
         caller.changes_nothing();
-        return check(&state, stored, warnings).await;
+        return check(&state, &caller, stored, warnings).await;
     }
     let version = stored.playbook.version.to_string();
     let about = [("playbook", stored.playbook.name.as_str()), ("version", &version)];
@@ -48,7 +48,7 @@ pub(super) async fn playbook(
     let put = match state.store.put_playbook(&stored).await {
         Err(error @ StoreError::Conflict { .. }) => {
             let mut refused = ApiError::from(error);
-            refused.detail.push_str(&moved_since(&state, &stored).await);
+            refused.detail.push_str(&moved_since(&state, &caller, &stored).await);
             return Err(refused);
         }
         put => put?,
@@ -82,10 +82,11 @@ pub(super) async fn keep_moment(state: &ApiState, stored: &mut StoredPlaybook) {
 /// Ends a dry run with the checks that need the store.
 async fn check(
     state: &ApiState,
+    caller: &Caller,
     stored: StoredPlaybook,
     warnings: Vec<Problem>,
 ) -> Result<Response, ApiError> {
-    check_content(state, &stored).await?;
+    check_content(state, caller, &stored).await?;
     let body = PlaybookView { change: Some("valid".to_owned()), warnings, ..view(&stored) };
     Ok(Json(body).into_response())
 }
@@ -93,6 +94,7 @@ async fn check(
 /// Refuses a playbook that already exists with different content.
 pub(super) async fn check_content(
     state: &ApiState,
+    caller: &Caller,
     stored: &StoredPlaybook,
 ) -> Result<(), ApiError> {
     let (name, version) = (&stored.playbook.name, &stored.playbook.version);
@@ -100,7 +102,11 @@ pub(super) async fn check_content(
         Ok(Some(known)) if known.content != stored.content => {
             let detail =
                 format!("playbook {name} version {version} already exists with different content");
-            Err(ApiError::new(Code::Conflict, detail + &moved(&known.playbook, &stored.playbook)))
+            let moved = match caller.views(Object::Playbook(name)) {
+                true => moved(&known.playbook, &stored.playbook),
+                false => String::new(),
+            };
+            Err(ApiError::new(Code::Conflict, detail + &moved))
         }
         // Applying a playbook repairs one that can't be read.
         Ok(Some(_) | None) | Err(StoreError::Damaged(_)) => Ok(()),
@@ -109,9 +115,12 @@ pub(super) async fn check_content(
 }
 
 /// Which plugins are others than when this version was applied first, for the refusal of a conflict: a document says
-/// nothing of that if a tag was moved.
-pub(super) async fn moved_since(state: &ApiState, new: &StoredPlaybook) -> String {
+/// nothing of that if a tag was moved. Nothing for those who may not view the playbook.
+pub(super) async fn moved_since(state: &ApiState, caller: &Caller, new: &StoredPlaybook) -> String {
     let (name, version) = (&new.playbook.name, &new.playbook.version);
+    if !caller.views(Object::Playbook(name)) {
+        return String::new();
+    }
     match state.store.playbook(name, Some(version)).await {
         Ok(Some(known)) => moved(&known.playbook, &new.playbook),
         Ok(None) | Err(_) => String::new(),

@@ -16,7 +16,7 @@ use super::wire::{
     AppliedDocument, AppliedDocuments, ApplyDocument, ApplyDocuments, ApplyPlaybook, ClusterView,
     DocumentProblems, PlaybookView,
 };
-use super::{apply, clusters, playbooks, side_by_side};
+use super::{apply, clusters, credentials, playbooks, side_by_side};
 use crate::playbook::access::{self, access_not_applied};
 use crate::playbook::policy::not_applied;
 use crate::playbook::{Kind, Problem, kind_of};
@@ -48,6 +48,7 @@ async fn apply_all(
     query.finish()?;
     let (objects, warnings) = read_all(&state, documents).await?;
     may_apply_all(&state, &caller, &objects).await?;
+    check_credentials(&state, &caller, &objects)?;
     check_together(&objects)?;
     check_clusters(&state, &objects).await?;
     match dry_run {
@@ -55,8 +56,8 @@ async fn apply_all(
         false => begin(&state, &caller, &objects)?,
     }
     let mut items = match dry_run {
-        true => check_all(&state, objects).await?,
-        false => put_all(&state, objects).await?,
+        true => check_all(&state, &caller, objects).await?,
+        false => put_all(&state, &caller, objects).await?,
     };
     for (item, warned) in items.iter_mut().zip(warnings) {
         match item {
@@ -89,20 +90,40 @@ async fn may_apply_all(
     Ok(())
 }
 
+/// Checks the credentials that the clusters name, and reports the problems of all of them at once.
+fn check_credentials(
+    state: &ApiState,
+    caller: &Caller,
+    objects: &[Object],
+) -> Result<(), ApiError> {
+    let mut wrong = Vec::new();
+    for (number, object) in (0..).zip(objects) {
+        let checked = match object {
+            Object::Playbook(_) => Ok(()),
+            Object::Cluster(cluster) => credentials::check_document(state, caller, cluster),
+        };
+        if let Err(error) = checked {
+            wrong.push(DocumentProblems { document: number, problems: error.problems });
+        }
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(ApiError::invalid_documents(wrong)) }
+}
+
+/// Notes each of the documents in an entry of its own: one for all of them would have to be cut.
 fn begin(state: &ApiState, caller: &Caller, objects: &[Object]) -> Result<(), ApiError> {
-    let names = |of: fn(&Object) -> Option<String>| {
-        objects.iter().filter_map(of).collect::<Vec<_>>().join(", ")
-    };
-    let playbooks = names(|object| match object {
-        Object::Playbook(one) => Some(format!("{}@{}", one.playbook.name, one.playbook.version)),
-        Object::Cluster(_) => None,
-    });
-    let clusters = names(|object| match object {
-        Object::Playbook(_) => None,
-        Object::Cluster(one) => Some(one.spec.name.clone()),
-    });
-    let about = [("playbook", playbooks.as_str()), ("cluster", &clusters)];
-    caller.begin(Deed::ApplyAny, &about, false, state.own_clock.now())
+    let all = objects.len();
+    for (number, object) in (1..).zip(objects) {
+        let which = if all > 1 { format!("{number} of {all}") } else { String::new() };
+        let (kind, name, version) = match object {
+            Object::Playbook(one) => {
+                ("playbook", &one.playbook.name, one.playbook.version.to_string())
+            }
+            Object::Cluster(one) => ("cluster", &one.spec.name, String::new()),
+        };
+        let about = [(kind, name.as_str()), ("version", &version), ("document", &which)];
+        caller.begin(Deed::ApplyAny, &about, false, state.own_clock.now())?;
+    }
+    Ok(())
 }
 
 /// Reads all documents, with the warnings of each, and reports the problems of all of them at once.
@@ -189,11 +210,12 @@ async fn check_clusters(state: &ApiState, objects: &[Object]) -> Result<(), ApiE
 /// Ends a dry run with the checks that need the store.
 async fn check_all(
     state: &ApiState,
+    caller: &Caller,
     objects: Vec<Object>,
 ) -> Result<Vec<AppliedDocument>, ApiError> {
     for object in &objects {
         match object {
-            Object::Playbook(stored) => apply::check_content(state, stored).await?,
+            Object::Playbook(stored) => apply::check_content(state, caller, stored).await?,
             Object::Cluster(_) => {}
         }
     }
@@ -202,6 +224,7 @@ async fn check_all(
 
 async fn put_all(
     state: &ApiState,
+    caller: &Caller,
     mut objects: Vec<Object>,
 ) -> Result<Vec<AppliedDocument>, ApiError> {
     let put = state.store.put_all(&objects).await;
@@ -210,7 +233,9 @@ async fn put_all(
             let mut moved = String::new();
             for object in &objects {
                 match object {
-                    Object::Playbook(new) => moved.push_str(&apply::moved_since(state, new).await),
+                    Object::Playbook(new) => {
+                        moved.push_str(&apply::moved_since(state, caller, new).await);
+                    }
                     Object::Cluster(_) => {}
                 }
             }

@@ -66,6 +66,7 @@ async fn apply(
     query.finish()?;
     let mut cluster = read(&state, text).await?;
     may_apply(&state, &caller, &cluster.spec).await?;
+    credentials::check_document(&state, &caller, &cluster)?;
     side_by_side::check(&state, &cluster).await?;
     if dry_run {
         caller.changes_nothing();
@@ -100,14 +101,14 @@ pub(super) async fn keep_moment(state: &ApiState, cluster: &mut Cluster) {
     }
 }
 
-/// Reads the document, and reports all its problems at once.
+/// Reads the document, and reports all its problems at once. The credentials that it names are for who may apply it to know
+/// of: they are checked after that.
 pub(super) async fn read(state: &ApiState, text: String) -> Result<Cluster, ApiError> {
     let (text, spec) = off_loop(move || {
         let spec = parse_cluster(text.as_bytes());
         spec.map(|spec| (text, spec)).map_err(ApiError::invalid_document)
     })
     .await??;
-    credentials::check_document(state, &text, &spec)?;
     Ok(Cluster { text, spec, applied_at: state.clock.now() })
 }
 

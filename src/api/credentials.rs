@@ -1,29 +1,38 @@
 //! Clusters that name credentials: they are checked against what this server has, before anything is connected.
 
+use super::access::Caller;
 use super::error::{ApiError, Code};
 use super::state::ApiState;
 use crate::credentials::{NotUsed, Use};
 use crate::driver::lacking;
+use crate::playbook::access::{Object, Verb};
 use crate::playbook::{self, Limits, Problem, Text, code};
 use crate::run::Run;
+use crate::store::Cluster;
 
 /// How many agents are named whose addresses credentials are not for: with one wrong origin all of them are wrong.
 const NAMED: usize = 10;
 
-/// Checks a Cluster document: the credentials that it names are there, and are for the addresses that it names.
+/// What is expected, to those who may not know which credentials there are and where they may go.
+const USABLE: &str = "credentials that this server has for this, and addresses that they are for";
+
+/// Checks a Cluster document, which the caller may apply: the credentials that it names are there, and are for the addresses
+/// that it names.
 ///
 /// # Errors
-/// All that is wrong, with line and column.
+/// All that is wrong, with line and column. Only who may change credentials is told what exactly.
 pub(super) fn check_document(
     state: &ApiState,
-    text: &str,
-    cluster: &playbook::Cluster,
+    caller: &Caller,
+    Cluster { text, spec: cluster, .. }: &Cluster,
 ) -> Result<(), ApiError> {
     let kept = state.followers.credentials();
+    let is_told = caller.may_do(Verb::Admin, Object::Cluster(&cluster.name));
     let mut problems = Vec::new();
     let mut wrong = |path: String, why: &NotUsed| {
         let message = "these credentials can't be used";
-        problems.push(Problem::new(code::BAD_VALUE, path, message).expected(why.to_string()));
+        let expected = if is_told { why.to_string() } else { USABLE.to_owned() };
+        problems.push(Problem::new(code::BAD_VALUE, path, message).expected(expected));
     };
     if let Some(name) = &cluster.credentials {
         match kept.get(name, Use::Agent) {

@@ -56,7 +56,10 @@ async fn may_change(
         return Ok(());
     }
     let mut refused = caller.refusal(Deed::LoosenCluster, Some(object));
-    refused.detail.push_str(&format!(": {}", ways.join("; ")));
+    // They would tell what the cluster is like at present.
+    if caller.views(object) {
+        refused.detail.push_str(&format!(": {}", ways.join("; ")));
+    }
     Err(refused)
 }
 
