@@ -109,7 +109,7 @@ impl Dice {
                 self.chance(60).then(|| (self.one_of([8_000, 20_000, 60_000]), self.chance(30)));
             run.approvers = Some(ApproversPlan {
                 by: self.one_of([By::Anybody, By::Group, By::GroupOrToken]),
-                count: self.one_of([1, 2, 2]),
+                count: 2 - u32::from(deadline.is_some() && self.chance(33)),
                 not_by_starter: self.chance(50),
                 deadline,
                 starter: self.up_to(PEOPLE.len() as u64 - 1) as usize,

@@ -33,11 +33,11 @@ impl State {
 impl Turn<'_> {
     /// Counts an approval. Returns whether there are enough now, so that the run goes on.
     pub(super) fn count_approval(&mut self, command: &Command) -> Legal<bool> {
-        let Some(question) = &self.progress().question else { return Ok(true) };
         let approvers = &self.snapshot().playbook.approvers;
         if approvers.is_anybody() {
             return Ok(true);
         }
+        let Some(question) = &self.progress().question else { return Ok(false) };
         let (wanted, seen) = (approvers.count, question.seen.clone());
         let seen = command.approves.as_ref().and_then(|it| it.seen.clone()).unwrap_or(seen);
         let (by, change) = (command.actor.clone(), ApprovalChange::Counted { seen });
