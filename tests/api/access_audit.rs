@@ -1,9 +1,19 @@
 //! What is written down of those who change things, and what happens where nothing can be written.
 
+use std::sync::Arc;
+
+use replibook::access::Keeper;
+use replibook::access::audit::AuditLog;
+use replibook::clock::SystemClock;
+use replibook::run::{RunId, RunStatus};
 use serde_json::{Value, json};
 
-use crate::api::access::{ADMIN, ask, audited, get, two_runs};
-use crate::api::server::{CLUSTER, Server, playbook};
+use crate::api::access::{ADMIN, ask, audited, current, get, token, two_runs};
+use crate::api::engine::Engine;
+use crate::api::server::{CLUSTER, DEADLINE, JumpingClock, Server, playbook};
+
+/// How many refusals of one identity the audit has at once.
+const REFUSALS_AT_ONCE: usize = 200;
 
 fn outcomes(page: &Value) -> Vec<(String, String, String)> {
     let items = page["items"].as_array().unwrap();
@@ -111,4 +121,112 @@ async fn on_a_full_disk_runs_are_stopped_and_nothing_else_is_changed() {
         what == "steer a run" && outcome == "begins"
     };
     assert_eq!(outcomes(&page).iter().filter(|one| begins(one)).count(), 3, "{page}");
+}
+
+/// Reads the audit until it has this outcome, and returns what has it.
+async fn until(server: &Server, outcome: &str) -> Value {
+    let look = async {
+        loop {
+            let page = get(server, "admin", "/api/v1/audit").await.ok(200);
+            let items = page["items"].as_array().unwrap();
+            if let Some(found) = items.iter().find(|item| item["outcome"] == outcome) {
+                return found.clone();
+            }
+        }
+    };
+    tokio::time::timeout(DEADLINE, look).await.unwrap()
+}
+
+#[tokio::test]
+async fn who_goes_away_before_the_answer_leaves_an_end_in_the_audit() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.jsonl");
+    let keeper = audited(&[ADMIN], &path);
+    let server = Server::with_keeper_at(keeper, Arc::new(SystemClock)).await;
+    let [run, _] = two_runs(&server).await;
+    let before = get(&server, "admin", "/api/v1/audit").await.ok(200);
+    // Nobody drives the run, so this is not answered for a while.
+    let commands = format!("/api/v1/runs/{run}/commands");
+    let pause = server.request("POST", &commands).bearer_auth(token("admin"));
+    let asking = tokio::spawn(pause.json(&json!({ "command": "pause" })).send());
+    let look = async {
+        loop {
+            let page = get(&server, "admin", "/api/v1/audit").await.ok(200);
+            if page["items"].as_array().unwrap().len() > before["items"].as_array().unwrap().len() {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(DEADLINE, look).await.unwrap();
+    asking.abort();
+    let left = until(&server, "unknown").await;
+    assert_eq!((&left["what"], &left["about"]["run"]), (&json!("steer a run"), &json!(run)));
+}
+
+#[tokio::test]
+async fn who_says_nothing_is_in_the_audit_and_nobody_fills_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.jsonl");
+    let roles: [(&str, &[&str]); 2] = [ADMIN, ("ci", &["may: [view]"])];
+    let clock = Arc::new(JumpingClock::default());
+    let audit = AuditLog::open(&path).unwrap();
+    let keeper = Keeper::new(current(&roles), clock).with_audit(Some(audit));
+    let server = Server::with_keeper(keeper).await;
+    let body = json!({ "document": CLUSTER });
+    server.post("/api/v1/clusters", body.clone()).await.problem(401, "not-authenticated");
+    let refused = until(&server, "refused").await;
+    assert_eq!((&refused["who"], &refused["what"]), (&json!("anybody"), &json!("apply a cluster")));
+    for _ in 0..REFUSALS_AT_ONCE + 20 {
+        let reply = ask(&server, "ci", "POST", "/api/v1/clusters", Some(body.clone())).await;
+        reply.problem(403, "not-allowed");
+    }
+    let text = std::fs::read_to_string(&path).unwrap();
+    let lines = text.lines().filter(|line| line.contains("token:ci")).count();
+    assert_eq!(lines, REFUSALS_AT_ONCE);
+}
+
+#[tokio::test]
+async fn each_document_that_is_applied_has_an_entry() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.jsonl");
+    let server = Server::with_keeper(audited(&[ADMIN], &path)).await;
+    let names: Vec<String> = (0..20).map(|number| format!("a-long-name-{number:0>40}")).collect();
+    let document = |name: &String| CLUSTER.replace("name: eu", &format!("name: {name}"));
+    let documents: Vec<_> =
+        names.iter().map(|name| json!({ "document": document(name) })).collect();
+    let all = Some(json!({ "documents": documents }));
+    ask(&server, "admin", "POST", "/api/v1/apply", all).await.ok(200);
+    let page = get(&server, "admin", "/api/v1/audit").await.ok(200);
+    let items = page["items"].as_array().unwrap();
+    assert_eq!((items.len(), &items[0]["outcome"]), (21, &json!("done")));
+    for (name, item) in names.iter().zip(items[1..].iter().rev()) {
+        assert_eq!((&item["about"]["cluster"], &item["outcome"]), (&json!(name), &json!("begins")));
+        assert_eq!(item["request"], items[0]["request"]);
+    }
+}
+
+#[tokio::test]
+async fn what_changes_nothing_takes_no_room_of_the_reserve() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.jsonl");
+    let server = Server::with_keeper(audited(&[ADMIN], &path)).await;
+    let [run, other] = two_runs(&server).await;
+    let other: RunId = other.parse().unwrap();
+    Engine::hold(&server, other).await.set(RunStatus::Done, |_| {}).await;
+    std::fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink("/dev/full", &path).unwrap();
+    let reserve = || std::fs::read(folder.path().join("audit.jsonl.reserve")).unwrap();
+    let before = reserve();
+    let pause = |reason: String| Some(json!({ "command": "pause", "reason": reason }));
+    let ended = format!("/api/v1/runs/{other}/commands");
+    let refused = ask(&server, "admin", "POST", &ended, pause("x".to_owned())).await;
+    refused.problem(409, "command-refused");
+    assert!(before == reserve(), "nothing is written of a run that has ended");
+    let commands = format!("/api/v1/runs/{run}/commands");
+    ask(&server, "admin", "POST", &commands, pause("why ".repeat(60))).await.ok(202);
+    let kept = reserve();
+    let lines = kept.split(|byte| *byte == 0).next().unwrap();
+    let text = std::str::from_utf8(lines).unwrap();
+    assert!(text.contains("\"pause\"") && !text.contains("why "), "{text}");
+    assert_eq!(text.lines().count(), 1, "{text}");
 }

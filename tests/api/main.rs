@@ -5,6 +5,7 @@
 
 mod access;
 mod access_audit;
+mod access_hidden;
 mod access_matrix;
 mod approvals;
 mod cluster_agents;
