@@ -1,6 +1,6 @@
 //! What is written while nothing happens: no repetitions, so that no run grows by waiting.
 
-use replibook::run::{AgentId, Happened, LogLevel, Progress, RunEvent, Writes};
+use replibook::run::{AgentId, Happened, HeldThen, LogLevel, Progress, RunEvent, Writes};
 
 use crate::ledger::{Check, expect};
 
@@ -26,6 +26,8 @@ struct Wait {
     until: bool,
     label: Option<String>,
     refresh: Vec<AgentId>,
+    /// Whom guards held, as the event has it: it tells when nobody is held any more.
+    held: Option<HeldThen>,
     in_row: u32,
 }
 
@@ -53,7 +55,7 @@ impl Repeats {
     }
 
     fn event(&mut self, event: &RunEvent) -> Check {
-        let Happened::Decision { label, started: 0, skipped: 0, next, memo, refresh, .. } =
+        let Happened::Decision { label, started: 0, skipped: 0, next, memo, refresh, held, .. } =
             &event.what
         else {
             self.wait = None;
@@ -66,12 +68,12 @@ impl Repeats {
         }
         let last = self.wait.take().filter(|last| last.seq + 1 == event.seq);
         let is_same = last.as_ref().is_some_and(|last| {
-            last.until == until && last.label == *label && last.refresh == *refresh
+            last.until == until && last.label == *label && last.refresh == *refresh && last.held == *held
         });
         let in_row = last.map_or(0, |last| last.in_row) + 1;
         let is_new = !is_same || memo.is_some() && in_row <= TOLD;
-        let (label, refresh) = (label.clone(), refresh.clone());
-        self.wait = Some(Wait { seq: event.seq, until, label, refresh, in_row });
+        let (label, refresh, held) = (label.clone(), refresh.clone(), held.clone());
+        self.wait = Some(Wait { seq: event.seq, until, label, refresh, held, in_row });
         expect(is_new, "a decision that changes nothing is no event", || format!("{event:?}"))
     }
 
