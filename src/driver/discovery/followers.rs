@@ -310,10 +310,15 @@ impl Following {
 
     /// How the agents of the cluster are reached, once its object was looked at. Waits for a store that does not answer.
     pub(crate) async fn ways(&self) -> Ways {
-        let mut view = self.view.clone();
-        let known = view.wait_for(|view| view.ways != Ways::Unknown).await;
+        let known = self.view.borrow().ways.clone();
+        if known != Ways::Unknown {
+            return known;
+        }
+        // Those that wait for a view are woken in any order. Runs go on in the order in which they asked.
+        let (sender, told) = oneshot::channel();
+        self.tell(Told::Ways(sender)).await;
         // The task ends only after all its listeners left, unless it panicked.
-        known.map_or(Ways::Unreadable, |view| view.ways.clone())
+        told.await.unwrap_or(Ways::Unreadable)
     }
 
     /// Why an engine with these credentials can't reach the agents or the platform of the cluster; `None` if it can. Waits

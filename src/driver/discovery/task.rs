@@ -69,6 +69,8 @@ pub(super) enum Told {
     Accept(MassAbsence),
     /// The Cluster object may have changed. The sender may want to know when it was looked at, or why it can't be.
     Look(Option<oneshot::Sender<Answer>>),
+    /// How are the agents reached? The sender waits until the Cluster object was looked at.
+    Ways(oneshot::Sender<Ways>),
 }
 
 /// The result of a look. The error says what is wrong, as human-readable text, where another try would not mend
@@ -109,6 +111,8 @@ struct State {
     looked_for: Vec<oneshot::Sender<Answer>>,
     /// Whose message has been taken into account.
     heard_of: Vec<oneshot::Sender<()>>,
+    /// Who waits to know how the agents are reached.
+    ways_for: Vec<oneshot::Sender<Ways>>,
     pace: Pace,
     /// Somebody may wait for a good answer until this moment.
     awaited_until: Timestamp,
@@ -137,6 +141,7 @@ impl Task {
             served: Vec::new(),
             looked_for: Vec::new(),
             heard_of: Vec::new(),
+            ways_for: Vec::new(),
             pace: Pace::new(&self.cluster, now),
             awaited_until: now,
             said: String::new(),
@@ -209,6 +214,7 @@ impl Task {
                     state.follower.accept();
                 }
             }
+            Told::Ways(waiting) => state.ways_for.push(waiting),
             Told::Look(waiting) => {
                 state.look_again = true;
                 if waiting.is_some() {
@@ -342,6 +348,11 @@ impl Task {
         }
         for waiting in state.heard_of.drain(..) {
             let _ = waiting.send(());
+        }
+        if state.ways != Ways::Unknown {
+            for waiting in state.ways_for.drain(..) {
+                let _ = waiting.send(state.ways.clone());
+            }
         }
     }
 }
