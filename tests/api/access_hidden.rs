@@ -1,12 +1,14 @@
 //! What is told of runs that may be viewed, where it touches those that may not.
 
-use replibook::run::{EngineId, RunId, RunStatus, StatusReason, TroubleCode};
+use replibook::run::{Digest, EngineId, RunId, RunStatus, StatusReason, TroubleCode};
+use replibook::store::memory::FaultMoment;
 use replibook::store::{Failed, Store as _};
 use serde_json::{Value, json};
 
-use crate::api::access::{ADMIN, ask, get, server, two_runs};
+use crate::api::access::{ADMIN, ask, get, server, token, two_runs};
 use crate::api::engine::Engine;
-use crate::api::server::{CLUSTER, Server, playbook};
+use crate::api::plugins::{strategy, using};
+use crate::api::server::{CLUSTER, Server, playbook, send};
 
 const OPS: (&str, &[&str]) = ("ops", &["may: [view, start], playbooks: ['ops/*']"]);
 
@@ -130,4 +132,35 @@ async fn a_command_is_repeated_only_by_who_sent_it() {
     let refused = ask(&server, "on-call", "POST", &path, pause).await;
     let detail = refused.problem(409, "command-id-reused")["detail"].to_string();
     assert!(!detail.contains("pause") && !detail.contains(&run), "{detail}");
+}
+
+#[tokio::test]
+async fn what_pins_a_plugin_is_named_to_those_who_may_view_everything() {
+    let rule = "may: [view, upload], playbooks: ['ops/*']";
+    let lord = "may: [admin], playbooks: ['ops/*']";
+    let server = server(&[ADMIN, ("up", &[rule]), ("lord", &[lord])]).await;
+    let bytes = strategy("hidden");
+    let digest = Digest::of(&bytes);
+    let put = server.request("PUT", "/api/v1/plugins").bearer_auth(token("admin"));
+    send(put.body(bytes)).await.ok(201);
+    let document = using("file:one.wasm").replace("{ name: restart,", "{ name: lab/secret,");
+    let body = json!({ "document": document, "uploads": { "own": digest } });
+    ask(&server, "admin", "POST", "/api/v1/playbooks", Some(body)).await.ok(201);
+    let path = format!("/api/v1/plugins/{digest}");
+    for (who, is_told) in [("up", false), ("admin", true)] {
+        let problem = ask(&server, who, "DELETE", &path, None).await.problem(409, "plugin-pinned");
+        assert_eq!(problem.to_string().contains("lab/secret"), is_told, "{who}: {problem}");
+    }
+    // With patterns, admin is about no plugin.
+    ask(&server, "lord", "DELETE", &path, None).await.problem(403, "not-allowed");
+}
+
+#[tokio::test]
+async fn how_a_store_fails_is_told_to_those_who_may_view_everything() {
+    let server = server(&[ADMIN]).await;
+    server.store.faults().fail_calls(FaultMoment::Before);
+    let problem = server.get("/readyz").await.problem(503, "not-ready");
+    assert_eq!(problem["detail"], "the server can't work with its store");
+    let told = get(&server, "admin", "/readyz").await.problem(503, "not-ready");
+    assert_ne!(told["detail"], problem["detail"]);
 }
