@@ -13,6 +13,10 @@ mod support;
 mod agents;
 #[path = "../tests/simulation/alarm.rs"]
 mod alarm;
+#[path = "../tests/simulation/approval_model.rs"]
+mod approval_model;
+#[path = "../tests/simulation/approval_plan.rs"]
+mod approval_plan;
 #[path = "../tests/simulation/asked_model.rs"]
 mod asked_model;
 #[path = "../tests/simulation/budget_model.rs"]
@@ -27,6 +31,8 @@ mod cluster_plan;
 mod crowd;
 #[path = "../tests/simulation/day.rs"]
 mod day;
+#[path = "../tests/simulation/dialect.rs"]
+mod dialect;
 #[path = "../tests/simulation/documents.rs"]
 mod documents;
 #[path = "../tests/simulation/ears.rs"]
@@ -61,6 +67,8 @@ mod late_model;
 mod ledger;
 #[path = "../tests/simulation/membership_model.rs"]
 mod membership_model;
+#[path = "../tests/simulation/narrow_plan.rs"]
+mod narrow_plan;
 #[path = "../tests/simulation/notice_model.rs"]
 mod notice_model;
 #[path = "../tests/simulation/outcome.rs"]

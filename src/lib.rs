@@ -47,6 +47,10 @@ pub mod watched_file;
 pub mod web;
 pub mod why;
 
+#[cfg(test)]
+#[path = "../tests/support/certificates.rs"]
+mod certificates;
+
 pub use replibook_base::{clock, listen, stop};
 pub use replibook_core::{mutants, playbook, run, shown};
 pub use replibook_host as plugin;

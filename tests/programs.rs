@@ -17,10 +17,10 @@ mod compiling;
 mod crash;
 mod demo;
 mod guarded;
-#[path = "logins/main.rs"]
-mod logins;
 #[path = "hardening/main.rs"]
 mod hardening;
+#[path = "logins/main.rs"]
+mod logins;
 #[path = "on_mongodb/main.rs"]
 mod on_mongodb;
 #[path = "registries/main.rs"]

@@ -14,18 +14,18 @@ use super::limits::{MAX_ACTOR, MAX_REASON};
 use super::listed::at_most;
 use crate::playbook::{ClusterGuards, Narrowing, PluginPin, Problem, Vcs};
 use crate::run::{
-    Abandoned, AgentId, AgentSeq, AgentState, Asks, Closing, Digest, Gone, Held, Journal, LastAnswer,
-    LogLevel, MassAbsence, Millis, PassedOver, RetryOf, RunId, RunStatus, SentAction, Silent,
-    Source, StatusReason, Timestamp, TroubleCode,
+    Abandoned, AgentId, AgentSeq, AgentState, Asks, Closing, Digest, Gone, Held, Journal,
+    LastAnswer, LogLevel, MassAbsence, Millis, PassedOver, RetryOf, RunId, RunStatus, SentAction,
+    Silent, Source, StatusReason, Timestamp, TroubleCode,
 };
 use crate::store::MAX_PUT;
 
 pub use super::wire_access::{AccessNow, CanI, WhoAmI};
 pub use super::wire_commands::{CommandView, SubmitCommand};
-pub use super::wire_login::IssuerView;
 pub use super::wire_engines::{DrainEngine, EngineRef, EngineState, EngineView};
 pub use super::wire_files::{FileContent, FileDiffers};
 pub use super::wire_found::{FoundRuns, PART_OF_LIST};
+pub use super::wire_login::IssuerView;
 pub use super::wire_plan::{GuardsPlan, RunPlan, StagePlan};
 pub use super::wire_plugins::{
     ImportProblem, ImportState, ImportView, PluginView, SignatureView, StartImport,

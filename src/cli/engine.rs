@@ -132,7 +132,15 @@ impl Row for EngineView {
     fn headings(wide: bool) -> Vec<&'static str> {
         let mut headings = vec!["NAME", "STATE", "RUNS", "QUEUED", "VERSION", "CLOCK", "SEEN"];
         if wide {
-            headings.extend(["ID", "HOST", "ADDRESS", "STARTED", "POLICY", "CREDENTIALS", "ACCESS"]);
+            headings.extend([
+                "ID",
+                "HOST",
+                "ADDRESS",
+                "STARTED",
+                "POLICY",
+                "CREDENTIALS",
+                "ACCESS",
+            ]);
             headings.extend(["DRAINED BY", "REASON"]);
         }
         headings

@@ -66,6 +66,7 @@ pub(super) fn deepest(error: &(dyn Error + 'static)) -> String {
 
 /// Why no secured connection came about, if that is the reason of the error. `has_ca`: whether the certificates that count
 /// are those of a file.
+#[allow(clippy::wildcard_enum_match_arm, reason = "rustls may add kinds")]
 pub(super) fn why_not_secured(error: &(dyn Error + 'static), has_ca: bool) -> Option<String> {
     match found_in(error)? {
         rustls::Error::InvalidCertificate(wrong) => Some(of_certificate(wrong, has_ca)),
@@ -94,6 +95,7 @@ fn found_in<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e rustls::Error> {
     None
 }
 
+#[allow(clippy::wildcard_enum_match_arm, reason = "rustls may add kinds")]
 fn of_certificate(wrong: &CertificateError, has_ca: bool) -> String {
     match wrong {
         CertificateError::UnknownIssuer if has_ca => {
@@ -122,6 +124,7 @@ fn of_certificate(wrong: &CertificateError, has_ca: bool) -> String {
     }
 }
 
+#[allow(clippy::wildcard_enum_match_arm, reason = "rustls may add kinds")]
 fn of_alert(alert: AlertDescription) -> String {
     match alert {
         AlertDescription::CertificateRequired => {

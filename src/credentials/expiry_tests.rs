@@ -5,11 +5,7 @@ use std::fs;
 use super::*;
 use crate::credentials::{Credentials, KeptCredentials};
 
-#[allow(dead_code, reason = "other tests use the rest")]
-#[path = "../../tests/support/certificates.rs"]
-mod certificates;
-
-use certificates::{Authority, Files, put};
+use crate::certificates::{Authority, Files, put};
 
 #[test]
 fn the_first_certificate_of_each_file_counts() {

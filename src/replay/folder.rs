@@ -94,8 +94,8 @@ pub struct MemberWriter {
 impl MemberWriter {
     pub(super) fn create(folder: &Path, name: MemberName) -> Result<Self, ReplayError> {
         let path = path_of(folder, &name);
-        let file = make_file(&path)
-            .map_err(|source| ReplayError::file("make", path.clone(), source))?;
+        let file =
+            make_file(&path).map_err(|source| ReplayError::file("make", path.clone(), source))?;
         let (bytes, sum) = (0, Sha256::new());
         Ok(Self { name, path, file: BufWriter::new(file), bytes, sum })
     }

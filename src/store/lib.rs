@@ -38,7 +38,9 @@ pub use documents::{
     MAX_PROVENANCE, NewRun, Object, Page, Plugin, PluginSignature, Put, Queue, RunFilter,
     StoredPlaybook, SweptPlugins,
 };
-pub use engines::{ACCESS_FILE, CREDENTIALS_FOLDER, Draining, ENGINE_KEPT, Engine, EngineReport, POLICY_FILE};
+pub use engines::{
+    ACCESS_FILE, CREDENTIALS_FOLDER, Draining, ENGINE_KEPT, Engine, EngineReport, POLICY_FILE,
+};
 pub use error::StoreError;
 pub use heard::{CallsHeard, GIVEN_UP, HeardStore};
 pub use memory::MemoryStore;

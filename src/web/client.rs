@@ -29,8 +29,10 @@ impl Client {
 /// The address, or the network of IPv6.
 impl fmt::Display for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_unspecified() {
+            return f.write_str("unknown");
+        }
         match self.0 {
-            ip if ip.is_unspecified() => f.write_str("unknown"),
             IpAddr::V6(ip) if !ip.is_loopback() => write!(f, "{ip}/64"),
             ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip.fmt(f),
         }

@@ -17,11 +17,7 @@ use super::super::connections::Times;
 use super::super::serve::{Limits, serve_secured};
 use super::*;
 
-#[allow(dead_code, reason = "tests of credentials use the rest")]
-#[path = "../../tests/support/certificates.rs"]
-mod certificates;
-
-use certificates::{Authority, Issued};
+use crate::certificates::{Authority, Issued};
 
 struct Served {
     address: SocketAddr,

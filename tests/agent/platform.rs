@@ -223,7 +223,9 @@ async fn it_stops_on_an_interrupt_and_does_not_start_with_a_broken_file() {
     std::fs::write(file.path(), text(1)).unwrap();
     let said = run(&["--listen", "0.0.0.0:0"]);
     assert!(
-        said.contains("expected --tls NAME, or a loopback address (127.0.0.1 or [::1]), or --insecure"),
+        said.contains(
+            "expected --tls NAME, or a loopback address (127.0.0.1 or [::1]), or --insecure"
+        ),
         "{said}"
     );
 }

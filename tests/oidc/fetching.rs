@@ -90,8 +90,11 @@ async fn known_keys_count_for_a_while_when_an_issuer_is_gone() {
     identity(&oidc, &issuer, &token).await.unwrap();
 }
 
+/// A name, what an issuer answers, and what is expected.
+type Case<E> = (&'static str, fn() -> Reply, E);
+
 /// What the endpoint of the keys may do, and the error of it.
-fn lies() -> Vec<(&'static str, fn() -> Reply, &'static str)> {
+fn lies() -> Vec<Case<&'static str>> {
     vec![
         ("down", || Reply::status(500, ""), "found status 500"),
         ("slow", || Reply::Silence, "found no whole answer in 0.3 s"),
@@ -213,7 +216,7 @@ async fn a_description_is_bounded() {
 
 #[tokio::test]
 async fn what_an_issuer_hands_out_is_bounded_and_a_refusal_is_told_apart() {
-    let answers: [(&str, fn() -> Reply, Result<&str, &str>); 6] = [
+    let answers: [Case<Result<&str, &str>>; 6] = [
         ("tokens", || Reply::json(&json!({"id_token": "a.b.c", "x": 1})), Ok("a.b.c")),
         (
             "too long",

@@ -13,8 +13,8 @@ mod windows;
 use fleet::{Fleet, zoned, zoned_member};
 use replibook_core::playbook::{Amount, ClusterGuards, Guard};
 use replibook_core::run::{
-    AgentId, AgentState, FACTS_AGE, FIRST_FORMAT, Happened, HeldBy, LOOK_EVERY,
-    MAX_DECIDING, MAX_HELD, MAX_HELD_NAMED, Millis, RunStatus,
+    AgentId, AgentState, FACTS_AGE, FIRST_FORMAT, Happened, HeldBy, LOOK_EVERY, MAX_DECIDING,
+    MAX_HELD, MAX_HELD_NAMED, Millis, RunStatus,
 };
 use strategies::Kind;
 

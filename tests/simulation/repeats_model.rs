@@ -68,7 +68,10 @@ impl Repeats {
         }
         let last = self.wait.take().filter(|last| last.seq + 1 == event.seq);
         let is_same = last.as_ref().is_some_and(|last| {
-            last.until == until && last.label == *label && last.refresh == *refresh && last.held == *held
+            last.until == until
+                && last.label == *label
+                && last.refresh == *refresh
+                && last.held == *held
         });
         let in_row = last.map_or(0, |last| last.in_row) + 1;
         let is_new = !is_same || memo.is_some() && in_row <= TOLD;

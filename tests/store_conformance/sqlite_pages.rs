@@ -168,7 +168,11 @@ async fn what_is_found_of_a_list_is_shown_and_that_some_may_be_lost_is_said() {
     let all = read(&store, None, 99).await;
     assert_eq!(all.runs.iter().map(id).collect::<Vec<_>>(), found);
     assert!(matches!(all.lost, Some(StoreError::Broken { .. })), "{:?}", all.lost);
-    assert_eq!(store.newest_runs(None, 1).await.unwrap(), [run_id(RUNS - 1)], "it is beside no gap");
+    assert_eq!(
+        store.newest_runs(None, 1).await.unwrap(),
+        [run_id(RUNS - 1)],
+        "it is beside no gap"
+    );
     let error = store.newest_runs(None, 99).await.unwrap_err();
     assert!(matches!(error, StoreError::Broken { .. }), "{error}");
 }
