@@ -165,11 +165,17 @@ impl Fleet {
         said.map_or(Value::Null, |status| json!({"node_id": agent, "node_status": status}))
     }
 
-    /// The cluster has other guards.
+    /// The cluster has other guards. As in the driver, they come before what a strategy decides that is asked at the
+    /// moment.
     pub(crate) fn guarded_by(&mut self, guards: ClusterGuards) {
-        self.let_decide();
+        let asked = self.effects.iter().position(|effect| matches!(effect, Effect::Plan { .. }));
+        let decided = asked.map(|asked| self.effects.remove(asked));
+        let decision = decided.and_then(|effect| self.outcome(effect, false));
         self.guards = guards.clone();
         self.apply(Input::Guards(Arc::new(guards)));
+        if let Some(decision) = decision {
+            self.apply(decision);
+        }
     }
 
     pub(crate) fn join(&mut self, member: Member) {

@@ -16,6 +16,8 @@ pub(crate) enum Kind {
     Backwards,
     /// Like [`Rolling`](Self::Rolling), and has others asked before it decides again.
     Asks,
+    /// Names nobody, and waits. While nobody is held, that is refused, so no run is gone through with it.
+    Waits,
 }
 
 impl Kind {
@@ -46,6 +48,7 @@ impl Kind {
                 let start = goes.into_iter().take(3).collect::<Vec<_>>();
                 (if start.is_empty() { waits } else { start }, Next::Wait)
             }
+            Self::Waits => (Vec::new(), Next::Wait),
             Self::EverybodyAlways => (pending, soon),
             Self::EverybodyComplete => (pending, Next::Complete),
             Self::Backwards => (pending.last().cloned().into_iter().collect(), soon),
@@ -57,6 +60,7 @@ impl Kind {
                 [waits, ended].concat()
             }
             Self::Rolling
+            | Self::Waits
             | Self::RoutesAround
             | Self::EverybodyAlways
             | Self::EverybodyComplete

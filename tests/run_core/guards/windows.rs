@@ -77,6 +77,51 @@ fn a_freeze_that_is_lifted_or_overridden_lets_the_run_go_on() {
     assert_eq!(fleet.broken, None);
 }
 
+/// A decision to wait for somebody who is held would be refused where nobody is.
+#[test]
+fn what_a_strategy_decided_before_a_freeze_is_lifted_counts_for_nothing() {
+    let frozen = |reason: &str| {
+        let (from, to) = (START, START + 86_400_000);
+        let [from, to] = [from, to].map(Timestamp::from_millis);
+        let freeze = Freeze { from, to, reason: reason.to_owned() };
+        ClusterGuards { freezes: vec![freeze], ..ClusterGuards::default() }
+    };
+    for strategy in Kind::ALL {
+        let mut fleet = Fleet::new(zoned(3), frozen("the fair"), strategy);
+        fleet.do_all();
+        fleet.guarded_by(frozen("another fair"));
+        while !fleet.asks_strategy() {
+            fleet.perform(0, false);
+        }
+        fleet.strategy = Kind::Waits;
+        fleet.guarded_by(ClusterGuards::default());
+        assert_eq!(fleet.progress().status, RunStatus::Running, "{strategy:?}");
+        fleet.strategy = strategy;
+        assert!(fleet.run_dry(500) && fleet.now < START + 86_400_000, "{strategy:?}");
+        assert_eq!((fleet.progress().status, fleet.broken.as_ref()), (RunStatus::Done, None));
+        fleet.check_replay().unwrap();
+    }
+}
+
+#[test]
+fn what_a_strategy_decided_before_a_freeze_starts_nobody() {
+    for strategy in Kind::ALL {
+        let mut fleet = Fleet::new(zoned(3), ClusterGuards::default(), strategy);
+        while !fleet.asks_strategy() {
+            fleet.perform(0, false);
+        }
+        let to = Timestamp::from_millis(START + 60_000);
+        let freeze = Freeze { from: Timestamp::MIN, to, reason: "the fair".to_owned() };
+        fleet.guarded_by(ClusterGuards { freezes: vec![freeze], ..ClusterGuards::default() });
+        fleet.do_all();
+        assert!(fleet.in_state(AgentState::Running).is_empty(), "{strategy:?}");
+        assert_eq!(fleet.progress().held_agents.until, Some(to), "{strategy:?}");
+        assert!(fleet.run_dry(500), "{strategy:?}");
+        assert_eq!((fleet.progress().status, fleet.broken.as_ref()), (RunStatus::Done, None));
+        fleet.check_replay().unwrap();
+    }
+}
+
 #[test]
 fn in_a_stage_after_a_cancel_agents_are_held_only_until_a_freeze_ends_or_is_lifted() {
     for is_lifted in [false, true] {

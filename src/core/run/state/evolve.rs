@@ -147,6 +147,8 @@ impl State {
         let progress = &mut self.run.progress;
         let before = std::mem::replace(&mut progress.guards, Arc::clone(guards));
         progress.overridden.retain(|name| guards.has(name) && before.same_in(guards, name));
+        // What a strategy decides depends on who is held. By other guards, even a decision to wait may be a wrong one.
+        self.strategy.stale |= self.out.sent.contains(&Sent::Plan);
         self.count_anew();
     }
 

@@ -62,7 +62,8 @@ pub(crate) struct Stopping {
 pub(super) struct Strategy {
     /// Whether something changed since the strategy was last asked.
     pub(super) due: bool,
-    /// Whether the answer that is awaited is that of the strategy of a stage that was left.
+    /// Whether the answer that is awaited counts for nothing: the strategy was asked in a stage that was left, or before
+    /// the run got other guards.
     pub(super) stale: bool,
     /// What the strategy was last asked with.
     pub(super) asked: Asked,
