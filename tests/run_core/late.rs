@@ -1,5 +1,6 @@
 //! Actions that end after their attempt, and what the next attempt does with their results.
 
+use replibook_core::playbook::{Step, StepRole};
 use replibook_core::run::{
     Activation, ActivationEnd, AgentId, AgentState, Answer, CallError, Effect, FailureReason,
     Happened, Input, Journal, MembershipChange, RunStatus, Verb,
@@ -201,6 +202,80 @@ fn an_action_that_is_given_up_has_no_result() {
     assert_eq!((late.outcome.as_str(), late.result), ("give-up by ann", false));
     retry(&mut world, false);
     assert_eq!(world.calls(), [false]);
+}
+
+/// A run over one agent, with a step of this role after the main one.
+fn with_a_step(role: StepRole) -> World {
+    World::with(Setup { timeout: Some(5), ..Setup::plain(1, 0) }, |stage| {
+        let main = stage.steps[0].clone();
+        stage.steps.push(Step { name: "after".to_owned(), role, ..main });
+    })
+}
+
+/// Lets the time of the second step come to its end. The moment that was set for the first one comes before.
+fn time_out_last(world: &mut World) {
+    while world.progress().status == RunStatus::Running {
+        world.wake();
+    }
+}
+
+#[test]
+fn a_step_after_a_failure_is_done_again_after_the_next_failure() {
+    for role in [StepRole::Rescue, StepRole::Finally] {
+        let mut world = with_a_step(role);
+        world.until_calls();
+        world.fail_next(1);
+        world.perform_all();
+        world.until_calls();
+        time_out_last(&mut world);
+        ended_late(&mut world);
+        assert!(world.records().next().unwrap().late.as_ref().unwrap().result);
+        retry(&mut world, false);
+        assert_eq!(world.calls(), [false], "the step that failed first");
+        world.fail_next(1);
+        world.perform_all();
+        world.until_calls();
+        // What it undid or tidied up before was that of the first attempt.
+        assert_eq!(world.calls(), [false], "{role:?} is done again");
+        world.run_dry();
+        let none = [(1, None), (1, None), (2, None), (2, None)];
+        assert_eq!(taken(&world), none, "{role:?}");
+    }
+}
+
+#[test]
+fn what_ended_well_late_and_was_undone_since_is_done_again() {
+    let mut world = with_a_step(StepRole::Rescue);
+    world.until_calls();
+    world.wake();
+    ended_late(&mut world);
+    world.until_calls();
+    assert_eq!(world.calls(), [false], "the rescue");
+    world.fail_next(1);
+    world.perform_all();
+    world.until_calls();
+    assert_eq!(world.progress().status, RunStatus::Paused);
+    retry(&mut world, false);
+    // The rescue failed, but it may have undone the step all the same.
+    assert_eq!(world.calls(), [false]);
+    world.run_dry();
+    assert_eq!(taken(&world), [(1, None), (1, None), (2, None)]);
+    assert!(is_done(&world), "{:?}", world.progress());
+}
+
+#[test]
+fn a_step_at_the_end_that_ended_well_late_is_not_done_again_by_itself() {
+    let mut world = with_a_step(StepRole::Finally);
+    world.until_calls();
+    world.perform_all();
+    world.until_calls();
+    time_out_last(&mut world);
+    ended_late(&mut world);
+    retry(&mut world, false);
+    assert_eq!(world.calls(), [] as [bool; 0]);
+    world.run_dry();
+    assert!(is_done(&world), "{:?}", world.progress());
+    assert_eq!(taken(&world), [(1, None), (1, None), (2, Some(1))]);
 }
 
 /// Has the present attempt end for this reason before it has done anything.

@@ -292,7 +292,7 @@ impl State {
         }
         *last = attempt;
         record.tries = record.tries.saturating_add(1);
-        Ok(())
+        self.forget_other_late(seq)
     }
 
     fn step_done(&mut self, seq: AgentSeq, value: Option<&JsonText>) -> Result<(), IllegalInput> {

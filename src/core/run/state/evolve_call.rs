@@ -92,6 +92,18 @@ impl State {
         Ok(())
     }
 
+    /// Drops a late result of any step but the present one, which begins. What that result says is no longer true
+    /// once another step has begun: a rescue that ended well late, for example, undid what the steps had done by
+    /// then, and not what they do when they are tried again.
+    pub(super) fn forget_other_late(&mut self, seq: AgentSeq) -> Result<(), IllegalInput> {
+        let agent = self.agent_mut(seq)?;
+        let (stage, step) = (agent.record.stage, agent.record.step);
+        let is_other = |key: AttemptKey| (key.stage, key.step) != (stage, step);
+        agent.record.late.take_if(|late| is_other(late.key));
+        agent.over.take_if(|over| is_other(over.key));
+        Ok(())
+    }
+
     /// Notes an action that is out. Its attempt must be over, and no other action may be out.
     fn left_open(
         &mut self,
