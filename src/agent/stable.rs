@@ -54,10 +54,12 @@ impl StableAgents {
                 message: SWITCHED_OFF.to_owned(),
             }),
             Told::Body(_) => Ok(()),
-            Told::Not(response) => {
+            Told::Not(response) if has_no_such_route(response.status()) => {
                 self.http.pass_over(response).await;
                 Ok(())
             }
+            // What stands before the agent may answer so. Whether its actions are on is still unknown.
+            Told::Not(response) => Err(self.http.failure(address, response).await),
         }
     }
 
@@ -193,6 +195,11 @@ fn labels(metadata: &Map<String, Value>) -> HeaderMap {
         }
     }
     headers
+}
+
+/// Whether an agent answers so where it has no such route.
+fn has_no_such_route(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED)
 }
 
 #[cfg(test)]

@@ -74,8 +74,8 @@ fn ids_of(
     sql.push_str(" AND length(id) = 16");
     if let Some(seen) = seen {
         let (condition, patterns) = seen_by(seen);
-        sql.push_str(&format!(" AND ({condition})"));
-        values.extend(patterns.into_iter().map(Value::Text));
+        sql.push_str(&format!(" AND {condition}"));
+        values.push(Value::Text(patterns));
     }
     // Each status gets a part of its own, and SQLite merges the parts as it goes. For a list of statuses, it would
     // sort.
@@ -92,22 +92,21 @@ fn ids_of(
     (format!("{} ORDER BY id DESC LIMIT ?", all.join(" UNION ALL ")), bound)
 }
 
-/// The condition that one of these has a run, and its values. Patterns have no signs that GLOB knows, but for the `*` at
-/// their end, which means the same there.
-fn seen_by(seen: &[Sight]) -> (String, Vec<String>) {
-    let mut values = Vec::new();
-    let mut either = vec!["0".to_owned()];
-    for Sight { playbooks, clusters } in seen {
-        let mut both = vec!["1".to_owned()];
-        for (column, patterns) in [("playbook", playbooks), ("cluster", clusters)] {
-            let Some(patterns) = patterns else { continue };
-            let any = patterns.iter().map(|_| format!("{column} GLOB ?")).collect::<Vec<_>>();
-            both.push(format!("({})", any.join(" OR ")));
-            values.extend(patterns.iter().cloned());
-        }
-        either.push(format!("({})", both.join(" AND ")));
-    }
-    (either.join(" OR "), values)
+/// The condition that one of these has a run, and its value. Patterns have no signs that GLOB knows, but for the `*` at
+/// their end, which means the same there. All are one value, since SQLite bounds how deep a condition may be.
+fn seen_by(seen: &[Sight]) -> (String, String) {
+    let patterns = |column: &str| {
+        format!(
+            "(json_type(sight.value, '$.{column}') = 'null' OR EXISTS (SELECT 1 FROM \
+             json_each(sight.value, '$.{column}') AS pattern WHERE {column} GLOB pattern.value))"
+        )
+    };
+    let has = format!("{} AND {}", patterns("playbook"), patterns("cluster"));
+    let each = seen.iter().map(|Sight { playbooks, clusters }| {
+        serde_json::json!({"playbook": playbooks, "cluster": clusters})
+    });
+    let all: serde_json::Value = each.collect();
+    (format!("EXISTS (SELECT 1 FROM json_each(?) AS sight WHERE {has})"), all.to_string())
 }
 
 /// Names the index to use, since SQLite would guess without statistics.

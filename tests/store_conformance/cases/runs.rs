@@ -345,6 +345,12 @@ pub(crate) async fn runs_are_found_by_their_playbook_and_from_one_on(on: Fixture
             ),
             vec![12, 8, 6, 5],
         ),
+        // As many as an access file may have.
+        (seen(&vec![sight(&["nothing"], &["nowhere"]); 1_000], of_rc.clone()), vec![]),
+        (
+            seen(&[sight(&vec!["up*"; 2_000], &[])], has(&[pending, running], of("upgrade", None))),
+            vec![12, 8, 4],
+        ),
     ];
     for (filter, expected) in &cases {
         assert_eq!(list(filter, None, 100).await, *expected, "{filter:?}");
