@@ -43,8 +43,8 @@ pub struct EngineReport {
     pub queued: u32,
     /// The most runs that the engine drives at the same time.
     pub max_runs: u32,
-    /// The files by which the engine's server goes, [`POLICY_FILE`], [`CREDENTIALS_FOLDER`] and [`ACCESS_FILE`], with the digests of their contents: None where
-    /// it has no such file. What the engine's version does not know is missing.
+    /// The files by which the engine's server goes, [`POLICY_FILE`], [`CREDENTIALS_FOLDER`] and [`ACCESS_FILE`], with the
+    /// digests of their contents: None where it has no such file. What the engine's version does not know is missing.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub files: BTreeMap<String, Option<Digest>>,
 }
@@ -102,7 +102,7 @@ mod tests {
         let report: EngineReport = serde_json::from_value(kept.clone()).unwrap();
         assert_eq!(report.files[POLICY_FILE], Some(Digest::of(b"x")));
         assert_eq!(
-            (&report.files["access"], serde_json::to_value(&report).unwrap()),
+            (&report.files["other"], serde_json::to_value(&report).unwrap()),
             (&None, kept)
         );
     }
