@@ -33,13 +33,14 @@ impl Sender {
         }
     }
 
-    /// Sends a request under the lease of the run. If the lease ends first, nothing is answered: whoever takes the
-    /// run over sends the request again, with the same key.
-    pub(super) async fn send(&self, perform: &Perform, request: &HttpRequest) -> Answer {
+    /// Sends a request under the lease of the run. `None` if so little is left of the lease that the request is cut off,
+    /// and may have arrived. It has to be sent again, with the same key: by whoever takes the run over, or from here, if
+    /// the lease is prolonged after all.
+    pub(super) async fn send(&self, perform: &Perform, request: &HttpRequest) -> Option<Answer> {
         let Some(caller) = perform.caller.as_deref() else {
             // The machine names the caller of every request.
             let message = "it is not known on whose behalf the request is sent".to_owned();
-            return Answer::HttpSend(Err(HttpError::NotGranted(message)));
+            return Some(Answer::HttpSend(Err(HttpError::NotGranted(message))));
         };
         let sending = Sending {
             request: request.clone(),
@@ -50,8 +51,8 @@ impl Sender {
         tokio::select! {
             biased;
             // Looked at first: whoever stood still for a while must not send anything after it.
-            () = self.lease.ending() => std::future::pending().await,
-            answer = self.answer_to(sending) => Answer::HttpSend(answer),
+            () = self.lease.ending() => None,
+            answer = self.answer_to(sending) => Some(Answer::HttpSend(answer)),
         }
     }
 

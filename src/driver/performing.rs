@@ -30,9 +30,22 @@ pub(super) struct Performing {
 
 impl Performing {
     /// Performs a call, with its secrets in place of their tokens.
-    pub(super) async fn perform(&self, mut perform: Perform) -> Answer {
+    pub(super) async fn perform(mut self, perform: Perform) -> Answer {
+        let mut before: Vec<CallSecrets> = Vec::new();
+        loop {
+            if let Some(answer) = self.try_to(&perform).await {
+                // A server that heeds the key may answer with what it was sent the first time.
+                return before.iter().fold(answer, |answer, sent| sent.answer(answer));
+            }
+            let again = self.secrets.again();
+            before.push(std::mem::replace(&mut self.secrets, again));
+        }
+    }
+
+    /// Performs a call once. `None` if it is a request that is to be sent again.
+    async fn try_to(&self, perform: &Perform) -> Option<Answer> {
         if self.secrets.are_none() {
-            return self.act(&perform).await;
+            return self.act(perform).await;
         }
         if perform.what.name() == CallName::HttpSend {
             // What is sent is looked up once it may be sent.
@@ -40,6 +53,7 @@ impl Performing {
         }
         self.secrets.read_all().await;
         let may_be_out = perform.what.name() == CallName::RunAction && perform.again;
+        let mut perform = perform.clone();
         let mut unsent = None;
         if !perform.look_only {
             match self.secrets.filled(&perform).await {
@@ -50,14 +64,14 @@ impl Performing {
                     perform.look_only = true;
                     unsent = Some(error);
                 }
-                Err(error) => return refused(&perform.what, error),
+                Err(error) => return Some(refused(&perform.what, error)),
             }
         }
-        let answer = self.act(&perform).await;
-        match unsent {
+        let answer = self.act(&perform).await?;
+        Some(match unsent {
             Some(error) if self.never_arrived(&perform, &answer) => refused(&perform.what, error),
             Some(_) | None => self.secrets.answer(answer),
-        }
+        })
     }
 
     /// Whether an action that was only looked at turned out not to exist.
@@ -72,8 +86,9 @@ impl Performing {
         Sender { outbound, lease: self.lease.clone(), clock }
     }
 
-    async fn act(&self, perform: &Perform) -> Answer {
-        match &perform.what {
+    /// `None` if it is a request whose answer did not come in time.
+    async fn act(&self, perform: &Perform) -> Option<Answer> {
+        Some(match &perform.what {
             Call::Info => {
                 let info = agent::info(&self.follow, &perform.address, perform.wanted()).await;
                 Answer::Info(info.and_then(|info| perform.of_its_agent(info)).map(KeptNode::from))
@@ -97,14 +112,14 @@ impl Performing {
                 sleep_until(self.follow.clock.as_ref(), perform.since.plus(*length)).await;
                 Answer::Sleep
             }
-            Call::HttpSend { request } => self.sender().send(perform, request).await,
+            Call::HttpSend { request } => self.sender().send(perform, request).await?,
             // It is told of the signal by name, before it comes here.
             Call::WaitSignal { .. } => std::future::pending().await,
             Call::RunAction { kind, arguments } => {
                 let request = self.request(perform, kind, arguments);
                 self.run_action(perform, &request).await
             }
-        }
+        })
     }
 
     fn request(&self, perform: &Perform, kind: &str, args: &JsonText) -> ActionRequest {

@@ -132,6 +132,11 @@ impl CallSecrets {
         self.run.are_none()
     }
 
+    /// The secrets of the same call when it is performed again: they are looked up anew.
+    pub(super) fn again(&self) -> Self {
+        self.run.of_call()
+    }
+
     /// Reads all secrets of the run. What can't be read now need not be in the call; what is, is read again for it.
     pub(super) async fn read_all(&self) {
         let _ = self.run.read_all().await;
@@ -157,7 +162,7 @@ impl CallSecrets {
         }
         let call = filled(&perform.what, &secrets)?;
         let (caller, scrubber) = (Caller::clone(caller), self.run.scrubber());
-        // A call is filled once.
+        // It is filled once, and by others when it is performed again.
         let places = secret_places(&perform.what, &secrets);
         let _ = self.sent.set(Sent { caller, names, to, places, scrubber });
         Ok(Some(call))

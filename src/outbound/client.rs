@@ -11,7 +11,8 @@ use crate::run::{HttpError, HttpRequest, HttpResponse};
 pub struct Sending {
     /// The request, which was checked and granted.
     pub request: HttpRequest,
-    /// What the header `Idempotency-Key` says. A request that is sent again after a crash has the same key.
+    /// What the header `Idempotency-Key` says. A request that is sent again, after a crash or since it was cut off, has the
+    /// same key.
     pub key: Uuid,
     /// The plugin and the playbook on whose behalf it is sent.
     pub caller: Caller,

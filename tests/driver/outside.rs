@@ -6,6 +6,7 @@ use replibook::run::{
     AgentId, AgentState, Answer, Command, CommandId, CommandOutcome, FailureReason,
     MAX_SIGNALS_OF_AGENT, MAX_SIGNALS_OF_RUN, Millis, RunId, RunStatus, SentSignal, Verb,
 };
+use replibook::store::memory::FaultMoment;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -108,6 +109,30 @@ async fn a_request_that_may_have_arrived_is_sent_again_with_its_key() {
     scene.until(run, |_| !scene.outbound.received().is_empty()).await;
     engine.kill().await;
     let engine = scene.engine("engine-2");
+    let done = scene.until_final(run).await;
+    assert_eq!(done.progress.status, RunStatus::Done, "{:?}", done.progress);
+    let arrivals = scene.outbound.arrivals();
+    assert_eq!(arrivals.values().copied().collect::<Vec<_>>(), [2], "one key, sent twice");
+    engine.stop().await;
+}
+
+/// The store renews the leases of its engines, but does not answer them for 20 s: by then they have cut off their requests.
+pub(crate) async fn store_answers_late(scene: &Scene) {
+    scene.memory.faults().fail_calls(FaultMoment::After);
+    scene.wait(Millis::from_secs(20)).await;
+    scene.memory.faults().heal();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_was_cut_off_is_sent_again_once_the_lease_is_prolonged_after_all() {
+    let scene = Scene::new(1).await;
+    scene.outbound.set_latency(Millis::from_secs(25));
+    let with = json!({"url": "https://hooks.example.com/v1", "timeout_seconds": 60});
+    let text = playbook(json!({"name": "tell", "use": "http", "with": with}));
+    let run = scene.start_playbook(&text).await.unwrap();
+    let engine = scene.engine("engine-1");
+    scene.until(run, |_| !scene.outbound.received().is_empty()).await;
+    store_answers_late(&scene).await;
     let done = scene.until_final(run).await;
     assert_eq!(done.progress.status, RunStatus::Done, "{:?}", done.progress);
     let arrivals = scene.outbound.arrivals();

@@ -8,10 +8,14 @@ use replibook::agent::{
     ActionRequest, ActionStatus, AgentClient, AgentError, FakeAgents, QueuedAction, Scheduled,
     Script, When,
 };
-use replibook::run::{AgentState, FailureReason, Millis, NodeInfo, RunId, RunStatus};
+use replibook::outbound::{Outbound, Sending};
+use replibook::run::{
+    AgentState, FailureReason, HttpError, HttpResponse, Millis, NodeInfo, RunId, RunStatus,
+};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::outside::store_answers_late;
 use super::secrets::{VALUE, assert_clean, kept, playbook, tell};
 use crate::scene::Scene;
 
@@ -150,5 +154,49 @@ async fn an_answer_is_scrubbed_of_what_was_sent_however_often_that_has_changed_s
     let done = scene.until_final(run).await;
     assert_eq!(done.progress.status, RunStatus::Done, "{:?}", done.progress);
     assert_clean(&kept(&scene, run).await);
+    engine.stop().await;
+}
+
+/// A server that heeds keys: its answer to the first request, which has what that had, reaches only the second.
+#[derive(Default)]
+struct Heeding(Mutex<Vec<String>>);
+
+#[async_trait]
+impl Outbound for Heeding {
+    async fn send(&self, sending: Sending) -> Result<HttpResponse, HttpError> {
+        let mut headers = sending.request.headers().iter();
+        let (_, bearer) = headers.find(|(name, _)| name == "authorization").unwrap();
+        let first = {
+            let mut all = self.0.lock().unwrap();
+            all.push(bearer.clone());
+            (all.len() > 1).then(|| all[0].clone())
+        };
+        match first {
+            Some(first) => {
+                let body = first.into_bytes().into();
+                Ok(HttpResponse { status: 200, headers: Vec::new(), body })
+            }
+            None => std::future::pending().await,
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_sent_again_has_its_secret_as_it_is_by_then() {
+    let scene = Scene::new(1).await;
+    scene.secrets.put("key", VALUE);
+    let run = scene.start_playbook(&playbook(json!([tell(Value::Null)])).to_string()).await;
+    let (run, server) = (run.unwrap(), Arc::new(Heeding::default()));
+    let engine = scene.engine_sending("engine-1", server.clone());
+    scene.until(run, |_| !server.0.lock().unwrap().is_empty()).await;
+    scene.secrets.put("key", "another value");
+    store_answers_late(&scene).await;
+    let done = scene.until_final(run).await;
+    assert_eq!(done.progress.status, RunStatus::Done, "{:?}", done.progress);
+    let sent = server.0.lock().unwrap().clone();
+    assert_eq!(sent, [format!("Bearer {VALUE}"), "Bearer another value".to_owned()]);
+    let kept = kept(&scene, run).await;
+    assert_clean(&kept);
+    assert!(kept.contains("[secret]"), "{kept}");
     engine.stop().await;
 }
