@@ -9,6 +9,7 @@
 //! A run that goes over agents of another one again does not know the other members, unless there are guards. If those
 //! come later, its cluster is closed until it has learned of all members.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -65,6 +66,18 @@ pub(super) fn matter_to(run: &Run) -> bool {
 /// Whether these guards count who is out. Windows and freezes don't: each run keeps them by itself.
 pub(super) fn counts(guards: &ClusterGuards) -> bool {
     !guards.guards.is_empty()
+}
+
+/// Puts guards that came while a strategy was asked before what it decided, which then counts for nothing: no agent starts
+/// by guards of which the engine knows that they don't count any more. The strategy is asked again once all inputs that
+/// wait are applied, so it makes no difference that guards come before those, too.
+pub(super) fn come_before_a_decision(waiting: &mut VecDeque<Input>) {
+    if matches!(waiting.front(), Some(Input::Planned { .. })) {
+        let is_guards = |input: &Input| matches!(input, Input::Guards(_));
+        let (guards, others): (VecDeque<_>, VecDeque<_>) = waiting.drain(..).partition(is_guards);
+        *waiting = guards;
+        waiting.extend(others);
+    }
 }
 
 /// Tells a run the guards of its cluster as they are, or that the cluster is closed. All clones share one state, and only one of
@@ -178,6 +191,49 @@ pub(super) async fn follow(mut cluster: Following, gate: Gate, inbox: mpsc::Send
             biased;
             () = cluster.changed() => {}
             () = gate.may_open() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::come_before_a_decision;
+    use crate::run::{Input, PlanFailure};
+
+    /// The order in which inputs are applied: a `d`ecision, `g`uards, and the end of a `w`ait.
+    fn order(waiting: &str) -> String {
+        let failure = || PlanFailure { code: "x".into(), message: "x".into(), may_pass: true };
+        let input = |letter| match letter {
+            'd' => Input::Planned { result: Err(failure()), logs: Vec::new() },
+            'g' => Input::Guards(Default::default()),
+            _ => Input::Woken,
+        };
+        let mut waiting: VecDeque<_> = waiting.chars().map(input).collect();
+        come_before_a_decision(&mut waiting);
+        let is_decision = |input: &Input| matches!(input, Input::Planned { .. });
+        let is_guards = |input: &Input| matches!(input, Input::Guards(_));
+        let letter = |input: &Input| match (is_decision(input), is_guards(input)) {
+            (true, _) => 'd',
+            (_, true) => 'g',
+            (false, false) => 'w',
+        };
+        waiting.iter().map(letter).collect()
+    }
+
+    #[test]
+    fn guards_come_before_a_decision_and_nothing_else_does() {
+        let cases = [
+            ("", ""),
+            ("wgw", "wgw"),
+            ("dw", "dw"),
+            ("dg", "gd"),
+            ("dwgwg", "ggdww"),
+            ("gd", "gd"),
+        ];
+        for (came, applied) in cases {
+            assert_eq!(order(came), applied, "{came}");
         }
     }
 }

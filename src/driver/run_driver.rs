@@ -187,7 +187,7 @@ impl RunDriver {
             if let Some(question) = question {
                 let (back, decision) = self.ask(machine, question).await;
                 machine = back;
-                // The decision comes before any input that the strategy did not see.
+                // The decision comes before any input that the strategy did not see, apart from guards.
                 waiting.push_front(decision);
             }
             if waiting.is_empty() {
@@ -207,6 +207,7 @@ impl RunDriver {
                 }
             }
             self.take_all(&mut waiting, inbox);
+            guards::come_before_a_decision(&mut waiting);
             transitions = self.apply(&mut machine, &mut waiting)?;
             if effects.tidy() {
                 return Err(DriveError::Panicked);
