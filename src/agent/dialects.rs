@@ -150,8 +150,12 @@ impl AgentClient for AnyDialect {
         match self.speaking(other).node(address).await {
             Err(also) if is_not_there(&also) => Err(error),
             said => {
-                // Whoever refuses to answer has the call all the same.
-                if matches!(said, Ok(_) | Err(AgentError::Refused { .. })) {
+                // Whoever refuses to answer has the call all the same, and so has whoever answers what can't be read.
+                let has_it = matches!(
+                    said,
+                    Ok(_) | Err(AgentError::Refused { .. } | AgentError::Malformed { .. })
+                );
+                if has_it {
                     self.found.note(address, other);
                 }
                 said

@@ -134,13 +134,24 @@ async fn an_agent_that_was_replaced_is_found_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_sent_to_whom_cannot_be_asked() {
+async fn an_agent_whose_answer_cannot_be_read_speaks_all_the_same() {
     let scene = Scene::of(Dialect::Stable);
     scene.stable.set_garbled_until(ADDRESS, Timestamp::from_millis(1));
-    // Whoever says nothing of its node is spoken to as most are.
+    let error = scene.client(None).node(ADDRESS).await.unwrap_err();
+    assert!(matches!(error, AgentError::Malformed { .. }), "{error}");
+    tokio::time::advance(std::time::Duration::from_millis(2)).await;
+    scene.client(None).schedule(ADDRESS, &request()).await.unwrap();
+    assert_eq!(scene.asked(Dialect::Stable).last(), Some(&Asked::Post(ID)));
+
+    // Whoever refuses both says nothing of what it speaks, and is spoken to as most are.
+    let scene = Scene::of(Dialect::Main);
+    scene.main.set_refuses(ADDRESS, Some(404));
     scene.client(None).schedule(ADDRESS, &request()).await.unwrap();
     assert_eq!(scene.asked(Dialect::Main).last(), Some(&Asked::Post(ID)));
+}
 
+#[tokio::test(start_paused = true)]
+async fn nothing_is_sent_to_whom_cannot_be_asked() {
     let scene = Scene::of(Dialect::Main);
     scene.main.set_unreachable_until(ADDRESS, Timestamp::from_millis(60_000));
     let error = scene.client(None).schedule(ADDRESS, &request()).await.unwrap_err();
