@@ -52,7 +52,10 @@ impl RunModel {
                 self.run_changes(*from, *to, cut_off);
                 Ok(())
             }
-            Happened::Agent { agent, from, to, batch, why, failure: _ } => {
+            Happened::Agent { agent, from, to, batch, why, failure } => {
+                if *to == AgentState::Failed {
+                    self.passed_over.agent_failed(agent, failure.as_ref());
+                }
                 self.take_agent(event.seq, agent, *from, *to, why.as_deref())?;
                 self.note_for_strategy(agent, *from, *to, event.at);
                 match to {

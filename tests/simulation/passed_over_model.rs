@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use replibook::run::{AgentId, AgentRecord, AgentSeq, AgentState, PassedOver, Progress};
+use replibook::run::{AgentId, AgentRecord, AgentSeq, AgentState, Failure, PassedOver, Progress};
 
 use crate::ledger::{Check, expect};
 
@@ -11,6 +11,8 @@ use crate::ledger::{Check, expect};
 pub(crate) struct PassedOverModel {
     /// Whether the last attempt of each step failed. A step's name is used in only one stage.
     failed: BTreeMap<AgentId, BTreeMap<String, bool>>,
+    /// The step at which each agent failed last. While an agent goes on, a step that it passed over.
+    failed_at: BTreeMap<AgentId, String>,
     /// Agents that left once, or were put back after their last steps: what they were doing begins again.
     left: BTreeSet<AgentId>,
 }
@@ -18,15 +20,28 @@ pub(crate) struct PassedOverModel {
 impl PassedOverModel {
     pub(crate) fn step_ended(&mut self, agent: &AgentId, step: &str, failed: bool) {
         self.failed.entry(agent.clone()).or_default().insert(step.to_owned(), failed);
+        if failed {
+            self.failed_at.insert(agent.clone(), step.to_owned());
+        }
+    }
+
+    /// An agent has failed. The event says why, unless the end of its last step has just said so.
+    pub(crate) fn agent_failed(&mut self, agent: &AgentId, why: Option<&Failure>) {
+        if let Some(why) = why {
+            self.failed_at.insert(agent.clone(), why.step.clone());
+        }
     }
 
     /// A failed agent is to be tried again. If it has done steps that follow a failure, some of them may be done again, and
-    /// others never.
+    /// others never. Otherwise only the step at which it failed may never be done again: a run that closes goes on with
+    /// other steps. Nobody passed over that failure.
     pub(crate) fn put_back(&mut self, agent: &AgentId, is_main: impl Fn(&str) -> bool) {
-        let did_others =
-            self.failed.get(agent).is_some_and(|s| s.keys().any(|step| !is_main(step)));
-        if did_others {
+        let Some(steps) = self.failed.get_mut(agent) else { return };
+        if steps.keys().any(|step| !is_main(step)) {
             self.left.insert(agent.clone());
+        }
+        if let Some(step) = self.failed_at.get(agent) {
+            steps.remove(step);
         }
     }
 
