@@ -65,17 +65,11 @@ impl BudgetModel {
         (self.failed.len(), self.of_run())
     }
 
-    /// How many agents failed in any stage and were not put back.
-    pub(crate) fn agents(&self) -> usize {
-        let now = self.failed.union(&self.entered);
-        now.filter(|agent| !self.earlier.contains(*agent)).count() + self.earlier.len()
-    }
-
-    /// The same without the run itself, which fails in a stage that has no agents.
-    pub(crate) fn agents_but_run(&self) -> usize {
-        let run = AgentId::of_run();
-        let failed = self.failed.contains(&run) || self.entered.contains(&run);
-        self.agents() - usize::from(failed || self.earlier.contains(&run))
+    /// The agents that failed in any stage and were not put back. The run itself is none, which fails in a stage that
+    /// has no agents.
+    pub(crate) fn agents(&self) -> BTreeSet<&AgentId> {
+        let all = self.failed.iter().chain(&self.entered).chain(&self.earlier);
+        all.filter(|agent| !agent.is_run()).collect()
     }
 
     fn of_run(&self) -> usize {

@@ -31,7 +31,11 @@ struct Ear {
     told: bool,
     /// Whether the last answer named the agent.
     there: bool,
+    /// How many answers in a row were without the agent, at most; and at least, if a later follower counts anew.
     absences: u32,
+    surely_absent: u32,
+    /// Whether a platform that is still named, or a run, has named the agent, so that it may count as a member.
+    known: bool,
     /// Whether it is a member, and since when; none if that is not known.
     member: Option<(bool, Timestamp)>,
     /// Its address, and since when.
@@ -94,6 +98,13 @@ impl Hearing {
     pub(crate) fn read(&mut self, life: Life, object: &Cluster, now: Timestamp) {
         let ears = self.ears(life);
         if ears.applied_at == Some(object.applied_at) {
+            if !ears.named {
+                // Without a platform, no agents are taken from runs.
+                for ear in ears.agents.values_mut() {
+                    ear.known = false;
+                    ear.update(false, true, ears.heard, now);
+                }
+            }
             return;
         }
         ears.applied_at = Some(object.applied_at);
@@ -108,7 +119,8 @@ impl Hearing {
                 ear.is_at(address, now);
             }
             if !ears.named {
-                (ear.told, ear.there, ear.absences) = (false, false, 0);
+                (ear.told, ear.there, ear.known) = (false, false, false);
+                (ear.absences, ear.surely_absent) = (0, 0);
             }
             if !ears.named || ear.listed {
                 (ear.held, ear.accepted) = (None, false);
@@ -130,8 +142,9 @@ impl Hearing {
         let ears = self.ears(life);
         ears.heard += 1;
         let said = said(nodes);
-        // An agent that was named in an unclear way may be known again, and then counts.
-        let is_there = |ear: &Ear| ear.vague || ear.absences < ABSENCES;
+        // An agent that was named in an unclear way may be known again, and then counts. One that nobody named does
+        // not: of fewer members, fewer that are absent are many.
+        let is_there = |ear: &Ear| ear.vague || ear.known && ear.surely_absent < ABSENCES;
         let known = |ear: &&mut Ear| !ear.listed && !ear.accepted && is_there(ear);
         let most = ears.agents.values_mut().filter(known).count();
         let is_absent = |id: &AgentId| !said.contains_key(id);
@@ -147,8 +160,14 @@ impl Hearing {
                     }
                     ear.there = false;
                     ear.absences += 1;
+                    ear.surely_absent += 1;
                     ear.told &= ear.absences < ABSENCES;
-                    let is_known = ear.absences >= ABSENCES;
+                    let is_known = ear.surely_absent >= ABSENCES;
+                    if !is_known && !ear.listed && ear.absences >= ABSENCES {
+                        // From now on it may be taken for gone. A follower that began meanwhile waits for more answers.
+                        ear.member = None;
+                        ear.gone.push(ears.heard);
+                    }
                     ear.update(ears.named, is_known, ears.heard, now);
                 }
                 Some(None) => {
@@ -163,7 +182,8 @@ impl Hearing {
                         ear.member = ear.member.map(|(is_member, _)| (is_member, now));
                         ear.back.push(ears.heard);
                     }
-                    (ear.told, ear.there, ear.absences) = (true, true, 0);
+                    (ear.told, ear.there, ear.known) = (true, true, true);
+                    (ear.absences, ear.surely_absent) = (0, 0);
                     (ear.held, ear.accepted) = (None, false);
                     if !ear.listed {
                         ear.is_at(address, now);
@@ -182,6 +202,8 @@ impl Hearing {
         for ear in ears.agents.values_mut() {
             ear.unsure |= ear.told;
             (ear.held, ear.told, ear.there) = (None, false, false);
+            ear.known &= ear.surely_absent < ABSENCES;
+            ear.surely_absent = 0;
             if !ear.listed {
                 ear.member = None;
             }
@@ -189,9 +211,19 @@ impl Hearing {
         ears.mass_since = None;
     }
 
-    /// From now on an engine has this run. It sees a moment later what changed while no engine had it.
-    pub(crate) fn takes(&mut self, run: RunId, now: Timestamp) {
+    /// From now on an engine has this run, which knows these agents as members. It sees a moment later what changed
+    /// while no engine had it. An agent that its follower has taken for gone is a member again, until enough answers
+    /// lack it.
+    pub(crate) fn takes(&mut self, life: Life, run: RunId, members: &[AgentId], now: Timestamp) {
         self.taken.insert(run, now);
+        let ears = self.ears(life);
+        for id in members {
+            let Some(ear) = ears.agents.get_mut(id) else { continue };
+            ear.known = true;
+            if !ear.listed && !ear.told {
+                (ear.surely_absent, ear.member) = (0, None);
+            }
+        }
     }
 
     /// A person accepted that the missing agents are gone.

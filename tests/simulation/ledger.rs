@@ -294,7 +294,8 @@ impl SharedLedger {
             let same = before.filter(|before| before.epoch == lease.epoch);
             let since = same.map_or(now, |before| before.since);
             if same.is_none() {
-                ledger.hearing.takes(lease.run, now);
+                let members = ledger.runs.get(&lease.run).map(RunModel::members_known);
+                ledger.hearing.takes(gate.whose(), lease.run, &members.unwrap_or_default(), now);
             }
             let (engine, epoch, until) = (gate.engine, lease.epoch, lease.until);
             ledger.holders.insert(lease.run, Holder { engine, epoch, until, since });
