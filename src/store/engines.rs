@@ -101,10 +101,7 @@ mod tests {
         kept["files"] = serde_json::json!({ POLICY_FILE: Digest::of(b"x"), "other": null });
         let report: EngineReport = serde_json::from_value(kept.clone()).unwrap();
         assert_eq!(report.files[POLICY_FILE], Some(Digest::of(b"x")));
-        assert_eq!(
-            (&report.files["other"], serde_json::to_value(&report).unwrap()),
-            (&None, kept)
-        );
+        assert_eq!((&report.files["other"], serde_json::to_value(&report).unwrap()), (&None, kept));
     }
 
     #[test]
