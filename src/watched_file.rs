@@ -85,8 +85,8 @@ impl<T> WatchedFile<T> {
     }
 
     /// Digest of the content that was last read, good or not.
-    pub fn content(&self) -> Option<&Digest> {
-        self.content.as_ref()
+    pub fn content(&self) -> Digest {
+        self.content.clone().unwrap_or_else(|| Digest::of(b""))
     }
 
     /// Forgets what the file looked like, so that the next look reads it, and takes it as it is.
@@ -204,7 +204,7 @@ mod tests {
         fs::rename(folder.path().join("new"), &path).unwrap();
         assert_eq!(file.look().unwrap(), None);
         assert_eq!(file.look().unwrap().map(|policy| policy.name).as_deref(), Some("c"));
-        assert_eq!(file.content(), Some(&Digest::of(text("c").as_bytes())));
+        assert_eq!(file.content(), Digest::of(text("c").as_bytes()));
     }
 
     #[test]

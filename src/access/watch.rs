@@ -11,7 +11,6 @@ use super::current::CurrentAccess;
 use crate::clock::Clock;
 use crate::playbook::MAX_PLAYBOOK_BYTES;
 use crate::playbook::access::{Access, parse_access};
-use crate::run::Digest;
 use crate::watched_file::{LOOK, WatchedFile};
 
 /// The largest file that says who may do what, in bytes: that of a playbook, which no person can read either.
@@ -33,7 +32,7 @@ impl AccessFile {
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let hangup = signal(SignalKind::hangup()).context("failed to listen for SIGHUP")?;
         let (file, access) = WatchedFile::open(path, MAX_ACCESS_BYTES, parse_access)?;
-        let current = CurrentAccess::of(access, content_of(&file));
+        let current = CurrentAccess::of(access, file.content());
         Ok(Self { file, hangup, current })
     }
 
@@ -64,7 +63,7 @@ impl AccessFile {
                 Ok(None) => {}
                 Ok(Some(access)) => {
                     let (name, rules) = (access.name.clone(), access.rules.len());
-                    current.changed(access, content_of(&file));
+                    current.changed(access, file.content());
                     tracing::info!(access = name, rules, "who may do what changed");
                 }
                 Err(error) => {
@@ -75,10 +74,6 @@ impl AccessFile {
             }
         }
     }
-}
-
-fn content_of(file: &WatchedFile<Access>) -> Digest {
-    file.content().cloned().unwrap_or_else(|| Digest::of(b""))
 }
 
 #[cfg(test)]
@@ -99,7 +94,7 @@ mod tests {
         let text = "apiVersion: replicante.io/v1\nkind: Access\nmetadata: { name: x }\nspec: {}\n";
         std::fs::write(&path, text).unwrap();
         let (file, access) = WatchedFile::open(&path, MAX_ACCESS_BYTES, read).unwrap();
-        let current = CurrentAccess::of(access, content_of(&file));
+        let current = CurrentAccess::of(access, file.content());
         let hangup = signal(SignalKind::hangup()).unwrap();
         let watched = AccessFile { file, hangup, current: current.clone() };
         std::fs::write(&path, format!("# changed\n{text}")).unwrap();

@@ -11,6 +11,7 @@ use rustls::ClientConfig;
 
 use super::client::AgentError;
 use crate::credentials::{KeptCredentials, NotUsed, Use, trusting_nobody};
+use crate::outbound::client_builder;
 use crate::playbook::Reach;
 use crate::run::Digest;
 
@@ -151,12 +152,5 @@ pub(super) fn without_credentials() -> Result<ClientConfig, AgentHttpError> {
 
 /// How the clients of agents are made.
 pub(super) fn builder(connect: Duration, kept: Duration, kept_per_host: usize) -> ClientBuilder {
-    Client::builder()
-        .user_agent(concat!("replibook/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(connect)
-        .pool_idle_timeout(kept)
-        .pool_max_idle_per_host(kept_per_host)
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .no_proxy()
+    client_builder(connect).pool_idle_timeout(kept).pool_max_idle_per_host(kept_per_host)
 }

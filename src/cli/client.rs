@@ -10,8 +10,9 @@ use reqwest::{Method, RequestBuilder, Response, Url};
 use serde::de::DeserializeOwned;
 
 use super::error::{ClientError, is_passing};
-use super::trust::{Trust, deepest, why_not_secured};
+use super::trust::{Trust, why_not_secured};
 use crate::api::wire::ProblemDetails;
+use crate::outbound::innermost;
 
 /// The server that is used unless another one is named.
 pub const DEFAULT_SERVER: &str = "http://127.0.0.1:8900";
@@ -94,7 +95,7 @@ impl Client {
         if is_loopback(&base) {
             builder = builder.no_proxy();
         }
-        let http = builder.build().map_err(|error| wrong(deepest(&error)))?;
+        let http = builder.build().map_err(|error| wrong(innermost(&error)))?;
         Ok(Self { base, has_ca: trust.ca.is_some(), proof: None, http })
     }
 
@@ -255,7 +256,7 @@ impl Client {
         let message = if error.is_timeout() && !error.is_connect() {
             "no answer in time".to_owned()
         } else {
-            why_not_secured(error, self.has_ca).unwrap_or_else(|| deepest(error))
+            why_not_secured(error, self.has_ca).unwrap_or_else(|| innermost(error))
         };
         Failure {
             error: ClientError::Unreachable { server: self.server().to_owned(), message },

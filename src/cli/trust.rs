@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use reqwest::{Certificate, ClientBuilder, Identity};
 use rustls::{AlertDescription, CertificateError};
 
+use crate::outbound::innermost;
+
 /// The largest file of certificates, in bytes: a bundle of many authorities has some hundreds of kilobytes.
 const MAX_FILE: u64 = 4 * 1024 * 1024;
 
@@ -29,7 +31,7 @@ impl Trust {
         if let Some(path) = &self.ca {
             let wrong = |why: String| format!("--ca {}: {why}", path.display());
             let found = Certificate::from_pem_bundle(&read(path).map_err(wrong)?);
-            let found = found.map_err(|error| wrong(deepest(&error)))?;
+            let found = found.map_err(|error| wrong(innermost(&error)))?;
             if found.is_empty() {
                 return Err(wrong("expected certificates in PEM, found none".to_owned()));
             }
@@ -40,7 +42,7 @@ impl Trust {
             let found = Identity::from_pem(&read(path).map_err(wrong)?);
             let expected = "expected a certificate and its key in PEM";
             builder = builder.identity(
-                found.map_err(|error| wrong(format!("{expected}: {}", deepest(&error))))?,
+                found.map_err(|error| wrong(format!("{expected}: {}", innermost(&error))))?,
             );
         }
         Ok(builder)
@@ -53,15 +55,6 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
         return Err(format!("found {length} bytes, expected at most {MAX_FILE}"));
     }
     fs::read(path).map_err(|error| error.to_string())
-}
-
-/// The innermost cause of an error: the layers around it tell a person nothing.
-pub(super) fn deepest(error: &(dyn Error + 'static)) -> String {
-    let mut root = error;
-    while let Some(source) = root.source() {
-        root = source;
-    }
-    root.to_string()
 }
 
 /// Why no secured connection came about, if that is the reason of the error. `has_ca`: whether the certificates that count

@@ -16,6 +16,7 @@ use url::{Host, Url};
 use super::client::{Caller, Outbound, Sending};
 use super::networks::Networks;
 use super::resolver::{Lookup, NotReachable, Resolver, SystemLookup, reachable};
+use super::settings::client_builder;
 use crate::playbook::HttpMethod;
 use crate::run::{
     HttpError, HttpRequest, HttpResponse, MAX_HTTP_BODY, MAX_HTTP_HEADER_BYTES, MAX_HTTP_HEADERS,
@@ -117,16 +118,11 @@ impl HttpOutbound {
             clients.clear();
         }
         let resolver = Resolver { lookup: Arc::clone(&self.lookup), networks: networks.clone() };
-        let client = Client::builder()
+        let client = client_builder(CONNECT_TIMEOUT)
             .tls_backend_preconfigured(self.tls.clone())
-            .user_agent(concat!("replibook/", env!("CARGO_PKG_VERSION")))
             .dns_resolver(Arc::new(resolver))
-            .connect_timeout(CONNECT_TIMEOUT)
             .pool_idle_timeout(KEPT)
             .pool_max_idle_per_host(KEPT_CONNECTIONS)
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .no_proxy()
             .build()?;
         clients.insert(networks.clone(), client.clone());
         Ok(client)

@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::playbook::MAX_PLAYBOOK_BYTES;
 use crate::playbook::policy::{Match, Policy, parse_policy};
 use crate::plugin::PluginHost;
-use crate::run::{Digest, Millis, Timestamp};
+use crate::run::{Millis, Timestamp};
 use crate::store::Store;
 use crate::watched_file::{LOOK, WatchedFile};
 
@@ -40,7 +40,7 @@ impl PolicyFile {
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let hangup = signal(SignalKind::hangup()).context("failed to listen for SIGHUP")?;
         let (file, policy) = WatchedFile::open(path, MAX_POLICY_BYTES, parse_policy)?;
-        let current = CurrentPolicy::of(policy, content_of(&file));
+        let current = CurrentPolicy::of(policy, file.content());
         Ok(Self { file, hangup, current })
     }
 
@@ -62,10 +62,6 @@ impl PolicyFile {
     pub fn current(&self) -> CurrentPolicy {
         self.current.clone()
     }
-}
-
-fn content_of(file: &WatchedFile<Policy>) -> Digest {
-    file.content().cloned().unwrap_or_else(|| Digest::of(b""))
 }
 
 /// What is wrong with a rule for a built-in plugin: it would be passed over in silence, and the plugin that was meant
@@ -117,7 +113,7 @@ pub async fn follow(
             Ok(Some(policy)) => match unknown_builtin(&policy, &host) {
                 None => {
                     let (name, rules) = (policy.name.clone(), policy.plugins.len());
-                    current.changed(policy, content_of(&file));
+                    current.changed(policy, file.content());
                     tracing::info!(policy = name, rules, "the policy changed");
                     count_at = Some(clock.now());
                 }

@@ -10,6 +10,7 @@ use super::bounds::{Bounds, MAX_REFUSAL};
 use super::error::RegistryError;
 use super::origin::Origin;
 use super::pull::Progress;
+use crate::outbound::innermost;
 
 /// What is read, from whom, and how much of it there may be.
 pub(super) struct Expected<'a> {
@@ -49,7 +50,7 @@ pub(super) async fn read(
         })?;
         let chunk = chunk.map_err(|error| RegistryError::Unreachable {
             origin: expected.origin.clone(),
-            message: format!("{} broke off: {}", expected.what, root(&error.without_url())),
+            message: format!("{} broke off: {}", expected.what, innermost(&error.without_url())),
         })?;
         let Some(chunk) = chunk else { return Ok(body.freeze()) };
         if body.len() + chunk.len() > expected.most {
@@ -102,15 +103,6 @@ fn codes_in(body: &[u8]) -> String {
     };
     let codes = errors.iter().filter_map(|error| error["code"].as_str()).filter(is_code);
     codes.take(MAX_CODES).map(|code| format!(", {code}")).collect()
-}
-
-/// The innermost cause of an error.
-pub(super) fn root(error: &dyn std::error::Error) -> String {
-    let mut root = error;
-    while let Some(source) = root.source() {
-        root = source;
-    }
-    root.to_string()
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use super::manifest::shown;
 use super::origin::Origin;
 use super::reach::{CheckedNames, Reach, RefusedAddress};
 use super::waiting;
+use crate::outbound::{client_builder, innermost};
 
 /// One pull or push.
 pub(super) struct Session {
@@ -337,18 +338,11 @@ fn client(
     login: &Login,
     bounds: &Bounds,
 ) -> Result<reqwest::Client, RegistryError> {
-    let failed = |error: reqwest::Error| RegistryError::Client(body::root(&error));
+    let failed = |error: reqwest::Error| RegistryError::Client(innermost(&error));
     // Another part of the process may have installed the provider before; the first one stays, and it is the same.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let names: std::sync::Arc<dyn Resolve> = std::sync::Arc::new(CheckedNames(reach));
-    let mut builder = reqwest::Client::builder()
-        .user_agent(concat!("replibook/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(bounds.connect)
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .referer(false)
-        .no_proxy()
-        .dns_resolver(names);
+    let mut builder = client_builder(bounds.connect).referer(false).dns_resolver(names);
     if let Some(ca) = &login.ca {
         let trusted = reqwest::Certificate::from_pem_bundle(ca).map_err(failed)?;
         builder = builder.tls_certs_merge(trusted);
@@ -387,7 +381,7 @@ fn unreachable_at(origin: &Origin, error: &reqwest::Error) -> RegistryError {
     }
     let message = match error.is_timeout() {
         true => "it did not answer in time".to_owned(),
-        false => body::root(error),
+        false => innermost(error),
     };
     RegistryError::Unreachable { origin: origin.clone(), message }
 }

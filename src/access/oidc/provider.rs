@@ -13,6 +13,7 @@ use url::{Host, Url, form_urlencoded};
 use super::bounds::{MAX_DESCRIPTION, MAX_KEYS_BYTES, MAX_TOKENS_ANSWER, OidcBounds};
 use super::keys::Keys;
 use super::text::shown;
+use crate::outbound::{client_builder, innermost};
 
 /// Where an issuer describes itself (OpenID Connect Discovery).
 const DESCRIPTION_PATH: &str = "/.well-known/openid-configuration";
@@ -81,18 +82,12 @@ impl Provider {
         check(&url, is_plain)?;
         // Another part of the process may have installed the provider before; the first one stays, and it is the same.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("replibook/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(bounds.connect)
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .no_proxy();
+        let mut builder = client_builder(bounds.connect).referer(false);
         if is_plain {
             // Plain HTTP needs no certificates, so a machine that has none is no obstacle.
             builder = builder.tls_certs_only([]);
         }
-        let http = builder.build().map_err(|error| root(&error))?;
+        let http = builder.build().map_err(|error| innermost(&error))?;
         Ok(Self { issuer: issuer.to_owned(), is_plain, http, bounds })
     }
 
@@ -232,16 +227,7 @@ fn is_loopback(url: &Url) -> bool {
 }
 
 fn failed(error: reqwest::Error) -> String {
-    root(&error.without_url())
-}
-
-/// The innermost cause of an error: the layers around it tell a person nothing.
-fn root(error: &dyn std::error::Error) -> String {
-    let mut root = error;
-    while let Some(source) = root.source() {
-        root = source;
-    }
-    root.to_string()
+    innermost(&error.without_url())
 }
 
 #[cfg(test)]

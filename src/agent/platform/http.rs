@@ -17,6 +17,7 @@ use crate::agent::door::bounds::REFUSAL_TIME;
 use crate::agent::door::{Bodies, Body, NoBody, Pace, cut, describe, is_not_http};
 use crate::agent::tls::{Clients, With};
 use crate::credentials::{KeptCredentials, Use};
+use crate::outbound::client_builder;
 use crate::playbook::Discovery;
 use crate::run::PlatformNode;
 
@@ -200,13 +201,7 @@ impl HttpPlatforms {
 }
 
 fn builder(config: &PlatformHttpConfig) -> reqwest::ClientBuilder {
-    reqwest::Client::builder()
-        .user_agent(concat!("replibook/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(config.connect_timeout)
-        .pool_idle_timeout(CONNECTION_KEPT)
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .no_proxy()
+    client_builder(config.connect_timeout).pool_idle_timeout(CONNECTION_KEPT)
 }
 
 #[async_trait]

@@ -115,6 +115,14 @@ impl Text {
         Problems::check(problems)
     }
 
+    /// What is wrong with a text that is refused whatever it says, with the place of the problem where it can be read.
+    pub(super) fn refused(bytes: &[u8], limits: Limits, problem: Problem) -> Problems {
+        match Self::read(bytes, limits).and_then(|text| text.check(vec![problem.clone()])) {
+            Err(problems) => problems,
+            Ok(()) => problem.into(),
+        }
+    }
+
     /// Gives the problems their line and column.
     pub(super) fn locate(&self, problems: &mut [Problem]) {
         spans::locate(&self.text, problems);

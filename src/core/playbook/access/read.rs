@@ -66,10 +66,7 @@ pub fn access_not_applied(text: &[u8]) -> Problems {
     let message = "who may do what is a file of the server, and is not applied";
     let problem = Problem::new(code::UNKNOWN_KIND, "/kind", message);
     let problem = problem.found(Kind::Access).expected(expected);
-    match Text::read(text, Limits::CLUSTER).and_then(|text| text.check(vec![problem.clone()])) {
-        Err(problems) => problems,
-        Ok(()) => problem.into(),
-    }
+    Text::refused(text, Limits::CLUSTER, problem)
 }
 
 #[derive(Default)]
