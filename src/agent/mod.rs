@@ -6,8 +6,8 @@
 //! answers it from a script. [`run_action`], [`wait_status`] and [`info`] build the calls of a step from such
 //! requests: they decide what is sent when, and what a failure means. This is apart from the clients so that
 //! both kinds of client are followed by the same code. [`server`] is the other side: an agent that runs
-//! commands. [`platform`] is about the platforms, which know which agents exist. [`door`] is where the answers
-//! of both come in and are bounded.
+//! commands. [`gateway`] is an agent for many nodes that have none. [`platform`] is about the platforms, which know
+//! which agents exist. [`door`] is where the answers of both come in and are bounded.
 
 mod client;
 mod connections;
@@ -16,6 +16,7 @@ pub mod door;
 mod fake;
 mod fake_script;
 mod follow;
+pub mod gateway;
 mod http;
 pub mod platform;
 pub mod server;
