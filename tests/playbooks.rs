@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use expect_test::expect_file;
 use proptest::prelude::*;
 use replibook_core::playbook::access::parse_access;
+use replibook_core::playbook::inventory::parse_inventory;
 use replibook_core::playbook::policy::parse_policy;
 use replibook_core::playbook::{
     Kind, Playbook, PlaybookDocument, PluginInfo, PluginKind, Problems, check_params, json_schema,
@@ -92,6 +93,7 @@ fn answer(text: &[u8]) -> Result<String, Problems> {
         Kind::Cluster => serde_json::to_value(parse_cluster(text)?),
         Kind::Policy => serde_json::to_value(parse_policy(text)?),
         Kind::Access => serde_json::to_value(parse_access(text)?),
+        Kind::Inventory => serde_json::to_value(parse_inventory(text)?),
     };
     Ok(format!("{:#}\n", value.expect("a model is JSON")))
 }
@@ -348,5 +350,6 @@ proptest! {
         let _ = parse_cluster(text.as_bytes());
         let _ = parse_policy(text.as_bytes());
         let _ = parse_access(text.as_bytes());
+        let _ = parse_inventory(text.as_bytes());
     }
 }

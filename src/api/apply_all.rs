@@ -18,6 +18,7 @@ use super::wire::{
 };
 use super::{apply, clusters, credentials, playbooks, side_by_side};
 use crate::playbook::access::{self, access_not_applied};
+use crate::playbook::inventory::inventory_not_applied;
 use crate::playbook::policy::not_applied;
 use crate::playbook::{Kind, Problem, kind_of};
 use crate::run::Digest;
@@ -170,6 +171,9 @@ async fn read(
         }
         Kind::Policy => Err(ApiError::invalid_document(not_applied(document.as_bytes()))),
         Kind::Access => Err(ApiError::invalid_document(access_not_applied(document.as_bytes()))),
+        Kind::Inventory => {
+            Err(ApiError::invalid_document(inventory_not_applied(document.as_bytes())))
+        }
     }
 }
 

@@ -26,6 +26,7 @@ use crate::api::wire::{
 };
 use crate::clock::{Clock as _, SystemClock};
 use crate::playbook::access::access_not_applied;
+use crate::playbook::inventory::inventory_not_applied;
 use crate::playbook::policy::{Signature, not_applied};
 use crate::playbook::{PlaybookDocument, PluginPin, Problem, Problems};
 use crate::run::{Digest, Millis};
@@ -236,7 +237,7 @@ async fn send(
     Ok(client.apply_all(request, false).await.map(Some))
 }
 
-/// Takes files of the server out of what is to be applied.
+/// Takes files of the server and of the gateway out of what is to be applied.
 pub(super) fn refuse_files_of_server(prepared: &mut Vec<Prepared>, wrong: &mut Wrong) {
     prepared.retain(|one| match &one.what {
         What::Policy(_) => {
@@ -245,6 +246,10 @@ pub(super) fn refuse_files_of_server(prepared: &mut Vec<Prepared>, wrong: &mut W
         }
         What::Access(_) => {
             wrong.add(&one.document, &access_not_applied(one.document.text.as_bytes()));
+            false
+        }
+        What::Inventory(_) => {
+            wrong.add(&one.document, &inventory_not_applied(one.document.text.as_bytes()));
             false
         }
         What::Playbook { .. } | What::Cluster(_) => true,

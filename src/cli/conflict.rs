@@ -82,6 +82,6 @@ fn differs(other: &Prepared, playbook: &PlaybookDocument) -> bool {
             let is_same = other.name() == playbook.name() && other.version() == playbook.version();
             is_same && other.content() != playbook.content()
         }
-        What::Cluster(_) | What::Policy(_) | What::Access(_) => false,
+        What::Cluster(_) | What::Policy(_) | What::Access(_) | What::Inventory(_) => false,
     }
 }

@@ -117,7 +117,7 @@ pub(crate) async fn diff_files(
                 compared.push(playbook_compared(client, one, playbook, files).await?);
             }
             What::Cluster(cluster) => compared.push(cluster_compared(client, one, cluster).await?),
-            What::Policy(_) | What::Access(_) => {}
+            What::Policy(_) | What::Access(_) | What::Inventory(_) => {}
         }
     }
     match console.format {

@@ -37,7 +37,7 @@ pub(super) async fn versions_before(
     for one in prepared {
         let found = match &one.what {
             What::Playbook { playbook, .. } => client.playbook(playbook.name(), None).await,
-            What::Cluster(_) | What::Policy(_) | What::Access(_) => {
+            What::Cluster(_) | What::Policy(_) | What::Access(_) | What::Inventory(_) => {
                 before.push(None);
                 continue;
             }
@@ -59,7 +59,7 @@ pub(super) async fn versions_before(
 pub(super) fn may_change(prepared: &[Prepared], before: &[Option<Before>]) -> bool {
     let grants = |one: &Prepared| match &one.what {
         What::Playbook { playbook, .. } => playbook.grants_anything(),
-        What::Cluster(_) | What::Policy(_) | What::Access(_) => false,
+        What::Cluster(_) | What::Policy(_) | What::Access(_) | What::Inventory(_) => false,
     };
     let granted = |known: &Before| known.plugins.values().any(|pin| !asks(&pin.grants).is_empty());
     before.iter().flatten().any(granted) || prepared.iter().any(grants)

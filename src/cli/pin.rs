@@ -121,7 +121,9 @@ async fn pin_one<F: FnOnce() -> Result<Client, ClientError>>(
 ) -> Result<Result<(String, Vec<Pinned>), Problems>, CliError> {
     let text = document.text.clone();
     let playbook = match kind_of(text.as_bytes()) {
-        Ok(Kind::Cluster | Kind::Policy | Kind::Access) => return Ok(Ok((text, Vec::new()))),
+        Ok(Kind::Cluster | Kind::Policy | Kind::Access | Kind::Inventory) => {
+            return Ok(Ok((text, Vec::new())));
+        }
         Ok(Kind::Playbook) => parse_playbook(text.as_bytes()),
         Err(problems) => Err(problems),
     };

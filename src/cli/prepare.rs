@@ -14,6 +14,7 @@ use super::files::{
 use super::problems::{self, Look};
 use super::text::clean;
 use crate::playbook::access::{Access, parse_access};
+use crate::playbook::inventory::{Inventory, parse_inventory};
 use crate::playbook::policy::{Policy, Signature, parse_policy};
 use crate::playbook::{
     Cluster, Kind, PlaybookDocument, Problem, Problems, Source, kind_of, parse_cluster,
@@ -48,6 +49,8 @@ pub(crate) enum What {
     Policy(Box<Policy>),
     /// A valid document about who may do what.
     Access(Box<Access>),
+    /// A valid inventory.
+    Inventory(Box<Inventory>),
 }
 
 /// A plugin in a file beside its playbook.
@@ -72,7 +75,7 @@ impl Prepared {
             What::Playbook { playbook, problems, .. } => {
                 !problems.is_empty() || playbook.check().is_err()
             }
-            What::Cluster(_) | What::Policy(_) | What::Access(_) => false,
+            What::Cluster(_) | What::Policy(_) | What::Access(_) | What::Inventory(_) => false,
         }
     }
 }
@@ -105,6 +108,7 @@ fn understand(document: &Document, base: &Path) -> Result<What, Problems> {
         Kind::Cluster => Ok(What::Cluster(Box::new(parse_cluster(bytes)?))),
         Kind::Policy => Ok(What::Policy(Box::new(parse_policy(bytes)?))),
         Kind::Access => Ok(What::Access(Box::new(parse_access(bytes)?))),
+        Kind::Inventory => Ok(What::Inventory(Box::new(parse_inventory(bytes)?))),
         Kind::Playbook => {
             let playbook = Box::new(parse_playbook(bytes)?);
             let (files, problems) = read_files(&playbook, base);

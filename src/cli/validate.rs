@@ -129,6 +129,9 @@ async fn check(
         What::Cluster(cluster) => return Ok(Ok(whole(prepared, "cluster", &cluster.name))),
         What::Policy(policy) => return Ok(Ok(whole(prepared, "policy", &policy.name))),
         What::Access(access) => return Ok(Ok(whole(prepared, "access", &access.name))),
+        What::Inventory(inventory) => {
+            return Ok(Ok(whole(prepared, "inventory", &inventory.name)));
+        }
     };
     let host = match host {
         Some(host) => host,

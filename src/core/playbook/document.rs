@@ -28,11 +28,14 @@ pub enum Kind {
     Policy,
     /// Who may do what on a server. It is a file of the server, and is not applied.
     Access,
+    /// Nodes that have no agent. It is a file of the gateway, and is not applied.
+    Inventory,
 }
 
 impl Kind {
     /// All kinds, in the order in which messages list them.
-    pub const ALL: [Self; 4] = [Self::Playbook, Self::Cluster, Self::Policy, Self::Access];
+    pub const ALL: [Self; 5] =
+        [Self::Playbook, Self::Cluster, Self::Policy, Self::Access, Self::Inventory];
 
     /// The word that names the kind in a document.
     pub const fn as_str(self) -> &'static str {
@@ -41,6 +44,7 @@ impl Kind {
             Self::Cluster => "Cluster",
             Self::Policy => "Policy",
             Self::Access => "Access",
+            Self::Inventory => "Inventory",
         }
     }
 }

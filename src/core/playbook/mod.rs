@@ -9,7 +9,7 @@
 //! document are reported at once, each with its path, line and column.
 //!
 //! Clusters are read in [`parse_cluster`], with what [guards](ClusterGuards) them, and policies, by which a server
-//! judges plugins, in [`policy`].
+//! judges plugins, in [`policy`], and the nodes of a gateway in [`inventory`].
 
 pub mod access;
 mod approvers;
@@ -32,6 +32,7 @@ mod fields;
 mod grants;
 mod guards;
 mod integers;
+pub mod inventory;
 mod model;
 mod model_stage;
 mod names;

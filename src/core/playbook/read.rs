@@ -77,7 +77,7 @@ pub fn parse_playbook(text: &[u8]) -> Result<PlaybookDocument, Problems> {
 /// let problems = kind_of(b"apiVersion: replicante.io/v1\nkind: Secret").unwrap_err();
 /// assert_eq!(
 ///     problems.to_string(),
-///     "2:7: /kind: unknown kind of document; found \"Secret\"; expected one of Playbook, Cluster, Policy, Access",
+///     "2:7: /kind: unknown kind of document; found \"Secret\"; expected one of Playbook, Cluster, Policy, Access, Inventory",
 /// );
 /// # Ok::<(), replibook_core::playbook::Problems>(())
 /// ```
@@ -186,7 +186,7 @@ fn read_head(text: &Text) -> Result<(Kind, Vec<Problem>), Problems> {
         }
         Err(problem) => problems.push(*problem),
     }
-    let kinds = "one of Playbook, Cluster, Policy, Access";
+    let kinds = "one of Playbook, Cluster, Policy, Access, Inventory";
     let found = match word(text, "kind", kinds) {
         Ok(found) => found,
         Err(problem) => {

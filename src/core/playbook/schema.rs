@@ -12,6 +12,7 @@ use super::depth::{MAX_JSON_DEPTH, json_depth_ok};
 use super::document::{Kind, PlaybookFile};
 use super::document_cluster::ClusterFile;
 use super::explain::explain;
+use super::inventory::InventoryFile;
 use super::policy::PolicyFile;
 use super::problem::{Problem, Problems, code, cut};
 use super::schema_limits;
@@ -70,6 +71,7 @@ pub fn json_schema(kind: Kind) -> Value {
         Kind::Cluster => generator.into_root_schema_for::<ClusterFile>(),
         Kind::Policy => generator.into_root_schema_for::<PolicyFile>(),
         Kind::Access => generator.into_root_schema_for::<AccessFile>(),
+        Kind::Inventory => generator.into_root_schema_for::<InventoryFile>(),
     };
     let mut schema = Value::from(schema);
     refuse_null(&mut schema);
@@ -209,11 +211,14 @@ static PLAYBOOK: LazyLock<Value> = LazyLock::new(|| json_schema(Kind::Playbook))
 static CLUSTER: LazyLock<Value> = LazyLock::new(|| json_schema(Kind::Cluster));
 static POLICY: LazyLock<Value> = LazyLock::new(|| json_schema(Kind::Policy));
 static ACCESS: LazyLock<Value> = LazyLock::new(|| json_schema(Kind::Access));
+static INVENTORY: LazyLock<Value> = LazyLock::new(|| json_schema(Kind::Inventory));
 static PLAYBOOKS: LazyLock<Result<Schema, Vec<Problem>>> =
     LazyLock::new(|| Schema::build(&PLAYBOOK));
 static CLUSTERS: LazyLock<Result<Schema, Vec<Problem>>> = LazyLock::new(|| Schema::build(&CLUSTER));
 static POLICIES: LazyLock<Result<Schema, Vec<Problem>>> = LazyLock::new(|| Schema::build(&POLICY));
 static ACCESSES: LazyLock<Result<Schema, Vec<Problem>>> = LazyLock::new(|| Schema::build(&ACCESS));
+static INVENTORIES: LazyLock<Result<Schema, Vec<Problem>>> =
+    LazyLock::new(|| Schema::build(&INVENTORY));
 
 /// The JSON Schema of a kind of document, made once.
 pub(super) fn of(kind: Kind) -> &'static Value {
@@ -222,6 +227,7 @@ pub(super) fn of(kind: Kind) -> &'static Value {
         Kind::Cluster => &CLUSTER,
         Kind::Policy => &POLICY,
         Kind::Access => &ACCESS,
+        Kind::Inventory => &INVENTORY,
     }
 }
 
@@ -232,6 +238,7 @@ pub(super) fn check_document(kind: Kind, document: &Value) -> Vec<Problem> {
         Kind::Cluster => &CLUSTERS,
         Kind::Policy => &POLICIES,
         Kind::Access => &ACCESSES,
+        Kind::Inventory => &INVENTORIES,
     };
     match &**schema {
         Ok(schema) => schema.check(document),

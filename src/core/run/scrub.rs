@@ -79,6 +79,14 @@ impl Scrubber {
         without(bytes, from, self.find(bytes))
     }
 
+    /// What is between two bytes, without secrets, also without such as begin before or end after.
+    pub fn part(&self, bytes: &[u8], part: Range<usize>) -> Vec<u8> {
+        let end = part.end.min(bytes.len());
+        let found = self.find(bytes).into_iter().filter(|range| range.start < end);
+        let found = found.map(|range| range.start..range.end.min(end)).collect();
+        without(bytes.get(..end).unwrap_or_default(), part.start, found)
+    }
+
     /// Takes secrets out of all texts, keys and numbers in a value. Returns whether there were any.
     pub fn value(&self, value: &mut Value) -> bool {
         match value {

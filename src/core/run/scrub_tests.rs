@@ -196,6 +196,25 @@ fn a_secret_is_found_in_each_reading_of_a_large_body() {
 }
 
 #[test]
+fn a_part_of_a_text_has_no_part_of_a_secret() {
+    let scrubber = Scrubber::new([&secret("correct horse")]);
+    let text = b"before correct horse after";
+    for from in 0..=text.len() {
+        for to in from..=text.len() {
+            let part = String::from_utf8(scrubber.part(text, from..to)).unwrap();
+            let is_touched = from < 20 && to > 7;
+            assert_eq!(part.contains(SCRUBBED), is_touched, "{from}..{to}: {part}");
+            let rest = part.replace(SCRUBBED, "");
+            let before = "before ".get(from.min(7)..to.min(7)).unwrap();
+            let after = " after".get(from.max(20) - 20..to.max(20) - 20).unwrap();
+            assert_eq!(rest, format!("{before}{after}"), "{from}..{to}");
+        }
+    }
+    assert_eq!(scrubber.part(text, 20..1_000), b" after");
+    assert_eq!(Scrubber::of_unknown().part(text, 0..6), SCRUBBED.as_bytes());
+}
+
+#[test]
 fn the_end_of_a_text_has_no_end_of_a_secret() {
     let scrubber = Scrubber::new([&secret("correct horse")]);
     let said = b"correct horse says no";

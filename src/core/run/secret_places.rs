@@ -123,6 +123,12 @@ impl Withheld {
         self.0.as_ref().map_or_else(Scrubber::of_unknown, Scrubber::new)
     }
 
+    /// How many bytes the longest secret has. `None` if it is not known what is secret.
+    pub fn longest(&self) -> Option<usize> {
+        let values = self.0.as_ref()?;
+        Some(values.iter().map(|value| value.expose().len()).max().unwrap_or(0))
+    }
+
     /// What these places name. A place within another one says what to search for there.
     fn of(arguments: &Value, places: &[SecretPlace]) -> Option<BTreeSet<SecretText>> {
         let mut values = BTreeSet::new();
