@@ -15,10 +15,16 @@ impl Telling<'_> {
 
     /// Names the command that overrides each guard which holds somebody.
     pub(super) fn offer_override(&mut self) {
-        let is_closed = self.run.progress.guards.is_closed();
-        let guards = self.run.progress.held_agents.guards.clone();
-        let can_be = |guard: &String| guard != CLOSED && (!is_closed || guard != FREEZE);
-        for guard in guards.into_iter().filter(can_be) {
+        let all = &self.run.progress.guards;
+        // A cluster that is closed to the run opens by itself. Some stores have a guard of that name.
+        let can_be = |guard: &&String| match guard.as_str() {
+            CLOSED | FREEZE if all.is_closed() => false,
+            CLOSED => all.counts(CLOSED),
+            _ => true,
+        };
+        let guards: Vec<String> =
+            self.run.progress.held_agents.guards.iter().filter(can_be).cloned().collect();
+        for guard in guards {
             let effect = format!("override guard {guard} in this run");
             self.offer(&effect, &format!("resume --override-guard {} --reason WHY", word(&guard)));
         }

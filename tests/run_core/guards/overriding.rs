@@ -45,6 +45,29 @@ fn a_guard_that_a_person_overrides_does_not_count_until_it_changes() {
     fleet.check_replay().unwrap();
 }
 
+/// In a store of a version that did not keep this name for clusters that are closed to a run.
+#[test]
+fn a_guard_that_is_called_closed_is_a_guard_like_any_other() {
+    let closed = |max_out| guards(vec![guard("closed", false, Amount::Count(max_out), None)]);
+    let mut fleet = Fleet::new(zoned(3), closed(1), Kind::Rolling);
+    fleet.ill.insert("node-2".into(), Some("UNAVAILABLE"));
+    assert!(!fleet.run_dry(100));
+    fleet.ill.clear();
+    assert!(fleet.run_dry(500), "who is held by it is looked at again");
+    assert_eq!(fleet.broken, None);
+    let mut fleet = Fleet::new(zoned(3), closed(0), Kind::Rolling);
+    assert!(!fleet.run_dry(60));
+    // While the cluster is closed to the run, nobody overrides it.
+    fleet.guarded_by(closed(0).closed("it goes alone"));
+    let reason = refused(fleet.command(Verb::Resume, Some("closed"), Some("the fair is over")));
+    assert!(reason.ends_with("its cluster is closed to it, which opens by itself"), "{reason}");
+    fleet.guarded_by(closed(0));
+    fleet.command(Verb::Resume, Some("closed"), Some("the fair is over"));
+    assert!(fleet.progress().overridden.contains("closed"));
+    assert!(fleet.run_dry(500));
+    fleet.check_replay().unwrap();
+}
+
 #[test]
 fn a_paused_run_resumes_with_it() {
     let mut fleet = held();

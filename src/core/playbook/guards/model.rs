@@ -132,9 +132,15 @@ impl ClusterGuards {
         match name {
             WINDOWS => !self.windows.is_empty(),
             FREEZE => !self.freezes.is_empty(),
-            CLOSED => self.closed.is_some(),
-            _ => self.guards.iter().any(|guard| guard.name == name),
+            CLOSED => self.closed.is_some() || self.counts(CLOSED),
+            _ => self.counts(name),
         }
+    }
+
+    /// Whether a guard of this name counts agents. One that is called [`CLOSED`] may be in a store: an early version took
+    /// the name.
+    pub fn counts(&self, name: &str) -> bool {
+        self.guards.iter().any(|guard| guard.name == name)
     }
 
     /// Whether the guard of this name is the same in `other`. A guard that neither has is the same.
@@ -143,7 +149,7 @@ impl ClusterGuards {
         match name {
             WINDOWS => self.windows == other.windows,
             FREEZE => self.freezes == other.freezes,
-            CLOSED => self.closed == other.closed,
+            CLOSED => self.closed == other.closed && named(self) == named(other),
             _ => named(self) == named(other),
         }
     }
@@ -162,6 +168,22 @@ pub(super) const ATTRIBUTES: &str = "attributes.";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// As a version stored it in which no cluster was ever closed to a run.
+    #[test]
+    fn a_guard_may_be_called_closed_where_one_is_stored() {
+        let read = |max_out: u32| -> ClusterGuards {
+            let out = format!(r#"{{"count":{max_out}}}"#);
+            let text = format!(r#"{{"guards":[{{"name":"closed","max_out":{out}}}]}}"#);
+            serde_json::from_str(&text).unwrap()
+        };
+        let one = read(1);
+        assert!(one.has(CLOSED) && one.counts(CLOSED) && !one.is_closed());
+        assert!(one.same_in(&read(1), CLOSED) && !one.same_in(&read(2), CLOSED));
+        assert!(!one.same_in(&one.closed("it goes alone"), CLOSED));
+        let none = ClusterGuards::default();
+        assert!(!none.has(CLOSED) && none.closed("it goes alone").has(CLOSED));
+    }
 
     #[test]
     fn a_closed_cluster_is_written_and_read_as_such() {

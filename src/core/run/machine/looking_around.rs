@@ -27,8 +27,9 @@ impl State {
     /// When all agents are asked again because guards hold somebody.
     pub(super) fn next_look(&self) -> Option<Timestamp> {
         let held = &self.progress().held_agents;
-        let asks = |guard: &String| ![WINDOWS, FREEZE, CLOSED].contains(&guard.as_str());
-        let counts = held.guards.iter().any(asks);
+        let is_over_time = |name: &str| [WINDOWS, FREEZE, CLOSED].contains(&name);
+        let guards = &self.progress().guards;
+        let counts = held.guards.iter().any(|name| !is_over_time(name) || guards.counts(name));
         if !counts || self.around().goes_on() {
             return None;
         }
