@@ -23,7 +23,8 @@ pub(super) fn failed(run: &Run, known: &[AgentRecord], now: Timestamp) -> String
         let (reason, message) = (failure.reason, quoted(&failure.message));
         let late = record.late_end().map(|late| {
             let (from, outcome) = (near(late.at, now), quoted(&late.outcome));
-            let takes = match (late.result, run.progress.status.is_settled()) {
+            let is_taken = record.late_end_to_take().is_some();
+            let takes = match (is_taken, run.progress.status.is_settled()) {
                 (false, _) => "",
                 (true, false) => ", which a retry goes on with",
                 // A run over them is a new one, and begins with the first step.

@@ -229,7 +229,13 @@ fn a_step_after_a_failure_is_done_again_after_the_next_failure() {
         world.until_calls();
         time_out_last(&mut world);
         ended_late(&mut world);
-        assert!(world.records().next().unwrap().late.as_ref().unwrap().result);
+        let record = world.records().next().unwrap();
+        assert!(record.late_end().unwrap().result, "{role:?} is told");
+        assert_eq!(
+            record.late_end_to_take(),
+            None,
+            "a retry begins with the step that failed first"
+        );
         retry(&mut world, false);
         assert_eq!(world.calls(), [false], "the step that failed first");
         world.fail_next(1);
@@ -271,6 +277,8 @@ fn a_step_at_the_end_that_ended_well_late_is_not_done_again_by_itself() {
     world.until_calls();
     time_out_last(&mut world);
     ended_late(&mut world);
+    let late = world.records().next().unwrap().late_end_to_take().cloned().unwrap();
+    assert_eq!((late.outcome.as_str(), late.key.step), ("DONE", 1));
     retry(&mut world, false);
     assert_eq!(world.calls(), [] as [bool; 0]);
     world.run_dry();

@@ -298,11 +298,6 @@ impl AgentRecord {
         self.outstanding.as_ref().map(|action| action.key).or(late.map(|late| late.key))
     }
 
-    /// How the action of the present step's last attempt ended, if it ended after the attempt.
-    pub fn late_end(&self) -> Option<&LateEnd> {
-        self.late.as_ref().filter(|late| late.last_attempt() == self.present_attempt())
-    }
-
     /// The last attempt of the present step. Its number is 0 if the step had no attempt yet.
     ///
     /// # Example
@@ -318,8 +313,13 @@ impl AgentRecord {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn present_attempt(&self) -> AttemptKey {
-        let attempt = self.attempts.get(usize::from(self.step)).copied().unwrap_or(0);
-        AttemptKey { agent: self.seq, stage: self.stage, step: self.step, attempt }
+        self.attempt_of(self.step)
+    }
+
+    /// The last attempt of a step.
+    pub(super) fn attempt_of(&self, step: u16) -> AttemptKey {
+        let attempt = self.attempts.get(usize::from(step)).copied().unwrap_or(0);
+        AttemptKey { agent: self.seq, stage: self.stage, step, attempt }
     }
 
     /// Status of the agent's node: a word in capitals, or `UNKNOWN` if the agent gave a reason instead. `None`

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::agent_record::Outstanding;
+use super::agent_record::{AgentRecord, Outstanding};
 use super::journal::Journal;
 use crate::ids::AttemptKey;
 use crate::time::Timestamp;
@@ -39,6 +39,23 @@ impl LateEnd {
     /// The attempt after which the next attempt may take the result.
     pub(super) fn last_attempt(&self) -> AttemptKey {
         AttemptKey { attempt: self.kept_by.unwrap_or(self.key.attempt), ..self.key }
+    }
+}
+
+impl AgentRecord {
+    /// How the action of the present step's last attempt ended, if it ended after the attempt. An agent that is past its
+    /// last step has that one as its present step.
+    pub fn late_end(&self) -> Option<&LateEnd> {
+        let last = self.attempts.len().saturating_sub(1);
+        let step = self.step.min(u16::try_from(last).unwrap_or(u16::MAX));
+        self.late.as_ref().filter(|late| late.last_attempt() == self.attempt_of(step))
+    }
+
+    /// How the action ended that a retry of the agent goes on with, in place of another one: it ended well after its attempt,
+    /// and its step is the one that failed first.
+    pub fn late_end_to_take(&self) -> Option<&LateEnd> {
+        let first = self.ending.as_ref().map_or(self.step, |ending| ending.step);
+        self.late_end().filter(|late| late.result && late.key.step == first)
     }
 }
 
