@@ -105,13 +105,13 @@ impl Drivers {
         let is_any_active = self.engines.iter().any(|one| one.state == EngineState::Active);
         for run in runs {
             let Some(holder) = self.holders.get(&run.id()) else {
-                // Without an engine that takes runs, secrets alone would not make it go on.
-                let why = match is_any_active {
+                // Without an engine that takes runs, what this one lacks would not make it go on.
+                let left = match is_any_active {
                     true => own.why_left(run).await?,
                     false => None,
                 };
-                match why {
-                    Some(why) => drop(waits.insert(run.id(), WaitsFor::Secrets { why })),
+                match left {
+                    Some(left) => drop(waits.insert(run.id(), left)),
                     None => unclaimed.push(*run),
                 }
                 continue;
@@ -178,8 +178,8 @@ struct Own<'s> {
 }
 
 impl Own<'_> {
-    /// Why this server's engine leaves a run to others because of what it lacks; `None` if it does not.
-    async fn why_left(&mut self, run: &Run) -> Result<Option<String>, StoreError> {
+    /// What this server's engine lacks, so that it leaves a run to others; `None` if it does not.
+    async fn why_left(&mut self, run: &Run) -> Result<Option<WaitsFor>, StoreError> {
         match run.progress.status {
             RunStatus::Pending | RunStatus::Starting | RunStatus::Running => {}
             RunStatus::PendingApprove
@@ -190,17 +190,21 @@ impl Own<'_> {
             | RunStatus::Failed
             | RunStatus::Cancelled => return Ok(None),
         }
-        let why = self.why_unread(run).await;
-        if why.is_some() {
-            return Ok(why);
+        if let Some(why) = self.why_unread(run).await {
+            return Ok(Some(WaitsFor::Secrets { why }));
         }
-        let name = &run.snapshot.cluster;
+        let why = self.why_unreachable(&run.snapshot.cluster).await?;
+        Ok(why.map(|why| WaitsFor::Credentials { why }))
+    }
+
+    /// Why the credentials of a cluster can't be used.
+    async fn why_unreachable(&mut self, name: &str) -> Result<Option<String>, StoreError> {
         if let Some(known) = self.clusters.get(name) {
             return Ok(known.clone());
         }
         let stored = self.state.store.cluster(name).await?;
         let why = stored.and_then(|stored| credentials::why_unusable(self.state, &stored.spec));
-        self.clusters.insert(name.clone(), why.clone());
+        self.clusters.insert(name.to_owned(), why.clone());
         Ok(why)
     }
 

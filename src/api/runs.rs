@@ -216,7 +216,8 @@ fn show_waits(view: &mut RunView, waits: Option<&WaitsFor>) {
             | WaitsFor::Undrained(_)
             | WaitsFor::RightClock { .. }
             | WaitsFor::CanWrite { .. }
-            | WaitsFor::Secrets { .. },
+            | WaitsFor::Secrets { .. }
+            | WaitsFor::Credentials { .. },
         ) => {}
     }
     view.waits = waits.map(waits_in_words);

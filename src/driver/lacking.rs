@@ -1,4 +1,5 @@
-//! Runs whose secrets this engine can't read. It leaves them to engines that can, for a while: the secrets may come.
+//! Runs whose secrets this engine can't read, or whose cluster it has no credentials for. It leaves them to engines that
+//! can, for a while: what is lacking may come.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,7 +19,7 @@ pub(super) struct Lacking(Mutex<Runs>);
 #[derive(Debug, Default)]
 struct Runs {
     left: BTreeMap<RunId, Timestamp>,
-    /// Runs of which the log says already that a secret is lacking. Of more than may be remembered it says it again.
+    /// Runs of which the log says already what is lacking. Of more than may be remembered it says it again.
     told: BTreeSet<RunId>,
 }
 
@@ -45,7 +46,7 @@ impl Lacking {
         runs.left.len() < REMEMBERED
     }
 
-    /// Whether it has to be said that this engine lacks a secret of a run: it is said once.
+    /// Whether it has to be said what this engine lacks for a run: it is said once.
     pub(super) fn is_new(&self, run: RunId) -> bool {
         let mut runs = self.lock();
         let is_new = runs.told.insert(run);
@@ -55,7 +56,7 @@ impl Lacking {
         is_new
     }
 
-    /// The engine lacks no secret of the run any more.
+    /// The engine lacks nothing for the run any more.
     pub(super) fn found(&self, run: RunId) {
         self.lock().told.remove(&run);
     }

@@ -21,6 +21,10 @@ pub fn words(waits: &WaitsFor) -> String {
         WaitsFor::Secrets { .. } => {
             "waits for an engine that can read its secrets: this server's can't".to_owned()
         }
+        WaitsFor::Credentials { .. } => {
+            "waits for an engine that can use the credentials of its cluster: this server's can't"
+                .to_owned()
+        }
     }
 }
 
@@ -49,7 +53,9 @@ pub(super) fn whole(waits: &WaitsFor) -> String {
             let words = words(waits);
             format!("{words}: {who} {runs} of at most {places} runs{share}, and {wait}")
         }
-        WaitsFor::CanWrite { why, .. } | WaitsFor::Secrets { why } => {
+        WaitsFor::CanWrite { why, .. }
+        | WaitsFor::Secrets { why }
+        | WaitsFor::Credentials { why } => {
             format!("{}: {}", words(waits), quoted(why))
         }
         WaitsFor::RightClock { off, .. } => format!("{}: {off} the store's", words(waits)),
@@ -63,6 +69,7 @@ pub(super) fn without_others(waits: &WaitsFor) -> String {
         WaitsFor::Place(_) | WaitsFor::AnyPlace { .. } => words(waits),
         WaitsFor::CanWrite { .. }
         | WaitsFor::Secrets { .. }
+        | WaitsFor::Credentials { .. }
         | WaitsFor::RightClock { .. }
         | WaitsFor::Engine
         | WaitsFor::Undrained(_) => whole(waits),
@@ -109,6 +116,17 @@ mod tests {
         let told = "waits for an engine that can read its secrets: this server's can't";
         assert_eq!(words(&waits), told);
         assert_eq!(whole(&waits), format!("{told}: secret-gone: no \"key\""));
+    }
+
+    #[test]
+    fn credentials_that_are_lacking_are_not_called_secrets() {
+        let waits = WaitsFor::Credentials { why: "found no credentials \"prod\"".to_owned() };
+        let told =
+            "waits for an engine that can use the credentials of its cluster: this server's can't";
+        assert_eq!(words(&waits), told);
+        for whole in [whole(&waits), without_others(&waits)] {
+            assert_eq!(whole, format!("{told}: found no credentials \"prod\""));
+        }
     }
 
     #[test]

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use replibook::playbook::parse_cluster;
 use replibook::run::{
     Command, CommandId, CommandOutcome, Digest, EngineId, RunId, RunStatus, StatusReason,
     Timestamp, Verb, Writes,
 };
 use replibook::secrets::FakeSecrets;
-use replibook::store::{CREDENTIALS_FOLDER, EngineReport, POLICY_FILE, Store};
+use replibook::store::{CREDENTIALS_FOLDER, Cluster, EngineReport, POLICY_FILE, Store};
 use serde_json::{Value, json};
 
 use crate::api::engine::{Engine, id_of};
@@ -208,6 +209,30 @@ async fn a_run_whose_secrets_the_server_can_not_read_says_so_and_none_is_started
     // Another engine may have them.
     server.store.claim(&EngineId("a".to_owned()), 1).await.unwrap();
     assert_eq!(told().await.0, Value::Null);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_run_whose_cluster_names_credentials_that_are_not_here_does_not_speak_of_secrets() {
+    let server = Server::start().await;
+    server.apply(&playbook("restart", "1.0.0", "")).await.ok(201);
+    let cluster = "apiVersion: replicante.io/v1\nkind: Cluster\nmetadata: { name: eu }\nspec: { agents: [] }\n";
+    server.apply_cluster(cluster).await.ok(201);
+    let body = json!({"playbook": "restart", "cluster": "eu"});
+    let run = id_of(&server.post("/api/v1/runs", body).await.ok(201));
+    // Another server, which has them, takes this document.
+    let text = cluster.replace("agents: []", "credentials: prod, agents: []");
+    let spec = parse_cluster(text.as_bytes()).unwrap();
+    let applied_at = Timestamp::from_millis(1);
+    server.store.put_cluster(&Cluster { text, spec, applied_at }).await.unwrap();
+    server.store.put_engine(&report("a", 0, 10)).await.unwrap();
+    let path = format!("/api/v1/runs/{run}");
+    let says =
+        "waits for an engine that can use the credentials of its cluster: this server's can't";
+    assert_eq!(server.get(&path).await.ok(200)["waits"], says);
+    let why = server.get(&format!("{path}/explanation")).await.ok(200)["text"].to_string();
+    assert!(why.contains(&format!("It {says}: ")) && why.contains("prod"), "{why}");
+    assert!(!why.contains("secret"), "{why}");
     server.stop().await;
 }
 

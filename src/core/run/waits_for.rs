@@ -70,6 +70,11 @@ pub enum WaitsFor {
         /// Why the engine of the server that tells it can't.
         why: String,
     },
+    /// An engine that can use the credentials of its cluster.
+    Credentials {
+        /// Why the engine of the server that tells it can't.
+        why: String,
+    },
 }
 
 impl WaitsFor {
@@ -81,7 +86,8 @@ impl WaitsFor {
             | Self::Undrained(_)
             | Self::RightClock { .. }
             | Self::CanWrite { .. }
-            | Self::Secrets { .. } => false,
+            | Self::Secrets { .. }
+            | Self::Credentials { .. } => false,
         }
     }
 }
