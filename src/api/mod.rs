@@ -71,6 +71,7 @@ mod watched;
 mod weigh;
 pub mod wire;
 mod wire_access;
+mod wire_approvals;
 mod wire_commands;
 mod wire_engines;
 mod wire_files;

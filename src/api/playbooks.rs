@@ -15,7 +15,7 @@ use super::params::{InPath, InQuery};
 use super::shapes::VersionText;
 use super::state::ApiState;
 use super::weigh::{Reads, Weighed};
-use super::wire::{ApplyPlaybook, Listing, PlaybookView};
+use super::wire::{ApplyPlaybook, ApprovalView, Listing, PlaybookView};
 use crate::playbook::access::Object;
 use crate::store::{Page, StoredPlaybook};
 
@@ -162,6 +162,7 @@ pub(super) fn view(stored: &StoredPlaybook) -> PlaybookView {
         vcs: playbook.vcs.clone(),
         stages: playbook.stages.iter().map(|stage| stage.name.clone()).collect(),
         plugins: playbook.plugins.clone(),
+        approval: ApprovalView::of(playbook),
         applied_at: stored.applied_at,
         change: None,
         document: None,

@@ -21,6 +21,7 @@ use crate::run::{
 use crate::store::MAX_PUT;
 
 pub use super::wire_access::{AccessNow, CanI, WhoAmI};
+pub use super::wire_approvals::ApprovalView;
 pub use super::wire_commands::{CommandView, SubmitCommand};
 pub use super::wire_engines::{DrainEngine, EngineRef, EngineState, EngineView};
 pub use super::wire_files::{FileContent, FileDiffers};
@@ -130,6 +131,10 @@ pub struct PlaybookView {
     pub stages: Vec<String>,
     /// The plugins, with the digests that they are pinned to, by the name in the document.
     pub plugins: BTreeMap<String, PluginPin>,
+    /// Whose approvals let its runs go on; missing if they wait for nobody before they start, and anybody who may approve
+    /// answers its strategies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<ApprovalView>,
     /// When it was first applied.
     pub applied_at: Timestamp,
     /// What the request did: `created`, `updated` (it could not be read any more) or `unchanged`; `valid` for a

@@ -20,7 +20,9 @@ use super::page::say_damaged;
 use super::rows::{agents_of, stage_of};
 use super::run::{explain, find_run, paragraph};
 use super::text::{clean, moment, wrap_line};
-use crate::api::wire::{EngineRef, Listing, PlaybookView, RunView, SignatureView, TroubleView};
+use crate::api::wire::{
+    ApprovalView, EngineRef, Listing, PlaybookView, RunView, SignatureView, TroubleView,
+};
 use crate::playbook::policy::{PublicKey, asks};
 use crate::playbook::{PluginPin, SignedBy, Vcs};
 use crate::run::{AgentRecord, AgentState, Digest, dropped_in_words};
@@ -282,6 +284,7 @@ fn describe_playbook(playbook: &PlaybookView, signed: &Signed, room: Room) -> St
     lines.line_if("From", playbook.vcs.as_ref().map(origin));
     lines.line("Applied", &moment(playbook.applied_at));
     lines.line("Stages", &playbook.stages.join(", "));
+    lines.line_if("Approval", playbook.approval.as_ref().map(ApprovalView::in_words));
     lines.plugins(&playbook.plugins, signed);
     lines.document(playbook.document.as_deref());
     lines.text
@@ -332,6 +335,8 @@ mod tests {
             "plugins": { "drain": { "source": "file:drain.wasm", "digest": digest, "kind": "step",
                 "name": "drain", "version": "1.4.0",
                 "grants": { "actions": ["a.example/*"], "http": [] } } },
+            "approval": { "before_start": true, "by": ["group:id/dba"], "count": 2, "not_by_starter": true,
+                "deadline": { "after": 3_600_000, "then": "pause" } },
             "applied_at": "2025-11-22T09:00:00Z", "change": null, "document": null,
         }))
         .unwrap();
@@ -343,6 +348,8 @@ mod tests {
         let signed = [(digest, vec![signature(Some("ops")), signature(None)])].into();
         let shown = describe_playbook(&playbook, &signed, ANY);
         for part in [
+            "Approval:   2 approvals before the start and where a strategy asks; wants group:id/dba; not by who started the \
+             run; within 1h, then it has to be asked again\n",
             "  Granted:  actions a.example/*\n",
             "  Signed:   by ops (key E7620F1842B4E81F): file:drain.wasm\n",
             "  Signed:   not checked, says it is by key E7620F1842B4E81F: file:drain.wasm\n",
