@@ -159,8 +159,13 @@ async fn keep(
     }
     // What could change nothing takes no room in the audit.
     refuse_ended(&runs::look(state, run).await?)?;
+    let counted = match check_approval(state, &mut command).await {
+        // Whoever may not approve this run is refused like those who may approve none.
+        Err(error) if error.code == Code::ApprovalNotWanted => return Err(error),
+        counted => counted,
+    };
     about.begin(state, caller, run)?;
-    check_approval(state, &mut command).await?;
+    counted?;
     state.store.submit(&command).await?;
     state.metrics.command_submitted(command.verb);
     state.signals.work();

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::api::access::{ADMIN, ask, audited, current, get, token, two_runs};
 use crate::api::engine::Engine;
-use crate::api::server::{CLUSTER, DEADLINE, JumpingClock, Server, playbook};
+use crate::api::server::{CLUSTER, DEADLINE, JumpingClock, Server, playbook, send};
 
 /// How many refusals of one identity the audit has at once.
 const REFUSALS_AT_ONCE: usize = 200;
@@ -186,6 +186,35 @@ async fn who_says_nothing_is_in_the_audit_and_nobody_fills_it() {
 }
 
 #[tokio::test]
+async fn a_session_without_a_page_is_in_the_audit_and_a_page_of_another_site_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.jsonl");
+    let clock = Arc::new(JumpingClock::default());
+    let audit = AuditLog::open(&path).unwrap();
+    let keeper = Keeper::new(current(&[ADMIN]), clock).with_audit(Some(audit));
+    let server = Server::with_keeper(keeper).await;
+    let sent = async |origin: Option<&str>| {
+        let request = server.request("POST", "/api/v1/clusters");
+        let request = request.header("cookie", "replibook-session=guessed");
+        let request =
+            origin.map_or(request.try_clone().unwrap(), |origin| request.header("origin", origin));
+        send(request.json(&json!({ "document": CLUSTER }))).await
+    };
+    sent(Some("https://evil.example.com")).await.problem(403, "origin-refused");
+    for _ in 0..REFUSALS_AT_ONCE + 20 {
+        sent(None).await.problem(403, "origin-refused");
+    }
+    let refused = until(&server, "refused").await;
+    assert_eq!(
+        (&refused["who"], &refused["what"], &refused["code"]),
+        (&json!("anybody"), &json!("apply a cluster"), &json!("origin-refused"))
+    );
+    // The first one, of another site, is not among them, and cookies that are no sessions fill no disk.
+    let lines = std::fs::read_to_string(&path).unwrap().lines().count();
+    assert_eq!(lines, REFUSALS_AT_ONCE);
+}
+
+#[tokio::test]
 async fn each_document_that_is_applied_has_an_entry() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("audit.jsonl");
@@ -222,6 +251,9 @@ async fn what_changes_nothing_takes_no_room_of_the_reserve() {
     let refused = ask(&server, "admin", "POST", &ended, pause("x".to_owned())).await;
     refused.problem(409, "command-refused");
     assert!(before == reserve(), "nothing is written of a run that has ended");
+    let nothing = Some(json!({ "documents": [] }));
+    let applied = ask(&server, "admin", "POST", "/api/v1/apply", nothing).await.ok(200);
+    assert_eq!(applied["items"], json!([]));
     let commands = format!("/api/v1/runs/{run}/commands");
     ask(&server, "admin", "POST", &commands, pause("why ".repeat(60))).await.ok(202);
     let kept = reserve();

@@ -56,7 +56,8 @@ pub(in crate::api) async fn enter(
                 let nobody = Identity::anybody();
                 let caller = Caller::new(keeper, nobody, Rights::default(), None, arrived);
                 let status = refused.response.status().as_u16();
-                caller.end(way.deed, status, Some(Code::NotAuthenticated), state.own_clock.now());
+                let code = refused.response.extensions().get::<Code>().copied();
+                caller.end(way.deed, status, code, state.own_clock.now());
             }
             return refused.response;
         }
@@ -126,7 +127,9 @@ async fn identify(
         }
         (Ok(None), Some(session)) if !way.deed.is_open() => {
             if !only_looks && let Err(refused) = check_page(headers, state.secure) {
-                return Err(Refused { response: refused.into_response(), is_told: true });
+                // Whose session it would be is not looked at, so these are limited like those who say nothing.
+                let is_told = way.deed.changes() && keeper.may_note_refusal(&Identity::anybody());
+                return Err(Refused { response: refused.into_response(), is_told });
             }
             let found = keeper.sessions().find(session, &access.oidc);
             found.map(|identity| (identity, Proof::of_session(session))).ok_or(Unknown::Silent)
