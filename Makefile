@@ -97,6 +97,11 @@ demo-guard: rust-plugins ## show a strategy that starts everybody at once, and a
 	$(CARGO) build --locked --bins
 	$(OUT)/debug/replibook demo --scene guard $(DEMO_ARGS)
 
+.PHONY: demo-secure
+demo-secure: rust-plugins ## show TLS on all sides, tokens with three roles, a run that two people approve, and the audit of what was refused
+	$(CARGO) build --locked --bins
+	$(OUT)/debug/replibook demo --scene secure $(DEMO_ARGS)
+
 .PHONY: test
 test: example-plugins test-server test-registry test-issuer minisign ## build everything and run all tests
 	$(CARGO) test --locked --manifest-path $(WASM_BUILTIN)/Cargo.toml -p replibook-plugin-sdk --target-dir $(WASM_BUILTIN)/target

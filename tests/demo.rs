@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::Duration;
@@ -26,6 +27,7 @@ fn demo(temp: &Path, arguments: &[&str]) -> Command {
         ("canary", "canary"),
         ("membership", "membership"),
         ("guard", "guards"),
+        ("secure", "secure"),
     ];
     let named = of_scenes.into_iter().find(|(scene, _)| arguments.contains(scene));
     let example = examples::all().join(named.map_or("rolling-restart", |(_, folder)| folder));
@@ -71,10 +73,10 @@ async fn play_twice(temp: &Path, arguments: &[&str], agent: &str) -> String {
 
 /// Every `127.0.0.1:PORT` that the demonstration named.
 fn addresses(text: &str) -> Vec<&str> {
-    let after = text.split("http://").skip(1);
+    let after = text.split("://").skip(1);
     let ends = |c: char| !(c.is_ascii_digit() || c == '.' || c == ':');
     let mut found: Vec<&str> = after.filter_map(|rest| rest.split(ends).next()).collect();
-    found.retain(|address| address.starts_with("127.0.0.1:"));
+    found.retain(|address| address.starts_with("127.0.0.1:") && !address.ends_with(':'));
     found.sort_unstable();
     found.dedup();
     found
@@ -291,13 +293,73 @@ async fn a_guard_lets_one_agent_of_one_zone_go_whatever_the_strategy_names() {
 }
 
 #[tokio::test]
+async fn a_run_over_tls_starts_when_two_have_approved_it_who_did_not_start_it() {
+    let temp = tempfile::tempdir().unwrap();
+    let text = play_twice(temp.path(), &["--scene", "secure"], "node-5").await;
+    // Data of commands is on standard output, which comes first here; what is typed and said is on standard error.
+    let mut rest = text.as_str();
+    for words in [
+        "use: agent\norigins: [\"https://127.0.0.1:*\"]",
+        "- { who: [\"token:admin\"], may: [admin] }",
+        "12 done",
+        "replibook token new $who",
+        "$ replibook serve --credentials credentials --tls server",
+        "server   https://127.0.0.1:",
+        "node-12  https://127.0.0.1:",
+        "agents answer nobody without a certificate of that authority for clients",
+        "$ replictl --context admin apply -f ",
+        "$ replictl --context ci apply -f ",
+        "$ replictl --context olga run start approved-restart --cluster demo --watch",
+        "exit code 6",
+        "$ replictl --context ci run approve last --yes",
+        "token:ci may not steer or approve a run: expected the verb steer or approve",
+        "exit code 11",
+        "\"who\": \"token:ci\"",
+        "\"outcome\": \"refused\"",
+        "\"code\": \"not-allowed\"",
+        "$ replictl --context olga run approve last --yes",
+        "token:olga has started the run: somebody else has to approve it",
+        "exit code 11",
+        "\"code\": \"approval-not-wanted\"",
+        "$ replictl --context alice run approve last --yes",
+        "it still waits: 1 of 2 approvals, by token:alice",
+        "$ replictl --context bob run approve last --yes",
+        "exit code 0",
+        "AT        WHO          WHAT",
+        "token:ci     steer or approve a run       refused: not-allowed",
+        "token:olga   ",
+        "refused: approval-not-wanted",
+        "token:alice  approve or reject a run      done",
+        "token:bob    approve or reject a run      done",
+    ] {
+        rest = rest.split_once(words).unwrap_or_else(|| panic!("{words} is not next: {text}")).1;
+    }
+    assert!(!text.contains("rpb_"), "nothing of a token is shown: {text}");
+    let own = text.lines().filter(|line| {
+        ["---", "  \"", "$ replibook", "    replictl", "agents "]
+            .iter()
+            .any(|start| line.starts_with(start))
+    });
+    let audit = text.lines().skip_while(|line| !line.starts_with("AT        WHO")).take(10);
+    let long: Vec<_> = own.chain(audit).filter(|line| line.chars().count() > 80).collect();
+    assert!(long.is_empty(), "{long:#?} of {text}");
+    let addresses = addresses(&text);
+    assert_eq!(addresses.len(), 13, "a server and twelve agents: {text}");
+    assert!(!text.contains("http://127"), "{text}");
+    gone(&addresses).await;
+    assert_empty(temp.path());
+}
+
+#[tokio::test]
 async fn every_example_document_is_valid() {
     let (temp, examples) = (tempfile::tempdir().unwrap(), examples::all());
     let folders = std::fs::read_dir(&examples).unwrap().map(|entry| entry.unwrap().path());
     let documents =
         folders.flat_map(|it| ["playbook.yaml", "cluster.yaml"].map(|name| it.join(name)));
     let documents: Vec<_> = documents.filter(|path| path.is_file()).collect();
-    for name in ["approval", "canary", "guards", "membership", "rolling-restart", "upgrade"] {
+    for name in
+        ["approval", "canary", "guards", "membership", "rolling-restart", "secure", "upgrade"]
+    {
         assert!(documents.contains(&examples.join(name).join("playbook.yaml")), "{documents:?}");
     }
     assert!(documents.contains(&examples.join("membership/cluster.yaml")), "{documents:?}");
@@ -361,10 +423,15 @@ async fn an_interrupted_demonstration_leaves_nothing_behind() {
         (&[][..], STARTS, 13),
         (&["--scene", "membership"], leaves, 15),
         (&["--scene", "registry"], STARTS, 14),
+        (&["--scene", "secure"], "--- alice approves it", 13),
     ] {
         let temp = tempfile::tempdir().unwrap();
         let (mut child, text, silent) = started(temp.path(), arguments, until).await;
         assert_eq!(addresses(&text).len(), processes, "{text}");
+        for folder in std::fs::read_dir(temp.path()).unwrap().map(Result::unwrap) {
+            let mode = folder.metadata().unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode, 0o700, "{:?} is for its user alone", folder.path());
+        }
         send("-INT", &child).await;
         let status = tokio::time::timeout(LIMIT, child.wait()).await.unwrap().unwrap();
         assert_eq!(status.code(), Some(130));
@@ -381,6 +448,7 @@ async fn a_killed_demonstration_leaves_no_process_behind() {
         (&[][..], STARTS),
         (&["--scene", "membership"], changes),
         (&["--scene", "registry"], STARTS),
+        (&["--scene", "secure"], "--- alice approves it"),
     ] {
         let temp = tempfile::tempdir().unwrap();
         let (mut child, text, silent) = started(temp.path(), arguments, until).await;

@@ -14,8 +14,10 @@ use super::ha;
 use super::membership::{Change, NodesFile, cluster_document, tell};
 use super::registry;
 use super::scene::Scene;
+use super::secure;
 use super::shown::Shown;
 use super::terminal::{say, type_in, watch_beside};
+use crate::cli::client::Client;
 
 /// Name of the demonstration's cluster.
 pub(super) const CLUSTER: &str = "demo";
@@ -96,6 +98,9 @@ async fn play(args: &DemoArgs, scene: &mut Scene) -> anyhow::Result<u8> {
     if args.scene == Shown::Guard {
         return guard::play(args, &name, &playbook, scene).await;
     }
+    if args.scene == Shown::Secure {
+        return secure::play(args, &name, &playbook, scene).await;
+    }
     let (server, cluster, story) = put_up(args, scene).await?;
     let path = scene.dir().join("cluster.yaml");
     std::fs::write(&path, cluster)
@@ -123,11 +128,12 @@ async fn play(args: &DemoArgs, scene: &mut Scene) -> anyhow::Result<u8> {
             | Shown::Membership
             | Shown::Ha
             | Shown::Registry
-            | Shown::Guard => code,
+            | Shown::Guard
+            | Shown::Secure => code,
             Shown::Approval => approve(scene, &server, code).await?,
         };
         if let Some(file) = &args.export {
-            code = export(scene, &server, file, code).await?;
+            code = export(scene, &Client::new(&server)?, &[], file, code).await?;
         }
     }
     conclude(args, &server, nodes, code).await
@@ -145,7 +151,8 @@ async fn put_up(args: &DemoArgs, scene: &mut Scene) -> anyhow::Result<(String, S
         | Shown::Canary
         | Shown::Ha
         | Shown::Registry
-        | Shown::Guard => (None, plan(args.agents, args.fail)?),
+        | Shown::Guard
+        | Shown::Secure => (None, plan(args.agents, args.fail)?),
         Shown::Membership => {
             let (change, nodes) = Change::plan(args.agents, args.fail)?;
             (Some(change), nodes)
@@ -154,7 +161,7 @@ async fn put_up(args: &DemoArgs, scene: &mut Scene) -> anyhow::Result<(String, S
     let and_platform = if change.is_some() { ", a platform" } else { "" };
     let agents = nodes.len();
     say(&format!("starting a server{and_platform} and {agents} agents, a process and a port each"));
-    let server = scene.start_server(args.store.as_deref(), None).await?;
+    let server = scene.start_server(args.store.as_deref(), &[]).await?;
     say(&format!("  server   {server}"));
     let file = scene.dir().join("nodes.yaml");
     let fleet = scene.start_agents(nodes).await?;
@@ -181,7 +188,7 @@ async fn watch_and_change(
     change: Change,
     file: NodesFile,
 ) -> anyhow::Result<u8> {
-    let run = newest_run(server).await?.id;
+    let run = newest_run(&Client::new(server)?).await?.id;
     let beside = scene.beside().context("failed to find the server")?;
     let (code, told) = watch_beside(scene, run, tell(run, change, file, beside)).await?;
     told.context("failed to change the cluster")?;

@@ -22,8 +22,8 @@ const WAITS_FOR_APPROVAL: u8 = 6;
 pub(super) const TOLD_BY_THE_RUN: [u8; 6] = [0, 5, WAITS_FOR_APPROVAL, 7, PAUSED, 10];
 
 /// The run of the demonstration: the newest one of the server.
-pub(super) async fn newest_run(server: &str) -> anyhow::Result<RunView> {
-    let newest: Listing<RunView> = Client::new(server)?.runs().read(None, 1).await?;
+pub(super) async fn newest_run(client: &Client) -> anyhow::Result<RunView> {
+    let newest: Listing<RunView> = client.runs().read(None, 1).await?;
     newest.items.into_iter().next().context("failed to find the run of the demonstration")
 }
 
@@ -34,7 +34,7 @@ pub(super) async fn approve(scene: &mut Scene, server: &str, code: u8) -> anyhow
     if code != WAITS_FOR_APPROVAL {
         return Ok(code);
     }
-    let id = newest_run(server).await?.id.to_string();
+    let id = newest_run(&Client::new(server)?).await?.id.to_string();
     let arguments = ["run", "approve", &id, "--yes", "--reason", "they look well", "--watch"];
     let code = type_in(scene, &arguments.map(OsString::from)).await?;
     say(&format!("\nexit code {code}"));
@@ -55,14 +55,15 @@ pub(super) fn check_export(file: &Path) -> anyhow::Result<()> {
 }
 
 /// Writes the export of the run that `replictl` left with `code`. A run that has not ended has no export; that
-/// is said, and the code stays.
+/// is said, and the code stays. `who` are the arguments that say who asks.
 pub(super) async fn export(
     scene: &mut Scene,
-    server: &str,
+    client: &Client,
+    who: &[&str],
     file: &Path,
     code: u8,
 ) -> anyhow::Result<u8> {
-    let run = newest_run(server).await?;
+    let run = newest_run(client).await?;
     if !run.status.is_final() {
         say(&format!(
             "\nno export: the run is {}, and only one that has ended has one",
@@ -72,8 +73,9 @@ pub(super) async fn export(
     }
     // With a slash in it, `replictl` takes it for a file and not for a format.
     let file = if file.components().count() == 1 { Path::new(".").join(file) } else { file.into() };
-    let arguments = ["run", "export", &run.id.to_string(), "-o"].map(OsString::from);
-    let arguments: Vec<OsString> = arguments.into_iter().chain([file.clone().into()]).collect();
+    let id = run.id.to_string();
+    let arguments = who.iter().copied().chain(["run", "export", &id, "-o"]).map(OsString::from);
+    let arguments: Vec<OsString> = arguments.chain([file.clone().into()]).collect();
     match type_in(scene, &arguments).await? {
         0 => {
             say("\nplay it again, with no server, with:");

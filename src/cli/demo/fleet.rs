@@ -35,6 +35,12 @@ const EFFECTS: &str = "effects";
 /// Name of the file with the status of an agent's node, in the agent's directory. While there is none, the node is well.
 const STATUS: &str = "status";
 
+/// Name of the folder of credentials in a directory of an agent that has some.
+const CREDENTIALS: &str = "credentials";
+
+/// Name of the credentials that such an agent shows.
+const OWN: &str = "agent";
+
 /// Why the agents could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum FleetError {
@@ -127,7 +133,12 @@ impl Node {
         })
     }
 
-    async fn start(self, program: &Path, dir: PathBuf) -> Result<Member, FleetError> {
+    async fn start(
+        self,
+        program: &Path,
+        dir: PathBuf,
+        is_secured: bool,
+    ) -> Result<Member, FleetError> {
         write(&dir, |path| std::fs::create_dir_all(path))?;
         let config = dir.join("agent.yaml");
         let text = serde_yaml::to_string(&self.config(&dir))?;
@@ -136,6 +147,9 @@ impl Node {
         command.arg("agent").arg("--config").arg(&config);
         command.arg("--data").arg(dir.join("agent.sqlite"));
         command.args(["--port", "0", "--tick", TICK, "--until-stdin-closes"]);
+        if is_secured {
+            command.arg("--credentials").arg(dir.join(CREDENTIALS)).args(["--tls", OWN]);
+        }
         let process = Process::start(&self.id, command, &dir.join("log")).await?;
         Ok(Member { node: self, dir, process })
     }
@@ -158,9 +172,27 @@ impl Fleet {
     /// Starts an agent for each of `nodes` with the binary `program` (`replibook`). Each keeps its files in a
     /// directory of its own in `dir`.
     pub async fn start(program: &Path, dir: &Path, nodes: Vec<Node>) -> Result<Self, FleetError> {
+        Self::start_all(program, dir, nodes, false).await
+    }
+
+    /// Like [`start`](Self::start), over TLS: the credentials of each agent are in its [folder](credentials_of).
+    pub(super) async fn start_secured(
+        program: &Path,
+        dir: &Path,
+        nodes: Vec<Node>,
+    ) -> Result<Self, FleetError> {
+        Self::start_all(program, dir, nodes, true).await
+    }
+
+    async fn start_all(
+        program: &Path,
+        dir: &Path,
+        nodes: Vec<Node>,
+        are_secured: bool,
+    ) -> Result<Self, FleetError> {
         let starting = nodes.into_iter().map(|node| {
             let own = dir.join(&node.id);
-            node.start(program, own)
+            node.start(program, own, are_secured)
         });
         Ok(Self { members: try_join_all(starting).await? })
     }
@@ -222,6 +254,11 @@ impl Fleet {
     pub async fn stop(self) {
         join_all(self.members.into_iter().map(|member| member.process.stop())).await;
     }
+}
+
+/// Where an agent of a fleet in `dir` finds the credentials that it shows.
+pub(super) fn credentials_of(dir: &Path, id: &str) -> PathBuf {
+    dir.join(id).join(CREDENTIALS).join(OWN)
 }
 
 /// The `Cluster` document with these agents.

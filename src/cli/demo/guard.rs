@@ -62,7 +62,7 @@ pub(super) async fn play(
     let nodes = plan(args.agents, args.fail)?;
     let zones = Zones::new(nodes.iter().map(|node| (node.id.clone(), node.zone)));
     say(&format!("starting a server and {} agents, a process and a port each", nodes.len()));
-    let server = scene.start_server(args.store.as_deref(), None).await?;
+    let server = scene.start_server(args.store.as_deref(), &[]).await?;
     say(&format!("  server   {server}"));
     let fleet = scene.start_agents(nodes).await?;
     for (node, address) in fleet.agents() {
@@ -88,7 +88,7 @@ pub(super) async fn play(
     if code == 0 {
         code = watch(scene, &server, patient, zones).await?;
         if let Some(file) = &args.export {
-            code = export(scene, &server, file, code).await?;
+            code = export(scene, &Client::new(&server)?, &[], file, code).await?;
         }
     }
     conclude(args, &server, None, code).await
@@ -111,7 +111,7 @@ async fn watch(
     patient: Patient,
     zones: Zones,
 ) -> anyhow::Result<u8> {
-    let run = newest_run(server).await?.id;
+    let run = newest_run(&Client::new(server)?).await?.id;
     let beside = scene.beside().context("failed to find the server")?;
     let (code, most) = watch_beside(scene, run, tell(run, patient, zones, beside)).await?;
     // A run that pauses is over for this command, even before the story is.

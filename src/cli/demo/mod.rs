@@ -5,6 +5,9 @@
 //! whole path. Only the scene with a registry needs programs of others, which make the registry and the signatures.
 //! [`Process`] and [`Fleet`] are public so that tests can set up the same scene.
 
+mod audited;
+mod authority;
+mod certificate;
 mod command;
 mod ending;
 mod fleet;
@@ -14,6 +17,8 @@ mod membership;
 mod process;
 mod registry;
 mod scene;
+mod secure;
+mod shell;
 mod shown;
 mod terminal;
 mod zones;

@@ -12,7 +12,9 @@ use super::command::{CLUSTER, DemoArgs};
 use super::ending::{conclude, export};
 use super::fleet::plan;
 use super::scene::Scene;
-use super::terminal::{exit_code, pass_on, say, type_in};
+use super::shell::{folder, shell, write};
+use super::terminal::{say, type_in};
+use crate::cli::client::Client;
 
 /// Starts a registry with the configuration `$1`. It would go on when its standard input closes, as that of a process that
 /// dies does; so what waits for that is beside it, and ends it.
@@ -57,7 +59,8 @@ pub(super) async fn play(
     shell(scene, "cat policy.yaml").await?.done()?;
     say("\n$ replibook serve --policy policy.yaml");
     let policy = folder(scene).join("policy.yaml");
-    let server = scene.start_server(args.store.as_deref(), Some(&policy)).await?;
+    let more = ["--policy".into(), policy.into()];
+    let server = scene.start_server(args.store.as_deref(), &more).await?;
     say(&format!("  server   {server}"));
     let fleet = scene.start_agents(nodes).await?;
     for (node, address) in fleet.agents() {
@@ -77,7 +80,7 @@ pub(super) async fn play(
     let start = ["run", "start", name, "--cluster", CLUSTER, "--watch"].map(OsString::from);
     let mut code = type_in(scene, &start).await?;
     if let Some(file) = &args.export {
-        code = export(scene, &server, file, code).await?;
+        code = export(scene, &Client::new(&server)?, &[], file, code).await?;
     }
     if code == 0 {
         code = refuse(scene, &example, &host, &text, &references).await?;
@@ -195,52 +198,6 @@ fn policy(host: &str, key: &str) -> String {
          plugins:\n    - match: oci://{host}/ops/*\n      signed_by: [ops]\n      \
          may: {{ actions: [\"demo.example.com/*\"] }}\n"
     )
-}
-
-/// The folder in which the commands are typed.
-fn folder(scene: &Scene) -> PathBuf {
-    scene.dir().join("work")
-}
-
-fn write(scene: &Scene, name: &str, text: &str) -> anyhow::Result<()> {
-    let path = folder(scene).join(name);
-    std::fs::write(&path, text).with_context(|| format!("failed to write {}", path.display()))
-}
-
-/// How a command ended, and what it said.
-struct Ended {
-    line: String,
-    code: u8,
-    out: String,
-    err: String,
-}
-
-impl Ended {
-    fn done(&self) -> anyhow::Result<()> {
-        anyhow::ensure!(self.code == 0, "`{}` failed with exit code {}", self.line, self.code);
-        Ok(())
-    }
-}
-
-/// Prints a command as if it were typed, and runs it. `replictl` in it is the program beside this one.
-async fn shell(scene: &mut Scene, line: &str) -> anyhow::Result<Ended> {
-    say(&format!("\n$ {line}"));
-    let own = scene.replictl_program().parent().map(Path::to_owned);
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let path = std::env::join_paths(own.into_iter().chain(std::env::split_paths(&path)));
-    let mut command = Command::new("sh");
-    command.arg("-c").arg(line).current_dir(folder(scene));
-    command.env("PATH", path.context("failed to make a path of programs")?);
-    // What commands keep to save time goes with the scene, too.
-    command.env("XDG_CACHE_HOME", scene.dir().join("cache"));
-    if let Ok(server) = scene.server_address() {
-        command.env("REPLIBOOK_SERVER", server);
-    }
-    let output = scene.run(command).await?;
-    pass_on(&output.stdout, &output.stderr);
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let (out, err) = (text(&output.stdout), text(&output.stderr));
-    Ok(Ended { line: line.to_owned(), code: exit_code(output.status), out, err })
 }
 
 #[cfg(test)]

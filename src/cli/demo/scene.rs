@@ -1,6 +1,9 @@
 //! Everything that the demonstration starts: a directory, servers, agents and a platform; and how all of it is
 //! stopped, whatever happened.
 
+use std::ffi::OsString;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
 use std::time::Duration;
@@ -17,6 +20,15 @@ use super::terminal::{pass_on, say_beside};
 /// How long `replictl` may take to stop after a Ctrl-C that it received too; it only has to tidy up the
 /// terminal.
 const CLIENT_STOP_LIMIT: Duration = Duration::from_secs(2);
+
+/// What the person at the terminal has told `replictl` about servers of their own: it has nothing to do with the server here.
+const OF_OTHERS: [&str; 5] = [
+    "REPLIBOOK_CONTEXT",
+    "REPLIBOOK_TOKEN",
+    "REPLIBOOK_TOKEN_FILE",
+    "REPLIBOOK_CA",
+    "REPLIBOOK_CERT",
+];
 
 /// The processes and files of one demonstration. Whatever still runs when it is dropped is killed.
 #[derive(Debug)]
@@ -58,7 +70,10 @@ impl Scene {
     /// An empty scene: only its directory exists.
     pub(super) fn new() -> anyhow::Result<Self> {
         let programs = Programs::find()?;
-        let dir = tempfile::Builder::new().prefix("replibook-demo-").tempdir();
+        let mut dir = tempfile::Builder::new();
+        // Keys and tokens may be in it.
+        let dir =
+            dir.prefix("replibook-demo-").permissions(Permissions::from_mode(0o700)).tempdir();
         let dir = dir.context("failed to make a directory for the demonstration")?;
         Ok(Self {
             programs,
@@ -77,18 +92,15 @@ impl Scene {
         self.dir.path()
     }
 
-    /// Starts the server, perhaps with a policy, and returns its address.
+    /// Starts the server, perhaps with more arguments, and returns its address.
     pub(super) async fn start_server(
         &mut self,
         store: Option<&str>,
-        policy: Option<&Path>,
+        more: &[OsString],
     ) -> anyhow::Result<String> {
         let mut command = Command::new(&self.programs.replibook);
         command.args(["serve", "--listen", "127.0.0.1:0", "--until-stdin-closes", "--data"]);
-        command.arg(self.dir().join("server"));
-        if let Some(policy) = policy {
-            command.arg("--policy").arg(policy);
-        }
+        command.arg(self.dir().join("server")).args(more);
         if let Some(store) = store {
             // Not as an argument: an address may contain a password.
             command.env("REPLIBOOK_STORE", store);
@@ -140,9 +152,26 @@ impl Scene {
         fleet.other_than(effects).context("failed to read what agents did")
     }
 
+    /// The identifier and the address of one of the agents.
+    pub(super) fn first_agent(&self) -> anyhow::Result<(String, String)> {
+        let first = self.fleet.as_ref().and_then(|fleet| fleet.agents().next());
+        let (node, address) = first.context("failed to find an agent")?;
+        Ok((node.id.clone(), address.to_owned()))
+    }
+
     /// Starts the agents.
     pub(super) async fn start_agents(&mut self, nodes: Vec<Node>) -> anyhow::Result<&Fleet> {
         let fleet = Fleet::start(&self.programs.replibook, self.dir.path(), nodes).await?;
+        Ok(self.fleet.insert(fleet))
+    }
+
+    /// Starts the agents, each with the credentials that are in its folder already.
+    pub(super) async fn start_secured_agents(
+        &mut self,
+        nodes: Vec<Node>,
+    ) -> anyhow::Result<&Fleet> {
+        let dir = self.dir.path();
+        let fleet = Fleet::start_secured(&self.programs.replibook, dir, nodes).await?;
         Ok(self.fleet.insert(fleet))
     }
 
@@ -168,10 +197,21 @@ impl Scene {
         &self.programs.replictl
     }
 
+    /// The file in which `replictl` keeps its contexts.
+    pub(super) fn contexts(&self) -> PathBuf {
+        self.dir().join("contexts.yaml")
+    }
+
+    /// Has a command that asks a server ask the one of the scene, and know nothing of others.
+    pub(super) fn give_environment(&self, command: &mut Command) {
+        give_environment(command, self.server_address().ok().as_deref(), &self.contexts());
+    }
+
     /// Runs commands while another one is running; `None` before the server is started.
     pub(super) fn beside(&self) -> Option<Beside> {
         let server = self.server.as_ref()?.address().to_owned();
-        Some(Beside { replictl: self.programs.replictl.clone(), server })
+        let replictl = self.programs.replictl.clone();
+        Some(Beside { replictl, server, contexts: self.contexts() })
     }
 
     /// Runs a `replictl` command to its end. Its output goes to the output of this process.
@@ -183,9 +223,7 @@ impl Scene {
         // It ends with this process, however that ends.
         command.arg("--until-stdin-closes").args(arguments);
         command.stdin(Stdio::piped()).kill_on_drop(true);
-        if let Ok(server) = self.server_address() {
-            command.env("REPLIBOOK_SERVER", server);
-        }
+        self.give_environment(&mut command);
         // The child is kept in `self` and not in this future, so that it can end by itself after Ctrl-C.
         let mut client = command.spawn().context("failed to start replictl")?;
         let stdin = client.stdin.take();
@@ -236,6 +274,16 @@ impl Scene {
     }
 }
 
+fn give_environment(command: &mut Command, server: Option<&str>, contexts: &Path) {
+    for name in OF_OTHERS {
+        command.env_remove(name);
+    }
+    command.env("REPLIBOOK_CONFIG", contexts);
+    if let Some(server) = server {
+        command.env("REPLIBOOK_SERVER", server);
+    }
+}
+
 /// Everything that a program writes. A pipe that breaks ends it as well.
 async fn whole(pipe: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -250,6 +298,7 @@ async fn whole(pipe: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
 pub(super) struct Beside {
     replictl: PathBuf,
     server: String,
+    contexts: PathBuf,
 }
 
 impl Beside {
@@ -261,7 +310,8 @@ impl Beside {
     /// Runs a command to its end, and then prints its output in one piece.
     pub(super) async fn replictl(&self, arguments: &[&str]) -> anyhow::Result<()> {
         let mut command = Command::new(&self.replictl);
-        command.args(arguments).env("REPLIBOOK_SERVER", &self.server);
+        command.args(arguments);
+        give_environment(&mut command, Some(&self.server), &self.contexts);
         command.stdin(Stdio::null()).kill_on_drop(true);
         let output = command.output().await.context("failed to run replictl")?;
         say_beside(&format!("\n$ replictl {}", arguments.join(" ")));

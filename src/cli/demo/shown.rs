@@ -17,6 +17,8 @@ pub enum Shown {
     Registry,
     /// A strategy starts everybody at once, and a guard of the cluster lets one agent of one zone go at a time
     Guard,
+    /// Everything goes over TLS, everybody has a role, and two people other than the one who starts it approve the run
+    Secure,
 }
 
 impl Shown {
@@ -28,6 +30,7 @@ impl Shown {
             Self::Canary => "examples/canary",
             Self::Membership => "examples/membership",
             Self::Guard => "examples/guards",
+            Self::Secure => "examples/secure",
         }
     }
 
@@ -41,6 +44,7 @@ impl Shown {
             Self::Ha => "demo-ha",
             Self::Registry => "demo-registry",
             Self::Guard => "demo-guard",
+            Self::Secure => "demo-secure",
         }
     }
 
@@ -54,6 +58,7 @@ impl Shown {
             Self::Ha => "ha",
             Self::Registry => "registry",
             Self::Guard => "guard",
+            Self::Secure => "secure",
         }
     }
 }

@@ -41,7 +41,7 @@ pub(crate) async fn approve(
     let Some(asks) = &view.asks else {
         return go_on(client, run, &args.go_on, asked, console).await;
     };
-    console.say_lines(&shown(&view, asks));
+    shown(&view, asks).lines().for_each(|line| console.say(line));
     if console.can_ask && !args.yes && !ask("approve it? [y/N] ")? {
         console.say("not approved");
         return Ok(Exit::Ok);
