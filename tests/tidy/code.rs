@@ -4,7 +4,7 @@ use crate::source::{Finding, Source, imports, lines_with};
 
 /// Where the large dependencies of the root package may be used. Other code reaches them through what those
 /// folders offer. The dependencies of the other crates are not listed: no other package depends on them.
-const HOMES: [(&str, &[&str]); 11] = [
+const HOMES: [(&str, &[&str]); 12] = [
     ("bindgen!", &["src/host/bindings.rs"]),
     (
         "axum",
