@@ -38,6 +38,7 @@ pub mod cli;
 pub mod credentials;
 pub mod descriptors;
 pub mod driver;
+pub mod folder_sum;
 pub mod outbound;
 pub mod policy;
 pub mod registry;

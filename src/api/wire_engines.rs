@@ -47,7 +47,8 @@ pub struct EngineView {
     /// When it last reported.
     pub seen: Timestamp,
     /// The files by which its server goes, with the digests of their contents; null where it has no such file. They are
-    /// `policy`, and `credentials` (only their names and what they are for). What its version does not know is missing.
+    /// `policy`, `access`, `credentials` (only their names and what they are for) and `secrets` (only their names). What its
+    /// version does not know is missing.
     #[serde(default)]
     pub files: BTreeMap<String, Option<Digest>>,
     /// Since when it is being drained.

@@ -16,7 +16,7 @@ const NAMED: usize = 10;
 /// A file that is not the same on all engines that share the store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FileDiffers {
-    /// What the file is: `policy` or `credentials`.
+    /// What the file is: `policy`, `access`, `credentials` or `secrets`.
     pub file: String,
     /// How many different contents there are.
     pub distinct: usize,

@@ -12,7 +12,7 @@ use super::table::Narrower;
 use super::text::{Paint, clean, moment, plural, short_moment};
 use super::who::who;
 use crate::api::wire::{DrainEngine, EngineState, EngineView, FileDiffers};
-use crate::store::{ACCESS_FILE, CREDENTIALS_FOLDER, POLICY_FILE};
+use crate::store::{ACCESS_FILE, CREDENTIALS_FOLDER, POLICY_FILE, SECRETS_FOLDER};
 
 /// Characters of an identifier that are enough to name an engine.
 const MIN_ID_PREFIX: usize = 4;
@@ -139,6 +139,7 @@ impl Row for EngineView {
                 "STARTED",
                 "POLICY",
                 "CREDENTIALS",
+                "SECRETS",
                 "ACCESS",
             ]);
             headings.extend(["DRAINED BY", "REASON"]);
@@ -180,6 +181,7 @@ impl Row for EngineView {
                 moment(self.started),
                 sum(self, POLICY_FILE),
                 sum(self, CREDENTIALS_FOLDER),
+                sum(self, SECRETS_FOLDER),
                 sum(self, ACCESS_FILE),
                 or_dash(self.drained_by.as_deref()),
                 or_dash(self.drain_reason.as_deref()),

@@ -23,9 +23,10 @@ use crate::agent::platform::{HttpPlatforms, PlatformHttpConfig};
 use crate::agent::{AgentHttpConfig, AgentLimits, AnyDialect, Found, HttpAgents, Shortage};
 use crate::api::{self, ApiState, StoreCalls};
 use crate::clock::{Clock, SystemClock};
-use crate::credentials::{CredentialsSum, KeptCredentials, ServedTls};
+use crate::credentials::{Credentials, KeptCredentials, ServedTls};
 use crate::descriptors::Descriptors;
 use crate::driver::{Engine, EngineConfig, FileSums, Followers, Signals, World};
+use crate::folder_sum::FolderSum;
 use crate::listen::{check_listen, is_loopback};
 use crate::outbound::HttpOutbound;
 use crate::playbook::LENGTH_EXPECTED;
@@ -35,7 +36,9 @@ use crate::run::{EngineId, Millis};
 use crate::secrets::{NoSecrets, SecretFolder, Secrets};
 use crate::shown::clean;
 use crate::stop::StopAsked;
-use crate::store::{ACCESS_FILE, CREDENTIALS_FOLDER, HeardStore, POLICY_FILE, Store, StoreClock};
+use crate::store::{
+    ACCESS_FILE, CREDENTIALS_FOLDER, HeardStore, POLICY_FILE, SECRETS_FOLDER, Store, StoreClock,
+};
 use crate::web::OwnNames;
 
 /// Arguments of `replibook serve`.
@@ -120,7 +123,7 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let folder = args.registries.opened_credentials()?;
     let kept = folder.clone().map(KeptCredentials::open).transpose()?.unwrap_or_default();
     let tls = args.tls.as_deref().map(|name| ServedTls::of(&kept, name)).transpose()?;
-    let credentials = folder.map(CredentialsSum::of).transpose()?;
+    let folders = FolderSums::of(folder, args.secrets.clone())?;
     let policy = args.policy.as_deref().map(PolicyFile::open).transpose()?;
     check_policy(&args, policy.as_ref())?;
     let access = args.access.open()?;
@@ -158,12 +161,14 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
 
     let stop = CancellationToken::new();
     let at = format!("{scheme}://{address}");
-    let config = engine_config(&args, at, file_sums(counts.clone(), credentials.clone(), &access));
+    let config = engine_config(&args, at, file_sums(counts.clone(), folders.clone(), &access));
     let activity = config.activity.clone();
     let engine = tokio::spawn(Engine::new(world.clone(), config).run(stop.clone()));
     let following = policy.map(|file| tokio::spawn(follow(file, &world, stop.clone())));
-    let looking =
-        credentials.map(|folder| tokio::spawn(folder.follow(world.clock.clone(), stop.clone())));
+    let looking: Vec<_> = folders
+        .all()
+        .map(|folder| tokio::spawn(folder.follow(world.clock.clone(), stop.clone())))
+        .collect();
     let rereading = kept.follow(world.clock.clone(), stop.clone());
     let rereading = tokio::spawn(rereading.context("failed to listen for SIGHUP")?);
     // A browser takes a server with TLS for none but those that its certificate names.
@@ -189,8 +194,8 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     if let Some(following) = following {
         following.await.context("the watch over the policy ended abnormally")?;
     }
-    if let Some(looking) = looking {
-        looking.await.context("the watch over the credentials ended abnormally")?;
+    for looking in looking {
+        looking.await.context("the watch over a folder ended abnormally")?;
     }
     if let Some(reading) = reading {
         reading.await.context("the watch over who may do what ended abnormally")?;
@@ -245,20 +250,41 @@ fn engine_config(args: &ServeArgs, address: String, files: FileSums) -> EngineCo
     }
 }
 
+/// The digests of the folders of this server that engines compare.
+#[derive(Clone, Debug)]
+struct FolderSums {
+    credentials: Option<FolderSum>,
+    secrets: Option<FolderSum>,
+}
+
+impl FolderSums {
+    fn of(credentials: Option<Credentials>, secrets: Option<PathBuf>) -> anyhow::Result<Self> {
+        let credentials = credentials.map(|folder| FolderSum::of(move || folder.sum()));
+        let secrets = secrets.map(|folder| FolderSum::of(move || SecretFolder::sum(&folder)));
+        Ok(Self { credentials: credentials.transpose()?, secrets: secrets.transpose()? })
+    }
+
+    fn all(self) -> impl Iterator<Item = FolderSum> {
+        [self.credentials, self.secrets].into_iter().flatten()
+    }
+}
+
 /// What other engines are told of the files of this server.
 fn file_sums(
     policy: CurrentPolicy,
-    credentials: Option<CredentialsSum>,
+    FolderSums { credentials, secrets }: FolderSums,
     access: &OpenedAccess,
 ) -> FileSums {
     let access = access.current();
     FileSums::of(move || {
         let access = access.standing().map(|standing| standing.content);
         let policy = policy.standing().map(|standing| standing.content);
-        let credentials = credentials.as_ref().map(CredentialsSum::now);
+        let credentials = credentials.as_ref().map(FolderSum::now);
+        let secrets = secrets.as_ref().map(FolderSum::now);
         BTreeMap::from([
             (POLICY_FILE.to_owned(), policy),
             (CREDENTIALS_FOLDER.to_owned(), credentials),
+            (SECRETS_FOLDER.to_owned(), secrets),
             (ACCESS_FILE.to_owned(), access),
         ])
     })

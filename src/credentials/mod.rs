@@ -14,7 +14,6 @@ mod kept;
 mod places;
 mod refused;
 mod served;
-mod sum;
 mod tls;
 
 pub use args::TlsArgs;
@@ -25,5 +24,4 @@ pub use folder::{Credential, Credentials, Use};
 pub use kept::{Kept, KeptCredentials};
 pub use refused::NotUsed;
 pub use served::ServedTls;
-pub use sum::CredentialsSum;
 pub(crate) use tls::trusting_nobody;

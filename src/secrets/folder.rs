@@ -10,7 +10,7 @@ use async_trait::async_trait;
 
 use super::client::Secrets;
 use crate::playbook::{Destination, is_secret_name};
-use crate::run::{Caller, MAX_SECRET_BYTES, SecretError, SecretText};
+use crate::run::{Caller, Digest, MAX_SECRET_BYTES, SecretError, SecretText};
 
 /// The most bytes of a file that are read: a secret that is as large as one may be, the line break after it, and one
 /// byte more, by which a larger one is noticed.
@@ -56,6 +56,22 @@ impl SecretFolder {
         let failed = |source| FolderError { folder: folder.to_owned(), source };
         fs::read_dir(folder).map_err(failed)?;
         Ok(Self { folder: folder.to_owned(), policy })
+    }
+
+    /// A digest of the names of the secrets in a folder. Nothing of their values is in it, so that nobody can try out which
+    /// value fits it.
+    ///
+    /// # Errors
+    /// The folder can't be read.
+    pub fn sum(folder: &Path) -> Result<Digest, FolderError> {
+        let failed = |source| FolderError { folder: folder.to_owned(), source };
+        let mut names = Vec::new();
+        for entry in fs::read_dir(folder).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            names.extend(name.to_str().filter(|name| is_secret_name(name)).map(str::to_owned));
+        }
+        names.sort_unstable();
+        Ok(Digest::of(names.join("\n").as_bytes()))
     }
 }
 

@@ -13,6 +13,9 @@ pub const POLICY_FILE: &str = "policy";
 /// What the folder of a server's credentials is called there.
 pub const CREDENTIALS_FOLDER: &str = "credentials";
 
+/// What the folder of a server's secrets is called there.
+pub const SECRETS_FOLDER: &str = "secrets";
+
 /// What the file that says who may do what on a server is called there.
 pub const ACCESS_FILE: &str = "access";
 
@@ -43,8 +46,8 @@ pub struct EngineReport {
     pub queued: u32,
     /// The most runs that the engine drives at the same time.
     pub max_runs: u32,
-    /// The files by which the engine's server goes, [`POLICY_FILE`], [`CREDENTIALS_FOLDER`] and [`ACCESS_FILE`], with the
-    /// digests of their contents: None where it has no such file. What the engine's version does not know is missing.
+    /// The files by which the engine's server goes, [`POLICY_FILE`], [`CREDENTIALS_FOLDER`], [`SECRETS_FOLDER`] and
+    /// [`ACCESS_FILE`], with the digests of their contents: None where it has no such file. What the engine's version does not know is missing.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub files: BTreeMap<String, Option<Digest>>,
 }

@@ -40,6 +40,7 @@ pub use documents::{
 };
 pub use engines::{
     ACCESS_FILE, CREDENTIALS_FOLDER, Draining, ENGINE_KEPT, Engine, EngineReport, POLICY_FILE,
+    SECRETS_FOLDER,
 };
 pub use error::StoreError;
 pub use heard::{CallsHeard, GIVEN_UP, HeardStore};

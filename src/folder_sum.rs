@@ -1,33 +1,45 @@
-//! One digest of a folder of credentials, without its secrets, by which engines see that their servers do not have the same.
+//! One digest of a folder of the server, without the secrets in it, by which engines see that their servers do not have the
+//! same.
 
+use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::error::CredentialsError;
-use super::folder::Credentials;
 use crate::clock::Clock;
 use crate::run::Digest;
 
 /// How often to look at a folder: as often as engines report what was found.
 const LOOK: Duration = Duration::from_secs(4);
 
-/// The [sum](Credentials::sum) of a folder, as it was found last. Clones share it.
-#[derive(Clone, Debug)]
-pub struct CredentialsSum {
-    folder: Credentials,
+/// Looks at a folder now.
+type Look = Arc<dyn Fn() -> Result<Digest, String> + Send + Sync>;
+
+/// The digest of a folder, as it was found last. Clones share it.
+#[derive(Clone)]
+pub struct FolderSum {
+    look: Look,
     found: Arc<RwLock<Digest>>,
 }
 
-impl CredentialsSum {
-    /// Looks at a folder for the first time.
+impl fmt::Debug for FolderSum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("FolderSum").field(&self.now()).finish()
+    }
+}
+
+impl FolderSum {
+    /// Looks at a folder for the first time, by `look`.
     ///
     /// # Errors
     /// The folder can't be read.
-    pub fn of(folder: Credentials) -> Result<Self, CredentialsError> {
-        let found = Arc::new(RwLock::new(folder.sum()?));
-        Ok(Self { folder, found })
+    pub fn of<E: fmt::Display>(
+        look: impl Fn() -> Result<Digest, E> + Send + Sync + 'static,
+    ) -> Result<Self, E> {
+        let found = Arc::new(RwLock::new(look()?));
+        let look: Look = Arc::new(move || look().map_err(|error| error.to_string()));
+        Ok(Self { look, found })
     }
 
     /// What was found last.
@@ -40,11 +52,11 @@ impl CredentialsSum {
     pub async fn follow(self, clock: Arc<dyn Clock>, stop: CancellationToken) {
         let mut was_readable = true;
         loop {
-            let folder = self.folder.clone();
+            let look = Arc::clone(&self.look);
             let looked = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                looked = look(folder, clock.as_ref()) => looked,
+                looked = look_again(look, clock.as_ref()) => looked,
             };
             match looked {
                 Ok(sum) => {
@@ -62,11 +74,11 @@ impl CredentialsSum {
 }
 
 /// Looks once, after a while.
-async fn look(folder: Credentials, clock: &dyn Clock) -> Result<Digest, String> {
+async fn look_again(look: Look, clock: &dyn Clock) -> Result<Digest, String> {
     clock.sleep(LOOK).await;
-    match tokio::task::spawn_blocking(move || folder.sum()).await {
-        Ok(looked) => looked.map_err(|error| error.to_string()),
-        Err(error) => Err(format!("the look at the credentials broke off: {error}")),
+    match tokio::task::spawn_blocking(move || look()).await {
+        Ok(looked) => looked,
+        Err(error) => Err(format!("the look at a folder broke off: {error}")),
     }
 }
 
@@ -77,7 +89,9 @@ mod tests {
 
     use super::*;
     use crate::clock::TokioClock;
+    use crate::credentials::Credentials;
     use crate::run::Timestamp;
+    use crate::secrets::SecretFolder;
 
     fn put(folder: &Path, name: &str, file: &str, text: &str) {
         fs::create_dir_all(folder.join(name)).unwrap();
@@ -125,12 +139,33 @@ mod tests {
         assert_eq!(opened.sum().unwrap(), half);
     }
 
+    #[test]
+    fn that_of_secrets_is_of_their_names_alone() {
+        let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let sum = |folder: &Path| SecretFolder::sum(folder).unwrap();
+        let put =
+            |folder: &Path, name: &str, text: &str| fs::write(folder.join(name), text).unwrap();
+        let none = sum(one.path());
+        put(one.path(), "pager", "correct-horse");
+        put(one.path(), "db", "battery-staple");
+        assert_ne!(sum(one.path()), none);
+        put(other.path(), "db", "another value");
+        assert_ne!(sum(one.path()), sum(other.path()));
+        put(other.path(), "pager", "another value");
+        assert_eq!(sum(one.path()), sum(other.path()));
+        // As Kubernetes mounts them: what is not the name of a secret does not count.
+        fs::create_dir(other.path().join("..data")).unwrap();
+        assert_eq!(sum(one.path()), sum(other.path()));
+        assert!(SecretFolder::sum(&one.path().join("none")).is_err());
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_change_is_found_and_a_folder_that_is_gone_changes_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let kept = folder.path().join("credentials");
         put(&kept, "a", "for.yaml", "use: agent\n");
-        let found = CredentialsSum::of(Credentials::open(&kept).unwrap()).unwrap();
+        let opened = Credentials::open(&kept).unwrap();
+        let found = FolderSum::of(move || opened.sum()).unwrap();
         let clock: Arc<dyn Clock> = Arc::new(TokioClock::starting_at(Timestamp::default()));
         let stop = CancellationToken::new();
         let following = tokio::spawn(found.clone().follow(clock.clone(), stop.clone()));
