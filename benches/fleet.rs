@@ -7,13 +7,16 @@
 //! each depends on how many processors there are; the CPU time for each agent does not.
 //!
 //! A second part has 10,000 agents in flight at once, whose actions take a while, and measures how much
-//! memory the server takes then. `REPLIBOOK_BENCH_AGENTS` sets other numbers of agents (default
-//! `1000,10000,50000`).
+//! memory the server takes then. A third one compares agents with and without TLS (`fleet/secured.rs`).
+//! `REPLIBOOK_BENCH_AGENTS` sets other numbers of agents (default `1000,10000,50000`), and
+//! `REPLIBOOK_BENCH_PART=secured` measures the third part only.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "support/scene.rs"]
 mod scene;
+#[path = "fleet/secured.rs"]
+mod secured;
 #[path = "support/simulator.rs"]
 mod simulator;
 mod support;
@@ -56,9 +59,18 @@ fn main() {
 }
 
 async fn measure() {
-    heading("fleet");
     let sizes = std::env::var("REPLIBOOK_BENCH_AGENTS").unwrap_or("1000,10000,50000".to_owned());
     let sizes: Vec<usize> = sizes.split(',').map(|size| size.trim().parse().unwrap()).collect();
+    let many = MANY.min(sizes.iter().copied().max().unwrap_or(MANY));
+    if std::env::var("REPLIBOOK_BENCH_PART").as_deref() != Ok("secured") {
+        in_the_open(&sizes, many).await;
+    }
+    secured::measure(many).await;
+}
+
+/// The parts without TLS.
+async fn in_the_open(sizes: &[usize], many: usize) {
+    heading("fleet");
     let mut table = Table::new([
         "what",
         "agents",
@@ -107,7 +119,6 @@ async fn measure() {
             ));
         }
     }
-    let many = MANY.min(sizes.iter().copied().max().unwrap_or(MANY));
     for (_, backend) in both(&many) {
         let scene = Scene::start(backend, LONG).await;
         let (cost, _) = run(&scene, backend, many, many).await;
@@ -198,6 +209,12 @@ async fn floor(scene: &Scene, agents: usize) -> Cost {
 async fn run(scene: &Scene, backend: Backend, agents: usize, window: usize) -> (Cost, Duration) {
     scene.put_cluster("fleet", agents).await;
     scene.put_playbook("fleet", window).await;
+    let (cost, accepted) = start_and_wait(scene, agents).await;
+    (Cost { what: format!("a run on {}", backend.name()), ..cost }, accepted)
+}
+
+/// A run of the playbook over the cluster, which both are there.
+async fn start_and_wait(scene: &Scene, agents: usize) -> (Cost, Duration) {
     let cpu = || [cpu_time(scene.server_id()), cpu_time(scene.agents_id())];
     let (before, start) = (cpu(), Instant::now());
     let (run, accepted) = scene.start_run("fleet", "fleet").await;
@@ -207,8 +224,7 @@ async fn run(scene: &Scene, backend: Backend, agents: usize, window: usize) -> (
     let peak = peak_memory(scene.server_id());
     let latencies = scene.latencies(&run).await;
     assert_eq!(latencies.len(), agents);
-    let what = format!("a run on {}", backend.name());
-    (Cost { what, agents, took, latencies, cpu, peak }, accepted)
+    (Cost { what: String::new(), agents, took, latencies, cpu, peak }, accepted)
 }
 
 fn used(before: [Duration; 2], after: [Duration; 2]) -> [Duration; 2] {

@@ -37,6 +37,13 @@ impl Sample {
     }
 }
 
+impl Sample {
+    /// Takes in the times of another one.
+    pub(crate) fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+}
+
 impl FromIterator<Duration> for Sample {
     fn from_iter<I: IntoIterator<Item = Duration>>(times: I) -> Self {
         Self(times.into_iter().collect())

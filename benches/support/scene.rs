@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use replibook::api::wire::{Listing, RunView};
 use replibook::cli::demo::Process;
 use replibook::run::{AgentRecord, RunStatus};
-use reqwest::Client;
+use reqwest::header::{AUTHORIZATION, HeaderValue};
+use reqwest::{Client, ClientBuilder};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -24,6 +25,13 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// The file of the server's policy, if it has one.
 const POLICY: &str = "policy.yaml";
+
+/// The file that says who may do what, if the server asks, and where it then writes what they change.
+const ACCESS: &str = "access.yaml";
+const AUDIT: &str = "audit.jsonl";
+
+/// The folder of credentials, if the agents want some.
+const CREDENTIALS: &str = "credentials";
 
 /// A server, the simulated agents, and a client for both.
 pub(crate) struct Scene {
@@ -52,6 +60,27 @@ impl Scene {
         Self { server, agents, client: client(), backend, dir }
     }
 
+    /// Starts both processes, the server with this file of who may do what, and with an audit. The client has `token`.
+    pub(crate) async fn start_with_access(backend: Backend, access: &str, token: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(ACCESS), access).unwrap();
+        let agents = Self::start_agents(&dir, Duration::ZERO).await;
+        let server = Self::start_server(backend, &dir).await;
+        Self { server, agents, client: client_with(token), backend, dir }
+    }
+
+    /// Starts both processes, the agents at as many addresses and perhaps behind TLS; then clients need a certificate.
+    pub(crate) async fn start_at(backend: Backend, places: simulator::Places) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join(CREDENTIALS);
+        std::fs::create_dir(&folder).unwrap();
+        let log = dir.path().join("agents.log");
+        let command = simulator::command_at(Duration::ZERO, places, &folder);
+        let agents = Process::start("the agents", command, &log).await.unwrap();
+        let server = Self::start_server(backend, &dir).await;
+        Self { server, agents, client: client(), backend, dir }
+    }
+
     async fn start_agents(dir: &TempDir, takes: Duration) -> Process {
         let log = dir.path().join("agents.log");
         Process::start("the agents", simulator::command(takes), &log).await.unwrap()
@@ -64,6 +93,14 @@ impl Scene {
         let policy = dir.path().join(POLICY);
         if policy.exists() {
             command.arg("--policy").arg(policy);
+        }
+        let access = dir.path().join(ACCESS);
+        if access.exists() {
+            command.arg("--access").arg(access).arg("--audit").arg(dir.path().join(AUDIT));
+        }
+        let credentials = dir.path().join(CREDENTIALS);
+        if credentials.exists() {
+            command.arg("--credentials").arg(credentials);
         }
         let name = dir.path().file_name().unwrap().to_str().unwrap();
         let store = match backend {
@@ -111,13 +148,35 @@ impl Scene {
 
     /// Puts a cluster of `agents` agents. All have the same address, and each has a path of its own.
     pub(crate) async fn put_cluster(&self, name: &str, agents: usize) {
-        let base = self.agents.address();
-        let agent = |n: usize| json!({"id": format!("node-{n}"), "address": format!("{base}/{n}")});
+        let base = self.agents.address().to_owned();
+        self.put_agents(name, agents, |n| format!("{base}/{n}"), None).await;
+    }
+
+    /// Puts a cluster of `agents` agents at these addresses, which are reached with these credentials.
+    pub(crate) async fn put_agents(
+        &self,
+        name: &str,
+        agents: usize,
+        at: impl Fn(usize) -> String,
+        credentials: Option<&str>,
+    ) {
+        let agent = |n: usize| json!({"id": format!("node-{n}"), "address": at(n)});
+        let mut spec = json!({"agents": (0..agents).map(agent).collect::<Vec<_>>()});
+        if let Some(credentials) = credentials {
+            spec["credentials"] = json!(credentials);
+        }
         let cluster = json!({
-            "apiVersion": "replicante.io/v1", "kind": "Cluster", "metadata": {"name": name},
-            "spec": {"agents": (0..agents).map(agent).collect::<Vec<_>>()},
+            "apiVersion": "replicante.io/v1", "kind": "Cluster", "metadata": {"name": name}, "spec": spec,
         });
         self.put("clusters", &cluster.to_string()).await;
+    }
+
+    /// How many handshakes the agents did in full, and how many went on with an earlier session.
+    pub(crate) async fn handshakes(&self) -> [usize; 2] {
+        let control =
+            std::fs::read_to_string(simulator::control(&self.dir.path().join(CREDENTIALS)));
+        let url = format!("{}{}", control.unwrap(), simulator::HANDSHAKES);
+        self.client.get(url).send().await.unwrap().json().await.unwrap()
     }
 
     /// Puts a playbook of one `action` step, which has at most `window` agents in flight.
@@ -217,7 +276,17 @@ impl Scene {
 
 /// A client that uses no proxy.
 pub(crate) fn client() -> Client {
+    builder().build().unwrap()
+}
+
+/// A client that has this token.
+fn client_with(token: &str) -> Client {
+    let bearer = HeaderValue::from_str(&format!("Bearer {token}")).unwrap();
+    builder().default_headers([(AUTHORIZATION, bearer)].into_iter().collect()).build().unwrap()
+}
+
+fn builder() -> ClientBuilder {
     // Another part of this process may have installed the provider before.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Client::builder().no_proxy().build().unwrap()
+    Client::builder().no_proxy()
 }

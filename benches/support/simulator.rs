@@ -3,18 +3,30 @@
 //! It speaks as much HTTP as the engine and the floor need, written by hand and on one thread. The cost of
 //! the agents is not measured, and they share the processors with what is.
 
+// Not every benchmark needs all of it.
+#![allow(dead_code)]
+
+#[path = "../../tests/support/certificates.rs"]
+mod certificates;
+#[path = "simulator_tls.rs"]
+mod tls;
+
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::io::Write as _;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 use tokio::process::Command;
 use uuid::Uuid;
+
+use tls::Site;
+pub(crate) use tls::{CREDENTIALS, Places, address, control};
 
 /// The variable that makes the benchmark's binary the simulator. Its value is how long an action takes, in
 /// milliseconds.
@@ -27,6 +39,9 @@ const MAX_REQUEST: usize = 64 * 1024;
 pub(crate) const TOUCHED: &str = "/touched";
 pub(crate) const FORGET: &str = "/forget";
 
+/// The path that returns how many handshakes were done in full, and how many went on with an earlier session.
+pub(crate) const HANDSHAKES: &str = "/handshakes";
+
 /// The path that takes requests of steps.
 pub(crate) const HOOK: &str = "/hook";
 
@@ -37,12 +52,21 @@ struct Known {
     accepted: HashMap<Uuid, Instant>,
     /// Actions that were posted or asked for since the last request for [`FORGET`].
     touched: HashSet<Uuid>,
+    /// In full, and with an earlier session.
+    handshakes: [usize; 2],
 }
 
 /// The command that starts this binary as the simulator, whose actions take `takes`.
 pub(crate) fn command(takes: Duration) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.env(VARIABLE, takes.as_millis().to_string());
+    command
+}
+
+/// The same, at other addresses or behind TLS. What the server needs for that is put into `folder`.
+pub(crate) fn command_at(takes: Duration, places: Places, folder: &Path) -> Command {
+    let mut command = command(takes);
+    places.tell(&mut command, folder);
     command
 }
 
@@ -58,36 +82,58 @@ pub(crate) fn run_if_asked() {
 
 /// Serves until stdin closes, which happens when the benchmark ends, in whatever way.
 async fn serve(takes: Duration) -> io::Result<()> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let address = listener.local_addr()?;
-    writeln!(io::stdout(), "listening on http://{address}")?;
-    io::stdout().flush()?;
+    let site = Site::asked();
+    let listener = TcpListener::bind(site.listens_on()).await?;
     let known = Rc::new(RefCell::new(Known::default()));
+    let control = TcpListener::bind("127.0.0.1:0").await?;
+    site.tell(control.local_addr()?)?;
+    tokio::task::spawn_local(accept(control, Site::default(), takes, Rc::clone(&known)));
+    let (scheme, port) = (site.scheme(), listener.local_addr()?.port());
+    writeln!(io::stdout(), "listening on {scheme}://127.0.0.1:{port}")?;
+    io::stdout().flush()?;
     // Tokio's stdin would keep the process from ending; a blocked thread does not.
-    let (closed, mut is_closed) = tokio::sync::oneshot::channel::<()>();
+    let (closed, is_closed) = tokio::sync::oneshot::channel::<()>();
     std::thread::spawn(move || {
         let _ = io::copy(&mut io::stdin(), &mut io::sink());
         drop(closed);
     });
+    tokio::select! {
+        _ = is_closed => Ok(()),
+        served = accept(listener, site, takes, known) => served,
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    site: Site,
+    takes: Duration,
+    known: Rc<RefCell<Known>>,
+) -> io::Result<()> {
     loop {
-        let stream = tokio::select! {
-            _ = &mut is_closed => return Ok(()),
-            stream = listener.accept() => stream?.0,
-        };
-        let known = Rc::clone(&known);
+        let stream = listener.accept().await?.0;
+        stream.set_nodelay(true)?;
+        let (known, acceptor) = (Rc::clone(&known), site.acceptor(stream.local_addr()?.ip()));
         tokio::task::spawn_local(async move {
             // It does not matter if a client goes away.
-            let _ = answer_all(stream, takes, &known).await;
+            let _ = match acceptor {
+                None => answer_all(stream, takes, &known).await,
+                Some(acceptor) => match acceptor.accept(stream).await {
+                    Ok(stream) => {
+                        known.borrow_mut().handshakes[tls::kind(&stream)] += 1;
+                        answer_all(stream, takes, &known).await
+                    }
+                    Err(error) => Err(error),
+                },
+            };
         });
     }
 }
 
 async fn answer_all(
-    mut stream: TcpStream,
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
     takes: Duration,
     known: &RefCell<Known>,
 ) -> io::Result<()> {
-    stream.set_nodelay(true)?;
     let mut held = Vec::with_capacity(2_048);
     loop {
         while let Some((head, length)) = whole(&held) {
@@ -99,6 +145,7 @@ async fn answer_all(
                 "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {size}\r\n\r\n{body}"
             );
             stream.write_all(answer.as_bytes()).await?;
+            stream.flush().await?;
             held.drain(..length);
         }
         assert!(held.len() < MAX_REQUEST, "found a request of more than {MAX_REQUEST} bytes");
@@ -133,6 +180,10 @@ fn answer(
     let path = request.split(' ').nth(1).unwrap_or_default();
     if path == HOOK {
         return ("200 OK", "{}".to_owned());
+    }
+    if path == HANDSHAKES {
+        let [full, resumed] = known.handshakes;
+        return ("200 OK", format!("[{full},{resumed}]"));
     }
     let (agent, call) = path.split_once("/api/unstable/").unwrap_or(("", ""));
     if call == "action" {
