@@ -13,11 +13,11 @@ pub struct NodeError {
 }
 
 impl NodeError {
-    pub(super) const fn before(trouble: Trouble) -> Self {
+    pub(in crate::agent::gateway) const fn before(trouble: Trouble) -> Self {
         Self { trouble, may_have_begun: false }
     }
 
-    pub(super) const fn unknown(trouble: Trouble) -> Self {
+    pub(in crate::agent::gateway) const fn unknown(trouble: Trouble) -> Self {
         Self { trouble, may_have_begun: true }
     }
 
@@ -47,7 +47,9 @@ pub enum Trouble {
         said: String,
     },
     /// The machine on the way.
-    #[error("failed to reach {place} through its jump host: {said}; see whether `ssh` to the jump host works")]
+    #[error(
+        "failed to reach {place} through its jump host: {said}; see whether `ssh` to the jump host works"
+    )]
     JumpHost {
         /// Which node.
         place: String,
@@ -77,7 +79,9 @@ pub enum Trouble {
         said: String,
     },
     /// The node lets nobody in.
-    #[error("{place} refused to let us in: {said}; the gateway's user needs a key or an agent that the node accepts")]
+    #[error(
+        "{place} refused to let us in: {said}; the gateway's user needs a key or an agent that the node accepts"
+    )]
     Denied {
         /// Which node.
         place: String,
@@ -106,7 +110,9 @@ pub enum Trouble {
         said: String,
     },
     /// The work folder can't be written.
-    #[error("{folder} on {place} is on a read-only file system: {said}; name another folder in the inventory")]
+    #[error(
+        "{folder} on {place} is on a read-only file system: {said}; name another folder in the inventory"
+    )]
     ReadOnly {
         /// Which node.
         place: String,
@@ -129,7 +135,9 @@ pub enum Trouble {
         said: String,
     },
     /// sudo would ask.
-    #[error("sudo on {place} does not let this user become {user}: {said}; it needs a rule with NOPASSWD in sudoers")]
+    #[error(
+        "sudo on {place} does not let this user become {user}: {said}; it needs a rule with NOPASSWD in sudoers"
+    )]
     Sudo {
         /// Which node.
         place: String,
@@ -139,7 +147,9 @@ pub enum Trouble {
         said: String,
     },
     /// The shell there would show secrets.
-    #[error("the shell of {place} has no `printf` of its own, so it can't hand anything over unseen; install dash or bash")]
+    #[error(
+        "the shell of {place} has no `printf` of its own, so it can't hand anything over unseen; install dash or bash"
+    )]
     NoPrintf {
         /// Which node.
         place: String,
@@ -171,7 +181,9 @@ pub enum Trouble {
         expected: &'static str,
     },
     /// The program that connects could not be run here.
-    #[error("failed to run {program} on the machine of the gateway: {said}; install it, or name it in PATH")]
+    #[error(
+        "failed to run {program} on the machine of the gateway: {said}; install it, or name it in PATH"
+    )]
     Program {
         /// Which program.
         program: String,

@@ -78,7 +78,9 @@ impl Lost {
     /// What it means, for people.
     pub const fn describe(self) -> &'static str {
         match self {
-            Self::Rebooted => "the node was rebooted before the job ended; how far it got is not known",
+            Self::Rebooted => {
+                "the node was rebooted before the job ended; how far it got is not known"
+            }
             Self::Killed => {
                 "the job's processes were killed on the node before it ended; how far it got is not known"
             }

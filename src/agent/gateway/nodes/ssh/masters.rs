@@ -1,0 +1,226 @@
+//! The masters that there are, and the sessions over each.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::process::Command;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::master::{Client, end};
+use crate::agent::gateway::nodes::error::Trouble;
+use crate::clock::Clock;
+
+/// The most masters at once: each is a process of a few megabytes and a connection. The one that was not used for
+/// longest ends first.
+pub const MAX_MASTERS: usize = 256;
+
+/// The most sessions of a master at once. A server of OpenSSH allows ten unless its configuration says otherwise, and
+/// one that was given up here may not have ended there.
+pub const MAX_SESSIONS: usize = 8;
+
+/// The longest path of a folder for sockets. The address of a socket has 107 bytes, and `ssh` makes it under a longer
+/// name first.
+const MAX_FOLDER_BYTES: usize = 72;
+
+/// What `ssh` connects to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(in crate::agent::gateway::nodes) struct Target {
+    pub(in crate::agent::gateway::nodes) host: String,
+    pub(in crate::agent::gateway::nodes) user: Option<String>,
+    pub(in crate::agent::gateway::nodes) port: Option<u16>,
+}
+
+impl Target {
+    pub(super) fn add_to(&self, command: &mut Command) {
+        if let Some(port) = self.port {
+            command.arg("-p").arg(port.to_string());
+        }
+        if let Some(user) = &self.user {
+            command.arg("-l").arg(user);
+        }
+        command.arg("--").arg(&self.host);
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.host)
+    }
+}
+
+/// The masters. They end when this is dropped.
+pub(in crate::agent::gateway::nodes) struct Masters {
+    client: Client,
+    /// Only this user can reach what is in it.
+    folder: tempfile::TempDir,
+    all: Mutex<HashMap<Target, Arc<Master>>>,
+    /// Numbers for sockets, and for the order in which masters were used.
+    next: AtomicU64,
+}
+
+struct Master {
+    socket: PathBuf,
+    /// Held while it is being started.
+    starting: tokio::sync::Mutex<()>,
+    sessions: Arc<Semaphore>,
+    used: AtomicU64,
+}
+
+/// The right to have a session over a master.
+pub(in crate::agent::gateway::nodes) struct Session {
+    master: Arc<Master>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Masters {
+    /// Makes a folder for the sockets.
+    pub(in crate::agent::gateway::nodes) fn new(
+        program: PathBuf,
+        config: Option<PathBuf>,
+    ) -> std::io::Result<Self> {
+        let folder = folder()?;
+        let client = Client { program, config };
+        Ok(Self { client, folder, all: Mutex::default(), next: AtomicU64::new(0) })
+    }
+
+    /// Waits for a session over a master that is connected.
+    pub(in crate::agent::gateway::nodes) async fn session(
+        &self,
+        target: &Target,
+        clock: &dyn Clock,
+    ) -> Result<Session, Trouble> {
+        let master = self.master(target);
+        let permit = Arc::clone(&master.sessions).acquire_owned().await;
+        let permit = permit.map_err(|_| Trouble::Unreachable {
+            place: target.to_string(),
+            said: "the gateway stops".to_owned(),
+        })?;
+        let session = Session { master, _permit: permit };
+        let starting = session.master.starting.lock().await;
+        if !session.master.socket.exists() {
+            self.client.start(target, &session.master.socket, clock).await?;
+        }
+        drop(starting);
+        Ok(session)
+    }
+
+    /// The process of a session.
+    pub(in crate::agent::gateway::nodes) fn command(
+        &self,
+        target: &Target,
+        session: &Session,
+        words: &[&str],
+    ) -> Command {
+        self.client.session(target, &session.master.socket, words)
+    }
+
+    /// Forgets a connection that does not work, so that the next session makes another.
+    pub(in crate::agent::gateway::nodes) async fn forget(&self, session: &Session) {
+        let _starting = session.master.starting.lock().await;
+        let socket = session.master.socket.clone();
+        let _ = tokio::task::spawn_blocking(move || end(&socket)).await;
+    }
+
+    /// Ends all masters. Blocks.
+    pub(in crate::agent::gateway::nodes) fn end_all(&self) {
+        for (_, master) in self.lock().drain() {
+            master.sessions.close();
+            end(&master.socket);
+        }
+    }
+
+    fn master(&self, target: &Target) -> Arc<Master> {
+        let used = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut all = self.lock();
+        if let Some(master) = all.get(target) {
+            master.used.store(used, Ordering::Relaxed);
+            return Arc::clone(master);
+        }
+        if all.len() >= MAX_MASTERS {
+            // One that somebody has in hand is not idle; then there are a few more for a while.
+            let idle = all.iter().filter(|(_, master)| Arc::strong_count(master) == 1);
+            let oldest = idle.min_by_key(|(_, master)| master.used.load(Ordering::Relaxed));
+            if let Some(oldest) = oldest.map(|(target, _)| target.clone())
+                && let Some(master) = all.remove(&oldest)
+            {
+                // It may take a moment, and nobody waits for it.
+                std::thread::spawn(move || end(&master.socket));
+            }
+        }
+        let master = Arc::new(Master {
+            socket: self.folder.path().join(used.to_string()),
+            starting: tokio::sync::Mutex::default(),
+            sessions: Arc::new(Semaphore::new(MAX_SESSIONS)),
+            used: AtomicU64::new(used),
+        });
+        all.insert(target.clone(), Arc::clone(&master));
+        master
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Target, Arc<Master>>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Masters {
+    fn drop(&mut self) {
+        self.end_all();
+    }
+}
+
+/// A folder of this user alone, with a short path.
+fn folder() -> std::io::Result<tempfile::TempDir> {
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let short = |folder: &PathBuf| folder.is_dir() && folder.as_os_str().len() <= MAX_FOLDER_BYTES;
+    let places = [runtime, Some(std::env::temp_dir()), Some(Path::new("/tmp").to_owned())];
+    let mut places = places.into_iter().flatten().filter(short);
+    let make = |place: PathBuf| tempfile::Builder::new().prefix("replibook-").tempdir_in(place);
+    let made = places.find_map(|place| make(place).ok());
+    made.ok_or_else(|| {
+        let message = format!(
+            "found no folder for sockets in XDG_RUNTIME_DIR, TMPDIR or /tmp; expected one that can be written, with a \
+             path of at most {MAX_FOLDER_BYTES} bytes"
+        );
+        std::io::Error::other(message)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(host: usize) -> Target {
+        Target { host: host.to_string(), user: None, port: None }
+    }
+
+    #[tokio::test]
+    async fn the_master_that_was_not_used_for_longest_makes_room() {
+        let masters = Masters::new("ssh".into(), None).unwrap();
+        for host in 0..MAX_MASTERS {
+            masters.master(&target(host));
+        }
+        masters.master(&target(0));
+        let held = masters.master(&target(1));
+        masters.master(&target(MAX_MASTERS));
+        masters.master(&target(MAX_MASTERS + 1));
+        let all = masters.lock();
+        let has = |host| all.contains_key(&target(host));
+        assert_eq!(all.len(), MAX_MASTERS);
+        assert_eq!([0, 1, 2, 3, 4, MAX_MASTERS].map(has), [true, true, false, false, true, true]);
+        drop(held);
+    }
+
+    #[test]
+    fn sockets_are_for_this_user_and_have_room_for_their_names() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let masters = Masters::new("ssh".into(), None).unwrap();
+        let folder = masters.folder.path();
+        assert_eq!(folder.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+        // A name of twenty digits, and the 17 characters that ssh adds.
+        assert!(folder.as_os_str().len() + 1 + 20 + 17 < 108, "{}", folder.display());
+    }
+}
