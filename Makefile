@@ -175,6 +175,14 @@ bench: example-plugins $(if $(filter mongodb,$(STORE)),test-server) ## measure s
 		$(BENCH_ENV) $(ON_MONGODB) $(CARGO) bench --quiet $(BENCH_CONFIG) --locked --profile dev --bench "$$bench"; \
 	done
 
+# How a gateway compares with Ansible and with bare ssh, over one sshd on loopback. `HOSTS="50 200"` says how many hosts, FORKS
+# how many at a time, ROUNDS how often, ONLY="ssh ansible replibook" who. PROGRAMS names a folder with both programs, which
+# are otherwise built as those of the benchmarks are.
+.PHONY: bench-peers
+bench-peers: ansible sshd $(if $(PROGRAMS),,wasm-targets) ## measure a gateway beside Ansible and bare ssh; HOSTS=50 says how many hosts
+	$(if $(PROGRAMS),,$(BENCH_ENV) $(CARGO) build $(BENCH_CONFIG) --locked --bins)
+	@HOSTS='$(or $(HOSTS),50 200)' PROGRAMS='$(or $(PROGRAMS),$(OUT)/debug)' ANSIBLE='$(dir $(ANSIBLE))' python3 benches/peers/peers.py
+
 .PHONY: clean
 clean: ## remove everything that was built
 	$(CARGO) clean
@@ -242,6 +250,35 @@ $(ISSUER): $(addprefix tests/support/oidc/,package.json package-lock.json issuer
 	@mkdir -p $(@D) && cp $^ $(@D)
 	@cd $(@D) && npm ci --no-audit --no-fund --loglevel=error >&2 \
 		|| { echo "failed to install the packages of tests/support/oidc/package-lock.json; is the registry of npm reachable?" >&2; exit 1; }
+	@touch $@
+
+# The server of OpenSSH, which tests and demonstrations start for themselves, with keys of their own. Only where there is none
+# Debian's is installed; it is then kept from being started as a service of the machine.
+.PHONY: sshd
+sshd: ## install OpenSSH's server, where it is missing
+	@if [ -x /usr/sbin/sshd ] || command -v sshd >/dev/null; then exit 0; fi; \
+	if ! command -v apt-get >/dev/null; then \
+		echo "found no sshd; install OpenSSH's server with your distribution's tools" >&2; \
+		exit 1; \
+	fi; \
+	root=""; [ "$$(id -u)" = 0 ] || root=sudo; \
+	policy=/usr/sbin/policy-rc.d; \
+	if [ ! -e $$policy ]; then \
+		printf '#!/bin/sh\nexit 101\n' | $$root tee $$policy >/dev/null && $$root chmod 755 $$policy; \
+		trap "$$root rm -f $$policy" EXIT; \
+	fi; \
+	$$root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends openssh-server >&2
+
+# Ansible, which a benchmark compares with; its dependencies have fixed versions, too.
+ANSIBLE := .tools/ansible/bin/ansible-playbook
+
+.PHONY: ansible
+ansible: $(ANSIBLE) ## install Ansible, which a benchmark compares with, from PyPI
+
+$(ANSIBLE): benches/peers/requirements.txt
+	@command -v python3 >/dev/null || { echo "found no python3 with venv, which Ansible needs (on Debian: apt install python3-venv)" >&2; exit 1; }
+	@rm -rf .tools/ansible && python3 -m venv .tools/ansible && .tools/ansible/bin/pip --quiet install --no-deps --requirement $< \
+		|| { echo "failed to install the packages of $< from PyPI; is it reachable, and python3 3.11 or later?" >&2; exit 1; }
 	@touch $@
 
 # Signs plugins in tests. It is put into the user's cache folder, with the library that it needs, so that nobody has to be
