@@ -16,6 +16,8 @@ mod compiling;
 #[path = "crash/main.rs"]
 mod crash;
 mod demo;
+#[path = "gateway/door.rs"]
+mod gateway_door;
 mod guarded;
 #[path = "hardening/main.rs"]
 mod hardening;

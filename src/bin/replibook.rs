@@ -1,10 +1,11 @@
-//! `replibook`: the server, the reference agent, a platform and the demonstration. The commands are in the
+//! `replibook`: the server, the reference agent, a gateway, a platform and the demonstration. The commands are in the
 //! library; here is only the way from arguments to an exit code.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use replibook::agent::gateway::GatewayArgs;
 use replibook::agent::platform::server::PlatformArgs;
 use replibook::agent::server::AgentArgs;
 use replibook::cli::demo::{DemoArgs, demo};
@@ -31,6 +32,13 @@ enum Command {
         log: LogArgs,
         #[command(flatten)]
         args: AgentArgs,
+    },
+    /// Run a gateway: an agent for nodes that have none, which it reaches over SSH and in containers
+    Gateway {
+        #[command(flatten)]
+        log: LogArgs,
+        #[command(flatten)]
+        args: GatewayArgs,
     },
     /// Serve a file of nodes as a platform, which clusters with `discovery` can follow
     Platform {
@@ -89,6 +97,10 @@ async fn run(command: Command) -> anyhow::Result<u8> {
         Command::Agent { log, args } => {
             log.start()?;
             replibook::agent::server::serve(args).await.map(|()| 0)
+        }
+        Command::Gateway { log, args } => {
+            log.start()?;
+            replibook::agent::gateway::serve(args).await.map(|()| 0)
         }
         Command::Platform { log, args } => {
             log.start()?;

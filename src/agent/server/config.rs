@@ -32,7 +32,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use super::command::{DEFAULT_TIMEOUT, MAX_TIMEOUT};
-use super::router::MAX_KIND_CHARS;
+use super::request::MAX_KIND_CHARS;
 use crate::agent::door::is_status_word;
 use crate::playbook::{LENGTH_EXPECTED, Problem, Problems};
 use crate::run::Millis;
@@ -268,7 +268,7 @@ impl AgentConfig {
 }
 
 /// Reads a length of time; zero is an error.
-pub(super) fn read_length(text: &str) -> Result<Duration, String> {
+pub(in crate::agent) fn read_length(text: &str) -> Result<Duration, String> {
     let length = text.parse::<Millis>().map_err(|error| error.to_string())?;
     match length {
         Millis(0) => Err(format!("found {text:?}, expected {LENGTH_EXPECTED}, of more than zero")),

@@ -13,21 +13,21 @@ use crate::run::{SECRET_PLACES, Scrubber, SecretPlace, Withheld, without_secrets
 const NO_PLACES: &str = "[]";
 
 /// Arguments with their secrets, in JSON.
-pub(super) struct Hidden {
-    pub(super) args: String,
+pub(in crate::agent) struct Hidden {
+    pub(in crate::agent) args: String,
     label: String,
 }
 
 /// What the database has of an action.
-pub(super) struct Kept {
-    pub(super) args: String,
-    pub(super) metadata: String,
+pub(in crate::agent) struct Kept {
+    pub(in crate::agent) args: String,
+    pub(in crate::agent) metadata: String,
 }
 
 impl Hidden {
     /// What is kept of arguments and metadata, and what is not. With a label or arguments that can't be read, nothing is
     /// kept of the arguments.
-    pub(super) fn of(args: String, metadata: String) -> (Kept, Option<Self>) {
+    pub(in crate::agent) fn of(args: String, metadata: String) -> (Kept, Option<Self>) {
         let Some((label, metadata)) = take_label(&metadata) else {
             return (Kept { args, metadata }, None);
         };
@@ -37,8 +37,26 @@ impl Hidden {
     }
 
     /// Finds the secrets in output. It takes much more memory than they do, so it is made for one command at a time.
-    pub(super) fn scrubber(&self) -> Scrubber {
+    pub(in crate::agent) fn scrubber(&self) -> Scrubber {
         self.parts().1.scrubber()
+    }
+
+    /// How many bytes the longest secret has. `None` if it is not known what is secret.
+    pub(in crate::agent) fn longest(&self) -> Option<usize> {
+        self.parts().1.longest()
+    }
+
+    /// Whether every secret is in one of these values of the arguments, given as JSON pointers.
+    pub(in crate::agent) fn is_within(&self, pointers: &[&str]) -> bool {
+        let places: Option<Vec<SecretPlace>> = serde_json::from_str(&self.label).ok();
+        places.is_some_and(|places| {
+            places.iter().all(|place| pointers.contains(&place.at.as_str()))
+        })
+    }
+
+    /// How much memory this takes.
+    pub(in crate::agent) fn bytes(&self) -> usize {
+        self.args.len().saturating_add(self.label.len())
     }
 
     fn parts(&self) -> (Value, Withheld) {

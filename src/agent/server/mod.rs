@@ -9,7 +9,8 @@
 //! crash, and `left` ends them. `output` turns what they print into results, and `json` checks JSON that is
 //! passed on as text. Secrets in arguments are `hidden` from the database. `node` says what the agent tells about
 //! its node, `config` and `args` read its settings, and `serve` puts everything together and stops it.
-//! `docs/agent.md` is for users.
+//! `request` reads what is to be done and refuses what can't be, and `shown_action` shows it: the gateway does so in the
+//! same way. `docs/agent.md` is for users.
 
 mod args;
 mod command;
@@ -22,8 +23,10 @@ mod left;
 mod node;
 mod output;
 mod process;
+mod request;
 mod router;
 mod serve;
+mod shown_action;
 mod store;
 mod worker;
 
@@ -32,4 +35,11 @@ pub use config::{
     AgentConfig, CommandSpec, ConfigError, NodeAddress, NodeStatus, Shard, ShardOffset,
 };
 pub use error::StoreError;
+pub(in crate::agent) use config::read_length;
+pub(in crate::agent) use hidden::{Hidden, Kept};
+pub(in crate::agent) use output::{Output, Tail};
+pub(in crate::agent) use request::{
+    MAX_BODY_BYTES, Refusal, Sent, body, check_stranger, declared, text,
+};
+pub(in crate::agent) use shown_action::{ShownAction, ShownState, phase_word};
 pub use serve::{AgentSettings, RunningAgent, ServeError, serve, start};

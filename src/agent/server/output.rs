@@ -30,20 +30,25 @@ const SECRET_BYTES: usize = 16 * MAX_SECRET_BYTES;
 /// What a command wrote to standard output. Bytes beyond the limit are read, so that the command can go on, but
 /// not kept.
 #[derive(Default)]
-pub(super) struct Output {
+pub(in crate::agent) struct Output {
     kept: Vec<u8>,
     written: usize,
 }
 
 impl Output {
-    pub(super) fn add(&mut self, bytes: &[u8]) {
+    pub(in crate::agent) fn add(&mut self, bytes: &[u8]) {
         self.written = self.written.saturating_add(bytes.len());
         let room = MAX_JSON_BYTES.saturating_sub(self.kept.len());
         self.kept.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
     }
 
+    /// Notes that there was more than was added.
+    pub(in crate::agent) fn cut(&mut self) {
+        self.written = self.written.saturating_add(1);
+    }
+
     /// The payload of the action, in JSON, without the secrets that the command was given.
-    pub(super) fn payload(&self, scrubber: Option<&Scrubber>) -> String {
+    pub(in crate::agent) fn payload(&self, scrubber: Option<&Scrubber>) -> String {
         let Some(payload) = self.json() else { return self.text(scrubber) };
         let Some(scrubber) = scrubber else { return payload.to_owned() };
         match serde_json::from_str::<Value>(payload) {
@@ -111,7 +116,7 @@ fn without_half_a_character(bytes: &[u8]) -> &[u8] {
 
 /// The last bytes that a command wrote to standard error.
 #[derive(Default)]
-pub(super) struct Tail {
+pub(in crate::agent) struct Tail {
     kept: Vec<u8>,
     /// How many bytes before them are kept, too.
     before: usize,
@@ -119,18 +124,23 @@ pub(super) struct Tail {
 
 impl Tail {
     /// If the command was given secrets, more is kept: a secret whose beginning is cut off can't be found.
-    pub(super) fn new(has_secrets: bool) -> Self {
+    pub(in crate::agent) fn new(has_secrets: bool) -> Self {
         let before = if has_secrets { SECRET_BYTES } else { 0 };
         Self { before, ..Self::default() }
     }
 
-    pub(super) fn add(&mut self, bytes: &[u8]) {
+    pub(in crate::agent) fn add(&mut self, bytes: &[u8]) {
         self.kept.extend_from_slice(bytes);
         let excess = self.kept.len().saturating_sub(STDERR_BYTES + self.before);
         self.kept.drain(..excess);
     }
 
     pub(super) fn message(&self, status: ExitStatus, scrubber: Option<&Scrubber>) -> String {
+        self.said(&format!("the command ended with {status}"), scrubber)
+    }
+
+    /// How a command ended, with what it said last.
+    pub(in crate::agent) fn said(&self, how: &str, scrubber: Option<&Scrubber>) -> String {
         // What comes before serves to find secrets, and may begin with the end of one.
         let start = self.kept.len().saturating_sub(STDERR_BYTES);
         let last = self.kept.get(start..).unwrap_or_default();
@@ -140,8 +150,8 @@ impl Tail {
         };
         let text = String::from_utf8_lossy(&last);
         match text.trim() {
-            "" => format!("the command ended with {status}"),
-            text => format!("the command ended with {status}: {text}"),
+            "" => how.to_owned(),
+            text => format!("{how}: {text}"),
         }
     }
 }

@@ -60,7 +60,9 @@ impl Settings {
             (true, false) => over.actions,
             (false, false) => {
                 let mut all = (*self.actions).clone();
-                all.extend(over.actions.iter().map(|(kind, action)| (kind.clone(), action.clone())));
+                all.extend(
+                    over.actions.iter().map(|(kind, action)| (kind.clone(), action.clone())),
+                );
                 Arc::new(all)
             }
         };

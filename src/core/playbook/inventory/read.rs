@@ -6,9 +6,7 @@ use std::sync::Arc;
 use super::document::{
     ActionFile, InventoryFile, InventorySpec, MAX_COMMAND_BYTES, NodeFile, SettingsFile,
 };
-use super::merge::{
-    ALL_NODES, GROUP_ATTRIBUTE, MAX_ATTRIBUTES_OF_ALL, Merged, Settings, useless,
-};
+use super::merge::{ALL_NODES, GROUP_ATTRIBUTE, MAX_ATTRIBUTES_OF_ALL, Merged, Settings, useless};
 use super::model::{Inventory, InventoryAction, InventoryNode};
 use crate::playbook::document::Kind;
 use crate::playbook::names;
@@ -95,8 +93,7 @@ pub fn parse_inventory(text: &[u8]) -> Result<Inventory, Problems> {
 
 /// What is wrong with applying a document that is an inventory.
 pub fn inventory_not_applied(text: &[u8]) -> Problems {
-    let expected =
-        "a playbook or a cluster; a gateway reads its nodes itself: replibook gateway --inventory FILE";
+    let expected = "a playbook or a cluster; a gateway reads its nodes itself: replibook gateway --inventory FILE";
     let message = "an inventory is a file of the gateway, and is not applied";
     let problem = Problem::new(code::UNKNOWN_KIND, "/kind", message);
     let problem = problem.found(Kind::Inventory).expected(expected);
@@ -115,7 +112,9 @@ pub fn is_node_name(text: &str) -> bool {
 pub fn is_group_name(text: &str) -> bool {
     let fits = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
     let length = text.len();
-    (1..=MAX_GROUP_NAME).contains(&length) && text.bytes().all(fits) && !text.starts_with(['.', '-'])
+    (1..=MAX_GROUP_NAME).contains(&length)
+        && text.bytes().all(fits)
+        && !text.starts_with(['.', '-'])
 }
 
 /// Whether `text` may stand in the command line of a carrier, where it must not be taken for an option.
@@ -340,7 +339,8 @@ mod tests {
         for good in ["web-1", "web.example.com", "fe80::1", "eu/web-1", "é"] {
             assert!(is_node_name(good), "{good}");
         }
-        for bad in ["", ".", "..", "a b", "@run", "a\u{202e}b", &"x".repeat(257), &"é".repeat(200)] {
+        for bad in ["", ".", "..", "a b", "@run", "a\u{202e}b", &"x".repeat(257), &"é".repeat(200)]
+        {
             assert!(!is_node_name(bad), "{bad}");
         }
         for good in ["web", "Web_1", "a.b-c", "_a"] {
