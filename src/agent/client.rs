@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use super::output_call::{OutputPiece, OutputQuery};
 use crate::credentials::NotUsed;
 use crate::playbook::Reach;
 use crate::run::{Datastore, JsonText, NodeInfo, Timestamp, Wanted, WrongNode};
@@ -174,6 +175,18 @@ pub trait AgentClient: Send + Sync + 'static {
 
     /// The shards that the agent has: a list of objects with `id`, `role`, `commit_offset` and `lag`.
     async fn shards(&self, address: &str) -> Result<Value, AgentError>;
+
+    /// A piece of what an action has written so far. `None` when the agent can't tell: it has no such call, does not know
+    /// the action, or has forgotten what it wrote. Only for people to look at: nothing is decided by it.
+    async fn output(
+        &self,
+        address: &str,
+        id: Uuid,
+        query: OutputQuery,
+    ) -> Result<Option<OutputPiece>, AgentError> {
+        let _ = (address, id, query);
+        Ok(None)
+    }
 
     /// A client for agents that are reached in this way; `None` if this client reaches all agents alike.
     fn reaching(&self, _reach: &Reach) -> Option<Arc<dyn AgentClient>> {

@@ -11,6 +11,7 @@ use super::client::{
     ActionRequest, ActionStatus, AgentClient, AgentError, QueuedAction, Scheduled,
 };
 use super::http::HttpAgents;
+use super::output_call::{OutputPiece, OutputQuery};
 use super::stable::StableAgents;
 use crate::playbook::{Dialect, Reach};
 use crate::run::NodeInfo;
@@ -161,6 +162,15 @@ impl AgentClient for AnyDialect {
                 said
             }
         }
+    }
+
+    async fn output(
+        &self,
+        address: &str,
+        id: Uuid,
+        query: OutputQuery,
+    ) -> Result<Option<OutputPiece>, AgentError> {
+        self.guess(address).output(address, id, query).await
     }
 
     async fn store(&self, address: &str) -> Result<Value, AgentError> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use reqwest::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, LOCATION};
 use reqwest::{RequestBuilder, Response, StatusCode};
 use serde_json::Value;
@@ -23,6 +24,7 @@ use super::door::{
     Bodies, Body, NoBody, Pace, Seat, cut, describe, error_message, is_known_already, is_not_http,
     read_action, read_node, read_queue, read_scheduled, read_shards, read_store,
 };
+use super::output_call::{OUTPUT_BYTES, OutputPiece, OutputQuery};
 use super::tls::{self, AgentHttpError, Clients, builder, without_credentials};
 use super::wire;
 use crate::credentials::{KeptCredentials, Use};
@@ -306,6 +308,29 @@ impl AgentClient for HttpAgents {
             Told::Not(response) => return Err(self.failure(address, response).await),
         };
         read_action(&body, id).map(Some).map_err(|error| malformed(address, error.to_string()))
+    }
+
+    async fn output(
+        &self,
+        address: &str,
+        id: Uuid,
+        query: OutputQuery,
+    ) -> Result<Option<OutputPiece>, AgentError> {
+        let turn = self.turn(address).await?;
+        let path = format!("action/{id}/output?{}", query.write());
+        let response = self.get(address, &turn, &path).await?;
+        if !response.status().is_success() {
+            if matches!(response.status().as_u16(), 404 | 405 | 410 | 501) {
+                self.pass_over(response).await;
+                return Ok(None);
+            }
+            return Err(self.failure(address, response).await);
+        }
+        let headers = response.headers().clone();
+        let body = self.whole(address, response, OUTPUT_BYTES).await?;
+        OutputPiece::read(query.from, &headers, Bytes::copy_from_slice(&body))
+            .map(Some)
+            .map_err(|message| malformed(address, message))
     }
 
     async fn queue(&self, address: &str) -> Result<Vec<QueuedAction>, AgentError> {

@@ -35,7 +35,6 @@ pub use fake::FakeAgents;
 pub use fake_script::{Asked, FakeQueue, Fault, KnownId, Script, When};
 pub use follow::{AgentLimits, FollowContext, LONGEST_HELD, Start, info, run_action, wait_status};
 pub use http::{AgentHttpConfig, HttpAgents};
-pub(crate) use output_call::OutputQuery;
-pub use output_call::{NotAStream, OUTPUT_BYTES, OutputPiece, OutputStream};
+pub use output_call::{NotAStream, OUTPUT_BYTES, OutputPiece, OutputQuery, OutputStream};
 pub use stable::StableAgents;
 pub use tls::AgentHttpError;

@@ -129,9 +129,11 @@ impl IntoResponse for OutputPiece {
 
 /// What a request for output asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct OutputQuery {
-    pub(crate) from: u64,
-    pub(crate) stream: OutputStream,
+pub struct OutputQuery {
+    /// The offset of the first byte.
+    pub from: u64,
+    /// Which stream.
+    pub stream: OutputStream,
 }
 
 impl OutputQuery {
@@ -169,7 +171,10 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| ((*name).parse().unwrap(), value.parse().unwrap())).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| ((*name).parse().unwrap(), value.parse().unwrap()))
+            .collect()
     }
 
     #[test]
@@ -207,7 +212,8 @@ mod tests {
             ([&good[..], &[(FROM, "12")]].concat(), "output-next: found \"12\", expected more"),
             ([&good[..], &[(EXIT, "256")]].concat(), "output-exit: found \"256\""),
         ] {
-            let error = OutputPiece::read(10, &headers(&bad), Bytes::from_static(b"ab")).unwrap_err();
+            let error =
+                OutputPiece::read(10, &headers(&bad), Bytes::from_static(b"ab")).unwrap_err();
             assert!(error.starts_with(&format!("header {found}")), "{error}");
         }
     }

@@ -10,6 +10,7 @@ mod door;
 mod handshakes;
 mod hidden;
 mod memory;
+mod output;
 mod platform;
 mod process;
 mod server;

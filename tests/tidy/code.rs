@@ -12,6 +12,7 @@ const HOMES: [(&str, &[&str]); 12] = [
             "src/api/",
             "src/web/",
             "src/agent/server/",
+            "src/agent/output_call.rs",
             "src/agent/platform/server/",
             "src/cli/serve",
         ],
@@ -30,7 +31,7 @@ const HOMES: [(&str, &[&str]); 12] = [
 
 /// Files that may sleep, and why. All other files wait for a condition, or ask the clock that they were
 /// given.
-const SLEEPERS: [(&str, &str); 21] = [
+const SLEEPERS: [(&str, &str); 23] = [
     ("src/agent/server/command.rs", "its test looks for a process until a deadline"),
     ("src/api/serve.rs", "requests get a deadline when the process stops"),
     ("src/cli/client.rs", "a client waits before it tries again"),
@@ -38,6 +39,8 @@ const SLEEPERS: [(&str, &str); 21] = [
     ("src/cli/imports.rs", "a client asks again and again how far an import is"),
     ("src/cli/run/abandon.rs", "a client asks again and again until a deadline"),
     ("src/cli/run/list.rs", "a client that watches asks again and again"),
+    ("src/cli/run/logs_follow.rs", "a client that follows asks again and again"),
+    ("src/cli/run/output.rs", "a client that follows asks again and again"),
     ("src/cli/run/steer.rs", "a client asks again and again until a deadline"),
     ("src/base/clock.rs", "it is the clock"),
     ("src/host/engine.rs", "its thread makes the epochs of the plugins' engine"),

@@ -16,10 +16,11 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio_util::sync::CancellationToken;
 
 use super::config::CommandSpec;
+use super::live::{Ending, LiveOutput, Secrets, Showing, exit_code};
 use super::output::{Output, Tail};
 use super::process::ProcessId;
+use crate::agent::OutputStream;
 use crate::clock::Clock;
-use crate::run::Scrubber;
 
 /// How long a command may take unless its declaration says otherwise.
 pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5 * 60);
@@ -49,7 +50,9 @@ pub(super) struct Job<'a> {
     /// Arguments of the action, in JSON.
     pub(super) args: &'a str,
     /// Finds the secrets in them.
-    pub(super) scrubber: Option<&'a Scrubber>,
+    pub(super) secrets: Option<Secrets<'a>>,
+    /// Where it is shown what the command has written so far.
+    pub(super) live: &'a LiveOutput,
     /// Environment variables besides `PATH`.
     pub(super) env: Vec<(&'static str, String)>,
 }
@@ -165,14 +168,24 @@ fn find(program: &str, search: &std::ffi::OsStr) -> io::Result<PathBuf> {
 
 async fn run(child: &mut Child, group: &mut Group, job: &Job<'_>, clock: &dyn Clock) -> CommandEnd {
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    let Job { args, scrubber, .. } = *job;
+    let Job { args, secrets, live, .. } = *job;
+    let scrubber = secrets.map(|secrets| secrets.scrubber);
     let (mut output, mut errors) = (Output::default(), Tail::new(scrubber.is_some()));
+    let mut ending = Ending::of(live);
+    let mut shown_output = Showing::new(live, OutputStream::Stdout, secrets);
+    let mut shown_errors = Showing::new(live, OutputStream::Stderr, secrets);
     let status = {
         let talk = async {
             tokio::join!(
                 let_go(stdin, args),
-                read_all(stdout, |bytes| output.add(bytes)),
-                read_all(stderr, |bytes| errors.add(bytes)),
+                read_all(stdout, |bytes| {
+                    output.add(bytes);
+                    shown_output.add(bytes);
+                }),
+                read_all(stderr, |bytes| {
+                    errors.add(bytes);
+                    shown_errors.add(bytes);
+                }),
             )
         };
         tokio::pin!(talk);
@@ -193,6 +206,9 @@ async fn run(child: &mut Child, group: &mut Group, job: &Job<'_>, clock: &dyn Cl
         }
         status
     };
+    // Nothing more comes, so nothing is held back any longer.
+    drop((shown_output, shown_errors));
+    ending.exit = status.as_ref().ok().and_then(|status| exit_code(*status));
     match status {
         Ok(status) if status.success() => CommandEnd::Done(output.payload(scrubber)),
         Ok(status) => CommandEnd::Failed(errors.message(status, scrubber)),
@@ -262,7 +278,8 @@ mod tests {
         let spec = CommandSpec { command, timeout };
         let env = vec![("REPLIBOOK_NODE_ID", "node-1".to_owned())];
         let args = args.to_string();
-        let job = Job { spec: &spec, args: &args, scrubber: None, env };
+        let job =
+            Job { spec: &spec, args: &args, secrets: None, live: &LiveOutput::default(), env };
         let Ok(done) = perform(&job, &SystemClock, &CancellationToken::new(), recorded).await;
         done.end
     }
@@ -303,7 +320,13 @@ mod tests {
         let file = folder.path().join("effect");
         let command = vec!["touch".to_owned(), file.display().to_string()];
         let spec = CommandSpec { command, timeout: DEFAULT_TIMEOUT };
-        let job = Job { spec: &spec, args: "null", scrubber: None, env: Vec::new() };
+        let job = Job {
+            spec: &spec,
+            args: "null",
+            secrets: None,
+            live: &LiveOutput::default(),
+            env: Vec::new(),
+        };
         let stop = CancellationToken::new();
         let mut shell = None;
         let full = async |process: &ProcessId| {
@@ -329,7 +352,13 @@ mod tests {
     async fn the_process_that_is_written_down_is_the_command() {
         let command = ["sh", "-c", "echo $$"].map(str::to_owned).to_vec();
         let spec = CommandSpec { command, timeout: DEFAULT_TIMEOUT };
-        let job = Job { spec: &spec, args: "null", scrubber: None, env: Vec::new() };
+        let job = Job {
+            spec: &spec,
+            args: "null",
+            secrets: None,
+            live: &LiveOutput::default(),
+            env: Vec::new(),
+        };
         let mut written = Value::Null;
         let record = async |process: &ProcessId| {
             written = serde_json::to_value(process).unwrap();
@@ -435,7 +464,13 @@ mod tests {
     async fn a_group_is_killed_once() {
         let command = ["true"].map(str::to_owned).to_vec();
         let spec = CommandSpec { command, timeout: DEFAULT_TIMEOUT };
-        let job = Job { spec: &spec, args: "null", scrubber: None, env: Vec::new() };
+        let job = Job {
+            spec: &spec,
+            args: "null",
+            secrets: None,
+            live: &LiveOutput::default(),
+            env: Vec::new(),
+        };
         let (mut child, _) = spawn(&job).unwrap();
         let mut group = Group::of(&child);
         assert!(group.0.is_some());
@@ -447,7 +482,13 @@ mod tests {
     async fn a_stop_of_the_agent_ends_the_command() {
         let command = ["sleep", "1000"].map(str::to_owned).to_vec();
         let spec = CommandSpec { command, timeout: DEFAULT_TIMEOUT };
-        let job = Job { spec: &spec, args: "null", scrubber: None, env: Vec::new() };
+        let job = Job {
+            spec: &spec,
+            args: "null",
+            secrets: None,
+            live: &LiveOutput::default(),
+            env: Vec::new(),
+        };
         let stop = CancellationToken::new();
         stop.cancel();
         let Ok(stopped) = perform(&job, &SystemClock, &stop, recorded).await;

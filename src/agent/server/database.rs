@@ -18,7 +18,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use super::error::StoreError;
 
 /// Version of the tables, which the database keeps too. Later versions are refused.
-pub(super) const VERSION: i64 = 3;
+pub(super) const VERSION: i64 = 4;
 
 /// How long to wait for a database that another agent is about to close.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -67,6 +67,20 @@ const FROM_1: &str = "
 /// Converts version 2, which lost how a command had ended if the agent stopped while something of it was left.
 const FROM_2: &str = "ALTER TABLE actions ADD COLUMN command_end TEXT;";
 
+/// Version 4 keeps what commands have written. Sizes come before the bytes, so that a sum reads no bytes.
+const OUTPUTS: &str = "
+    CREATE TABLE outputs (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        id TEXT NOT NULL,
+        stream TEXT NOT NULL,
+        size INTEGER NOT NULL,
+        gone INTEGER NOT NULL,
+        exit INTEGER,
+        bytes BLOB NOT NULL,
+        UNIQUE (id, stream)
+    ) STRICT;
+";
+
 /// Opens the database, and creates it if needed. It stays locked for others until the connection is closed.
 /// Blocks.
 pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
@@ -104,6 +118,9 @@ fn prepare(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     }
     if found < 2 {
         tx.execute_batch(SCHEMA)?;
+    }
+    if found < 4 {
+        tx.execute_batch(OUTPUTS)?;
     }
     if found < VERSION {
         tx.pragma_update(None, "user_version", VERSION)?;
@@ -325,6 +342,6 @@ mod tests {
         later.pragma_update(None, "user_version", VERSION + 1).unwrap();
         drop(later);
         let error = open(&path).unwrap_err();
-        assert!(matches!(error, StoreError::Version { found: 4, .. }), "{error}");
+        assert!(matches!(error, StoreError::Version { found: 5, .. }), "{error}");
     }
 }

@@ -6,8 +6,8 @@
 //!
 //! A request goes from `router` to `store`, over the file that `database` keeps private. The `worker` takes the
 //! actions from there, one step per tick, and gives commands to `command`. `process` finds those again after a
-//! crash, and `left` ends them. `output` turns what they print into results, and `json` checks JSON that is
-//! passed on as text. Secrets in arguments are `hidden` from the database. `node` says what the agent tells about
+//! crash, and `left` ends them. `output` turns what they print into results, `live` shows it before they end, and
+//! `kept_output` later. `json` checks JSON that is passed on as text. Secrets in arguments are `hidden` from the database. `node` says what the agent tells about
 //! its node, `config` and `args` read its settings, and `serve` puts everything together and stops it.
 //! `request` reads what is to be done and refuses what can't be, and `shown_action` shows it: the gateway does so in the
 //! same way. `docs/agent.md` is for users.
@@ -19,7 +19,9 @@ mod database;
 mod error;
 mod hidden;
 mod json;
+mod kept_output;
 mod left;
+mod live;
 mod node;
 mod output;
 mod process;

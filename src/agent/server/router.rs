@@ -5,7 +5,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::extract::{DefaultBodyLimit, Path, RawQuery, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -17,11 +17,14 @@ use uuid::Uuid;
 
 use super::config::AgentConfig;
 use super::error::StoreError;
+use super::kept_output::{Kept, nothing};
+use super::live::LiveOutput;
 use super::node;
 use super::request::{MAX_BODY_BYTES, Refusal, Sent, body, check_stranger, declared, text};
 use super::shown_action::{ShownAction, ShownState};
 use super::store::{Action, ActionStore, Added, Listed, MAX_QUEUED, MAX_QUEUED_BYTES, NewAction};
 use super::worker::Kind;
+use crate::agent::OutputQuery;
 use crate::clock::Clock;
 use crate::web::{Memory, OwnNames, Share};
 
@@ -44,14 +47,20 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub(super) struct Shared {
     pub(super) store: ActionStore,
+    pub(super) live: LiveOutput,
     pub(super) config: Arc<AgentConfig>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) memory: Memory,
 }
 
 impl Shared {
-    pub(super) fn new(store: ActionStore, config: Arc<AgentConfig>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, config, clock, memory: Memory::new(MAX_MEMORY) }
+    pub(super) fn new(
+        store: ActionStore,
+        live: LiveOutput,
+        config: Arc<AgentConfig>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { store, live, config, clock, memory: Memory::new(MAX_MEMORY) }
     }
 
     /// Waits until there is room for this many bytes.
@@ -68,6 +77,7 @@ pub(super) fn router(shared: Shared) -> Router {
     Router::new()
         .route("/api/unstable/action", post(schedule))
         .route("/api/unstable/action/{id}", get(action))
+        .route("/api/unstable/action/{id}/output", get(output))
         .route("/api/unstable/actions/queue", get(queue))
         .route("/api/unstable/actions/finished", get(finished))
         .route("/api/unstable/info/node", get(info_node))
@@ -147,6 +157,29 @@ async fn action(State(shared): State<Shared>, Path(id): Path<String>) -> Result<
         None => Bytes::from(body),
     };
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+async fn output(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Refusal> {
+    let query = OutputQuery::read(query.as_deref()).map_err(Refusal::bad)?;
+    let Ok(id) = Uuid::parse_str(&id) else {
+        return Ok(text(StatusCode::NOT_FOUND, "UUID parsing failed".to_owned()));
+    };
+    if let Some(piece) = shared.live.piece(id, query) {
+        return Ok(piece.into_response());
+    }
+    Ok(match shared.store.output(id, query).await? {
+        Kept::Piece(piece) => piece.into_response(),
+        Kept::NotYet => nothing(query.from, false).into_response(),
+        Kept::NoMore => {
+            let message = "what the action has written is not kept any more".to_owned();
+            Refusal::new(StatusCode::GONE, message).into_response()
+        }
+        Kept::Unknown => StatusCode::NOT_FOUND.into_response(),
+    })
 }
 
 fn view(action: &Action) -> Result<Vec<u8>, Refusal> {

@@ -16,6 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::args::AgentArgs;
 use super::config::{AgentConfig, ConfigError};
 use super::error::StoreError;
+use super::live::LiveOutput;
 use super::router::{Shared, router};
 use super::store::ActionStore;
 use super::worker::Worker;
@@ -137,15 +138,17 @@ pub async fn start(
     let address = listener.local_addr().map_err(bind)?;
     let config = Arc::new(settings.config);
     let stop = CancellationToken::new();
+    let live = LiveOutput::default();
     let worker = Worker {
         store: store.clone(),
+        live: live.clone(),
         config: Arc::clone(&config),
         clock: Arc::clone(&clock),
         tick: settings.tick,
         retention: Millis(u64::try_from(settings.retention.as_millis()).unwrap_or(u64::MAX)),
         stop: stop.clone(),
     };
-    let shared = Shared::new(store.clone(), config, clock);
+    let shared = Shared::new(store.clone(), live, config, clock);
     let times = Times::silent_for(MAX_IDLE);
     let limits = Limits::for_few(MAX_CONNECTIONS, times);
     let tls = settings.tls;

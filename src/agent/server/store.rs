@@ -314,12 +314,17 @@ impl ActionStore {
     pub(super) async fn purge(&self, before: Timestamp) -> Result<usize, StoreError> {
         self.call(move |connection| {
             let sql = "DELETE FROM actions WHERE finished_at < ?1";
-            Ok(connection.execute(sql, [before.as_millis()])?)
+            let purged = connection.execute(sql, [before.as_millis()])?;
+            if purged > 0 {
+                let sql = "DELETE FROM outputs WHERE id NOT IN (SELECT id FROM actions)";
+                connection.execute(sql, [])?;
+            }
+            Ok(purged)
         })
         .await
     }
 
-    async fn call<T: Send + 'static>(
+    pub(super) async fn call<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
