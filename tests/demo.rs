@@ -356,7 +356,10 @@ async fn every_example_document_is_valid() {
     let folders = std::fs::read_dir(&examples).unwrap().map(|entry| entry.unwrap().path());
     let documents =
         folders.flat_map(|it| ["playbook.yaml", "cluster.yaml"].map(|name| it.join(name)));
-    let documents: Vec<_> = documents.filter(|path| path.is_file()).collect();
+    let mut documents: Vec<_> = documents.filter(|path| path.is_file()).collect();
+    for name in ["chrony", "inventory", "rolling-reboot", "rolling-upgrade"] {
+        documents.push(examples.join("playbooks").join(name).with_extension("yaml"));
+    }
     for name in
         ["approval", "canary", "guards", "membership", "rolling-restart", "secure", "upgrade"]
     {

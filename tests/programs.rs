@@ -16,6 +16,8 @@ mod compiling;
 #[path = "crash/main.rs"]
 mod crash;
 mod demo;
+#[path = "gateway/from_ansible.rs"]
+mod from_ansible;
 #[path = "gateway/door.rs"]
 mod gateway_door;
 mod guarded;

@@ -76,7 +76,7 @@ LogLevel ERROR
             pathlib.Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         sshd = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
         if sshd is None:
-            raise SystemExit("found no sshd; `make sshd` installs it")
+            raise SystemExit("found no sshd; `make test-nodes` installs it")
         self.log = self.folder / "log"
         self.tree.spawn([sshd, "-D", "-e", "-f", server], self.log)
         until = time.monotonic() + PATIENCE

@@ -146,7 +146,7 @@ pub(crate) fn base_of(path: &Path) -> PathBuf {
 }
 
 /// Reads `from` to its end, and fails beyond `most` bytes.
-fn read_within(from: &mut dyn Read, most: u64) -> io::Result<Vec<u8>> {
+pub(crate) fn read_within(from: &mut dyn Read, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     from.take(most + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most {

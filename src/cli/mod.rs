@@ -36,6 +36,7 @@ mod get;
 mod grants;
 mod guards;
 mod held;
+mod import;
 mod imports;
 mod log_lines;
 mod logging;

@@ -21,6 +21,7 @@ use super::error::{CliError, ClientError};
 use super::exit::Exit;
 use super::explain::{Explain, explain};
 use super::get::{Get, get};
+use super::import::{ImportCommand, import_command};
 use super::login::{LoginArgs, login, logout};
 use super::output::{Console, Format};
 use super::output_arg::{Output, OutputParser};
@@ -97,6 +98,9 @@ pub enum Command {
     Validate(Validate),
     /// Write the digests of plugins into playbooks, and change nothing else in them
     Pin(Pin),
+    /// Make documents of what other programs know, without a server
+    #[command(subcommand)]
+    Import(ImportCommand),
     /// Explain the fields of documents, without a server
     Explain(Explain),
     /// Show playbooks, clusters, plugins, runs, engines, or the agents of a cluster
@@ -193,6 +197,7 @@ async fn perform(cli: &Cli, console: &Console) -> Result<Exit, CliError> {
             let client = later(client().await)?;
             plugin_command(|| client, command, to, console).await
         }
+        Command::Import(command) => import_command(command, console).await,
         Command::Explain(args) => explain(args, console),
         Command::Get(args) => get(&client().await?, args, console).await,
         Command::Describe(what) => describe(&client().await?, what, console).await,
