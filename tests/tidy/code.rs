@@ -11,6 +11,7 @@ const HOMES: [(&str, &[&str]); 12] = [
         &[
             "src/api/",
             "src/web/",
+            "src/agent/gateway/",
             "src/agent/server/",
             "src/agent/output_call.rs",
             "src/agent/platform/server/",

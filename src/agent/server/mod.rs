@@ -37,11 +37,11 @@ pub use config::{
     AgentConfig, CommandSpec, ConfigError, NodeAddress, NodeStatus, Shard, ShardOffset,
 };
 pub use error::StoreError;
-pub(in crate::agent) use config::read_length;
-pub(in crate::agent) use hidden::{Hidden, Kept};
-pub(in crate::agent) use output::{Output, Tail};
-pub(in crate::agent) use request::{
+pub(super) use config::read_length;
+pub(super) use hidden::{Hidden, Kept};
+pub(super) use output::{Output, Tail};
+pub(super) use request::{
     MAX_BODY_BYTES, Refusal, Sent, body, check_stranger, declared, text,
 };
-pub(in crate::agent) use shown_action::{ShownAction, ShownState, phase_word};
+pub(super) use shown_action::{ShownAction, ShownState, phase_word};
 pub use serve::{AgentSettings, RunningAgent, ServeError, serve, start};
