@@ -35,8 +35,9 @@ birth() {
 		case $1 in [ZX]) return 1 ;; esac
 	else
 		kill -0 "$1" 2> /dev/null || return 1
-		b=$(LC_ALL=C ps -o lstart= -p "$1" 2> /dev/null) || b=-
-		set -- $b
+		set -- $(LC_ALL=C ps -o stat= -o lstart= -p "$1" 2> /dev/null)
+		case ${1:-} in [ZX]*) return 1 ;; esac
+		if [ "$#" -gt 0 ]; then shift; fi
 		IFS=_
 		b=$*
 		unset IFS
@@ -54,6 +55,8 @@ who() {
 	else
 		me=$(exec sh -c "echo \$PPID")
 		birth "$me" || b=-
+		led=$(ps -o pgid= -p "$me" 2> /dev/null)
+		[ "${led##* }" = "$$" ] && group=$$
 	fi
 }
 
@@ -121,7 +124,8 @@ tell() {
 
 # Begins the job unless another process does, and sees it to its end.
 work() {
-	trap : HUP TERM
+	# It goes on when nobody listens any more. The job itself gets the signals as they were.
+	trap : HUP TERM PIPE
 	who
 	tup=$up tboot=$boot
 	script=$job/script.$me

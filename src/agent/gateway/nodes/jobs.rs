@@ -339,3 +339,55 @@ fn check_folder(folder: &str) -> Result<(), Trouble> {
 }
 
 const _: () = assert!(QUICK.as_secs() < WITHIN.as_secs(), "a quick end is part of an exchange");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::gateway::nodes::Place;
+
+    #[test]
+    fn what_the_script_could_not_do_is_said_with_what_to_do() {
+        let node = Node::at(Place::Local);
+        let full = "sh: 169: printf: printf: I/O error\ntee: jobs/probe: No space left on device\n";
+        for (what, said, expected, begun) in [
+            ("write", full, "disk of this machine is full", true),
+            ("folder", "mkdir: cannot create directory: Disk quota exceeded", "is full", false),
+            (
+                "folder",
+                "mkdir: w: Read-only file system",
+                "name another folder in the inventory",
+                false,
+            ),
+            (
+                "folder",
+                "mkdir: w: Permission denied",
+                "it has to be a folder of the user there",
+                false,
+            ),
+            ("owner", "", "it belongs to somebody else", false),
+            ("sudo", "sudo: a password is required", "needs a rule with NOPASSWD", false),
+            ("sudo", "sh: 1: sudo: not found", "sudo: not found", false),
+            ("printf", "", "install dash or bash", false),
+            ("cut", "", "ended before the answer did", false),
+            ("later", "", "failed to use .replibook-gateway", true),
+        ] {
+            let error = failed(&node, None, what, said.as_bytes());
+            assert!(error.to_string().contains(expected), "{what}: {error}");
+            assert_eq!(error.may_have_begun(), begun, "{what}");
+        }
+    }
+
+    #[test]
+    fn folders_are_paths_and_no_options() {
+        for (folder, good) in [
+            (".replibook-gateway", true),
+            ("/var/lib/it's mine", true),
+            ("", false),
+            ("-p", false),
+            ("~/work", false),
+            ("a\nb", false),
+        ] {
+            assert_eq!(check_folder(folder).is_ok(), good, "{folder:?}");
+        }
+    }
+}

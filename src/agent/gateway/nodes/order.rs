@@ -218,3 +218,123 @@ pub(super) fn user_name(name: &str) -> Result<(), Trouble> {
 pub(super) const fn refused(what: &'static str, found: String, expected: &'static str) -> Trouble {
     Trouble::Refused { what, found, expected }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn job(work: Work) -> Job {
+        Job {
+            id: Uuid::nil(),
+            kind: "k".to_owned(),
+            args: Value::Null,
+            metadata: Map::new(),
+            created: Timestamp::default(),
+            work,
+            secret: false,
+            become_user: None,
+            timeout: None,
+        }
+    }
+
+    fn command(argv: &[&str], stdin: usize) -> Job {
+        job(Work::Command {
+            argv: argv.iter().map(|word| (*word).to_owned()).collect(),
+            stdin: Bytes::from(vec![b'x'; stdin]),
+            env: BTreeMap::new(),
+            folder: None,
+        })
+    }
+
+    fn put(path: &str) -> Job {
+        job(Work::PutFile {
+            path: path.to_owned(),
+            content: Bytes::new(),
+            mode: None,
+            owner: None,
+            group: None,
+            check: false,
+        })
+    }
+
+    fn script(interpreter: &[&str], text: &str, stdin: &'static [u8]) -> Job {
+        job(Work::Script {
+            interpreter: interpreter.iter().map(|word| (*word).to_owned()).collect(),
+            text: text.to_owned(),
+            stdin: Bytes::from_static(stdin),
+            env: BTreeMap::new(),
+            folder: None,
+        })
+    }
+
+    #[test]
+    fn what_shells_and_programs_would_take_for_something_else_is_refused() {
+        let as_user = |user: &str, job: Job| Job { become_user: Some(user.to_owned()), ..job };
+        let variable = |name: &str| {
+            let mut job = command(&["a"], 0);
+            if let Work::Command { env, .. } = &mut job.work {
+                env.insert(name.to_owned(), "x".to_owned());
+            }
+            job
+        };
+        for (what, job, good) in [
+            ("the largest input", command(&["a"], MAX_INPUT), true),
+            ("one byte more", command(&["a"], MAX_INPUT + 1), false),
+            ("words that are too long", command(&["a", &"x".repeat(MAX_WORDS)], 0), false),
+            ("nothing", command(&[], 0), false),
+            ("an empty program", command(&[""], 0), false),
+            ("a byte that is zero", command(&["a", "b\0"], 0), false),
+            ("a user", as_user("www-data", command(&["a"], 0)), true),
+            ("an option as a user", as_user("-s", command(&["a"], 0)), false),
+            ("a line as a user", as_user("a b", command(&["a"], 0)), false),
+            ("a variable", variable("A_1"), true),
+            ("two words as a variable", variable("A B"), false),
+            ("an option as a variable", variable("-i"), false),
+            ("a file", put("/etc/motd"), true),
+            ("a file that is somewhere", put("motd"), false),
+            ("a folder", put("/etc/"), false),
+            ("a script with input", script(&[], "true", b"x"), true),
+            (
+                "one that comes by its input",
+                Job { secret: true, ..script(&[], "true", b"x") },
+                false,
+            ),
+            ("one for another user", as_user("www-data", script(&[], "true", b"x")), false),
+        ] {
+            let order = order(&job, Timestamp::default());
+            let refused = matches!(order, Err(Trouble::Refused { .. }));
+            assert_eq!((order.is_ok(), refused), (good, !good), "{what}");
+        }
+    }
+
+    #[test]
+    fn short_lines_can_be_read_by_people_and_long_ones_at_once() {
+        let line = |job: Job| order(&job, Timestamp::from_millis(5)).map(|order| order.line);
+        let short = line(command(&["systemctl", "restart", "my db"], 0)).unwrap();
+        assert!(
+            short.starts_with("v1 5 k 0 0 - 0 ")
+                && short.ends_with(" - - exec systemctl restart 'my db'\n")
+        );
+        let user = Job { become_user: Some("root".to_owned()), ..command(&["id"], 0) };
+        assert!(line(user).unwrap().ends_with(" exec sudo -n -H -u root -- id\n"));
+        let long = order(&command(&["id"], BULK), Timestamp::default()).unwrap();
+        assert!(long.bulk && long.line.ends_with(" exec\\0040id end\n"));
+    }
+
+    #[test]
+    fn scripts_are_read_by_what_their_first_line_says() {
+        for (said, text, expected) in [
+            (&["python3", "-u"][..], "#!/bin/sh\n", &["python3", "-u"][..]),
+            (&[], "#!/usr/bin/env python3\nprint()", &["/usr/bin/env", "python3"]),
+            (&[], "#! /bin/sh -e -u\n", &["/bin/sh", "-e -u"]),
+            (&[], "echo", &["sh"]),
+            (&[], "#!\n", &["sh"]),
+        ] {
+            let said: Vec<_> = said.iter().map(|word| (*word).to_owned()).collect();
+            assert_eq!(interpreter_of(&said, text), expected, "{text}");
+        }
+    }
+}
