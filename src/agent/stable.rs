@@ -2,11 +2,13 @@
 //! asked differs, and how that is written: requests are sent by [`HttpAgents`], and what failures mean is decided there.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{RequestBuilder, StatusCode};
 use serde_json::{Map, Value};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::client::{
@@ -26,6 +28,10 @@ use crate::run::NodeInfo;
 /// The longest label that is sent with an action. These agents take labels as headers of the request, and refuse
 /// requests with long headers.
 const LABEL_BYTES: usize = 1_024;
+
+/// How long an agent that has just answered may take to ask its store. Whoever asks many agents at once waits a little longer
+/// than this for each of them, so a node whose store hangs counts as unavailable, and its agent not as silent.
+const STORE_PATIENCE: Duration = Duration::from_millis(2_500);
 
 /// What is said of an agent that takes no actions.
 const SWITCHED_OFF: &str = "its actions are switched off. Such an agent does actions only for clients that show a \
@@ -63,13 +69,20 @@ impl StableAgents {
         }
     }
 
-    /// What the agent says about its store; `None` if it has asked the store in vain.
+    /// What the agent, which has just answered, says about its store; `None` if it asks the store in vain.
     async fn datastore(&self, address: &str) -> Result<Option<StableStore>, AgentError> {
-        match self.http.said(address, "info/datastore", STORE.bytes).await {
-            Ok(body) => read_stable_store(&body).map(Some).map_err(unread(address)),
-            // The agent itself answers so. What stands before it has other statuses.
-            Err(AgentError::Broken { status: 500, .. }) => Ok(None),
-            Err(error) => Err(error),
+        // That we are short of connections says nothing about the store.
+        let turn = self.http.turn(address).await?;
+        let asked = self.http.ask(address, &turn, "info/datastore", STORE.bytes);
+        // A store that hangs is as silent as one that is down.
+        let Ok(told) = timeout(STORE_PATIENCE, asked).await else { return Ok(None) };
+        match told? {
+            Told::Body(body) => read_stable_store(&body).map(Some).map_err(unread(address)),
+            Told::Not(response) => match self.http.failure(address, response).await {
+                // The agent itself answers so. What stands before it has other statuses.
+                AgentError::Broken { status: 500, .. } => Ok(None),
+                error => Err(error),
+            },
         }
     }
 

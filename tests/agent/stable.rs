@@ -127,6 +127,16 @@ async fn a_node_whose_store_is_silent_is_unavailable() {
 }
 
 #[tokio::test]
+async fn a_node_whose_store_hangs_is_unavailable_and_its_agent_answers() {
+    let settings = Settings { store_hangs: true, ..Settings::default() };
+    let agent = StableAgent::start(settings).await;
+    for client in [&stable() as &dyn AgentClient, &any(None)] {
+        let node = client.node(&agent.address).await.unwrap();
+        assert_eq!((node.status.as_str(), &node.raw["node_id"]), ("UNAVAILABLE", &Value::Null));
+    }
+}
+
+#[tokio::test]
 async fn the_dialect_is_found_out_by_what_answers() {
     let agent = StableAgent::start(Settings::default()).await;
     let at = agent.address.as_str();

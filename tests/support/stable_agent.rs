@@ -46,6 +46,8 @@ pub(crate) struct Settings {
     pub(crate) role: Value,
     /// Whether its store answers.
     pub(crate) store_answers: bool,
+    /// Whether its store neither answers nor refuses.
+    pub(crate) store_hangs: bool,
     /// Whether it does actions. Real agents do only if they ask for client certificates.
     pub(crate) actions: bool,
 }
@@ -57,6 +59,7 @@ impl Default for Settings {
             node: "1".to_owned(),
             role: json!("primary"),
             store_answers: true,
+            store_hangs: false,
             actions: true,
         }
     }
@@ -186,6 +189,10 @@ fn app(state: &Arc<Mutex<State>>) -> Router {
             let body = to_bytes(body, 4 * 1024 * 1024).await.unwrap();
             let path =
                 head.uri.path().strip_prefix("/api/unstable/").unwrap_or_default().to_owned();
+            let hangs = path == "info/datastore" && state.lock().unwrap().settings.store_hangs;
+            if hangs {
+                std::future::pending::<()>().await;
+            }
             let mut state = state.lock().unwrap();
             state.asked.push(format!("{} {path}", head.method));
             state.answer(&head.method, &path, &head.headers, &body)
