@@ -95,12 +95,13 @@ impl AnyDialect {
         self.speaking(self.known(address).unwrap_or(Dialect::Main))
     }
 
-    /// The dialect of the agent, if that can be found out; the error of one that may be able to answer later.
-    async fn find(&self, address: &str) -> Result<Option<Dialect>, AgentError> {
-        match self.node(address).await {
-            Err(error) if error.retryable() => Err(error),
-            // Whoever says nothing about its node does not say what it speaks.
-            Ok(_) | Err(_) => Ok(self.known(address)),
+    /// The dialect of the agent. An error if whoever answers does not say what it speaks: perhaps that is not the agent.
+    async fn find(&self, address: &str) -> Result<Dialect, AgentError> {
+        let said = self.node(address).await;
+        match (self.known(address), said) {
+            (Some(dialect), _) => Ok(dialect),
+            (None, Ok(_)) => Ok(Dialect::Main),
+            (None, Err(error)) => Err(error),
         }
     }
 }
@@ -113,10 +114,15 @@ impl AgentClient for AnyDialect {
         request: &ActionRequest,
     ) -> Result<Scheduled, AgentError> {
         let dialect = match self.known(address) {
-            Some(dialect) => Some(dialect),
-            None => self.find(address).await.map_err(nothing_was_sent)?,
+            Some(dialect) => dialect,
+            None => match self.find(address).await {
+                Ok(dialect) => dialect,
+                Err(error) if error.retryable() => return Err(nothing_was_sent(error)),
+                // Whoever says nothing about its node is spoken to as most are.
+                Err(_) => Dialect::Main,
+            },
         };
-        self.speaking(dialect.unwrap_or(Dialect::Main)).schedule(address, request).await
+        self.speaking(dialect).schedule(address, request).await
     }
 
     async fn action(&self, address: &str, id: Uuid) -> Result<Option<ActionStatus>, AgentError> {
@@ -126,8 +132,9 @@ impl AgentClient for AnyDialect {
             return Ok(status);
         }
         match self.find(address).await? {
-            Some(Dialect::Stable) => self.stable.action(address, id).await,
-            Some(Dialect::Main) | None => Ok(None),
+            Dialect::Stable => self.stable.action(address, id).await,
+            // What answered before may have been something else.
+            Dialect::Main => self.main.action(address, id).await,
         }
     }
 

@@ -99,6 +99,22 @@ async fn an_action_is_unknown_only_in_the_dialect_of_its_agent() {
     scene.client(None).action(ADDRESS, ID).await.unwrap_err();
 }
 
+/// Such as a proxy that does not find its way to the agent.
+#[tokio::test(start_paused = true)]
+async fn an_action_is_not_unknown_where_something_else_answers_404_to_everything() {
+    for dialect in BOTH {
+        let scene = Scene::of(dialect);
+        scene.side(dialect).schedule(ADDRESS, &request()).await.unwrap();
+        scene.side(dialect).set_refuses(ADDRESS, Some(404));
+        let error = scene.client(None).action(ADDRESS, Uuid::from_u128(9)).await.unwrap_err();
+        assert!(matches!(error, AgentError::Refused { status: 404, .. }), "{dialect:?}: {error}");
+        // Once the agent itself can be asked, it tells what it knows.
+        scene.now_speaks(dialect);
+        assert!(scene.client(None).action(ADDRESS, ID).await.unwrap().is_some());
+        assert!(scene.client(None).action(ADDRESS, Uuid::from_u128(9)).await.unwrap().is_none());
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_agent_that_refuses_to_say_who_it_is_speaks_all_the_same() {
     let scene = Scene::of(Dialect::Stable);
