@@ -56,8 +56,8 @@ pub(super) struct Effects {
     unsent: HashMap<AgentSeq, (AttemptKey, u32, String)>,
     timer: Option<AbortHandle>,
     feed: Option<AbortHandle>,
-    /// Whether that leaves out agents which the run does not go over.
-    narrow: bool,
+    /// Which changes the feed puts into the inbox.
+    takes: Takes,
     gate: Gate,
     guards: Option<AbortHandle>,
 }
@@ -89,7 +89,7 @@ impl Effects {
             unsent: HashMap::new(),
             timer: None,
             feed: None,
-            narrow: false,
+            takes: Takes::All,
             gate,
             guards: None,
         }
@@ -252,28 +252,30 @@ impl Effects {
     pub(super) fn feed(&mut self, machine: &Machine) {
         self.stop_feeding();
         let records = machine.records();
-        let takes_others = !is_narrow(machine);
+        let takes = Takes::of(machine.run());
+        let is_narrow = takes == Takes::Its;
         let is_retry = machine.run().snapshot.retry_of.is_some();
         let only = || records.clone().map(|record| record.agent.clone()).collect();
         let fed = Fed {
             known: known_members(records.clone()),
             told: machine.run().progress.mass_absence,
-            only: (!takes_others).then(only),
+            only: is_narrow.then(only),
+            others_alone: takes == Takes::Others,
             selection: machine.selection(),
             secrets: self.secrets.clone(),
-            gate: (is_retry && takes_others).then(|| self.gate()),
+            gate: (is_retry && !is_narrow).then(|| self.gate()),
         };
-        if !takes_others {
+        if is_narrow {
             self.gate.forgets_others();
         }
-        self.narrow = !takes_others;
+        self.takes = takes;
         let feed = feed(self.world.clone(), self.following(), fed, self.inbox.clone());
         self.feed = Some(self.tasks.spawn(feed));
     }
 
     /// Whether changes of the cluster are put into the inbox, as many of them as the run takes now.
     pub(super) fn is_fed(&self, machine: &Machine) -> bool {
-        self.feed.is_some() && self.narrow == is_narrow(machine)
+        self.feed.is_some() && self.takes == Takes::of(machine.run())
     }
 
     /// Puts no further changes of the cluster into the inbox.
@@ -364,10 +366,24 @@ impl Effects {
     }
 }
 
-/// Whether the run takes no agents but those that it goes over. Guards count the other members, too.
-fn is_narrow(machine: &Machine) -> bool {
-    let Run { snapshot, progress } = machine.run();
-    snapshot.retry_of.is_some() && progress.guards.guard_nothing()
+/// Which changes of its cluster a run takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Takes {
+    All,
+    /// Those of the agents that it goes over, which are some of another run.
+    Its,
+    /// That there are members which it does not know, and which guards count. It is cancelled.
+    Others,
+}
+
+impl Takes {
+    fn of(run: &Run) -> Self {
+        match run.snapshot.retry_of.is_some() && run.progress.guards.guard_nothing() {
+            true => Self::Its,
+            false if guards::wants_others(run) => Self::Others,
+            false => Self::All,
+        }
+    }
 }
 
 /// A task that was aborted on purpose has not panicked.

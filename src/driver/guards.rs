@@ -63,6 +63,13 @@ pub(super) fn matter_to(run: &Run) -> bool {
     }
 }
 
+/// Whether a run that goes over agents of another one again was cancelled before it knew all members. Its last stages start
+/// nobody until it does.
+pub(super) fn wants_others(run: &Run) -> bool {
+    let is_cancelled = run.progress.status == RunStatus::Cancelling && matter_to(run);
+    is_cancelled && run.snapshot.retry_of.is_some() && run.progress.guards.is_closed()
+}
+
 /// Whether these guards count who is out. Windows and freezes don't: each run keeps them by itself.
 pub(super) fn counts(guards: &ClusterGuards) -> bool {
     !guards.guards.is_empty()

@@ -470,7 +470,8 @@ impl RunDriver {
 /// feed begins with everything that changed meanwhile.
 fn takes_changes(run: &Run) -> bool {
     let stage = &run.progress.stage;
-    run.progress.status.is_under_way() && !stage.entering && !stage.once
+    let goes = run.progress.status.is_under_way() || guards::wants_others(run);
+    goes && !stage.entering && !stage.once
 }
 
 /// Returns once the run has rested for a while, with the moment until which it will rest. Never returns if it does

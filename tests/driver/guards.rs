@@ -360,6 +360,52 @@ async fn a_retry_that_gets_guards_knows_all_members_before_it_starts_anybody_und
     engine.stop().await;
 }
 
+/// Its last stage starts nobody until it knows them, and a cancel waits for five minutes at most.
+#[tokio::test(start_paused = true)]
+async fn a_retry_that_is_cancelled_while_it_gets_guards_learns_of_the_others_and_tidies_up() {
+    let scene = slow_scene(9, &[]).await;
+    let text = "apiVersion: replicante.io/v1\nkind: Playbook\nmetadata: { name: p, version: 1.0.0 }\n\
+                spec:\n  stages:\n    - name: only\n      budget: { max_failed: 9 }\n      \
+                strategy: { use: rolling, with: { batch: 1 } }\n      \
+                steps: [{ name: act, action: test.example.com/act }]\n    - name: tidy\n      \
+                always: true\n      strategy: { use: all-at-once }\n      \
+                steps: [{ name: undo, action: test.example.com/undo }]\n";
+    for agent in [0, 1, 2] {
+        let (when, message) = (When::After(Millis::from_secs(4)), "broken".to_owned());
+        scene.script(agent, Script::Fail { when, message });
+    }
+    let first = scene.start_playbook(text).await.unwrap();
+    let engine = scene.engine("engine-1");
+    scene.until_final(first).await;
+    scene.script(0, Script::Stall);
+    let soon = || Script::Succeed { when: When::Looks(1), payload: json!({}) };
+    for agent in [1, 2] {
+        scene.script(agent, soon());
+    }
+    let failed = RetryOf { run: first, failed: true, skipped: false, unfinished: false };
+    let retry = again(&scene, failed).await;
+    scene.until(retry, |run| run.progress.count(AgentState::Running) == 1).await;
+    // It is cancelled before the last one of the others has answered.
+    scene.agents.set_latency(&address(8), Millis(2_900));
+    scene.apply_cluster(spec(9, &[r#"{ "name": "few", "max_out": 1 }"#])).await;
+    scene.until(retry, |run| run.progress.guards.is_closed()).await;
+    scene.command(retry, Verb::Cancel).await;
+    let cancelled = scene.until(retry, |run| run.progress.status == RunStatus::Cancelling).await;
+    assert!(cancelled.progress.guards.is_closed(), "it does not know all others yet");
+    let (since, before) = (scene.now(), scene.executions());
+    scene.script(0, soon());
+    let done = scene.until_final(retry).await;
+    assert_eq!(done.progress.status, RunStatus::Cancelled, "{:?}", done.progress);
+    assert!(scene.now().since(since) < Millis::from_secs(60), "it was held until the deadline");
+    let undone: Vec<u32> = scene.executions().iter().zip(before).map(|(all, b)| all - b).collect();
+    assert_eq!(
+        undone,
+        [0, 1, 1, 0, 0, 0, 0, 0, 0],
+        "those that had not begun when it was cancelled"
+    );
+    engine.stop().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_guard_is_overridden_for_one_run_with_a_reason() {
     let never = r#"{ "name": "never", "max_out": 0 }"#;

@@ -52,6 +52,8 @@ pub(crate) struct Fed {
     pub(crate) told: Option<MassAbsence>,
     /// A run that retries agents of another run takes no agents but these; None for any other run.
     pub(crate) only: Option<HashSet<AgentId>>,
+    /// Whether the run is told of nothing but members that it does not know.
+    pub(crate) others_alone: bool,
     /// Decides which agents have to answer before the stage knows whom it selects.
     pub(crate) selection: Selection,
     /// What new agents say is kept without them.
@@ -123,6 +125,9 @@ impl Feed {
     async fn tell(&mut self, now: &Membership) {
         let changed = difference(&self.fed.known, &now.members);
         let Difference { mut joined, mut left, mut moved } = changed;
+        if self.fed.others_alone {
+            (left, moved) = (Vec::new(), Vec::new());
+        }
         self.hold_back(&mut left, &mut moved, now);
         if mutant!(MoveNotTold) {
             moved.clear();
@@ -138,7 +143,7 @@ impl Feed {
             }
             Phase::Settled => (now.mass_absence, !std::mem::replace(&mut self.is_sure, true)),
         };
-        let is_same = !is_first && self.fed.told == mass_absence;
+        let is_same = !is_first && self.fed.told == mass_absence || self.fed.others_alone;
         if is_same && left.is_empty() && moved.is_empty() {
             return;
         }
