@@ -11,6 +11,8 @@ mod approvals;
 mod contexts;
 #[path = "cli/documents.rs"]
 mod documents;
+#[path = "cli/exec.rs"]
+mod exec;
 #[path = "cli/exports.rs"]
 mod exports;
 #[path = "cli/looking.rs"]

@@ -12,6 +12,7 @@ use serde_json::json;
 use super::access::{Caller, Deed};
 use super::bodies::{InJson, off_loop};
 use super::error::{ApiError, Code};
+use super::exec::check_not_reserved;
 use super::params::{InQuery, listing};
 use super::playbooks::view;
 use super::policy::{self, Judged};
@@ -150,8 +151,18 @@ fn moved(known: &Playbook, new: &Playbook) -> String {
     said.collect()
 }
 
-/// Reads, pins and resolves the document, and reports all its problems at once. Also returns the warnings.
+/// Reads, pins and resolves the document of a playbook that somebody has written. Also returns the warnings.
 pub(super) async fn read(
+    state: &ApiState,
+    request: ApplyPlaybook,
+) -> Result<(StoredPlaybook, Vec<Problem>), ApiError> {
+    let read = read_any(state, request).await?;
+    check_not_reserved(&read.0.playbook.name)?;
+    Ok(read)
+}
+
+/// Reads, pins and resolves a document, and reports all its problems at once. Also returns the warnings.
+pub(super) async fn read_any(
     state: &ApiState,
     request: ApplyPlaybook,
 ) -> Result<(StoredPlaybook, Vec<Problem>), ApiError> {

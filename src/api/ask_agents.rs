@@ -1,5 +1,5 @@
-//! Asks agents of a cluster how they are, for people who look at it. This is the only place where the API sends
-//! requests to agents, and all of them only ask.
+//! Asks agents of a cluster how they are, for people who look at it. Only this and `output` send requests to agents
+//! from the API, and all of them only ask.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,7 +56,7 @@ pub(super) async fn ask_all(
 }
 
 /// The client for a cluster that is reached in this way.
-fn reaching(all: Arc<dyn AgentClient>, ways: &Ways) -> Arc<dyn AgentClient> {
+pub(super) fn reaching(all: Arc<dyn AgentClient>, ways: &Ways) -> Arc<dyn AgentClient> {
     match ways {
         Ways::By(reach) => all.reaching(reach).unwrap_or(all),
         Ways::Unknown | Ways::Unreadable => all,

@@ -25,8 +25,8 @@ use super::params;
 use super::state::ApiState;
 use super::weigh::client_of;
 use super::wire::{
-    AbandonRun, ApplyCluster, ApplyDocuments, ApplyPlaybook, DrainEngine, RetryRun, SendSignal,
-    StartImport, StartRun, SubmitCommand,
+    AbandonRun, ApplyCluster, ApplyDocuments, ApplyPlaybook, DrainEngine, ExecCommand, RetryRun,
+    SendSignal, StartImport, StartRun, SubmitCommand,
 };
 use crate::run::integer_beyond_64_bits;
 use crate::web::{Client, Memory, Share, is_json};
@@ -99,6 +99,10 @@ impl RequestBody for ApplyDocuments {
 }
 
 impl RequestBody for StartRun {
+    const LIMIT: usize = MAX_JSON_BODY;
+}
+
+impl RequestBody for ExecCommand {
     const LIMIT: usize = MAX_JSON_BODY;
 }
 

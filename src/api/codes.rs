@@ -22,6 +22,8 @@ pub enum Code {
     PluginNotFound,
     RunNotFound,
     AgentNotFound,
+    NoAction,
+    NoOutput,
     EngineNotFound,
     IssuerNotFound,
     CommandNotFound,
@@ -59,6 +61,7 @@ pub enum Code {
     PluginsUnavailable,
     IdentityUnclear,
     AuditUnavailable,
+    AgentUnavailable,
     NotReady,
     TooManyStreams,
     TooBusy,
@@ -67,7 +70,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, once.
-    pub const ALL: [Self; 57] = [
+    pub const ALL: [Self; 60] = [
         Self::BadParameter,
         Self::BadHeader,
         Self::BadBody,
@@ -84,6 +87,8 @@ impl Code {
         Self::PluginNotFound,
         Self::RunNotFound,
         Self::AgentNotFound,
+        Self::NoAction,
+        Self::NoOutput,
         Self::EngineNotFound,
         Self::IssuerNotFound,
         Self::CommandNotFound,
@@ -121,6 +126,7 @@ impl Code {
         Self::PluginsUnavailable,
         Self::IdentityUnclear,
         Self::AuditUnavailable,
+        Self::AgentUnavailable,
         Self::NotReady,
         Self::TooManyStreams,
         Self::TooBusy,
@@ -167,6 +173,10 @@ impl Code {
             Self::PluginNotFound => ("plugin-not-found", 404, "there is no such plugin"),
             Self::RunNotFound => ("run-not-found", 404, "there is no such run, or it has expired"),
             Self::AgentNotFound => ("agent-not-found", 404, "the run has no such agent"),
+            Self::NoAction => ("no-action", 404, "the run has sent no action to the agent"),
+            Self::NoOutput => {
+                ("no-output", 404, "the agent can't tell what its last action has written")
+            }
             Self::IssuerNotFound => ("issuer-not-found", 404, "the server knows no such issuer"),
             Self::EngineNotFound => ("engine-not-found", 404, "there is no such engine"),
             Self::CommandNotFound => ("command-not-found", 404, "the run has no such command"),
@@ -263,6 +273,9 @@ impl Code {
             ),
             Self::AuditUnavailable => {
                 ("audit-unavailable", 503, "the audit can't be written, so nothing is changed")
+            }
+            Self::AgentUnavailable => {
+                ("agent-unavailable", 409, "the agent does not answer now; `detail` says why")
             }
             Self::NotReady => ("not-ready", 503, "the server can't do its work now"),
             Self::TooManyStreams => ("too-many-streams", 503, "too many event streams are open"),

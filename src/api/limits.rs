@@ -122,6 +122,12 @@ pub(super) const MAX_IDEMPOTENCY_KEY: usize = 255;
 /// The longest name of a person in bytes: every event that the person caused contains it.
 pub(super) const MAX_ACTOR: usize = 256;
 
+/// The most words of a command: as many as a person types, or a shell makes of a pattern.
+pub(super) const MAX_ARGV: usize = 1_000;
+
+/// The most bytes of a command. They are in the snapshot of its run, and in the arguments of each agent's action.
+pub(super) const MAX_ARGV_BYTES: usize = 64 * 1024;
+
 /// The longest identifier of an agent in bytes: a cluster may have identifiers of 256 characters.
 pub(super) const MAX_AGENT: usize = 4 * 256;
 

@@ -6,9 +6,9 @@
 //! of [`Code`].
 //!
 //! The API reads and writes the store. Whoever drives the runs finds new runs and commands there, and is only
-//! woken through [`Signals`](crate::driver::Signals). Two things are in no store: the present members of a
-//! cluster, for which it asks the driver's [`Followers`](crate::driver::Followers), and how agents are, for
-//! which it asks the agents themselves, to show it to people. It never has an agent do anything.
+//! woken through [`Signals`](crate::driver::Signals). A few things are in no store: the present members of a
+//! cluster, for which it asks the driver's [`Followers`](crate::driver::Followers), and how agents are and what their
+//! actions have written, for which it asks the agents themselves, to show it to people. It never has an agent do anything.
 
 mod abandon;
 mod access;
@@ -31,6 +31,7 @@ mod endpoint;
 mod engines;
 mod error;
 mod events;
+mod exec;
 mod explanation;
 mod exposition;
 mod find_run;
@@ -46,6 +47,7 @@ mod login;
 mod logs;
 mod metrics;
 mod openapi;
+mod output;
 mod pages;
 mod params;
 mod plan;
@@ -74,6 +76,7 @@ mod wire_access;
 mod wire_approvals;
 mod wire_commands;
 mod wire_engines;
+mod wire_exec;
 mod wire_files;
 mod wire_found;
 mod wire_login;

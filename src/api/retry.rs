@@ -12,6 +12,7 @@ use super::approving::check_startable;
 use super::bodies::{InJson, check_length, off_loop};
 use super::endpoint::Endpoint;
 use super::error::{ApiError, Code};
+use super::exec::deed_of_start;
 use super::limits::{FEW_RECORDS, MAX_ACTOR, MAX_REASON, RETRY_PAGES};
 use super::params::{InPath, InQuery};
 use super::shapes::IdempotencyKey;
@@ -104,12 +105,12 @@ async fn may_retry(
     request: &RetryRun,
 ) -> Result<(), ApiError> {
     let run = caller.run_of(state, of).await?;
-    let deed = Deed::StartRun;
+    let deed = run.as_ref().map_or(Deed::StartRun, |run| deed_of_start(&run.playbook));
     caller.may_with_run(deed, run.as_deref())?;
     let mended = request.playbook.as_deref().map(start::read_reference).transpose()?;
     if let (Some((name, version)), Some(run)) = (&mended, &run) {
         playbooks::check_seen(caller, name, version.as_ref())?;
-        caller.may(deed, Object::Run { playbook: name, cluster: &run.cluster })?;
+        caller.may(deed_of_start(name), Object::Run { playbook: name, cluster: &run.cluster })?;
     }
     let id = of.to_string();
     let with = request.playbook.as_deref().unwrap_or_default();

@@ -14,9 +14,9 @@ use super::guard::{self, Timeout};
 use super::shares::Class;
 use super::state::ApiState;
 use super::{
-    abandon, agents, apply_all, cluster_agents, clusters, commands, engines, events, explanation,
-    find_run, gzip, health, imports, journals, login, logs, metrics, openapi, plan, playbooks,
-    plugins, retry, runs, signatures, start, weigh,
+    abandon, agents, apply_all, cluster_agents, clusters, commands, engines, events, exec,
+    explanation, find_run, gzip, health, imports, journals, login, logs, metrics, openapi, output,
+    plan, playbooks, plugins, retry, runs, signatures, start, weigh,
 };
 
 /// Every endpoint of the API.
@@ -30,6 +30,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         cluster_agents::endpoints(),
         apply_all::endpoints(),
         start::endpoints(),
+        exec::endpoints(),
         plan::endpoints(),
         runs::endpoints(),
         find_run::endpoints(),
@@ -39,6 +40,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         explanation::endpoints(),
         engines::endpoints(),
         agents::endpoints(),
+        output::endpoints(),
         journals::endpoints(),
         logs::endpoints(),
         events::endpoints(),

@@ -17,6 +17,7 @@ use super::bodies::{InJson, check_length, off_loop};
 use super::credentials;
 use super::endpoint::Endpoint;
 use super::error::{ApiError, Code};
+use super::exec::deed_of_start;
 use super::limits::{MAX_ACTOR, MAX_IDEMPOTENCY_KEY};
 use super::params::{self, InQuery};
 use super::shapes::IdempotencyKey;
@@ -77,9 +78,10 @@ async fn start(
     check_length("started_by", request.started_by.as_deref(), MAX_ACTOR)?;
     check_seen(&caller, &request)?;
     let (playbook, cluster) = (read_reference(&request.playbook)?.0, request.cluster.as_str());
-    caller.may(Deed::StartRun, Object::Run { playbook, cluster })?;
+    let deed = deed_of_start(playbook);
+    caller.may(deed, Object::Run { playbook, cluster })?;
     let about = [("playbook", request.playbook.as_str()), ("cluster", cluster)];
-    caller.begin(Deed::StartRun, &about, false, state.own_clock.now())?;
+    caller.begin(deed, &about, false, state.own_clock.now())?;
     request.started_by = caller.actor(request.started_by);
     let asked = to_value(&request).map_err(ApiError::internal)?;
     let asked = Digest::of(canonical(&asked).as_bytes());
@@ -108,6 +110,15 @@ pub(super) async fn prepared(
 ) -> Result<(Run, Vec<RunEvent>), ApiError> {
     let (name, version) = read_reference(&request.playbook)?;
     let stored = playbooks::find(state, name, version.as_ref()).await?;
+    prepared_of(state, stored, request).await
+}
+
+/// The same for a playbook that need not be kept anywhere.
+pub(super) async fn prepared_of(
+    state: &ApiState,
+    stored: StoredPlaybook,
+    request: StartRun,
+) -> Result<(Run, Vec<RunEvent>), ApiError> {
     if state.store.cluster(&request.cluster).await?.is_none() {
         return Err(clusters::not_found(&request.cluster));
     }

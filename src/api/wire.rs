@@ -24,6 +24,7 @@ pub use super::wire_access::{AccessNow, CanI, WhoAmI};
 pub use super::wire_approvals::ApprovalView;
 pub use super::wire_commands::{CommandView, SubmitCommand};
 pub use super::wire_engines::{DrainEngine, EngineRef, EngineState, EngineView};
+pub use super::wire_exec::{ExecCommand, HowMany, OutputView};
 pub use super::wire_files::{FileContent, FileDiffers};
 pub use super::wire_found::{FoundRuns, PART_OF_LIST};
 pub use super::wire_login::IssuerView;

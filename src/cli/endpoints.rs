@@ -10,12 +10,13 @@ use uuid::Uuid;
 
 use super::client::{Client, Repeat, UPLOAD_TIMEOUT};
 use super::error::ClientError;
+use crate::agent::OutputStream;
 use crate::api::SELECTOR;
 use crate::api::wire::{
     AbandonRun, AppliedDocuments, ApplyCluster, ApplyDocuments, ApplyPlaybook, CanI, ClusterAgents,
-    ClusterView, CommandView, DrainEngine, EngineView, FoundRuns, ImportView, IssuerView, Listing,
-    PlaybookView, PluginView, RetryRun, RunPlan, RunView, SendSignal, StartImport, StartRun,
-    SubmitCommand, WhoAmI,
+    ClusterView, CommandView, DrainEngine, EngineView, ExecCommand, FoundRuns, ImportView,
+    IssuerView, Listing, OutputView, PlaybookView, PluginView, RetryRun, RunPlan, RunView,
+    SendSignal, StartImport, StartRun, SubmitCommand, WhoAmI,
 };
 use crate::playbook::access::Verb;
 use crate::run::{AgentId, AgentRecord, Digest, EngineId, RunId, Snapshot};
@@ -304,6 +305,29 @@ impl Client {
     pub async fn start_run(&self, start: &StartRun, idempotency_key: &str) -> Result<RunView> {
         let request = self.request(Method::POST, &["runs"]).json(start);
         let request = request.header("idempotency-key", idempotency_key);
+        self.json(request, Repeat::Always).await
+    }
+
+    /// Runs a command on agents of a cluster. The key works as in [`start_run`](Self::start_run).
+    pub async fn exec(&self, exec: &ExecCommand, idempotency_key: &str) -> Result<RunView> {
+        let request = self.request(Method::POST, &["exec"]).json(exec);
+        let request = request.header("idempotency-key", idempotency_key);
+        self.json(request, Repeat::Always).await
+    }
+
+    /// A piece of what the last action of an agent has written: from an offset in the output of `action`, or else of
+    /// whatever action is the last.
+    pub async fn output(
+        &self,
+        (run, agent): (RunId, &AgentId),
+        stream: OutputStream,
+        (action, from): (Option<Uuid>, u64),
+    ) -> Result<OutputView> {
+        let request = self.get(&["runs", &run.to_string(), "agents", agent.as_str(), "output"]);
+        let mut request = request.query(&[("stream", stream.as_str())]).query(&[("from", from)]);
+        if let Some(action) = action {
+            request = request.query(&[("action", action)]);
+        }
         self.json(request, Repeat::Always).await
     }
 

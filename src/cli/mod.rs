@@ -28,6 +28,7 @@ mod drawing;
 mod endpoints;
 mod engine;
 mod error;
+mod exec;
 mod exit;
 mod explain;
 mod feed;

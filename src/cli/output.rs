@@ -193,6 +193,15 @@ impl Console {
         if io::stdout().is_terminal() { self.data(text) } else { self.raw(text) }
     }
 
+    /// Writes bytes as they are; on a terminal as lines of text, without what could control it.
+    pub(crate) fn bytes(&self, bytes: &[u8]) -> Result<(), CliError> {
+        if io::stdout().is_terminal() {
+            return self.data(&String::from_utf8_lossy(bytes));
+        }
+        let mut out = io::stdout().lock();
+        out.write_all(bytes).and_then(|()| out.flush()).map_err(CliError::Output)
+    }
+
     /// Prints a message in one line, whatever it contains; on a narrower terminal it is wrapped.
     pub fn say(&self, line: &str) {
         let indent = line.len() - line.trim_start_matches(' ').len();

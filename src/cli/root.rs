@@ -18,6 +18,7 @@ use super::describe::{Describe, describe};
 use super::diff_files::{DiffFiles, diff_files};
 use super::engine::{EngineCommand, engine_command};
 use super::error::{CliError, ClientError};
+use super::exec::{Exec, exec};
 use super::exit::Exit;
 use super::explain::{Explain, explain};
 use super::get::{Get, get};
@@ -120,6 +121,12 @@ pub enum Command {
     /// Start, watch and steer runs
     #[command(subcommand)]
     Run(RunCommand),
+    /// Run a command on agents of a cluster, and show what each of them answered
+    ///
+    /// This starts a run like any other, of a playbook that the server makes: it is listed, watched and cancelled as runs
+    /// are. The agents need the action `replicante.io/command`, and whoever asks needs the verb `exec` for the cluster.
+    /// When the number of --max-failed is exceeded, no further agent begins.
+    Exec(Exec),
     /// Choose which server is asked, and how it is proved who asks
     #[command(subcommand)]
     Context(ContextCommand),
@@ -204,6 +211,7 @@ async fn perform(cli: &Cli, console: &Console) -> Result<Exit, CliError> {
         Command::Delete(what) => delete(&client().await?, what, console).await,
         Command::Engine(command) => engine_command(&client().await?, command, console).await,
         Command::Run(command) => run_command(&client().await?, command, to, console).await,
+        Command::Exec(args) => exec(&client().await?, args, console).await,
         Command::Context(command) => context_command(command, &cli.given, &trust, console),
         Command::Auth(command) => auth_command(&client().await?, command, console).await,
         Command::Login(args) => {

@@ -69,6 +69,7 @@ fn body(route: &Route, cluster: &str, name: &str) -> Option<Value> {
             json!({ "documents": [{ "document": cluster_text }, { "document": playbook(name, "1.0.0", "") }] }),
         ),
         "startRun" | "planRun" => Some(json!({ "playbook": name, "cluster": cluster })),
+        "exec" => Some(json!({ "cluster": cluster, "argv": ["uptime"] })),
         "retryRun" => Some(json!({})),
         "submitCommand" => Some(json!({ "command": "pause" })),
         "sendSignal" => Some(json!({ "name": "go", "payload": null })),

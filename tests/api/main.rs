@@ -14,6 +14,7 @@ mod engine;
 mod engines;
 mod errors;
 mod events;
+mod exec;
 mod guards;
 mod imports;
 mod narrowed;

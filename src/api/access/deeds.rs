@@ -19,6 +19,8 @@ pub(in crate::api) enum Deed {
     /// Look at the engines, and at numbers about all runs.
     ViewServer,
     StartRun,
+    /// Run a command on agents of a cluster.
+    Exec,
     SteerRun,
     /// Ask something of a run: what is asked says whether that is steering or approving.
     CommandRun,
@@ -56,6 +58,7 @@ impl Deed {
             Self::ViewPlugins => ("view plugins", &[Verb::View], false),
             Self::ViewServer => ("view the server", &[Verb::View], false),
             Self::StartRun => ("start a run", &[Verb::Start], true),
+            Self::Exec => ("run commands", &[Verb::Exec], true),
             Self::SteerRun => ("steer a run", &[Verb::Steer], true),
             Self::CommandRun => ("steer or approve a run", &[Verb::Steer, Verb::Approve], true),
             Self::ApproveRun => ("approve or reject a run", &[Verb::Approve], true),
@@ -103,6 +106,7 @@ impl Deed {
             | Self::ViewPlugins
             | Self::ViewServer
             | Self::StartRun
+            | Self::Exec
             | Self::SteerRun
             | Self::CommandRun
             | Self::ApproveRun

@@ -230,6 +230,7 @@ async fn admit(
         | Deed::ViewPlaybooks
         | Deed::ViewClusters
         | Deed::StartRun
+        | Deed::Exec
         | Deed::SteerRun
         | Deed::CommandRun
         | Deed::ApproveRun

@@ -11,6 +11,7 @@ use super::events::{Events, events};
 use super::export::{Export, export};
 use super::list::{List, list};
 use super::logs::{Logs, logs};
+use super::output::{Output, output};
 use super::replay::{Replay, replay};
 use super::retry::{Retry, retry};
 use super::signal::{Signal, signal};
@@ -45,6 +46,11 @@ pub enum RunCommand {
     Agents(Agents),
     /// Show what the steps and the strategy of a run logged
     Logs(Logs),
+    /// Show what an agent's last action has written, while it is at work and after it
+    ///
+    /// The agent is asked at that moment, so this works as long as the agent keeps it. What the action writes to
+    /// standard output goes to standard output, as it is, and the rest to standard error.
+    Output(Output),
     /// Show the history of a run
     Events(Events),
     /// Repeat every decision and activation of a run that has ended, and say where they differ
@@ -99,6 +105,7 @@ pub(crate) async fn run_command(
         RunCommand::Wait(args) => wait(client, args, console).await,
         RunCommand::Agents(args) => agents(client, args, console).await,
         RunCommand::Logs(args) => logs(client, args, console).await,
+        RunCommand::Output(args) => output(client, args, console).await,
         RunCommand::Events(args) => events(client, args, console).await,
         RunCommand::Replay(args) => replay(client, args, console).await,
         RunCommand::Export(args) => export(client, args, to, console).await,

@@ -1,8 +1,10 @@
 //! `run logs`: what the steps and the strategy of a run logged.
 
 use super::find::find_run;
+use super::logs_follow::Following;
 use crate::api::wire::Listing;
 use crate::cli::client::Client;
+use crate::cli::closed::while_read;
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::output::{Console, Row};
@@ -19,6 +21,10 @@ pub struct Logs {
     /// Only lines of this agent's steps
     #[arg(long, value_name = "AGENT")]
     pub agent: Option<String>,
+    /// Write lines as they are logged until the run has ended, and between them what the actions of agents at work write,
+    /// as lines from `stdout` and `stderr`; JSON then has one line per line
+    #[arg(short, long, conflicts_with_all = ["limit", "after"])]
+    pub follow: bool,
     #[command(flatten)]
     pub page: PageArgs,
 }
@@ -74,6 +80,12 @@ pub(crate) async fn logs(
     console: &Console,
 ) -> Result<Exit, CliError> {
     let run = find_run(client, &args.run).await?;
+    if args.follow {
+        let only = args.agent.clone().map(AgentId);
+        let following = Following::new(client, run, only);
+        let done = while_read(following.follow(console)).await?;
+        return Ok(done.map_or(Exit::Interrupted, |()| Exit::Ok));
+    }
     let lines = client.logs(run).only("agent", args.agent.as_ref());
     let lines: Listing<LogLine> =
         lines.read_to_show(args.page.after.clone(), args.page.limit()).await?;

@@ -164,6 +164,17 @@ async fn watch_until(
     after: Option<Timestamp>,
     console: &Console,
 ) -> Result<Watched, CliError> {
+    let show = async |view: &RunView| print_agents(client, view, console).await;
+    watch_and_show(client, (run, stay, after), console, show).await
+}
+
+/// Follows a run like [`watch_until`], and shows at the end by `show` what became of its agents.
+pub(crate) async fn watch_and_show(
+    client: &Client,
+    (run, stay, after): (RunId, Stay, Option<Timestamp>),
+    console: &Console,
+    show: impl AsyncFnOnce(&RunView) -> Result<(), CliError>,
+) -> Result<Watched, CliError> {
     let mut view = client.run(run).await?;
     let mut progress = Progress::new(console).after(after);
     let to_the_end = stay.is_to_the_end(console);
@@ -186,7 +197,7 @@ async fn watch_until(
         }
         return Ok(Watched { run: view, exit: Exit::Interrupted });
     }
-    print_agents(client, &view, console).await?;
+    show(&view).await?;
     let exit = Exit::of_run(&view).unwrap_or(Exit::Interrupted);
     if !say_why(client, &view, exit, console).await {
         say_how_it_is(client, &view, exit, console);
