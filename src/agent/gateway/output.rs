@@ -150,8 +150,8 @@ mod tests {
     async fn no_piece_has_a_part_of_a_secret() {
         let hidden = hidden("correct horse");
         for before in 0..40 {
-            let text = format!("{}correct horse{}", "x".repeat(before), "y".repeat(700));
-            let mut writes = Writes { bytes: text.clone().into_bytes(), ended: true, most: 300 };
+            let text = format!("{}correct horse{}", "x".repeat(before), "y".repeat(3_000));
+            let mut writes = Writes { bytes: text.clone().into_bytes(), ended: true, most: 1_000 };
             let (found, _) = read(&writes, &Veiled::By(&hidden)).await;
             let rest = found.replace("[secret]", "");
             assert_eq!(rest, text.replace("correct horse", ""), "{found}");

@@ -18,7 +18,7 @@ spec:
     front: { attributes: { role: front } }
   nodes:
     - { id: web-1, groups: [front], node_status: { command: [status] } }
-    - { id: 'eu/web 2', carrier: local }
+    - { id: 'eu/web-2', carrier: local }
 ";
 
 struct Door {
@@ -129,7 +129,7 @@ async fn an_action_goes_to_its_node_and_comes_back_as_agents_have_it() {
         (200, json!({"actions": []}))
     );
     assert_eq!(
-        door.get("/nodes/eu%2Fweb%202/api/unstable/actions/queue").await,
+        door.get("/nodes/eu%2Fweb-2/api/unstable/actions/queue").await,
         (200, json!({"actions": []}))
     );
     door.nodes.set(ID, end(0, "{\"moved\": 3}"));
@@ -183,7 +183,7 @@ async fn a_known_action_is_never_begun_again_and_one_that_never_began_is_not_kno
     door.nodes.set(ID, JobState::NotStarted);
     assert_eq!(door.get(&path).await.0, 404);
     assert_eq!(door.get("/nodes/web-1/api/unstable/action/5").await.0, 404);
-    assert_eq!(door.get(&format!("/nodes/eu%2Fweb%202/api/unstable/action/{ID}")).await.0, 404);
+    assert_eq!(door.get(&format!("/nodes/eu%2Fweb-2/api/unstable/action/{ID}")).await.0, 404);
 }
 
 #[tokio::test]
@@ -237,7 +237,7 @@ async fn a_node_tells_of_itself_and_what_was_done_there_makes_it_tell_anew() {
     assert_eq!((&attributes["os"], &attributes["role"]), (&json!("debian 12"), &json!("front")));
     assert_eq!(attributes["group.front"], true);
     assert_eq!(
-        door.get("/nodes/eu%2Fweb%202/api/unstable/info/node").await.1["node_status"],
+        door.get("/nodes/eu%2Fweb-2/api/unstable/info/node").await.1["node_status"],
         "HEALTHY"
     );
     door.get(path).await;
@@ -339,7 +339,7 @@ async fn all_nodes_are_discovered_where_the_gateway_was_asked() {
     assert_eq!(found["clusters"][0]["cluster_id"], "web");
     let nodes = found["clusters"][0]["nodes"].as_array().unwrap();
     assert_eq!(nodes[0]["agent_address"], "https://localhost:8300/nodes/web-1");
-    assert_eq!(nodes[1]["agent_address"], "https://localhost:8300/nodes/eu%2Fweb%202");
+    assert_eq!(nodes[1]["agent_address"], "https://localhost:8300/nodes/eu%2Fweb-2");
     door.known.send_replace(known(&INVENTORY.replace("web-1", "web-7")));
     assert_eq!(door.get("/discover").await.1["clusters"][0]["nodes"][0]["node_id"], "web-7");
 }

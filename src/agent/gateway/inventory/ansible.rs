@@ -10,8 +10,8 @@ use super::range::expand;
 use crate::playbook::inventory::ALL_NODES;
 use crate::playbook::{Limits, MAX_CLUSTER_BYTES, Problem, Problems, Text, code, describe};
 
-/// The deepest nesting of groups in YAML. People have a handful of levels.
-const MAX_LEVELS: usize = 32;
+/// The deepest nesting of groups in YAML. People have a handful of levels, and each is two of those of the text.
+const MAX_LEVELS: usize = 16;
 
 /// Reads an inventory of Ansible, of whichever form. `vars` are the names of the variables that become attributes.
 ///
@@ -265,9 +265,9 @@ mod tests {
             assert!(message.contains(expected), "{text}: {message}");
         }
         let deep =
-            (0..40).fold("null".to_owned(), |below, n| format!("{{children: {{g{n}: {below}}}}}"));
+            (0..20).fold("null".to_owned(), |below, n| format!("{{children: {{g{n}: {below}}}}}"));
         let deep = read_ansible(format!("all: {deep}\n").as_bytes(), &[]).unwrap_err().to_string();
-        assert!(deep.contains("at most 32 levels"), "{deep}");
+        assert!(deep.contains("at most 16 levels"), "{deep}");
         assert!(read_ansible(b"[web]\n\xff\n", &[]).unwrap_err().to_string().contains("UTF-8"));
         let vault = "all:\n  vars:\n    password: !vault |\n      $ANSIBLE_VAULT;1.1;AES256\n";
         let vault = read_ansible(vault.as_bytes(), &[]).unwrap_err().to_string();
