@@ -164,6 +164,9 @@ pub mod chosen {
         /// client itself is no part of the simulator: `src/outbound/http.rs` has it follow no redirect, and the test
         /// `a_request_arrives_with_its_key_and_a_redirect_is_an_answer` beside it watches that.
         RedirectFollowed,
+        /// A request that was cut off because its lease had almost run out is never sent again, although the lease goes
+        /// on after all.
+        RequestForgotten,
         /// What comes from outside is kept with the secrets in it.
         SecretJournaled,
         /// A secret goes where the playbook lets it go, whatever the policy says.
@@ -251,6 +254,7 @@ pub mod chosen {
             Self::SignalToAll,
             Self::SignalTwice,
             Self::RedirectFollowed,
+            Self::RequestForgotten,
             Self::SecretJournaled,
             Self::OneSideGrants,
             Self::GuardsBeforeOthers,

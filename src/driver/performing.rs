@@ -37,6 +37,9 @@ impl Performing {
                 // A server that heeds the key may answer with what it was sent the first time.
                 return before.iter().fold(answer, |answer, sent| sent.answer(answer));
             }
+            if mutant!(RequestForgotten) {
+                std::future::pending::<()>().await;
+            }
             let again = self.secrets.again();
             before.push(std::mem::replace(&mut self.secrets, again));
         }

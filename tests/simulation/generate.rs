@@ -113,6 +113,7 @@ impl Plan {
         if dice.chance(25) {
             dice.narrow(&mut plan);
         }
+        dice.rare(&mut plan);
         plan
     }
 }
@@ -410,7 +411,7 @@ impl Dice {
         Trouble { point, side: self.side(), nth, what }
     }
 
-    fn side(&mut self) -> Side {
+    pub(crate) fn side(&mut self) -> Side {
         self.one_of([Side::Before, Side::After])
     }
 
@@ -441,7 +442,7 @@ impl Dice {
         }
     }
 
-    fn verb(&mut self) -> Verb {
+    pub(crate) fn verb(&mut self) -> Verb {
         match self.up_to(13) {
             0..=2 => Verb::Pause,
             3..=4 => Verb::PauseNow,

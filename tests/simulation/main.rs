@@ -31,6 +31,7 @@ mod gate;
 mod generate;
 mod generate_cluster;
 mod generate_forms;
+mod generate_rare;
 mod guard_model;
 mod guard_plan;
 mod history;
