@@ -2,21 +2,77 @@
 //! come, or without their secrets or credentials. Such a run does what was asked of it, and begins nothing for which it would need a
 //! place or a secret.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::discovery::Following;
+use super::discovery::{Following, View, Ways};
 use super::effects::Effects;
 use super::run_driver::{DriveError, RunDriver};
 use super::secrets::RunSecrets;
-use crate::run::{Effect, Input, Machine, Run, RunStatus, Transition};
+use crate::clock::{Clock, sleep_until};
+use crate::run::{Effect, Input, Machine, Millis, Run, RunStatus, Timestamp, Transition};
 
 /// How long such a run waits for its command: several looks of its engine, one of which may fail.
 const ASKED_WITHIN: Duration = Duration::from_secs(5);
 
+/// How often a run that goes on looks whether its secrets and credentials are still here: as often as it is looked at while
+/// it is left to other engines.
+const LOOK_AGAIN: Millis = Millis::from_secs(10);
+
+/// When a run has to look again whether this engine has what it needs.
+pub(super) struct Needed {
+    cluster: Following,
+    /// The credentials that the cluster names: for its agents, and for its platform.
+    named: [Option<String>; 2],
+    /// Whether its playbook names secrets.
+    secrets: bool,
+    due: Timestamp,
+    clock: Arc<dyn Clock>,
+}
+
+impl Needed {
+    /// For a run that looks for the first time after this.
+    pub(super) fn by(mut cluster: Following, secrets: &RunSecrets, clock: Arc<dyn Clock>) -> Self {
+        let (named, due) = (named(&cluster.now()), clock.now().plus(LOOK_AGAIN));
+        Self { cluster, named, secrets: !secrets.are_none(), due, clock }
+    }
+
+    /// Returns when it is time to look again: once the cluster names other credentials, and from time to time if anything is
+    /// named at all.
+    pub(super) async fn may_lack(&mut self) {
+        let (clock, due) = (Arc::clone(&self.clock), self.due);
+        loop {
+            let is_any = self.secrets || self.named.iter().any(Option::is_some);
+            tokio::select! {
+                biased;
+                () = self.cluster.changed() => {
+                    let before = std::mem::replace(&mut self.named, named(&self.cluster.now()));
+                    if before != self.named {
+                        return;
+                    }
+                }
+                () = sleep_until(clock.as_ref(), due), if is_any => {
+                    self.due = clock.now().plus(LOOK_AGAIN);
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn named(view: &View) -> [Option<String>; 2] {
+    let of_agents = match &view.ways {
+        Ways::By(reach) => reach.credentials.clone(),
+        Ways::Unknown | Ways::Unreadable => None,
+    };
+    let of_platform = view.discovery.as_ref().and_then(|from| from.credentials.clone());
+    [of_agents, of_platform]
+}
+
 impl RunDriver {
-    /// Whether the run would go on, and has no place or not all of its secrets here. Once it has done what was asked,
-    /// such a run waits in the store as before. Effects that were committed but not performed by then are performed by
-    /// the next engine.
+    /// Whether the run would go on, and has no place here, or not all of its secrets and credentials. Once it has done what
+    /// was asked, such a run waits in the store as before. Effects that were committed but not performed by then are
+    /// performed by the next engine.
     pub(super) fn makes_way(&self, machine: &Machine) -> bool {
         match machine.run().progress.status {
             RunStatus::Pending | RunStatus::Starting | RunStatus::Running => {
@@ -34,7 +90,7 @@ impl RunDriver {
         }
     }
 
-    /// Whether the run makes way now. Its secrets are read again if it would, since they may have come meanwhile.
+    /// Whether the run makes way now. What is lacking is looked for again if it would, since it may have come meanwhile.
     pub(super) async fn leaves(&mut self, machine: &Machine, effects: &Effects) -> bool {
         if self.lacks && self.makes_way(machine) {
             self.read(effects.secrets(), &effects.following()).await;
@@ -42,8 +98,16 @@ impl RunDriver {
         self.makes_way(machine)
     }
 
-    /// Reads all secrets of the run, and looks for the credentials of its cluster. Notes whether this engine lacks one: that
-    /// is a warning once, since the run is looked at again and again.
+    /// Looks again for what a run needs that goes on here, if another engine might go on with it instead. In an engine alone,
+    /// its calls wait for credentials, and its steps say which secret is gone.
+    pub(super) async fn look_for_needed(&mut self, effects: &Effects) {
+        if self.lacks || self.lacking.has_others() {
+            self.read(effects.secrets(), &effects.following()).await;
+        }
+    }
+
+    /// Reads all secrets of the run, and looks for the credentials of its cluster. Notes whether this engine lacks any, and
+    /// says which: that is a warning once, since the run is looked at again and again.
     pub(super) async fn read(&mut self, secrets: &RunSecrets, cluster: &Following) {
         let (run, read) = (self.lease.run(), secrets.read_all().await);
         let read = read.map_err(|error| error.to_string());

@@ -21,6 +21,8 @@ struct Runs {
     left: BTreeMap<RunId, Timestamp>,
     /// Runs of which the log says already what is lacking. Of more than may be remembered it says it again.
     told: BTreeSet<RunId>,
+    /// Whether other engines take runs.
+    others: bool,
 }
 
 impl Lacking {
@@ -37,6 +39,16 @@ impl Lacking {
         let mut runs = self.lock();
         runs.forget(now);
         runs.left.keys().copied().collect()
+    }
+
+    /// Notes whether other engines take runs, by what engines last reported.
+    pub(super) fn others(&self, take_runs: bool) {
+        self.lock().others = take_runs;
+    }
+
+    /// Whether there are others to which a run can be given that goes on here.
+    pub(super) fn has_others(&self) -> bool {
+        self.lock().others
     }
 
     /// Whether one more run can be left to others now. One that can't be is claimed again at once.

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::World;
 use super::activity::Activity;
+use super::beyond::Needed;
 use super::committer::Committer;
 use super::discovery::known_members;
 use super::effects::{self, Effects, INBOX};
@@ -84,6 +85,8 @@ enum Next {
     Input(Box<Input>),
     /// A run that was in trouble may be well by now, so look at its health.
     LookAtHealth,
+    /// The engine may lack a secret or credentials by now.
+    LookForNeeded,
     /// Nothing happens before this moment unless a person asks for it.
     Park(Timestamp),
     /// A task of the run panicked, so the input that it should have sent never comes.
@@ -118,6 +121,7 @@ impl RunDriver {
         self.world.agents = Arc::new(ClusterAgents::new(agents, following.clone()));
         // What agents say from now on may have what an engine before this one sent.
         let (stop, lease) = (self.stop.clone(), self.lease.clone());
+        let needed = Needed::by(following.clone(), &secrets, self.own.clone());
         tokio::select! {
             biased;
             () = stop.cancelled() => return self.given_up(),
@@ -133,7 +137,8 @@ impl RunDriver {
         };
         let (world, lease) = (self.world.clone(), self.lease.clone());
         let mut effects = Effects::new(world, lease, (following, gate), sender, secrets);
-        let result = self.go((loaded, guards), health, &committer, &mut inbox, &mut effects).await;
+        let begins = (loaded, guards, needed);
+        let result = self.go(begins, health, &committer, &mut inbox, &mut effects).await;
         // No task of this driver may act once another engine has the run.
         effects.stop().await;
         result
@@ -141,7 +146,7 @@ impl RunDriver {
 
     async fn go(
         &mut self,
-        (loaded, guards): (Loaded, Option<Arc<ClusterGuards>>),
+        (loaded, guards, mut needed): (Loaded, Option<Arc<ClusterGuards>>, Needed),
         mut health: Health,
         committer: &Committer,
         inbox: &mut mpsc::Receiver<Input>,
@@ -193,9 +198,10 @@ impl RunDriver {
             if waiting.is_empty() {
                 let rests = machine.rests_until().filter(|_| !health.is_waiting());
                 let exit = machine.is_quiet().then(|| (self.exit.clone(), waits));
-                match self.next(inbox, &health, effects, rests, exit).await {
+                match self.next(inbox, &health, effects, rests, (exit, &mut needed)).await {
                     Next::Input(input) => waiting.push_back(*input),
                     Next::LookAtHealth => {}
+                    Next::LookForNeeded => self.look_for_needed(effects).await,
                     Next::Park(until) => {
                         if self.park(committer, until).await? {
                             return Ok(());
@@ -270,7 +276,7 @@ impl RunDriver {
         health: &Health,
         effects: &mut Effects,
         rests: Option<Timestamp>,
-        exit: Option<(Exit, bool)>,
+        (exit, needed): (Option<(Exit, bool)>, &mut Needed),
     ) -> Next {
         let input = |input: Option<Input>| match input {
             Some(input) => Next::Input(Box::new(input)),
@@ -293,6 +299,7 @@ impl RunDriver {
             heard = inbox.recv() => input(heard),
             () = effects.panicked() => Next::Panicked,
             () = health.may_be_well(clock) => Next::LookAtHealth,
+            () = needed.may_lack() => Next::LookForNeeded,
             until = parked => Next::Park(until),
         }
     }

@@ -70,7 +70,9 @@ impl Engine {
         self.started.get_or_insert(known.seen);
         self.drain(known.draining.is_some());
         let engines = store.engines().await?;
-        self.exits.look(others(&engines, &self.config.id), store.time());
+        let others = others(&engines, &self.config.id);
+        self.lacking.others(!others.is_empty());
+        self.exits.look(others, store.time());
         self.standing = Standing::of(&engines, &self.config.id, 0);
         if self.standing.most().is_some() {
             let unclaimed = store.unclaimed().await?;

@@ -1,9 +1,10 @@
 //! Runs on clusters whose credentials this engine does not have, or that can't be used as they are stored.
 
+use replibook::agent::{Script, When};
 use replibook::credentials::{Credentials, KeptCredentials};
 use replibook::driver::World;
 use replibook::playbook::Tls;
-use replibook::run::{Millis, RunStatus};
+use replibook::run::{Millis, RunId, RunStatus};
 use serde_json::json;
 
 use crate::engine::RunningEngine;
@@ -43,6 +44,39 @@ async fn a_run_waits_for_an_engine_that_has_the_credentials_of_its_cluster() {
     let done = scene.until_final(run).await;
     assert_eq!(done.progress.status, RunStatus::Done, "{:?}", done.progress);
     for engine in [without, others, with] {
+        engine.stop().await;
+    }
+}
+
+/// Who drives a run.
+async fn driver_of(scene: &Scene, run: RunId) -> Option<String> {
+    let holders = scene.store.holders(&[run]).await.unwrap();
+    holders.into_iter().next().map(|holder| holder.engine.0)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_goes_to_an_engine_that_has_the_credentials_that_its_cluster_names_since() {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let scene = Scene::new(1).await;
+    let (when, payload) = (When::After(Millis::from_secs(300)), json!({}));
+    scene.script(0, Script::Succeed { when, payload });
+    let agents = json!([{"id": "node-0", "address": address(0)}]);
+    let spec = |names: &str| json!({"agents": agents, "credentials": names});
+    scene.apply_cluster(spec("eu")).await;
+    let run = scene.start_run("p", "max_failed: 0").await;
+    let first = engine(&scene, "engine-1", kept(folders[0].path(), &["eu"]));
+    scene.until(run, |_| scene.executions() == [1]).await;
+    let second = engine(&scene, "engine-2", kept(folders[1].path(), &["eu", "us"]));
+    scene.wait(Millis::from_secs(60)).await;
+    assert_eq!(driver_of(&scene, run).await.as_deref(), Some("engine-1"), "nothing is lacking");
+    scene.apply_cluster(spec("us")).await;
+    // The other engine looks for runs several times a second.
+    scene.wait(Millis::from_secs(5)).await;
+    assert_eq!(driver_of(&scene, run).await.as_deref(), Some("engine-2"));
+    let done = scene.until_final(run).await;
+    assert_eq!(done.progress.status, RunStatus::Done, "{:?}", done.progress);
+    assert_eq!(scene.executions(), [1], "it was not sent again");
+    for engine in [first, second] {
         engine.stop().await;
     }
 }

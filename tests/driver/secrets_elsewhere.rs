@@ -1,11 +1,16 @@
 //! Runs with secrets that this engine, or the one that took them over, does not have.
 
+use std::sync::Arc;
+
 use replibook::agent::{Script, When};
+use replibook::driver::World;
 use replibook::run::{AgentSeq, AgentState, AttemptKey, Millis, RunSeed, RunStatus, Verb};
+use replibook::secrets::FakeSecrets;
 use serde_json::{Map, json};
 
 use super::outside::signal;
 use super::secrets::{VALUE, assert_clean, kept, playbook, tell};
+use crate::engine::RunningEngine;
 use crate::scene::{Scene, address};
 
 #[tokio::test(start_paused = true)]
@@ -63,6 +68,30 @@ async fn a_secret_that_comes_while_a_command_is_awaited_lets_the_run_go_on_at_on
     let length = scene.clock.now().since(start);
     assert!(length < Millis::from_secs(8), "it was left to other engines: {length:?}");
     second.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_goes_to_an_engine_that_has_the_secret_that_is_gone_from_this_one() {
+    let scene = Scene::new(1).await;
+    scene.secrets.put("key", VALUE);
+    let (when, payload) = (When::After(Millis::from_secs(60)), json!({}));
+    scene.script(0, Script::Succeed { when, payload });
+    let act = json!({"name": "act", "action": "test.example.com/act"});
+    let text = playbook(json!([act, tell(json!(null))])).to_string();
+    let run = scene.start_playbook(&text).await.unwrap();
+    let own = Arc::new(FakeSecrets::default());
+    own.put("key", VALUE);
+    let world = World { secrets: own.clone(), ..scene.world() };
+    let first = RunningEngine::start(world, "engine-1", 10);
+    scene.until(run, |_| scene.executions() == [1]).await;
+    let second = scene.engine("engine-2");
+    own.remove("key");
+    let done = scene.until_final(run).await;
+    assert_eq!(done.progress.status, RunStatus::Done, "{:?}", done.progress);
+    assert_eq!((scene.executions(), scene.outbound.received().len()), (vec![1], 1));
+    for engine in [first, second] {
+        engine.stop().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
