@@ -97,7 +97,7 @@ impl ActionStore {
             let Some((seq, size, gone, exit)) = row.optional()? else { return Ok(None) };
             let end = gone.saturating_add(size);
             let from = number(query.from).clamp(gone, end);
-            let part = "SELECT substr(bytes, ?2, ?3) FROM outputs WHERE seq = ?1";
+            let part = "SELECT coalesce(substr(bytes, ?2, ?3), x'') FROM outputs WHERE seq = ?1";
             let bytes: Vec<u8> = connection.query_row(
                 part,
                 // The first byte has the number 1.
@@ -165,6 +165,9 @@ mod tests {
         let past = piece(&store, 1, u64::MAX).await.unwrap();
         assert_eq!((past.from, past.bytes.len()), (MAX_KEPT_BYTES as u64 + 2, 0));
         assert_eq!(piece(&store, 2, 0).await, None);
+        store.keep_output(Uuid::from_u128(3), written(b"")).await.unwrap();
+        let nothing = piece(&store, 3, 0).await.unwrap();
+        assert_eq!((nothing.bytes.len(), nothing.ended), (0, true));
     }
 
     #[tokio::test]

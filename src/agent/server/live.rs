@@ -185,8 +185,8 @@ impl<'a> Showing<'a> {
 
     fn show(&mut self, secrets: Secrets<'_>, end: usize) {
         if end > self.shown {
-            let part = secrets.scrubber.part(&self.raw, self.shown..end);
-            self.live.add(self.stream, &part);
+            let (piece, end) = secrets.scrubber.piece(&self.raw, self.shown..end);
+            self.live.add(self.stream, &piece);
             self.shown = end;
         }
     }

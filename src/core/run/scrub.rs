@@ -87,6 +87,18 @@ impl Scrubber {
         without(bytes.get(..end).unwrap_or_default(), part.start, found)
     }
 
+    /// The next piece of what comes bit by bit: what is between two bytes, and the whole of a secret that begins there. A
+    /// secret that began before was taken out with the piece before. Returns also where the piece ends.
+    pub fn piece(&self, bytes: &[u8], part: Range<usize>) -> (Vec<u8>, usize) {
+        let found = self.find(bytes);
+        let around = |at: usize| found.iter().find(|range| range.start < at && at < range.end);
+        let end = around(part.end).map_or(part.end, |range| range.end).min(bytes.len());
+        let from = around(part.start).map_or(part.start, |range| range.end).min(end);
+        let here = found.iter().filter(|range| (from..end).contains(&range.start));
+        let here = here.cloned().collect();
+        (without(bytes.get(..end).unwrap_or_default(), from, here), end)
+    }
+
     /// Takes secrets out of all texts, keys and numbers in a value. Returns whether there were any.
     pub fn value(&self, value: &mut Value) -> bool {
         match value {

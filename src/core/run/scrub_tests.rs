@@ -275,6 +275,24 @@ fn readings(text: &str) -> Vec<Vec<u8>> {
 }
 
 #[test]
+fn pieces_one_after_the_other_make_the_whole_without_secrets() {
+    let scrubber = Scrubber::new([&secret("correct horse")]);
+    let text = b"before correct horsecorrect horse, after correct horse";
+    let whole = scrubber.bytes(text).into_owned();
+    for size in 1..text.len() + 2 {
+        let (mut all, mut from) = (Vec::new(), 0);
+        while from < text.len() {
+            let (piece, end) = scrubber.piece(text, from..from + size);
+            assert!(end > from, "{size}");
+            all.extend(piece);
+            from = end;
+        }
+        assert_eq!(String::from_utf8_lossy(&all), String::from_utf8_lossy(&whole), "{size}");
+    }
+    assert_eq!(Scrubber::of_unknown().piece(text, 0..3), (SCRUBBED.into(), text.len()));
+}
+
+#[test]
 fn a_secret_is_found_as_messages_and_headers_show_it() {
     let pem = " -----BEGIN KEY-----\r\nMIIEv\u{7}QIBADANBg\r\n-----END KEY-----\t\n";
     let scrubber = Scrubber::new([&secret(pem)]);
