@@ -23,7 +23,7 @@ mod serve;
 mod shown;
 mod troubles;
 
-pub(crate) use inventory::{AnsibleHost, ansible_hosts, list_by_ansible, node_of};
 pub use args::GatewayArgs;
+pub(crate) use inventory::{AnsibleHost, ansible_hosts, list_by_ansible, node_of};
 pub use inventory::{HostsFrom, InventoryError};
 pub use serve::{GatewayError, serve};

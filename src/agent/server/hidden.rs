@@ -49,9 +49,8 @@ impl Hidden {
     /// Whether every secret is in one of these values of the arguments, given as JSON pointers.
     pub(in crate::agent) fn is_within(&self, pointers: &[&str]) -> bool {
         let places: Option<Vec<SecretPlace>> = serde_json::from_str(&self.label).ok();
-        places.is_some_and(|places| {
-            places.iter().all(|place| pointers.contains(&place.at.as_str()))
-        })
+        places
+            .is_some_and(|places| places.iter().all(|place| pointers.contains(&place.at.as_str())))
     }
 
     /// How much memory this takes.

@@ -33,15 +33,13 @@ mod store;
 mod worker;
 
 pub use args::AgentArgs;
+pub(super) use config::read_length;
 pub use config::{
     AgentConfig, CommandSpec, ConfigError, NodeAddress, NodeStatus, Shard, ShardOffset,
 };
 pub use error::StoreError;
-pub(super) use config::read_length;
 pub(super) use hidden::{Hidden, Kept};
 pub(super) use output::{Output, Tail};
-pub(super) use request::{
-    MAX_BODY_BYTES, Refusal, Sent, body, check_stranger, declared, text,
-};
-pub(super) use shown_action::{ShownAction, ShownState, phase_word};
+pub(super) use request::{MAX_BODY_BYTES, Refusal, Sent, body, check_stranger, declared, text};
 pub use serve::{AgentSettings, RunningAgent, ServeError, serve, start};
+pub(super) use shown_action::{ShownAction, ShownState, phase_word};
