@@ -56,7 +56,7 @@ fn is_ada(who: &Value) -> bool {
     who.as_str().and_then(|who| who.strip_suffix(", as ada")).is_some_and(|user| !user.is_empty())
 }
 
-async fn replictl(server: &str, args: &[&str]) -> (i32, String, String) {
+pub(crate) async fn replictl(server: &str, args: &[&str]) -> (i32, String, String) {
     read(command(server, args).output()).await
 }
 

@@ -1,6 +1,6 @@
 //! The whole of Replibook on MongoDB: runs while its server fails and loses answers, runs of many agents
-//! whose engine dies, secured connections, servers that can't do enough, and the command line of
-//! `replibook store`.
+//! whose engine dies, secured connections, servers that can't do enough, two servers with different files, and the command
+//! line of `replibook store`.
 //!
 //! `REPLIBOOK_SEED` repeats the faults of an earlier test run.
 
@@ -12,6 +12,7 @@ mod fail_points;
 mod many_agents;
 mod scene;
 mod secured;
+mod two_servers;
 
 use crate::mongodb;
 
