@@ -31,6 +31,7 @@ use people::People;
 use replibook::api::wire::RunView;
 use replibook::cli::demo::Process;
 use replibook::run::AgentState;
+use reqwest::Client;
 use scene::Scene;
 use serde_json::json;
 use support::{Backend, Sample, Table, cpu_time, heading, ms, note, rate, times};
@@ -70,6 +71,7 @@ struct Way {
     site: usize,
     /// What each connection says.
     who: Vec<Option<String>>,
+    client: Client,
 }
 
 /// What was measured of a kind of request, sent in one way.
@@ -96,11 +98,12 @@ async fn measure() {
         Scene::start_with_access(Backend::Sqlite, &people.access(), &people.everything[0]).await;
     let sites = [Site::of(open, &slow).await, Site::of(asked, &slow).await];
     let some = |tokens: &[String]| tokens.iter().cloned().map(Some).collect();
+    let way = |what, site, who| Way { what, site, who, client: scene::client() };
     let ways = [
-        Way { what: "nobody is asked", site: 0, who: vec![None; CONNECTIONS] },
-        Way { what: "tokens that view everything", site: 1, who: some(&people.everything) },
-        Way { what: "tokens with patterns", site: 1, who: some(&people.something) },
-        Way { what: "tokens of an issuer", site: 1, who: some(&people.vouched) },
+        way("nobody is asked", 0, vec![None; CONNECTIONS]),
+        way("tokens that view everything", 1, some(&people.everything)),
+        way("tokens with patterns", 1, some(&people.something)),
+        way("tokens of an issuer", 1, some(&people.vouched)),
     ];
     let kinds = Ask::all();
     let mut found: Vec<Vec<Found>> = Vec::new();
@@ -126,6 +129,7 @@ async fn measure() {
 
 async fn ask(site: &Site, way: &Way, kind: Ask, requests: usize) -> Found {
     let load = Load {
+        client: &way.client,
         base: site.scene.server.address(),
         who: &way.who,
         done: site.done.id.to_string(),

@@ -39,6 +39,8 @@ impl Ask {
 
 /// What is asked, and of whom.
 pub(crate) struct Load<'l> {
+    /// It keeps its connections: nobody is to pay for those.
+    pub(crate) client: &'l Client,
     pub(crate) base: &'l str,
     /// The token of each connection.
     pub(crate) who: &'l [Option<String>],
@@ -51,24 +53,17 @@ impl Load<'_> {
     pub(crate) async fn send(&self, kind: Ask, requests: usize) -> (Vec<Duration>, Duration) {
         // An even number, so that what was paused is resumed.
         let each = (requests / CONNECTIONS).next_multiple_of(2);
-        let client = crate::scene::client();
         let start = Instant::now();
-        let all = (0..CONNECTIONS).map(|connection| self.on_one(&client, kind, connection, each));
+        let all = (0..CONNECTIONS).map(|connection| self.on_one(kind, connection, each));
         let times = join_all(all).await.concat();
         (times, start.elapsed())
     }
 
-    async fn on_one(
-        &self,
-        client: &Client,
-        kind: Ask,
-        connection: usize,
-        each: usize,
-    ) -> Vec<Duration> {
+    async fn on_one(&self, kind: Ask, connection: usize, each: usize) -> Vec<Duration> {
         let mut times = Vec::with_capacity(each);
         for number in 0..each {
             let (method, path, body) = self.request(kind, connection, number);
-            let mut request = client.request(method, format!("{}/api/v1/{path}", self.base));
+            let mut request = self.client.request(method, format!("{}/api/v1/{path}", self.base));
             if let Some(token) = &self.who[connection] {
                 request = request.bearer_auth(token);
             }

@@ -75,12 +75,34 @@ pub(super) struct Told {
     open: Vec<Open>,
     in_text: bool,
     is_escaped: bool,
-    /// Bytes of the key that is being read.
-    key: Option<Vec<u8>>,
+    /// Whether the text is a key.
+    is_key: bool,
+    /// The beginning of the key, where it matters which one it is.
+    key: Option<Key>,
 }
 
 /// The longest key that is compared. None of those that matter is longer.
 const MAX_KEY: usize = 16;
+
+/// As much of a key as is compared, and one byte more if there is more. A page has thousands of keys, so it takes no memory of
+/// its own.
+#[derive(Debug, Default)]
+struct Key {
+    bytes: [u8; MAX_KEY + 1],
+    length: usize,
+}
+
+impl Key {
+    fn push(&mut self, bytes: &[u8]) {
+        let room = self.bytes.iter_mut().skip(self.length);
+        let taken = room.zip(bytes).map(|(to, from)| *to = *from).count();
+        self.length += taken;
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+}
 
 impl Told {
     /// What of the next piece is told and tells of other runs.
@@ -88,7 +110,13 @@ impl Told {
         let mut found = Found::default();
         let mut at = 0;
         while at < bytes.len() {
-            let is_told = self.in_text && self.key.is_none() && self.part() == Part::Told;
+            let is_told = self.in_text && !self.is_key && self.part() == Part::Told;
+            if !is_told {
+                at += self.pass_over(&bytes[at..]);
+                if at == bytes.len() {
+                    break;
+                }
+            }
             if is_told && let Some(id) = identifier(&bytes[at..]) {
                 found.identifiers.push((at, id));
                 at += LENGTH;
@@ -105,6 +133,24 @@ impl Told {
         found
     }
 
+    /// Reads bytes up to the next one at which something begins or ends, and returns how many. Nearly all of an answer is read
+    /// here: a page has a hundred kilobytes, and nobody is to wait for that.
+    fn pass_over(&mut self, bytes: &[u8]) -> usize {
+        let next = match self.in_text {
+            true if self.is_escaped => Some(0),
+            true => bytes.iter().position(|byte| matches!(byte, b'"' | b'\\')),
+            false => {
+                let matters = |byte: &u8| matches!(byte, b'"' | b'{' | b'}' | b'[' | b']' | b',');
+                bytes.iter().position(matters)
+            }
+        };
+        let (passed, _) = bytes.split_at(next.unwrap_or(bytes.len()));
+        if let Some(key) = &mut self.key {
+            key.push(passed);
+        }
+        passed.len()
+    }
+
     fn part(&self) -> Part {
         self.open.last().map_or(Part::Around, |open| open.value)
     }
@@ -116,7 +162,10 @@ impl Told {
         match byte {
             b'"' if !self.open.is_empty() => {
                 self.in_text = true;
-                self.key = self.open.last().filter(|open| open.wants_key).map(|_| Vec::new());
+                let key = self.open.last().filter(|open| open.wants_key);
+                self.is_key = key.is_some();
+                // Below what is told, or somebody else's, everything is, whatever its key.
+                self.key = key.filter(|open| open.own == Part::Around).map(|_| Key::default());
             }
             b'{' | b'[' => {
                 let (is_object, own) = (byte == b'{', self.part());
@@ -138,14 +187,15 @@ impl Told {
         let ends = byte == b'"' && !self.is_escaped;
         self.is_escaped = byte == b'\\' && !self.is_escaped;
         if !ends {
-            if let Some(key) = self.key.as_mut().filter(|key| key.len() <= MAX_KEY) {
-                key.push(byte);
+            if let Some(key) = &mut self.key {
+                key.push(&[byte]);
             }
             return;
         }
         self.in_text = false;
-        if let (Some(key), Some(open)) = (self.key.take(), self.open.last_mut()) {
-            open.value = open.own.under(&key);
+        let key = self.key.take();
+        if let Some(open) = self.open.last_mut().filter(|_| std::mem::take(&mut self.is_key)) {
+            open.value = key.map_or(open.own, |key| open.own.under(key.as_bytes()));
             open.wants_key = false;
         }
     }
