@@ -12,9 +12,12 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig, version};
 
 use super::folder::{Credential, Use};
 
-/// How many sessions a client can resume: as many as the largest cluster has agents that are asked again before their
-/// connection is closed.
-const SESSIONS: usize = 10_000;
+/// With how many servers a client can go on with an earlier session: as many as the largest cluster has agents that are asked
+/// again before their connection is closed. A session takes some kilobytes once there is one.
+const SERVERS: usize = 10_000;
+
+/// For how many sessions of each server rustls reckons with room. It forgets whom it came to know first.
+const SESSIONS_EACH: usize = 8;
 
 /// The only protocol above TLS that our servers speak.
 const HTTP_1: &[u8] = b"http/1.1";
@@ -42,7 +45,7 @@ pub(super) fn client_config(of: Option<&Credential>) -> Result<ClientConfig, Str
             builder.with_client_auth_cert(chain, key).map_err(unfit)?
         }
     };
-    config.resumption = Resumption::in_memory_sessions(SESSIONS);
+    config.resumption = Resumption::in_memory_sessions(SERVERS * SESSIONS_EACH);
     Ok(config)
 }
 
