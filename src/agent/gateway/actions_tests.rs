@@ -76,6 +76,10 @@ fn commands_scripts_and_files_are_read() {
     assert_eq!((argv.len(), &stdin[..], folder.as_deref()), (2, &b"{\"a\":1}"[..], Some("/tmp")));
     assert_eq!((env["LANG"].as_str(), env.len(), timeout), ("C", 4, Duration::from_secs(90)));
 
+    let args = json!({"argv": ["uptime"], "timeout": "1s"});
+    let Asked { work, .. } = asked(&all, "replicante.io/command", &args, None).unwrap();
+    assert!(matches!(work, Work::Command { argv, .. } if argv == ["uptime"]));
+
     let args = json!({"text": "echo hello", "interpreter": ["bash", "-eu"], "stdin": "x"});
     let Asked { work, timeout, .. } = asked(&all, "replicante.io/script", &args, None).unwrap();
     let Work::Script { interpreter, text, stdin, .. } = work else { panic!("{work:?}") };

@@ -9,9 +9,9 @@
 mod actions;
 mod args;
 mod discover;
+mod facts;
 #[cfg(test)]
 mod fake_nodes;
-mod facts;
 mod inventory;
 pub mod nodes;
 mod old;
