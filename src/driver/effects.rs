@@ -22,8 +22,8 @@ use crate::clock::sleep_until;
 use crate::plugin::PluginError;
 use crate::run::{
     Activate, Activation, ActivationEnd, AgentId, AgentSeq, Answer, AttemptKey, Call, CallError,
-    CallName, Digest, FailureReason, Input, Look, Machine, MassAbsence, Notice, Perform, Run,
-    Signal, Timestamp, Wanted,
+    CallName, Digest, Effect, FailureReason, Input, Look, Machine, MassAbsence, Notice, Perform,
+    Run, Signal, Timestamp, Transition, Wanted,
 };
 
 /// How many inputs may wait for the driver of a run. When the inbox is full the tasks wait, so nothing is lost.
@@ -220,6 +220,16 @@ impl Effects {
         }
         if let Some(task) = self.attempts.remove(&key) {
             task.abort();
+        }
+    }
+
+    /// Gives up at once what these transitions give up, though they are not committed yet: however long that takes, nothing
+    /// of it may be sent meanwhile.
+    pub(super) fn abandon_before(&mut self, transitions: &[Transition]) {
+        for effect in transitions.iter().flat_map(|transition| &transition.effects) {
+            if let Effect::Abandon(key) = effect {
+                self.abandon(*key);
+            }
         }
     }
 

@@ -165,6 +165,7 @@ impl RunDriver {
                 question = self.perform(&mut transitions, effects, &machine, &mut waiting);
                 tokio::task::yield_now().await;
             }
+            effects.abandon_before(&transitions);
             let committed = committer.commit(&mut transitions).await?;
             if committed {
                 self.world.signals.changed(self.lease.run());

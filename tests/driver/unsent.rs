@@ -4,6 +4,7 @@ use replibook::agent::{Fault, KnownId};
 use replibook::run::{
     AgentRecord, AgentState, FailureReason, Happened, Millis, RunEvent, RunId, RunStatus, Verb,
 };
+use replibook::store::FaultMoment;
 
 use super::scene::{Scene, address};
 
@@ -52,6 +53,23 @@ async fn a_time_limit_that_ends_before_anything_was_sent_leaves_nothing_out() {
     assert_eq!(late.len(), 2);
     let expected = "it never began, since no request reached the agent: failed to connect to";
     assert!(late.iter().all(|outcome| outcome.starts_with(expected)), "{late:?}");
+    engine.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_sent_once_its_time_is_over_though_no_commit_says_so_yet() {
+    let scene = away(40).await;
+    let run = scene.start_run_of("first", "timeout: 30s").await;
+    let engine = scene.engine("engine-1");
+    scene.until(run, |run| run.progress.count(AgentState::Running) == 1).await;
+    scene.wait(Millis::from_secs(20)).await;
+    scene.memory.faults().fail_commits(u32::MAX, FaultMoment::Before);
+    // The time-out comes, can't be committed, and the agent is there again.
+    scene.wait(Millis::from_secs(60)).await;
+    assert_eq!(scene.executions(), [0]);
+    scene.memory.faults().heal();
+    scene.until(run, |run| run.progress.count(AgentState::Failed) == 1).await;
+    assert_eq!((record(&scene, run).await.outstanding, scene.executions()), (None, vec![0]));
     engine.stop().await;
 }
 

@@ -9,6 +9,7 @@ use replibook::secrets::FakeSecrets;
 use serde_json::{Map, Value, json};
 
 use crate::agents::{address, kind, place};
+use crate::guard_plan::GuardsPlan;
 use crate::plan::{
     AgentPlan, LARGE, Plan, RunPlan, Size, StagePlan, StepPlan, StrategyPlan, WATCHED, Work,
 };
@@ -74,6 +75,15 @@ pub(crate) const GROUPS: u32 = 3;
 
 /// The Cluster object as it is at this moment.
 pub(crate) fn cluster(plan: &Plan, at: u64) -> (String, Cluster) {
+    cluster_with(plan, at, plan.guards_at(at))
+}
+
+/// The Cluster object of this moment without its guards, windows and freezes.
+pub(crate) fn cluster_without_guards(plan: &Plan, at: u64) -> (String, Cluster) {
+    cluster_with(plan, at, None)
+}
+
+fn cluster_with(plan: &Plan, at: u64, guards: Option<&GuardsPlan>) -> (String, Cluster) {
     let listed = plan.agents.iter().enumerate().filter(|(_, agent)| plan.lists(agent, at));
     let agents = listed.map(|(n, agent)| {
         let groups = agent.group.map(|number| ("node_group".to_owned(), json!(group(number))));
@@ -91,7 +101,7 @@ pub(crate) fn cluster(plan: &Plan, at: u64) -> (String, Cluster) {
         // Without this line it would be the name on the platform.
         spec["cluster_id"] = json!(STORE);
     }
-    if let Some(guards) = plan.guards_at(at) {
+    if let Some(guards) = guards {
         guards.write(&mut spec);
     }
     let text = json!({

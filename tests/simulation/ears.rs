@@ -125,8 +125,10 @@ impl Hearing {
             if !ears.named || ear.listed {
                 (ear.held, ear.accepted) = (None, false);
             }
-            // If the agent was taken off the list, the platform may still name it, or not.
-            let is_known = !ears.named || ear.listed || was && !ear.unsure;
+            // If the agent was taken off the list, the platform may still name it, or not. A run that was taken up with
+            // it can't say who named it.
+            let may_be_named = ear.unsure || ear.known && ear.surely_absent < ABSENCES;
+            let is_known = !ears.named || ear.listed || was && !may_be_named;
             if !is_known && was {
                 // From now on it may be taken for gone, or not.
                 ear.member = None;

@@ -50,8 +50,9 @@ impl RunModel {
         for guard in &guards.guards {
             self.within(guard, &started)?;
         }
-        let known =
-            guards.guards.is_empty() || self.agents().all(|record| knows(record, &started, asked));
+        // At a name that only a platform made up, nobody is there who could note the question.
+        let mut answers = self.agents().filter(|record| record.agent.as_str().starts_with("node-"));
+        let known = guards.guards.is_empty() || answers.all(|it| knows(it, &started, asked));
         expect(known, "who has worked is asked before somebody starts", say)
     }
 

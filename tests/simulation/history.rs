@@ -10,7 +10,9 @@ use replibook::run::{
     AgentId, Approves, Command, CommandId, Digest, EngineId, Millis, ReasonCode, RunId, RunSeed,
     RunStatus, SentSignal, Timestamp, Verb, new_run, seeded,
 };
-use replibook::store::{Cluster, MemoryStore, NewRun, Plugin, Store as _, StoreOptions};
+use replibook::store::{
+    Cluster, MemoryStore, NewRun, Plugin, Store as _, StoreError, StoreOptions,
+};
 use serde_json::{Map, json};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -70,6 +72,9 @@ struct History<'a> {
     patient: Option<Patient>,
     /// The sums of what each run has asked so far, as people saw it.
     seen: BTreeMap<RunId, Vec<Digest>>,
+    /// When the Cluster object was to change last, if its guards were refused then. They are applied again until no
+    /// run stands in their way.
+    refused: Option<u64>,
 }
 
 impl<'a> History<'a> {
@@ -113,6 +118,7 @@ impl<'a> History<'a> {
             retried: BTreeMap::new(),
             patient,
             seen: BTreeMap::new(),
+            refused: None,
         }
     }
 
@@ -162,6 +168,9 @@ impl<'a> History<'a> {
         let ledger = self.around.ledger.clone();
         loop {
             let at = self.around.clock.now().since(self.around.start).0;
+            if let Some(turn) = self.refused {
+                self.apply_cluster(turn).await;
+            }
             while let Some(turn) = turns.next_if(|turn| *turn <= at) {
                 self.apply_cluster(turn).await;
             }
@@ -204,10 +213,22 @@ impl<'a> History<'a> {
     }
 
     /// Applies the Cluster object of this moment, if it has changed.
+    /// Where first guards are refused because several runs go, all but them.
     async fn apply_cluster(&mut self, at: u64) {
-        let (text, spec) = documents::cluster(self.plan, at);
         let applied_at = self.around.clock.now();
-        self.around.memory.put_cluster(&Cluster { text, spec, applied_at }).await.unwrap();
+        let put = async |(text, spec)| {
+            self.around.memory.put_cluster(&Cluster { text, spec, applied_at }).await
+        };
+        self.refused = match put(documents::cluster(self.plan, at)).await {
+            Err(StoreError::ClusterInUse { .. }) => {
+                put(documents::cluster_without_guards(self.plan, at)).await.unwrap();
+                Some(at)
+            }
+            put => {
+                put.unwrap();
+                None
+            }
+        };
     }
 
     /// Drains an engine or ends its draining, whichever life the engine is in.

@@ -236,8 +236,13 @@ impl RunModel {
         expect(progress.stage.index >= stage, "stages go in order", || stage.to_string())?;
         let known = self.events.len();
         self.learn(writes);
-        self.entered = usize::from(entered(writes, stage, progress.stage.index));
-        for event in &writes.events {
+        let mut begun = stage;
+        for (index, event) in writes.events.iter().enumerate() {
+            self.entered =
+                usize::from(entered(&writes.events[index..], begun, progress.stage.index));
+            if let Happened::Stage { index, .. } = event.what {
+                begun = index;
+            }
             // An engine that stood still commits late, but no engine commits what is still to come.
             expect(event.at <= now, "time in a run is the store's", || format!("{event:?}"))?;
             self.take_event(event)?;
@@ -452,15 +457,14 @@ impl RunModel {
     }
 }
 
-/// The stage that a commit takes agents into. If the run closes in the same commit, it has left that stage by the end.
-fn entered(writes: &Writes, before: u16, after: u16) -> u16 {
-    let began = writes.events.iter().find_map(|event| match &event.what {
+/// The stage that the agents are in or enter with the first of these events, which are the rest of a commit: `begun` is
+/// the last that began before them, `after` is the stage of the run after the commit. Agents enter before a stage begins.
+/// If the run closes first, they still belong to the stage before.
+fn entered(events: &[RunEvent], begun: u16, after: u16) -> u16 {
+    let enters = events.iter().find_map(|event| match &event.what {
         Happened::Stage { index, .. } => Some(*index),
+        Happened::Closing { next: Some(_), .. } => Some(begun),
         _ => None,
     });
-    let leaves = |event: &RunEvent| matches!(event.what, Happened::Closing { next: Some(_), .. });
-    match writes.events.iter().any(leaves) {
-        true => began.unwrap_or(before),
-        false => after,
-    }
+    enters.unwrap_or(after)
 }
