@@ -102,6 +102,11 @@ demo-secure: rust-plugins ## show TLS on all sides, tokens with three roles, a r
 	$(CARGO) build --locked --bins
 	$(OUT)/debug/replibook demo --scene secure $(DEMO_ARGS)
 
+.PHONY: demo-ssh
+demo-ssh: wasm-targets test-nodes ## show nodes behind SSH: an inventory of Ansible is imported, a script goes over them, one fails; exit code 5
+	$(CARGO) build --locked --bins
+	$(OUT)/debug/replibook demo --scene ssh --agents $(AGENTS) --fail $(or $(filter-out 0,$(FAIL)),1) $(if $(KEEP),--keep) $(if $(EXPORT),--export '$(EXPORT)')
+
 .PHONY: test
 test: example-plugins test-server test-registry test-issuer minisign ## build everything and run all tests
 	$(CARGO) test --locked --manifest-path $(WASM_BUILTIN)/Cargo.toml -p replibook-plugin-sdk --target-dir $(WASM_BUILTIN)/target
@@ -179,7 +184,7 @@ bench: example-plugins $(if $(filter mongodb,$(STORE)),test-server) ## measure s
 # how many at a time, ROUNDS how often, ONLY="ssh ansible replibook" who. PROGRAMS names a folder with both programs, which
 # are otherwise built as those of the benchmarks are.
 .PHONY: bench-peers
-bench-peers: ansible sshd $(if $(PROGRAMS),,wasm-targets) ## measure a gateway beside Ansible and bare ssh; HOSTS=50 says how many hosts
+bench-peers: ansible test-nodes $(if $(PROGRAMS),,wasm-targets) ## measure a gateway beside Ansible and bare ssh; HOSTS=50 says how many hosts
 	$(if $(PROGRAMS),,$(BENCH_ENV) $(CARGO) build $(BENCH_CONFIG) --locked --bins)
 	@HOSTS='$(or $(HOSTS),50 200)' PROGRAMS='$(or $(PROGRAMS),$(OUT)/debug)' ANSIBLE='$(dir $(ANSIBLE))' python3 benches/peers/peers.py
 
@@ -252,22 +257,20 @@ $(ISSUER): $(addprefix tests/support/oidc/,package.json package-lock.json issuer
 		|| { echo "failed to install the packages of tests/support/oidc/package-lock.json; is the registry of npm reachable?" >&2; exit 1; }
 	@touch $@
 
-# The server of OpenSSH, which tests and demonstrations start for themselves, with keys of their own. Only where there is none
-# Debian's is installed; it is then kept from being started as a service of the machine.
-.PHONY: sshd
-sshd: ## install OpenSSH's server, where it is missing
-	@if [ -x /usr/sbin/sshd ] || command -v sshd >/dev/null; then exit 0; fi; \
+# What the tests of the gateway use: a server of SSH, and the shells that nodes have. All of it is Debian's.
+.PHONY: test-nodes
+test-nodes: ## install the SSH server and the shells that tests of the gateway use, where they are missing
+	@missing=""; \
+	command -v sshd >/dev/null || [ -x /usr/sbin/sshd ] || missing="$$missing openssh-server"; \
+	command -v ssh >/dev/null || missing="$$missing openssh-client"; \
+	for program in bash busybox dash; do command -v "$$program" >/dev/null || missing="$$missing $$program"; done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
 	if ! command -v apt-get >/dev/null; then \
-		echo "found no sshd; install OpenSSH's server with your distribution's tools" >&2; \
+		echo "found no$$missing, which the tests of the gateway need; install them with your distribution's tools" >&2; \
 		exit 1; \
 	fi; \
 	root=""; [ "$$(id -u)" = 0 ] || root=sudo; \
-	policy=/usr/sbin/policy-rc.d; \
-	if [ ! -e $$policy ]; then \
-		printf '#!/bin/sh\nexit 101\n' | $$root tee $$policy >/dev/null && $$root chmod 755 $$policy; \
-		trap "$$root rm -f $$policy" EXIT; \
-	fi; \
-	$$root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends openssh-server >&2
+	$$root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing >&2
 
 # Ansible, which a benchmark compares with; its dependencies have fixed versions, too.
 ANSIBLE := .tools/ansible/bin/ansible-playbook

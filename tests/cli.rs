@@ -15,6 +15,8 @@ mod documents;
 mod exec;
 #[path = "cli/exports.rs"]
 mod exports;
+#[path = "cli/import.rs"]
+mod import;
 #[path = "cli/looking.rs"]
 mod looking;
 #[path = "cli/policy.rs"]

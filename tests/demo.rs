@@ -27,6 +27,7 @@ fn demo(temp: &Path, arguments: &[&str]) -> Command {
         ("canary", "canary"),
         ("membership", "membership"),
         ("guard", "guards"),
+        ("ssh", "ssh"),
         ("secure", "secure"),
     ];
     let named = of_scenes.into_iter().find(|(scene, _)| arguments.contains(scene));
@@ -374,6 +375,23 @@ async fn every_example_document_is_valid() {
     let output = tokio::time::timeout(LIMIT, command.output()).await.unwrap().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{said}");
+}
+
+#[tokio::test]
+async fn nodes_behind_ssh_are_imported_and_one_that_fails_is_shown_at_work() {
+    let temp = tempfile::tempdir().unwrap();
+    let (code, text) = play(temp.path(), &["--scene", "ssh", "--agents", "8", "--fail", "1"]).await;
+    assert_eq!(code, Some(5), "{text}");
+    assert!(text.contains("8 nodes in 1 group; 1 note above"), "{text}");
+    for line in [
+        "  compacting part 4 of 4\n",
+        "  cannot write part 4: no space left on device\n",
+        "\nexit code 5\n",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    gone(&addresses(&text)).await;
+    assert_empty(temp.path());
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ use super::registry;
 use super::scene::Scene;
 use super::secure;
 use super::shown::Shown;
+use super::ssh;
 use super::terminal::{say, type_in, watch_beside};
 use crate::cli::client::Client;
 
@@ -98,6 +99,9 @@ async fn play(args: &DemoArgs, scene: &mut Scene) -> anyhow::Result<u8> {
     if args.scene == Shown::Guard {
         return guard::play(args, &name, &playbook, scene).await;
     }
+    if args.scene == Shown::Ssh {
+        return ssh::play(args, &name, &playbook, scene).await;
+    }
     if args.scene == Shown::Secure {
         return secure::play(args, &name, &playbook, scene).await;
     }
@@ -129,6 +133,7 @@ async fn play(args: &DemoArgs, scene: &mut Scene) -> anyhow::Result<u8> {
             | Shown::Ha
             | Shown::Registry
             | Shown::Guard
+            | Shown::Ssh
             | Shown::Secure => code,
             Shown::Approval => approve(scene, &server, code).await?,
         };
@@ -152,6 +157,7 @@ async fn put_up(args: &DemoArgs, scene: &mut Scene) -> anyhow::Result<(String, S
         | Shown::Ha
         | Shown::Registry
         | Shown::Guard
+        | Shown::Ssh
         | Shown::Secure => (None, plan(args.agents, args.fail)?),
         Shown::Membership => {
             let (change, nodes) = Change::plan(args.agents, args.fail)?;

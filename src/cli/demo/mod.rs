@@ -20,6 +20,8 @@ mod scene;
 mod secure;
 mod shell;
 mod shown;
+mod ssh;
+mod ssh_server;
 mod terminal;
 mod zones;
 

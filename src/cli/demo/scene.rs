@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use futures::future::join_all;
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 
 use super::fleet::{Fleet, Node};
@@ -38,7 +38,9 @@ pub(super) struct Scene {
     server: Option<Process>,
     /// The servers that share a store, with the names of their engines; requests go to the last one.
     engines: Vec<(String, Process)>,
+    /// The platform, or the gateway.
     platform: Option<Process>,
+    /// The registry, or sshd.
     registry: Option<Process>,
     fleet: Option<Fleet>,
     client: Option<(Child, Option<ChildStdin>)>,
@@ -185,6 +187,22 @@ impl Scene {
         Ok(self.platform.insert(platform).address().to_owned())
     }
 
+    /// Starts a gateway, which tells of its nodes as a platform does, and returns its address.
+    pub(super) async fn start_gateway(&mut self, more: &[OsString]) -> anyhow::Result<String> {
+        let mut command = Command::new(&self.programs.replibook);
+        command.args(["gateway", "--until-stdin-closes"]).args(more);
+        let log = self.dir().join("gateway.log");
+        let gateway = Process::start("the gateway", command, &log).await?;
+        Ok(self.platform.insert(gateway).address().to_owned())
+    }
+
+    /// Starts an sshd, a program of others. It ends after the gateway, whose connections it has.
+    pub(super) async fn start_sshd(&mut self, command: Command) -> anyhow::Result<()> {
+        let log = self.dir().join("sshd.log");
+        self.registry = Some(Process::start("sshd", command, &log).await?);
+        Ok(())
+    }
+
     /// Starts a registry, a program of others, and returns its host and port.
     pub(super) async fn start_registry(&mut self, command: Command) -> anyhow::Result<String> {
         let log = self.dir().join("registry.log");
@@ -293,6 +311,15 @@ async fn whole(pipe: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
     bytes
 }
 
+/// Prints each line as it comes. A pipe that breaks ends it as well.
+async fn pass_lines(pipe: Option<impl AsyncRead + Unpin>) {
+    let Some(pipe) = pipe else { return };
+    let mut lines = BufReader::new(pipe).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        say_beside(&format!("  {line}"));
+    }
+}
+
 /// Runs `replictl` commands while another one is running, as in a second terminal.
 #[derive(Debug)]
 pub(super) struct Beside {
@@ -305,6 +332,22 @@ impl Beside {
     /// Address of the server.
     pub(super) fn server(&self) -> &str {
         &self.server
+    }
+
+    /// Runs a command to its end, and prints each line of its output as it comes.
+    pub(super) async fn live(&self, arguments: &[&str]) -> anyhow::Result<()> {
+        let mut command = Command::new(&self.replictl);
+        command.args(arguments);
+        give_environment(&mut command, Some(&self.server), &self.contexts);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        say_beside(&format!("\n$ replictl {}", arguments.join(" ")));
+        let mut child = command.kill_on_drop(true).spawn().context("failed to run replictl")?;
+        let (out, err) = (child.stdout.take(), child.stderr.take());
+        let (status, (), ()) = tokio::join!(child.wait(), pass_lines(out), pass_lines(err));
+        let status = status.context("failed to wait for replictl")?;
+        say_beside("");
+        anyhow::ensure!(status.success(), "replictl {}: {status}", arguments.join(" "));
+        Ok(())
     }
 
     /// Runs a command to its end, and then prints its output in one piece.

@@ -17,6 +17,8 @@ pub enum Shown {
     Registry,
     /// A strategy starts everybody at once, and a guard of the cluster lets one agent of one zone go at a time
     Guard,
+    /// Nodes that have no agent are reached over SSH: an inventory of Ansible is imported, and a script goes over them
+    Ssh,
     /// Everything goes over TLS, everybody has a role, and two people other than the one who starts it approve the run
     Secure,
 }
@@ -30,6 +32,7 @@ impl Shown {
             Self::Canary => "examples/canary",
             Self::Membership => "examples/membership",
             Self::Guard => "examples/guards",
+            Self::Ssh => "examples/ssh",
             Self::Secure => "examples/secure",
         }
     }
@@ -44,6 +47,7 @@ impl Shown {
             Self::Ha => "demo-ha",
             Self::Registry => "demo-registry",
             Self::Guard => "demo-guard",
+            Self::Ssh => "demo-ssh",
             Self::Secure => "demo-secure",
         }
     }
@@ -58,6 +62,7 @@ impl Shown {
             Self::Ha => "ha",
             Self::Registry => "registry",
             Self::Guard => "guard",
+            Self::Ssh => "ssh",
             Self::Secure => "secure",
         }
     }

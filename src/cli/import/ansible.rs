@@ -9,10 +9,8 @@ use super::hosts::without_tags;
 use super::notes::Notes;
 use super::shared::take_shared;
 use crate::agent::gateway::{AnsibleHost, ansible_hosts, node_of};
-use crate::playbook::inventory::{
-    Allowance, MAX_GROUPS_OF_NODE, is_group_name, is_node_name,
-};
 use crate::playbook::Problems;
+use crate::playbook::inventory::{Allowance, MAX_GROUPS_OF_NODE, is_group_name, is_node_name};
 
 /// What the documents are to say besides what the inventory says.
 #[derive(Debug)]
@@ -122,7 +120,8 @@ fn groups_of(host: &str, groups: Vec<String>, notes: &mut Notes) -> Vec<String> 
     let (mut fitting, other): (Vec<String>, Vec<String>) =
         groups.into_iter().partition(|group| is_group_name(group));
     for group in other {
-        notes.host(host, format!("the group {group:?} is left out: an inventory has no such names"));
+        notes
+            .host(host, format!("the group {group:?} is left out: an inventory has no such names"));
     }
     if fitting.len() > MAX_GROUPS_OF_NODE {
         // The last ones are the deepest, and say most.
@@ -130,7 +129,10 @@ fn groups_of(host: &str, groups: Vec<String>, notes: &mut Notes) -> Vec<String> 
         let left: Vec<String> = fitting.drain(..beyond).collect();
         notes.host(
             host,
-            format!("a node is in at most {MAX_GROUPS_OF_NODE} groups: {} are left out", left.join(", ")),
+            format!(
+                "a node is in at most {MAX_GROUPS_OF_NODE} groups: {} are left out",
+                left.join(", ")
+            ),
         );
     }
     fitting

@@ -71,7 +71,8 @@ const OF_PLACES: [&str; 25] = [
 ];
 
 /// Passwords that are noted where places are made, besides those above.
-const OF_PASSWORDS: [&str; 3] = ["ansible_ssh_password", "ansible_become_pass", "ansible_sudo_pass"];
+const OF_PASSWORDS: [&str; 3] =
+    ["ansible_ssh_password", "ansible_become_pass", "ansible_sudo_pass"];
 
 /// The attributes of a host, and what was noted about its other variables. `wanted` has the names that may become
 /// attributes; all of them if it is `None`.
@@ -82,7 +83,8 @@ pub(super) fn attributes(
 ) -> Map<String, Value> {
     let mut attributes = Map::new();
     for (name, value) in vars {
-        let is_of_place = OF_PLACES.contains(&name.as_str()) || OF_PASSWORDS.contains(&name.as_str());
+        let is_of_place =
+            OF_PLACES.contains(&name.as_str()) || OF_PASSWORDS.contains(&name.as_str());
         if is_of_place && !is_vault(value) {
             continue;
         }
@@ -111,8 +113,7 @@ fn left_behind(name: &str, value: &Value) -> Option<String> {
         return Some(why.to_owned());
     }
     if is_secret_name(name) {
-        let why =
-            "its name is that of a secret; a playbook has secrets by `secret(NAME)`, from the server's --secrets";
+        let why = "its name is that of a secret; a playbook has secrets by `secret(NAME)`, from the server's --secrets";
         return Some(why.to_owned());
     }
     if name == "ansible_group_priority" {
@@ -142,7 +143,8 @@ fn left_text(text: &str) -> Option<String> {
         return Some("it is a template, which only Ansible fills in".to_owned());
     }
     let length = text.len();
-    (length > MAX_TEXT).then(|| format!("it has {length} bytes; an attribute has at most {MAX_TEXT}"))
+    (length > MAX_TEXT)
+        .then(|| format!("it has {length} bytes; an attribute has at most {MAX_TEXT}"))
 }
 
 /// Whether this is a text of Ansible's vault, as files or `ansible-inventory` have it.
@@ -227,7 +229,8 @@ mod tests {
             let (_, notes) = carried(json!({name: "x"}), None);
             assert!(notes[0].contains(expected), "{notes:?}");
         }
-        let many: Map<String, Value> = (0..=MAX_ATTRIBUTES).map(|n| (format!("v{n}"), json!(n))).collect();
+        let many: Map<String, Value> =
+            (0..=MAX_ATTRIBUTES).map(|n| (format!("v{n}"), json!(n))).collect();
         let (carried, notes) = carried(Value::Object(many), None);
         assert_eq!(carried.as_object().unwrap().len(), MAX_ATTRIBUTES);
         assert!(notes[0].contains("at most 200 attributes"), "{notes:?}");

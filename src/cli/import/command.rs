@@ -118,7 +118,8 @@ pub(crate) async fn import_command(
 async fn ansible(args: &ImportAnsible, console: &Console) -> Result<Exit, CliError> {
     let mut notes = Notes::default();
     let Read { file, bytes } = read(&args.from, args.run, &mut notes).await?;
-    let attributes = args.attributes.as_ref().map(|names| names.iter().cloned().collect::<BTreeSet<_>>());
+    let attributes =
+        args.attributes.as_ref().map(|names| names.iter().cloned().collect::<BTreeSet<_>>());
     let allow: Vec<Allowance> = args.allow.iter().copied().map(Allowance::from).collect();
     let wanted = Wanted {
         name: &args.name,

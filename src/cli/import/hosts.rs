@@ -25,7 +25,8 @@ pub(super) async fn read(from: &Path, run: bool, notes: &mut Notes) -> Result<Re
     if run {
         let file = format!("ansible-inventory -i {} --list", from.display());
         let bytes = list_by_ansible(from).await;
-        let failed = |message| CliError::Read { path: file.clone(), source: io::Error::other(message) };
+        let failed =
+            |message| CliError::Read { path: file.clone(), source: io::Error::other(message) };
         let bytes = bytes.map_err(failed)?;
         return Ok(Read { file, bytes });
     }
@@ -37,15 +38,18 @@ pub(super) async fn read(from: &Path, run: bool, notes: &mut Notes) -> Result<Re
     }
     let file = from.display().to_string();
     let only_ansible = |what: &str| {
-        let message = format!("{file} is {what}, which only Ansible can read: add --run, or give what \
-                               `ansible-inventory -i {file} --list` prints");
+        let message = format!(
+            "{file} is {what}, which only Ansible can read: add --run, or give what \
+                               `ansible-inventory -i {file} --list` prints"
+        );
         Err(CliError::Usage(message))
     };
     let opened = std::fs::metadata(from).and_then(|about| match about.is_dir() {
         true => Ok(None),
         false => read_within(&mut std::fs::File::open(from)?, MAX_FILE_BYTES).map(Some),
     });
-    let Some(bytes) = opened.map_err(|source| CliError::Read { path: file.clone(), source })? else {
+    let Some(bytes) = opened.map_err(|source| CliError::Read { path: file.clone(), source })?
+    else {
         return only_ansible("a folder");
     };
     if bytes.starts_with(b"#!") {

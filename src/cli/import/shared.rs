@@ -16,7 +16,9 @@ const OF_ONE: [&str; 5] = ["id", "groups", "host", "pod", "container"];
 
 /// Takes out of the nodes what they share with all others of a group, and gives it by group. Each group of a node is among
 /// the result, whether it has anything to say or not.
-pub(super) fn take_shared(nodes: &mut [Map<String, Value>]) -> BTreeMap<String, Map<String, Value>> {
+pub(super) fn take_shared(
+    nodes: &mut [Map<String, Value>],
+) -> BTreeMap<String, Map<String, Value>> {
     let mut members: HashMap<String, Vec<usize>> = HashMap::new();
     for (index, node) in nodes.iter().enumerate() {
         let groups = node.get("groups").and_then(Value::as_array).into_iter().flatten();
@@ -123,7 +125,8 @@ mod tests {
             "db": {}, "eu": {}, "lone": {}, "web": {"user": "ann"},
         });
         assert_eq!(json!(groups), expected);
-        let one = json!({"id": "a", "groups": ["eu", "web"], "host": "h", "attributes": {"zone": "1"}});
+        let one =
+            json!({"id": "a", "groups": ["eu", "web"], "host": "h", "attributes": {"zone": "1"}});
         assert_eq!(json!(nodes[0]), one);
         assert_eq!(nodes[2]["user"], "bob");
     }
