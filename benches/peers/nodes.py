@@ -13,6 +13,9 @@ from tree import Tree
 # How long sshd may take until it answers.
 PATIENCE = 20.0
 
+# How many ports are tried.
+TRIES = 5
+
 
 def addresses(count):
     """Addresses of loopback, without those that end in 0 or 255, and without 127.0.0.x, which others use."""
@@ -26,16 +29,28 @@ class Nodes:
         self.folder = folder / "sshd"
         self.folder.mkdir()
         self.tree = Tree()
-        self.port = free_port()
         for name in ("host", "user"):
             key = self.folder / name
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "bench", "-f", key], check=True)
         shutil.copy(self.folder / "user.pub", self.folder / "authorized")
+        if os.getuid() == 0:
+            # What Debian's sshd wants to be there.
+            pathlib.Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+        # Another program may take the port that was free a moment ago.
+        for _ in range(TRIES):
+            if self.start():
+                return
+        self.end()
+        raise SystemExit(f"sshd did not answer: {self.log.read_text()[-2000:]}")
+
+    def start(self):
+        """Starts the server on a free port. Whether it answers."""
+        self.port = free_port()
         host_key = " ".join((self.folder / "host.pub").read_text().split()[:2])
         # Patterns: all addresses have the one key.
         (self.folder / "known").write_text(f"[127.*]:{self.port} {host_key}\n")
         # Without files that a login shell would read: what they do counts for nobody.
-        (self.folder / "home").mkdir()
+        (self.folder / "home").mkdir(exist_ok=True)
         user = getpass.getuser()
         server = self.folder / "sshd_config"
         server.write_text(
@@ -71,19 +86,18 @@ LogLevel ERROR
   ConnectTimeout 30
 """
         )
-        if os.getuid() == 0:
-            # What Debian's sshd wants to be there.
-            pathlib.Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         sshd = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
         if sshd is None:
             raise SystemExit("found no sshd; `make test-nodes` installs it")
         self.log = self.folder / "log"
+        self.log.write_bytes(b"")
         self.tree.spawn([sshd, "-D", "-e", "-f", server], self.log)
         until = time.monotonic() + PATIENCE
-        while not answers(self.port):
-            if time.monotonic() > until:
-                raise SystemExit(f"sshd did not answer: {self.log.read_text()[-2000:]}")
+        while time.monotonic() < until and "Cannot bind" not in self.log.read_text():
+            if answers(self.port):
+                return True
             time.sleep(0.05)
+        return False
 
     def cpu(self):
         """Seconds of processor time of all nodes so far."""

@@ -128,6 +128,8 @@ def main():
     unknown = [name for name in ONLY if name not in CONTENDERS]
     if unknown or ROUNDS < 1 or FORKS < 1 or not all(1 <= count <= 1000 for count in HOSTS):
         sys.exit(f"found HOSTS={HOSTS} FORKS={FORKS} ROUNDS={ROUNDS} ONLY={ONLY}; expected 1 to 1000 hosts, {list(CONTENDERS)}")
+    # Also where whoever started this ignores it, as shells do for what is in the background.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     # A short path: sockets of masters are in it.

@@ -31,6 +31,9 @@ case $1 in
 esac
 "#;
 
+/// How many ports are tried.
+const TRIES: u32 = 5;
+
 /// The address of a node.
 pub(super) fn address(index: u16) -> String {
     format!("127.1.1.{}", index + 1)
@@ -62,15 +65,23 @@ pub(super) async fn start_sshd(scene: &mut Scene) -> anyhow::Result<u16> {
         // Scripts that start the system's sshd make it; root's own needs it.
         std::fs::create_dir_all("/run/sshd").context("failed to make /run/sshd")?;
     }
-    let port = free_port()?;
     let known = std::fs::read_to_string(keys.join("host.pub")).context("failed to read a key")?;
-    write(scene, "known_hosts", &format!("[127.*]:{port} {known}"))?;
-    write(scene, "ssh_config", &client_config(&own, port))?;
-    write(scene, "sshd_config", &server_config(&own, port))?;
-    let mut command = Command::new("sh");
-    command.args(["-c", SSHD, "sshd"]).arg(program()?).arg(own.join("sshd_config"));
-    scene.start_sshd(command).await.context("failed to start sshd")?;
-    Ok(port)
+    let mut tries = 0;
+    loop {
+        let port = free_port()?;
+        write(scene, "known_hosts", &format!("[127.*]:{port} {known}"))?;
+        write(scene, "ssh_config", &client_config(&own, port))?;
+        write(scene, "sshd_config", &server_config(&own, port))?;
+        let mut command = Command::new("sh");
+        command.args(["-c", SSHD, "sshd"]).arg(program()?).arg(own.join("sshd_config"));
+        tries += 1;
+        match scene.start_sshd(command).await {
+            Ok(()) => return Ok(port),
+            // Another program may have taken the port that was free a moment ago.
+            Err(error) if tries < TRIES && format!("{error:#}").contains("in use") => {}
+            Err(error) => return Err(error.context("failed to start sshd")),
+        }
+    }
 }
 
 /// The path of the program, which starts itself again and so wants a whole one.
