@@ -108,6 +108,16 @@ impl Site {
         answer.error_for_status().unwrap().text().await.unwrap()
     }
 
+    /// A client that shows a certificate of the site.
+    fn client_with_certificate(&self) -> reqwest::Client {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let ca = reqwest::Certificate::from_pem(self.authority.pem().as_bytes()).unwrap();
+        let identity = std::fs::read(self.path("client")).unwrap();
+        let identity = reqwest::Identity::from_pem(&identity).unwrap();
+        let builder = reqwest::Client::builder().no_proxy().tls_certs_only([ca]);
+        builder.identity(identity).build().unwrap()
+    }
+
     async fn ready(&self, server: &Process) -> Value {
         serde_json::from_str(&self.get(server, "/readyz").await).unwrap()
     }
@@ -304,6 +314,39 @@ async fn what_expires_and_what_is_broken_is_said() {
 fn now() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.unwrap().as_millis().try_into().unwrap()
+}
+
+#[tokio::test]
+async fn a_stream_ends_when_the_authority_of_its_client_is_taken_away() {
+    let site = Site::new();
+    let own = site.authority.issue(&["127.0.0.1"]);
+    // It asks for a certificate of its clients.
+    site.put("ours/web", "server", Some(&[]), Some(&own), None);
+    let server = site.server(&[]).await;
+    let client = site.client_with_certificate();
+    let ask = async |path: &str, body: Value| -> Value {
+        let asked = client.post(format!("{}{path}", server.address())).json(&body).send().await;
+        asked.unwrap().error_for_status().unwrap().json().await.unwrap()
+    };
+    let mut waiting = playbook();
+    waiting["spec"]["approval"] = json!("required");
+    let agents = json!([{"id": "a", "address": "http://127.0.0.1:2"}]);
+    let eu = cluster(json!({ "agents": agents }));
+    for (path, document) in [("clusters", eu), ("playbooks", waiting)] {
+        ask(&format!("/api/v1/{path}"), json!({ "document": document.to_string() })).await;
+    }
+    let run = ask("/api/v1/runs", json!({ "playbook": "all", "cluster": "eu" })).await;
+    let path = format!("/api/v1/runs/{}/events", run["id"].as_str().unwrap());
+    let stream = client.get(format!("{}{path}", server.address()));
+    let stream = stream.header("accept", "text/event-stream").send().await.unwrap();
+    let mut stream = stream.error_for_status().unwrap();
+    assert!(stream.chunk().await.unwrap().is_some(), "the first event comes at once");
+    std::fs::write(site.path("ours/web/ca.pem"), Authority::new("another").pem()).unwrap();
+    // Nobody decides about the run, so the stream would go on for ever.
+    let end = async { while let Ok(Some(_)) = stream.chunk().await {} };
+    tokio::time::timeout(LIMIT, end).await.expect("the stream ends");
+    let refused = client.get(format!("{}/healthz", server.address())).send().await;
+    assert!(refused.is_err(), "{refused:?}");
 }
 
 #[tokio::test]

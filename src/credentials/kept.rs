@@ -30,7 +30,8 @@ pub struct Kept {
 enum Settings {
     /// For connections to others, and where they may lead.
     Client(Box<ClientConfig>, Places),
-    Server(Arc<ServerConfig>),
+    /// The second says who its clients are, if they have to show a certificate.
+    Server(Arc<ServerConfig>, Option<tls::Clients>),
     /// Registries have their own clients.
     Registry,
 }
@@ -49,7 +50,8 @@ impl Kept {
                 Settings::Client(Box::new(config), places)
             }
             Use::Server => {
-                Settings::Server(Arc::new(tls::server_config(&credential).map_err(bad)?))
+                let (config, clients) = tls::server_config(&credential).map_err(bad)?;
+                Settings::Server(Arc::new(config), clients)
             }
             Use::Registry => {
                 tls::check(&credential).map_err(bad)?;
@@ -67,14 +69,15 @@ impl Kept {
     pub(crate) fn client_for(&self, address: &str) -> Result<&ClientConfig, NotUsed> {
         match &self.settings {
             Settings::Client(config, places) => places.check(address).map(|()| &**config),
-            Settings::Server(_) | Settings::Registry => Err(self.of_other_use(Use::Agent)),
+            Settings::Server(..) | Settings::Registry => Err(self.of_other_use(Use::Agent)),
         }
     }
 
-    /// How a server with these credentials is connected to; `None` if they are not for one.
-    pub(super) fn server(&self) -> Option<Arc<ServerConfig>> {
+    /// How a server with these credentials is connected to, and who its clients are, if they have to show a certificate;
+    /// `None` if they are not for a server.
+    pub(super) fn server(&self) -> Option<(Arc<ServerConfig>, Option<tls::Clients>)> {
         match &self.settings {
-            Settings::Server(config) => Some(Arc::clone(config)),
+            Settings::Server(config, clients) => Some((Arc::clone(config), clients.clone())),
             Settings::Client(..) | Settings::Registry => None,
         }
     }

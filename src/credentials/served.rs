@@ -3,7 +3,6 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 
 use super::folder::Use;
@@ -24,9 +23,8 @@ pub struct ServedTls {
 #[derive(Debug)]
 struct Last {
     kept: Arc<Kept>,
-    config: Arc<ServerConfig>,
-    /// Cancelled once whoever connected under this authority may no longer be one of its clients.
-    retired: CancellationToken,
+    /// The settings, with what is cancelled once whoever connected under this authority may no longer be one of its clients.
+    secured: Secured,
 }
 
 impl ServedTls {
@@ -36,11 +34,12 @@ impl ServedTls {
     /// There are none, or they are not for a server.
     pub fn of(kept: &KeptCredentials, name: &str) -> Result<Self, NotUsed> {
         let found = kept.get(name, Use::Server)?;
-        let config = found.server().ok_or_else(|| NotUsed::Lacking {
+        let (config, clients) = found.server().ok_or_else(|| NotUsed::Lacking {
             name: name.to_owned(),
             why: "they are not for a server".to_owned(),
         })?;
-        let last = Last { kept: found, config, retired: CancellationToken::new() };
+        let secured = Secured { config, clients, retired: CancellationToken::new() };
+        let last = Last { kept: found, secured };
         Ok(Self { kept: kept.clone(), name: name.into(), last: Arc::new(Mutex::new(last)) })
     }
 
@@ -61,12 +60,7 @@ impl ServedTls {
     /// Where a server takes its settings from, for each connection.
     pub(crate) fn source(&self) -> TlsSource {
         let this = self.clone();
-        TlsSource::of(move || {
-            this.look(|last| Secured {
-                config: Arc::clone(&last.config),
-                retired: last.retired.clone(),
-            })
-        })
+        TlsSource::of(move || this.look(|last| last.secured.clone()))
     }
 
     /// Reads from what counts now.
@@ -74,15 +68,19 @@ impl ServedTls {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Ok(found) = self.kept.get(&self.name, Use::Server)
             && !Arc::ptr_eq(&found, &last.kept)
-            && let Some(config) = found.server()
+            && let Some((config, clients)) = found.server()
         {
             if last.kept.asks() && !found.asks() {
                 self.kept.hold(&self.name, &found);
             } else {
-                if found.credential.ca != last.kept.credential.ca {
-                    std::mem::take(&mut last.retired).cancel();
+                let retired = last.secured.retired.clone();
+                let changes_clients = found.credential.ca != last.kept.credential.ca;
+                let next = if changes_clients { CancellationToken::new() } else { retired.clone() };
+                last.secured = Secured { config, clients, retired: next };
+                last.kept = found;
+                if changes_clients {
+                    retired.cancel();
                 }
-                (last.kept, last.config) = (found, config);
             }
         }
         read(&last)

@@ -8,6 +8,7 @@ use rustls::crypto::ring::{Ticketer, default_provider};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig, version};
 
 use super::folder::{Credential, Use};
@@ -54,31 +55,37 @@ pub(crate) fn trusting_nobody() -> Result<ClientConfig, String> {
     client_config(None)
 }
 
+/// Says whose certificates are those of clients.
+pub(super) type Clients = Arc<dyn ClientCertVerifier>;
+
 /// How a server with these credentials is connected to: TLS 1.2 and 1.3, without renegotiation, which rustls does not have.
-/// With a `ca.pem` a client has to show a certificate of that authority.
+/// With a `ca.pem` a client has to show a certificate of that authority, which is what the second value checks.
 ///
 /// # Errors
 /// What is wrong with which file.
-pub(super) fn server_config(of: &Credential) -> Result<ServerConfig, String> {
+pub(super) fn server_config(of: &Credential) -> Result<(ServerConfig, Option<Clients>), String> {
     let pem = of.identity.as_deref().ok_or("expected cert.pem and key.pem")?;
     let (chain, key) = identity(pem)?;
     let builder = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&version::TLS13, &version::TLS12])
         .map_err(|error| error.to_string())?;
-    let builder = match &of.ca {
+    let clients = of.ca.as_deref().map(clients).transpose()?;
+    let builder = match &clients {
         None => builder.with_no_client_auth(),
-        Some(ca) => {
-            let roots = Arc::new(roots(ca)?);
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider());
-            let verifier = verifier.build().map_err(|error| format!("ca.pem: {error}"))?;
-            builder.with_client_cert_verifier(verifier)
-        }
+        Some(clients) => builder.with_client_cert_verifier(Arc::clone(clients)),
     };
     let mut config = builder.with_single_cert(chain, key).map_err(unfit)?;
     config.alpn_protocols = vec![HTTP_1.to_vec()];
     // A session is only resumed under the settings that it began with: each of them has a key of its own.
     config.ticketer = Ticketer::new().map_err(|error| error.to_string())?;
-    Ok(config)
+    Ok((config, clients))
+}
+
+fn clients(ca: &[u8]) -> Result<Clients, String> {
+    let roots = Arc::new(roots(ca)?);
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider());
+    let verifier = verifier.build().map_err(|error| format!("ca.pem: {error}"))?;
+    Ok(verifier)
 }
 
 /// Checks that the certificates can be read.
@@ -132,5 +139,58 @@ pub(super) fn certificates(pem: &[u8], file: &str) -> Result<Vec<CertificateDer<
     match found.is_empty() {
         true => Err(format!("{file}: expected certificates in PEM, found none")),
         false => Ok(found),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::pki_types::ServerName;
+    use rustls::{ClientConnection, HandshakeKind, ServerConnection};
+
+    use super::super::folder::Credentials;
+    use super::*;
+    use crate::certificates::{Authority, Files, put};
+
+    /// More than have room if the room for sessions is shared out among servers.
+    const MANY: usize = SERVERS / SESSIONS_EACH + 1;
+
+    #[test]
+    fn sessions_with_the_agents_of_a_large_cluster_are_gone_on_with() {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Authority::new("ours");
+        let identity = authority.issue(&["*.example.com"]);
+        let (ca, identity) = (Some(&authority), Some(&identity));
+        for used in ["agent", "server"] {
+            let origins: &[&str] = if used == "agent" { &["https://*.example.com"] } else { &[] };
+            put(folder.path(), used, &Files { used, origins, ca, identity, token: None });
+        }
+        let folder = Credentials::open(folder.path()).unwrap();
+        let read = |name: &str| folder.read(name).unwrap();
+        let client = Arc::new(client_config(Some(&read("agent"))).unwrap());
+        let server = Arc::new(server_config(&read("server")).unwrap().0);
+        let kind = |number: usize| {
+            let name = ServerName::try_from(format!("n{number}.example.com")).unwrap();
+            let mut ours = ClientConnection::new(Arc::clone(&client), name).unwrap();
+            let mut theirs = ServerConnection::new(Arc::clone(&server)).unwrap();
+            while ours.wants_write() || theirs.wants_write() {
+                let mut wire = Vec::new();
+                ours.write_tls(&mut wire).unwrap();
+                let mut rest = &wire[..];
+                while !rest.is_empty() {
+                    theirs.read_tls(&mut rest).unwrap();
+                    theirs.process_new_packets().unwrap();
+                }
+                let mut wire = Vec::new();
+                theirs.write_tls(&mut wire).unwrap();
+                let mut rest = &wire[..];
+                while !rest.is_empty() {
+                    ours.read_tls(&mut rest).unwrap();
+                    ours.process_new_packets().unwrap();
+                }
+            }
+            ours.handshake_kind().unwrap()
+        };
+        assert!((0..MANY).all(|number| kind(number) == HandshakeKind::Full));
+        assert_eq!(kind(0), HandshakeKind::Resumed);
     }
 }

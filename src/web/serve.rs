@@ -18,6 +18,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
@@ -27,7 +28,7 @@ use super::connections::{Connection, Times};
 use super::holds::Said;
 use super::places::{Closed, Place, Places, Taken};
 use super::standing::{Arrival, Phase};
-use super::tls::{Greeter, TlsSource};
+use super::tls::{Admission, Greeter, TlsSource, WITHDRAWN, withdrawn};
 
 /// Bytes of one connection that are buffered in memory.
 const BUFFER: usize = 32 * 1024;
@@ -202,21 +203,22 @@ impl Server {
     /// Serves one connection until it ends, loses its place, or the server stops.
     async fn converse(self, stream: TcpStream, client: Client, place: Place) {
         let Some(tls) = &self.tls else {
-            return self.answer(stream, client, place, CancellationToken::new()).await;
+            return self.answer(stream, client, place, None).await;
         };
         let greeted = tls.greet(stream, client, &place, &self.stopping).await;
-        if let Some((stream, retired)) = greeted {
-            self.answer(stream, client, place, retired).await;
+        if let Some((stream, admission)) = greeted {
+            self.answer(stream, client, place, Some(admission)).await;
         }
     }
 
-    /// Answers the requests of one connection. Once it is retired, it ends after the present request.
+    /// Answers the requests of one connection. Once it is retired, it ends after the present request, and before that if its
+    /// client may not have an answer any more.
     async fn answer(
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin,
         client: Client,
         place: Place,
-        retired: CancellationToken,
+        admission: Option<Admission>,
     ) {
         let standing = Arc::clone(&place.standing);
         let io = TokioIo::new(Connection::new(stream, Arc::clone(&standing), self.times));
@@ -239,6 +241,7 @@ impl Server {
         http.header_read_timeout(None).max_buf_size(BUFFER);
         http.max_header_size(HEAD_BYTES).max_headers(HEADERS);
         let mut connection = pin!(http.serve_connection(io, service));
+        let retired = admission.as_ref().map(|by| by.retired.clone()).unwrap_or_default();
         tokio::select! {
             // A request that arrives at the same moment must not begin.
             biased;
@@ -255,7 +258,13 @@ impl Server {
         tokio::select! {
             biased;
             () = place.standing.leaves.cancelled() => {}
-            ended = connection => log(ended),
+            () = withdrawn(admission.as_ref()) => match timeout(WITHDRAWN, connection).await {
+                Ok(ended) => log(ended),
+                Err(_) => {
+                    tracing::info!(%client, "a connection was cut whose client may not be one any more");
+                }
+            },
+            ended = connection.as_mut() => log(ended),
         }
     }
 }

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ServerConfig;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
 use tokio::net::TcpStream;
 use tokio::time::{MissedTickBehavior, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -28,13 +30,33 @@ const HANDSHAKES_PER_CLIENT: usize = 256;
 /// How long a handshake may go on at least, even if others wait.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// How long a request may still go on whose client may not be one any more. With what reading changed files takes, it
+/// ends within five seconds of the change, as streams of people do from whom a role was taken.
+pub(super) const WITHDRAWN: Duration = Duration::from_secs(1);
+
 /// How a connection is secured.
 #[derive(Clone, Debug)]
 pub(crate) struct Secured {
     /// The settings.
     pub(crate) config: Arc<ServerConfig>,
+    /// Says whose certificates are those of clients; `None` if nobody has to show one.
+    pub(crate) clients: Option<Arc<dyn ClientCertVerifier>>,
     /// Cancelled when connections that began under these settings should end.
     pub(crate) retired: CancellationToken,
+}
+
+impl Secured {
+    /// Whether a client that has shown this chain of certificates would be let in. Who has shown one where none is asked
+    /// for any more was let in by something that counts no more.
+    fn knows(&self, shown: &[CertificateDer<'_>]) -> bool {
+        match (&self.clients, shown.split_first()) {
+            (Some(clients), Some((own, chain))) => {
+                clients.verify_client_cert(own, chain, UnixTime::now()).is_ok()
+            }
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
 }
 
 /// Where a server takes its settings of TLS from, for each connection anew. Cheap to clone.
@@ -55,6 +77,40 @@ impl TlsSource {
 
     pub(super) fn now(&self) -> Secured {
         (self.0)()
+    }
+}
+
+/// What a connection was let in by, which may be taken away while it goes on.
+pub(super) struct Admission {
+    source: TlsSource,
+    /// The certificates that the client has shown.
+    shown: Vec<CertificateDer<'static>>,
+    /// Cancelled when the connection should end after its request.
+    pub(super) retired: CancellationToken,
+}
+
+impl Admission {
+    /// Returns once the client would not be let in any more.
+    pub(super) async fn withdrawn(&self) {
+        let mut retired = self.retired.clone();
+        loop {
+            retired.cancelled().await;
+            let now = self.source.now();
+            if !now.knows(&self.shown) {
+                return;
+            }
+            // Others were turned away. The next time it may be this one. Nobody is held up if the source has not gone on.
+            retired = now.retired;
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Returns once an admission was taken away; never if there is none.
+pub(super) async fn withdrawn(admission: Option<&Admission>) {
+    match admission {
+        Some(admission) => admission.withdrawn().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -81,13 +137,13 @@ impl Greeter {
         client: Client,
         place: &Place,
         stopping: &CancellationToken,
-    ) -> Option<(TlsStream<TcpStream>, CancellationToken)> {
+    ) -> Option<(TlsStream<TcpStream>, Admission)> {
         let greeting = async {
             let Some(turn) = self.places.take(client).await else {
                 self.closed.refuse(client);
                 return None;
             };
-            let Secured { config, retired } = self.source.now();
+            let Secured { config, retired, .. } = self.source.now();
             let shaken = timeout(HANDSHAKE, TlsAcceptor::from(config).accept(stream));
             let shaken = tokio::select! {
                 biased;
@@ -96,7 +152,13 @@ impl Greeter {
             };
             let late = || io::Error::new(io::ErrorKind::TimedOut, "the handshake took too long");
             match shaken.unwrap_or_else(|_| Err(late())) {
-                Ok(stream) => Some((stream, retired)),
+                Ok(stream) => {
+                    let shown = stream.get_ref().1.peer_certificates();
+                    let shown =
+                        shown.unwrap_or_default().iter().map(|one| one.clone().into_owned());
+                    let (source, shown) = (self.source.clone(), shown.collect());
+                    Some((stream, Admission { source, shown, retired }))
+                }
                 Err(error) => {
                     tracing::debug!(?client, %error, "a handshake failed");
                     None
@@ -127,3 +189,7 @@ impl Greeter {
 #[cfg(test)]
 #[path = "tls_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "withdrawn_tests.rs"]
+mod withdrawn_tests;

@@ -48,7 +48,7 @@ async fn served_within(places: usize, times: Times) -> Served {
     let authority = Authority::new("ours");
     let config = settings(&authority.issue(&["127.0.0.1"]));
     let retired = CancellationToken::new();
-    let secured = Secured { config, retired: retired.clone() };
+    let secured = Secured { config, clients: None, retired: retired.clone() };
     let source = TlsSource::of(move || secured.clone());
     let closed = Closed::default();
     let limits = Limits { closed: closed.clone(), ..Limits::for_few(places, times) };
@@ -162,4 +162,35 @@ async fn an_answer_that_nobody_reads_ends_over_tls_too() {
     let mut next = greeted(&served, [127, 0, 0, 2]).await.unwrap();
     ask(&mut next).await.unwrap();
     assert!(rest(&mut heedless).await.len() < 16 << 20);
+}
+
+#[tokio::test]
+async fn headers_that_trickle_in_over_tls_are_cut_and_hold_up_nobody() {
+    let head = Duration::from_millis(200);
+    let times = Times { head, ..Times::silent_for(Duration::from_secs(3_600)) };
+    let served = served_within(4, times).await;
+    let mut slow = Vec::new();
+    for _ in 0..4 {
+        slow.push(greeted(&served, [127, 0, 0, 1]).await.unwrap());
+    }
+    // A header at a time, which is never the last one.
+    let trickle = async |client: &mut ClientStream<TcpStream>| {
+        client.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+        while client.write_all(b"x: y\r\n").await.is_ok() && client.flush().await.is_ok() {
+            let mut byte = [0];
+            let heard = timeout(Duration::from_millis(5), client.read(&mut byte)).await;
+            if heard.is_ok_and(|read| !read.is_ok_and(|length| length > 0)) {
+                return;
+            }
+        }
+    };
+    let cut = futures::future::join_all(slow.iter_mut().map(|client| trickle(client)));
+    // They have all places, and another client gets one of them.
+    let answered = async {
+        let mut other = greeted(&served, [127, 0, 0, 2]).await.unwrap();
+        ask(&mut other).await.unwrap()
+    };
+    let both = async { tokio::join!(cut, answered) };
+    let (_, answer) = timeout(Duration::from_secs(60), both).await.expect("they are cut");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
