@@ -108,7 +108,7 @@ demo-ssh: wasm-targets test-nodes ## show nodes behind SSH: an inventory of Ansi
 	$(OUT)/debug/replibook demo --scene ssh --agents $(AGENTS) --fail $(or $(filter-out 0,$(FAIL)),1) $(if $(KEEP),--keep) $(if $(EXPORT),--export '$(EXPORT)')
 
 .PHONY: test
-test: example-plugins test-server test-registry test-issuer minisign ## build everything and run all tests
+test: example-plugins test-server test-registry test-nodes test-issuer schemathesis minisign ## build everything and run all tests
 	$(CARGO) test --locked --manifest-path $(WASM_BUILTIN)/Cargo.toml -p replibook-plugin-sdk --target-dir $(WASM_BUILTIN)/target
 	$(CARGO) test --locked --workspace --exclude replibook-simulation
 	$(MAKE) --no-print-directory mutants
@@ -244,19 +244,6 @@ test-registry: ## install the registry that tests use, where it is missing
 	root=""; [ "$$(id -u)" = 0 ] || root=sudo; \
 	$$root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing >&2
 
-# An issuer of OpenID Connect, which tests log in at: a library of npm on Node, and a few lines over it.
-ISSUER := .tools/issuer/installed
-
-.PHONY: test-issuer
-test-issuer: $(ISSUER) ## install the issuer of OpenID Connect that tests use, from npm
-
-$(ISSUER): $(addprefix tests/support/oidc/,package.json package-lock.json issuer.js)
-	@command -v node npm >/dev/null || { echo "found no node or npm, which the tests of logins need (Node 20 or later)" >&2; exit 1; }
-	@mkdir -p $(@D) && cp $^ $(@D)
-	@cd $(@D) && npm ci --no-audit --no-fund --loglevel=error >&2 \
-		|| { echo "failed to install the packages of tests/support/oidc/package-lock.json; is the registry of npm reachable?" >&2; exit 1; }
-	@touch $@
-
 # What the tests of the gateway use: a server of SSH, and the shells that nodes have. All of it is Debian's.
 .PHONY: test-nodes
 test-nodes: ## install the SSH server and the shells that tests of the gateway use, where they are missing
@@ -271,6 +258,31 @@ test-nodes: ## install the SSH server and the shells that tests of the gateway u
 	fi; \
 	root=""; [ "$$(id -u)" = 0 ] || root=sudo; \
 	$$root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing >&2
+
+# An issuer of OpenID Connect, which tests log in at: a library of npm on Node, and a few lines over it.
+ISSUER := .tools/issuer/installed
+
+.PHONY: test-issuer
+test-issuer: $(ISSUER) ## install the issuer of OpenID Connect that tests use, from npm
+
+$(ISSUER): $(addprefix tests/support/oidc/,package.json package-lock.json issuer.js)
+	@command -v node npm >/dev/null || { echo "found no node or npm, which the tests of logins need (Node 20 or later)" >&2; exit 1; }
+	@mkdir -p $(@D) && cp $^ $(@D)
+	@cd $(@D) && npm ci --no-audit --no-fund --loglevel=error >&2 \
+		|| { echo "failed to install the packages of tests/support/oidc/package-lock.json; is the registry of npm reachable?" >&2; exit 1; }
+	@touch $@
+
+# Makes requests of the description of the API, and checks the answers. All that it needs has fixed versions.
+SCHEMATHESIS := .tools/schemathesis/installed
+
+.PHONY: schemathesis
+schemathesis: $(SCHEMATHESIS) ## install Schemathesis, which tests ask the API with, from PyPI
+
+$(SCHEMATHESIS): tests/openapi/requirements.txt
+	@command -v python3 >/dev/null || { echo "found no python3 with venv, which the tests of the API need (on Debian: apt install python3-venv)" >&2; exit 1; }
+	@rm -rf $(@D) && python3 -m venv $(@D) && $(@D)/bin/pip --quiet install --no-deps --requirement $< \
+		|| { echo "failed to install the packages of $< from PyPI; is it reachable, and python3 3.10 or later?" >&2; exit 1; }
+	@touch $@
 
 # Ansible, which a benchmark compares with; its dependencies have fixed versions, too.
 ANSIBLE := .tools/ansible/bin/ansible-playbook

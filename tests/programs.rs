@@ -27,6 +27,8 @@ mod hardening;
 mod logins;
 #[path = "on_mongodb/main.rs"]
 mod on_mongodb;
+#[path = "openapi/main.rs"]
+mod openapi;
 #[path = "registries/main.rs"]
 mod registries;
 mod secured;

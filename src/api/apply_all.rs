@@ -110,9 +110,12 @@ fn check_credentials(
     if wrong.is_empty() { Ok(()) } else { Err(ApiError::invalid_documents(wrong)) }
 }
 
-/// Notes each of the documents in an entry of its own: one for all of them would have to be cut.
+/// Notes each of the documents in an entry of its own: one for all of them would have to be cut. Without any, nothing changes.
 fn begin(state: &ApiState, caller: &Caller, objects: &[Object]) -> Result<(), ApiError> {
     let all = objects.len();
+    if all == 0 {
+        caller.changes_nothing();
+    }
     for (number, object) in (1..).zip(objects) {
         let which = if all > 1 { format!("{number} of {all}") } else { String::new() };
         let (kind, name, version) = match object {

@@ -83,14 +83,16 @@ fn operation(endpoint: &Endpoint, generator: &mut SchemaGenerator) -> Value {
         "summary": endpoint.summary,
         "responses": answers,
     });
-    match endpoint.deed {
-        Some(deed) if deed.is_open() => operation["security"] = json!([]),
-        Some(deed) if !deed.verbs().is_empty() => {
-            let verbs: Vec<&str> = deed.verbs().iter().map(|verb| verb.as_str()).collect();
-            operation["description"] = json!(format!("Wants the verb {}.", verbs.join(" or ")));
-        }
-        Some(_) | None => {}
+    let verbs = endpoint.deed.map_or(&[][..], Deed::verbs);
+    let verbs: Vec<&str> = verbs.iter().map(|verb| verb.as_str()).collect();
+    if endpoint.deed.is_some_and(Deed::is_open) {
+        operation["security"] = json!([]);
     }
+    if !verbs.is_empty() {
+        operation["description"] = json!(format!("Wants the verb {}.", verbs.join(" or ")));
+    }
+    // The same for programs.
+    operation["x-verbs"] = json!(verbs);
     if !endpoint.parameters.is_empty() {
         let all = endpoint.parameters.iter().map(|one| parameter(one, generator));
         operation["parameters"] = all.collect();
@@ -206,6 +208,8 @@ mod tests {
             assert_eq!(deed.is_open(), OPEN.contains(&endpoint.id), "{}", endpoint.id);
         }
         let document = document();
+        let drain = &document["paths"]["/api/v1/engines/{id}/drain"]["put"];
+        assert_eq!(drain["x-verbs"], json!(["admin"]));
         let paths = document["paths"].as_object().unwrap();
         let documented = paths.iter().flat_map(|(path, item)| {
             item.as_object().unwrap().keys().map(move |method| (path.as_str(), method.as_str()))

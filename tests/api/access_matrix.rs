@@ -21,15 +21,12 @@ fn routes() -> Vec<Route> {
     let mut routes = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
-            let wants = operation["description"].as_str().unwrap_or_default();
-            let verbs = wants
-                .strip_prefix("Wants the verb ")
-                .map(|rest| rest.trim_end_matches('.').split(" or ").map(str::to_owned).collect());
+            let verbs = operation["x-verbs"].as_array().unwrap().iter();
             routes.push(Route {
                 method: method.to_uppercase(),
                 path: path.clone(),
                 id: operation["operationId"].as_str().unwrap().to_owned(),
-                verbs: verbs.unwrap_or_default(),
+                verbs: verbs.map(|verb| verb.as_str().unwrap().to_owned()).collect(),
                 is_open: operation["security"] == json!([]),
             });
         }

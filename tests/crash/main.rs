@@ -15,6 +15,7 @@ mod descriptors;
 mod earlier;
 mod full;
 mod gone;
+mod idle;
 mod large_payloads;
 mod moments;
 mod notify;
