@@ -160,3 +160,40 @@ impl Oidc {
         self.inner.clock.now()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+
+    fn issuer(number: usize) -> OidcIssuer {
+        OidcIssuer {
+            name: "id".to_owned(),
+            issuer: format!("http://127.0.0.1:{}", 1_024 + number),
+            audience: "replibook".to_owned(),
+            user: "sub".to_owned(),
+            groups: None,
+            client: None,
+        }
+    }
+
+    #[test]
+    fn issuers_that_were_taken_out_of_the_file_are_forgotten() {
+        let oidc = Oidc::new(Arc::new(SystemClock));
+        let known = || oidc.inner.known.lock().unwrap().keys().cloned().collect::<Vec<_>>();
+        // The file has one issuer after the other.
+        for number in 0..MAX_KNOWN {
+            let one = issuer(number);
+            oidc.known(std::slice::from_ref(&one), &one).unwrap();
+        }
+        assert_eq!(known().len(), MAX_KNOWN);
+        let present = [issuer(0), issuer(MAX_KNOWN)];
+        let kept = oidc.known(&present, &present[0]).unwrap();
+        oidc.known(&present, &present[1]).unwrap();
+        let mut expected = present.clone().map(|one| one.issuer);
+        expected.sort();
+        assert_eq!(known(), expected);
+        // What is known of an issuer that is still there stays.
+        assert!(Arc::ptr_eq(&kept, &oidc.known(&present, &present[0]).unwrap()));
+    }
+}

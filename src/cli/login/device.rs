@@ -232,4 +232,76 @@ mod tests {
         }
         assert_eq!(after(&refusal("slow_down"), MAX_INTERVAL), Next::After(MAX_INTERVAL));
     }
+
+    /// A clock on which every wait is over at once, and that keeps how long they were, in seconds.
+    #[derive(Default)]
+    struct Hasty(std::sync::Mutex<Vec<u64>>);
+
+    #[async_trait::async_trait]
+    impl Clock for Hasty {
+        fn now(&self) -> Timestamp {
+            let passed: u64 = self.0.lock().unwrap().iter().sum();
+            Timestamp::default().plus(Millis::from_secs(passed))
+        }
+
+        async fn sleep(&self, length: Duration) {
+            self.0.lock().unwrap().push(length.as_secs());
+        }
+    }
+
+    /// An issuer that describes itself, refuses tokens with these answers, one after the other, and then says nothing more.
+    /// Returns its address.
+    async fn issuer(answers: Vec<&'static str>) -> String {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let described = serde_json::json!({
+            "issuer": address, "jwks_uri": format!("{address}/keys"), "token_endpoint": format!("{address}/token"),
+        });
+        tokio::spawn(async move {
+            let mut answers = answers.into_iter();
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut head = [0; 16 * 1024];
+                let length = stream.read(&mut head).await.unwrap_or_default();
+                let (status, body) = match head[..length].starts_with(b"GET ") {
+                    true => ("200 OK", described.to_string()),
+                    false => match answers.next() {
+                        Some(body) => ("400 Bad Request", body.to_owned()),
+                        None => continue,
+                    },
+                };
+                let head = format!("HTTP/1.1 {status}\r\nconnection: close");
+                let length = body.len();
+                let answer = format!("{head}\r\ncontent-length: {length}\r\n\r\n{body}");
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        address
+    }
+
+    /// Waits for a login at an issuer that gives these answers. Returns how that ended, and the waits before each question.
+    async fn waited(answers: Vec<&'static str>) -> (LoginFailed, Vec<u64>) {
+        let bounds = crate::access::oidc::OidcBounds::default();
+        let provider = Provider::new(&issuer(answers).await, bounds).unwrap();
+        let description = provider.describe().await.unwrap();
+        let clock = Hasty::default();
+        let invitation = said().read(clock.now(), false).unwrap();
+        let failed = wait(&provider, &description, "replictl", &invitation, &clock).await;
+        let waits = clock.0.lock().unwrap().clone();
+        (failed.err().unwrap(), waits)
+    }
+
+    #[tokio::test]
+    async fn an_issuer_may_be_silent_so_often_and_no_more() {
+        let (failed, waits) = waited(Vec::new()).await;
+        assert!(matches!(failed, LoginFailed::Issuer(_)), "{failed}");
+        // It is asked less and less often.
+        assert_eq!(waits, [5, 10, 20, 40, MAX_INTERVAL]);
+        assert_eq!(waits.len(), MAX_SILENT as usize);
+        // An answer in between, and it is listened to as before.
+        let pending = r#"{"error": "authorization_pending"}"#;
+        let (failed, waits) = waited(vec!["<html>", "<html>", pending]).await;
+        assert!(matches!(failed, LoginFailed::Issuer(_)), "{failed}");
+        assert_eq!(waits.len(), 3 + MAX_SILENT as usize);
+    }
 }

@@ -16,6 +16,13 @@ pub const MAX_TOKENS: usize = 1_000;
 /// The most issuers of a document. Each has its keys fetched again and again.
 pub const MAX_ISSUERS: usize = 16;
 
+/// The most identities of a rule. Where there are more, a group is easier to look after.
+pub const MAX_WHO: usize = 1_000;
+
+/// The most patterns of playbooks in a rule, and the most of clusters. Each item of a list is compared with all that
+/// somebody's rules have, also in the store.
+pub const MAX_PATTERNS: usize = 100;
+
 /// Who may do what on a server. It is a file of the server (`replibook serve --access FILE`), and can't be applied.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -106,17 +113,17 @@ pub(super) struct IssuerFile {
 #[serde(deny_unknown_fields)]
 pub(super) struct RuleFile {
     /// Whom the rule is about: `user:ISSUER/NAME`, `group:ISSUER/NAME` or `token:NAME`.
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1), extend("maxItems" = MAX_WHO))]
     pub(super) who: Vec<String>,
     /// What they may do. Nothing of this includes anything else, but `admin` includes all.
     #[schemars(length(min = 1))]
     pub(super) may: Vec<Verb>,
     /// The playbooks for which they may: names, of which a `*` at the end stands for any rest. All when absent.
     #[serde(default)]
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1), extend("maxItems" = MAX_PATTERNS))]
     pub(super) playbooks: Option<Vec<String>>,
     /// The clusters for which they may: names, of which a `*` at the end stands for any rest. All when absent.
     #[serde(default)]
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1), extend("maxItems" = MAX_PATTERNS))]
     pub(super) clusters: Option<Vec<String>>,
 }

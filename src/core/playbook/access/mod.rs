@@ -13,7 +13,7 @@ mod verb;
 mod who;
 
 pub(crate) use document::AccessFile;
-pub use document::{MAX_ISSUERS, MAX_RULES, MAX_TOKENS};
+pub use document::{MAX_ISSUERS, MAX_PATTERNS, MAX_RULES, MAX_TOKENS, MAX_WHO};
 pub use judge::{Object, Rights, Sight};
 pub use loosened::loosened;
 pub use model::{Access, AccessRule, AccessToken, OidcIssuer};

@@ -269,4 +269,57 @@ mod tests {
             "{problems}"
         );
     }
+
+    #[test]
+    fn each_list_has_a_longest_length() {
+        use super::super::{MAX_ISSUERS, MAX_PATTERNS, MAX_RULES, MAX_TOKENS, MAX_WHO};
+        let list = |length: usize, item: &dyn Fn(usize) -> String| {
+            (0..length).map(item).collect::<Vec<_>>().join(", ")
+        };
+        let token = |n: usize| {
+            format!("{{ name: t{n}, sha256: \"{n:0>64}\", expires: 2099-01-01T00:00:00Z }}")
+        };
+        let issuer = |n: usize| {
+            format!("{{ name: i{n}, issuer: \"https://i{n}.example\", audience: a, user: sub }}")
+        };
+        let named = |n: usize| format!("\"token:t{n}\"");
+        let one = "who: [\"token:t0\"], may: [view]";
+        let spec = |tokens: &str, issuers: &str, rules: &str| {
+            format!("{{ tokens: [{tokens}], oidc: [{issuers}], rules: [{rules}] }}")
+        };
+        let patterns = |key: &str, length: usize| {
+            let rule = format!("{{ {one}, {key}: [{}] }}", list(length, &|n| format!("a{n}")));
+            spec(&token(0), "", &rule)
+        };
+        type Made<'m> = &'m dyn Fn(usize) -> String;
+        let cases: [(&str, usize, Made<'_>); 6] = [
+            ("tokens", MAX_TOKENS, &|length| spec(&list(length, &token), "", "")),
+            ("oidc", MAX_ISSUERS, &|length| spec("", &list(length, &issuer), "")),
+            ("rules", MAX_RULES, &|length| {
+                spec(&token(0), "", &list(length, &|_| format!("{{ {one} }}")))
+            }),
+            ("rules/0/who", MAX_WHO, &|length| {
+                let who = list(length, &|_| named(0));
+                spec(&token(0), "", &format!("{{ who: [{who}], may: [view] }}"))
+            }),
+            ("rules/0/playbooks", MAX_PATTERNS, &|length| patterns("playbooks", length)),
+            ("rules/0/clusters", MAX_PATTERNS, &|length| patterns("clusters", length)),
+        ];
+        for (path, most, made) in cases {
+            let read = |length: usize| {
+                let text = format!(
+                    "apiVersion: replicante.io/v1\nkind: Access\nmetadata: {{ name: x }}\nspec: {}\n",
+                    made(length)
+                );
+                parse_access(text.as_bytes())
+            };
+            read(most).unwrap_or_else(|problems| panic!("{path}: {problems}"));
+            let problems = read(most + 1).unwrap_err().to_string();
+            let expected = format!("expected at most {most} item(s)");
+            assert!(
+                problems.contains(&format!("/spec/{path}: ")) && problems.contains(&expected),
+                "{path}: {problems}"
+            );
+        }
+    }
 }
