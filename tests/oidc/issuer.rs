@@ -112,6 +112,12 @@ pub(crate) fn verifier() -> (Oidc, Arc<MovedClock>) {
     (Oidc::within(bounds, clock.clone()), clock)
 }
 
+/// One that waits for issuers for longer than any test goes on.
+pub(crate) fn patient_verifier() -> Oidc {
+    let bounds = OidcBounds { request: Duration::from_secs(600), ..OidcBounds::default() };
+    Oidc::within(bounds, Arc::new(MovedClock::default()))
+}
+
 pub(crate) async fn identity(
     oidc: &Oidc,
     issuer: &FakeIssuer,

@@ -147,5 +147,9 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         Reply::Silence => std::future::pending().await,
         Reply::Raw(bytes) => stream.write_all(&bytes).await?,
     }
-    stream.shutdown().await
+    stream.shutdown().await?;
+    // A connection that is closed before all of the request was read is reset, and the answer lost with it.
+    let mut rest = [0; 4_096];
+    while stream.read(&mut rest).await? > 0 {}
+    Ok(())
 }
