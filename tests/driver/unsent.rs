@@ -4,7 +4,7 @@ use replibook::agent::{Fault, KnownId};
 use replibook::run::{
     AgentRecord, AgentState, FailureReason, Happened, Millis, RunEvent, RunId, RunStatus, Verb,
 };
-use replibook::store::FaultMoment;
+use replibook::store::memory::FaultMoment;
 
 use super::scene::{Scene, address};
 
