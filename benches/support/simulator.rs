@@ -4,7 +4,7 @@
 //! the agents is not measured, and they share the processors with what is.
 
 // Not every benchmark needs all of it.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
 #[path = "../../tests/support/certificates.rs"]
 mod certificates;
