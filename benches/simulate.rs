@@ -51,6 +51,8 @@ mod generate;
 mod generate_cluster;
 #[path = "../tests/simulation/generate_forms.rs"]
 mod generate_forms;
+#[path = "../tests/simulation/generate_rare.rs"]
+mod generate_rare;
 #[path = "../tests/simulation/guard_model.rs"]
 mod guard_model;
 #[path = "../tests/simulation/guard_plan.rs"]

@@ -81,7 +81,14 @@ impl StableAgents {
             Told::Not(response) => match self.http.failure(address, response).await {
                 // The agent itself answers so. What stands before it has other statuses.
                 AgentError::Broken { status: 500, .. } => Ok(None),
-                error => Err(error),
+                error @ (AgentError::Connect { .. }
+                | AgentError::Short { .. }
+                | AgentError::NoAnswer { .. }
+                | AgentError::Broken { .. }
+                | AgentError::Refused { .. }
+                | AgentError::WrongNode(_)
+                | AgentError::Barred { .. }
+                | AgentError::Malformed { .. }) => Err(error),
             },
         }
     }

@@ -184,7 +184,7 @@ async fn headers_that_trickle_in_over_tls_are_cut_and_hold_up_nobody() {
             }
         }
     };
-    let cut = futures::future::join_all(slow.iter_mut().map(|client| trickle(client)));
+    let cut = futures::future::join_all(slow.iter_mut().map(trickle));
     // They have all places, and another client gets one of them.
     let answered = async {
         let mut other = greeted(&served, [127, 0, 0, 2]).await.unwrap();

@@ -69,8 +69,8 @@ impl Pair {
 
     /// Waits until both servers name these files, and no others, as those that differ.
     async fn until_they_differ(&self, token: Option<&str>, files: &[&str]) {
-        for at in 0..NAMES.len() {
-            let what = format!("{} to say that {files:?} differ", NAMES[at]);
+        for (at, name) in NAMES.iter().enumerate() {
+            let what = format!("{name} to say that {files:?} differ");
             wait::until(&what, LIMIT, async || {
                 let ready = self.send(at, token, "/readyz", None).await.body;
                 let found = ready["files"].as_array().cloned().unwrap_or_default();

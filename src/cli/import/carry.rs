@@ -168,7 +168,12 @@ pub(super) fn unwrapped(value: Value) -> Value {
         Value::Object(mut object) if object.len() == 1 && object.contains_key(UNSAFE_KEY) => {
             object.remove(UNSAFE_KEY).unwrap_or_default()
         }
-        other => other,
+        value @ (Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_)
+        | Value::Array(_)
+        | Value::Object(_)) => value,
     }
 }
 

@@ -237,7 +237,8 @@ fn rules(schema: &Value) -> Vec<String> {
         if (*key, text.as_str()) == ("format", LENGTH_FORMAT) {
             return Some(DURATION_EXPECTED.to_owned());
         }
-        (!["uint16", "uint32", "double"].contains(&text.as_str())).then(|| format!("{words} {text}"))
+        (!["uint16", "uint32", "double"].contains(&text.as_str()))
+            .then(|| format!("{words} {text}"))
     });
     rules.collect()
 }

@@ -37,7 +37,7 @@ pub(crate) fn ansible_hosts(bytes: &[u8]) -> Result<Vec<AnsibleHost>, Problems> 
             let text = Text::read(bytes, Limits::CLUSTER)?;
             let problems = text.problems.iter().map(tagged);
             text.check(problems.collect())?;
-            of_value(&text.value)?
+            of_value(&text.value).map_err(|problem| *problem)?
         }
     };
     tree.into_hosts()
@@ -82,7 +82,7 @@ fn tagged(problem: &Problem) -> Problem {
     problem
 }
 
-fn of_value(value: &Value) -> Result<Tree, Problem> {
+fn of_value(value: &Value) -> Result<Tree, Box<Problem>> {
     let groups = mapping(value, "", "a mapping of groups")?;
     let mut tree = Tree::default();
     let is_list = groups.contains_key("_meta")
@@ -108,7 +108,7 @@ fn of_value(value: &Value) -> Result<Tree, Problem> {
 }
 
 /// A group of `ansible-inventory --list`: names of hosts and of groups.
-fn listed(tree: &mut Tree, name: &str, group: &Value, path: &str) -> Result<(), Problem> {
+fn listed(tree: &mut Tree, name: &str, group: &Value, path: &str) -> Result<(), Box<Problem>> {
     tree.group(name)?;
     if let Value::Array(hosts) = group {
         // Old scripts print a group as the list of its hosts.
@@ -138,8 +138,8 @@ fn listed(tree: &mut Tree, name: &str, group: &Value, path: &str) -> Result<(), 
 fn each(
     list: &[Value],
     path: &str,
-    mut take: impl FnMut(&str) -> Result<(), Problem>,
-) -> Result<(), Problem> {
+    mut take: impl FnMut(&str) -> Result<(), Box<Problem>>,
+) -> Result<(), Box<Problem>> {
     for (index, item) in list.iter().enumerate() {
         let path = format!("{path}/{index}");
         take(item.as_str().ok_or_else(|| wrong(item, &path, "a name"))?)?;
@@ -154,10 +154,10 @@ fn nested(
     group: &Value,
     path: &str,
     level: usize,
-) -> Result<(), Problem> {
+) -> Result<(), Box<Problem>> {
     if level > MAX_LEVELS {
         let problem = Problem::new(code::BAD_VALUE, path, "groups are nested too deep");
-        return Err(problem.expected(format!("at most {MAX_LEVELS} levels")));
+        return Err(problem.expected(format!("at most {MAX_LEVELS} levels")).into());
     }
     tree.group(name)?;
     if group.is_null() {
@@ -172,9 +172,15 @@ fn nested(
                     let path = format!("{path}/{names}");
                     let vars = match vars {
                         Value::Null => Map::new(),
-                        vars => mapping(vars, &path, "a mapping of variables")?.clone(),
+                        Value::Bool(_)
+                        | Value::Number(_)
+                        | Value::String(_)
+                        | Value::Array(_)
+                        | Value::Object(_) => {
+                            mapping(vars, &path, "a mapping of variables")?.clone()
+                        }
                     };
-                    for host in expand(names).map_err(|problem| Problem { path, ..problem })? {
+                    for host in expand(names).map_err(|problem| Problem { path, ..*problem })? {
                         tree.host(name, &host, vars.clone())?;
                     }
                 }
@@ -191,7 +197,7 @@ fn nested(
             other => {
                 let message = format!("unknown key {other:?} of a group");
                 let problem = Problem::new(code::UNKNOWN_KEY, path, message);
-                return Err(problem.expected("one of hosts, children, vars"));
+                return Err(problem.expected("one of hosts, children, vars").into());
             }
         }
     }
@@ -202,13 +208,13 @@ fn mapping<'v>(
     value: &'v Value,
     path: &str,
     expected: &str,
-) -> Result<&'v Map<String, Value>, Problem> {
+) -> Result<&'v Map<String, Value>, Box<Problem>> {
     value.as_object().ok_or_else(|| wrong(value, path, expected))
 }
 
-fn wrong(value: &Value, path: &str, expected: &str) -> Problem {
+fn wrong(value: &Value, path: &str, expected: &str) -> Box<Problem> {
     let problem = Problem::new(code::WRONG_TYPE, path, "wrong type of value");
-    problem.found(describe(value)).expected(expected)
+    problem.found(describe(value)).expected(expected).into()
 }
 
 #[cfg(test)]

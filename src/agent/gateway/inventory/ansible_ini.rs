@@ -41,7 +41,7 @@ pub(super) fn read(text: &str) -> Result<Tree, Problems> {
         if let Err(problem) = done {
             let line = u32::try_from(index + 1).unwrap_or(u32::MAX);
             let is_last = problem.code == code::TOO_LARGE;
-            problems.push(Problem { line: Some(line), column: Some(1), ..problem });
+            problems.push(Problem { line: Some(line), column: Some(1), ..*problem });
             if is_last {
                 break;
             }
@@ -72,7 +72,7 @@ fn header(line: &str) -> Option<Section> {
     }
 }
 
-fn in_section(tree: &mut Tree, section: &Section, line: &str) -> Result<(), Problem> {
+fn in_section(tree: &mut Tree, section: &Section, line: &str) -> Result<(), Box<Problem>> {
     match section {
         Section::Hosts(group) => {
             let words = words(line)?;
@@ -108,9 +108,9 @@ fn in_section(tree: &mut Tree, section: &Section, line: &str) -> Result<(), Prob
     }
 }
 
-fn bad(found: &str, expected: &str) -> Problem {
+fn bad(found: &str, expected: &str) -> Box<Problem> {
     let problem = Problem::new(code::SYNTAX, "", "the line is not understood");
-    problem.found(format!("{found:?}")).expected(expected)
+    problem.found(format!("{found:?}")).expected(expected).into()
 }
 
 /// A host without its port, and the port. An address of IPv6 has colons of its own, and so do ranges.
@@ -139,7 +139,7 @@ fn outside_of_brackets(text: &str) -> String {
 }
 
 /// The words of a line, as a shell reads them: quotes keep white space, and `#` begins a comment.
-fn words(line: &str) -> Result<Vec<String>, Problem> {
+fn words(line: &str) -> Result<Vec<String>, Box<Problem>> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut chars = line.chars();

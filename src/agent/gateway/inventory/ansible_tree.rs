@@ -42,15 +42,15 @@ impl Tree {
     ///
     /// # Errors
     /// There are more groups than an inventory has.
-    pub(super) fn group(&mut self, name: &str) -> Result<(), Problem> {
+    pub(super) fn group(&mut self, name: &str) -> Result<(), Box<Problem>> {
         self.entry(name).map(drop)
     }
 
-    fn entry(&mut self, name: &str) -> Result<&mut Group, Problem> {
+    fn entry(&mut self, name: &str) -> Result<&mut Group, Box<Problem>> {
         // Besides those that are not taken over.
         if self.groups.len() > MAX_GROUPS + 1 && !self.groups.contains_key(name) {
             let problem = Problem::new(code::TOO_LARGE, "", "there are too many groups");
-            return Err(problem.expected(format!("at most {MAX_GROUPS}")));
+            return Err(problem.expected(format!("at most {MAX_GROUPS}")).into());
         }
         Ok(self.groups.entry(name.to_owned()).or_default())
     }
@@ -64,11 +64,11 @@ impl Tree {
         group: &str,
         name: &str,
         vars: Map<String, Value>,
-    ) -> Result<(), Problem> {
+    ) -> Result<(), Box<Problem>> {
         if !self.vars.contains_key(name) {
             if self.hosts.len() >= MAX_NODES {
                 let problem = Problem::new(code::TOO_LARGE, "", "there are too many hosts");
-                return Err(problem.expected(format!("at most {MAX_NODES}")));
+                return Err(problem.expected(format!("at most {MAX_NODES}")).into());
             }
             self.hosts.push(name.to_owned());
         }
@@ -81,7 +81,7 @@ impl Tree {
     ///
     /// # Errors
     /// There are more groups than an inventory has.
-    pub(super) fn child(&mut self, group: &str, child: &str) -> Result<(), Problem> {
+    pub(super) fn child(&mut self, group: &str, child: &str) -> Result<(), Box<Problem>> {
         self.entry(child)?;
         self.entry(group)?.children.insert(child.to_owned());
         Ok(())
@@ -91,7 +91,11 @@ impl Tree {
     ///
     /// # Errors
     /// There are more groups than an inventory has.
-    pub(super) fn set(&mut self, group: &str, vars: Map<String, Value>) -> Result<(), Problem> {
+    pub(super) fn set(
+        &mut self,
+        group: &str,
+        vars: Map<String, Value>,
+    ) -> Result<(), Box<Problem>> {
         self.entry(group)?.vars.extend(vars);
         Ok(())
     }

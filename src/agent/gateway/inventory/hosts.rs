@@ -57,7 +57,7 @@ impl Hosts {
     }
 
     /// Adds the nodes to an inventory, and the groups of theirs that it has not.
-    pub(super) fn into_document(&self, document: &mut Value) {
+    pub(super) fn add_to(&self, document: &mut Value) {
         let Some(spec) = document.get_mut("spec").and_then(Value::as_object_mut) else { return };
         let of_nodes = self.nodes.iter().filter_map(|node| node.get("groups")?.as_array());
         let names: BTreeSet<&str> = of_nodes.flatten().filter_map(Value::as_str).collect();
@@ -84,7 +84,7 @@ mod tests {
         hosts.add("a", vec!["web".to_owned(), "db".to_owned(), "x y".to_owned()], Map::new());
         let mut document =
             json!({"spec": {"groups": {"db": {"become": "root"}}, "nodes": [{"id": "b"}]}});
-        hosts.into_document(&mut document);
+        hosts.add_to(&mut document);
         let groups = json!({"db": {"become": "root"}, "web": {}});
         let nodes = json!([{"id": "b"}, {"id": "a", "groups": ["web", "db"]}]);
         assert_eq!(document, json!({"spec": {"groups": groups, "nodes": nodes}}));

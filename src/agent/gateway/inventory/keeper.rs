@@ -240,7 +240,7 @@ impl Keeper {
                 Some(value) => value,
                 None => Text::read(&self.own.bytes, Limits::CLUSTER).map_err(document)?.value,
             };
-            hosts.into_document(&mut value);
+            hosts.add_to(&mut value);
             inventory = together(&value).map_err(|problems| InventoryError::Together {
                 from: from.to_string(),
                 path: path.clone(),

@@ -7,7 +7,7 @@ use crate::playbook::{Problem, code};
 ///
 /// # Errors
 /// A range can't be read, or the name stands for more hosts than an inventory has.
-pub(super) fn expand(name: &str) -> Result<Vec<String>, Problem> {
+pub(super) fn expand(name: &str) -> Result<Vec<String>, Box<Problem>> {
     let mut done = vec![String::new()];
     let mut rest = name;
     while let Some((before, after)) = rest.split_once('[') {
@@ -20,9 +20,8 @@ pub(super) fn expand(name: &str) -> Result<Vec<String>, Problem> {
         };
         if done.len().saturating_mul(parts.len()) > MAX_NODES {
             let problem = Problem::new(code::TOO_LARGE, "", "a range stands for too many hosts");
-            return Err(problem
-                .found(format!("{name:?}"))
-                .expected(format!("at most {MAX_NODES}")));
+            let problem = problem.found(format!("{name:?}"));
+            return Err(problem.expected(format!("at most {MAX_NODES}")).into());
         }
         let longer = |start: &String| {
             let start = format!("{start}{before}");
@@ -34,11 +33,12 @@ pub(super) fn expand(name: &str) -> Result<Vec<String>, Problem> {
     Ok(done.into_iter().map(|start| format!("{start}{rest}")).collect())
 }
 
-fn bad(name: &str) -> Problem {
+fn bad(name: &str) -> Box<Problem> {
     let problem = Problem::new(code::BAD_VALUE, "", "a range can't be read");
     problem
         .found(format!("{name:?}"))
         .expected("[FIRST:LAST] or [FIRST:LAST:STEP], such as [01:50] or [a:f]")
+        .into()
 }
 
 /// Whether this is an address of IPv6 in its brackets.
