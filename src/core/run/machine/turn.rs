@@ -16,8 +16,8 @@ use crate::run::state::{
     told, touches,
 };
 use crate::run::{
-    About, AgentSeq, AttemptKey, Command, Effect, Journal, LogLine, PluginLine, Progress,
-    ReasonCode, RunEvent, RunStatus, StatusReason, Timestamp, Transition, Writes,
+    About, AgentSeq, AttemptKey, Command, Effect, Journal, LogLine, PluginLine, ReasonCode,
+    RunEvent, RunStatus, StatusReason, Timestamp, Transition, Writes,
 };
 
 /// The result of a decision. The error is that something can't happen in this state.
@@ -33,9 +33,6 @@ pub(super) struct Turn<'a> {
     actor: Option<String>,
     /// Whether the progress of the run is to be written.
     progress: bool,
-    /// The progress before the first change that the history does not tell, as long as it has told nothing. What is
-    /// changed and changed back in one turn is not written.
-    before: Option<Box<Progress>>,
     /// Agents whose records are to be written.
     records: BTreeSet<AgentSeq>,
     /// Agents of which something was noticed. If nothing else happens to such an agent in this turn, its record is
@@ -64,7 +61,6 @@ impl<'a> Turn<'a> {
             now,
             actor: None,
             progress: false,
-            before: None,
             records: BTreeSet::new(),
             noticed: BTreeSet::new(),
             journals: BTreeMap::new(),
@@ -84,11 +80,6 @@ impl<'a> Turn<'a> {
         {
             // What the history says next about the agent builds on what is known by then.
             self.write_down(agent)?;
-        }
-        if touch.told {
-            self.before = None;
-        } else if touch.progress && !self.progress {
-            self.before = Some(Box::new(self.progress().clone()));
         }
         let is_late = mutant!(EventOutOfOrder);
         let seq = self.progress().next_event;
@@ -286,8 +277,7 @@ impl<'a> Turn<'a> {
                 false => Ok(self.agent(*seq)?.record_as_written()),
             });
         let records = records.collect::<Legal<Vec<_>>>()?;
-        let is_changed = self.before.as_deref() != Some(self.progress());
-        let written = self.progress && is_changed
+        let written = self.progress
             || !records.is_empty()
             || !self.journals.is_empty()
             || !self.commands.is_empty();
