@@ -18,6 +18,9 @@ use crate::run::{AgentId, AgentRecord, AgentState};
 /// The most bytes of a stream of one agent that are gathered: what the reference agent keeps of it.
 const MAX_GATHERED: usize = 1024 * 1024;
 
+/// What a piece counts as at least: an agent whose offsets grow without bytes must not be asked without end.
+const LEAST_PIECE: usize = 1024;
+
 /// What the last action of an agent has written, and how it ended.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct AgentOutput {
@@ -142,13 +145,16 @@ pub(crate) async fn gather(
     let mut told = [Vec::new(), Vec::new()];
     for (stream, bytes) in OutputStream::ALL.into_iter().zip(&mut told) {
         let mut tail = Tail::new(record.run, record.agent.clone(), stream);
+        let mut counted: usize = 0;
         loop {
             match tail.look(client).await? {
                 Looked::Piece(piece) => {
                     found.exit = piece.view.exit.or(found.exit);
                     found.cut |= piece.skipped > 0;
-                    bytes.extend(piece.view.bytes());
-                    if bytes.len() > MAX_GATHERED {
+                    let new = piece.view.bytes();
+                    counted = counted.saturating_add(new.len().max(LEAST_PIECE));
+                    bytes.extend(new);
+                    if bytes.len() > MAX_GATHERED || counted > MAX_GATHERED + LEAST_PIECE {
                         bytes.truncate(MAX_GATHERED);
                         found.cut = true;
                         break;
