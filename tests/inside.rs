@@ -12,6 +12,8 @@ mod agent;
 mod api;
 #[path = "driver/main.rs"]
 mod driver;
+#[path = "gateway/inside.rs"]
+mod gateway;
 #[path = "oidc/main.rs"]
 mod oidc;
 #[path = "registry/main.rs"]
@@ -39,6 +41,8 @@ mod plugins;
 mod registry_server;
 #[path = "driver/scene.rs"]
 mod scene;
+#[path = "support/sshd.rs"]
+mod sshd;
 #[allow(dead_code, reason = "each test binary uses a part of it")]
 #[path = "support/stable_agent.rs"]
 mod stable_agent;

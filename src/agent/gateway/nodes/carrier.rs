@@ -1,12 +1,13 @@
 //! Carriers: the commands that give a shell on a node.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tokio::process::Command;
 
 use super::answer::shorten;
 use super::error::{NodeError, Trouble};
-use super::exchange::Heard;
+use super::exchange::{Ended, Heard};
 use super::order::{refused, user_name};
 use super::place::{Engine, Place};
 use super::ssh::{self, Masters, Session, Target};
@@ -41,6 +42,9 @@ impl Default for Programs {
         }
     }
 }
+
+/// How long to wait before another try if a server takes no more sessions.
+const FULL_WAIT: Duration = Duration::from_millis(200);
 
 /// All ways to nodes.
 pub(super) struct Carriers {
@@ -120,13 +124,17 @@ impl Carriers {
     }
 
     /// Whether the carrier never came so far as to run anything, for a reason that another try may mend.
-    pub(super) async fn mend(&self, way: &Way, heard: &Heard) -> bool {
+    pub(super) async fn mend(&self, way: &Way, heard: &Heard, clock: &dyn Clock) -> bool {
         let Some((_, session)) = &way.ssh else { return false };
-        let lost = !heard.answer.began() && ssh::nothing_was_sent(&heard.said);
-        if lost {
-            self.masters.forget(session).await;
+        if heard.answer.began() || !ssh::nothing_was_sent(&heard.said) {
+            return false;
         }
-        lost
+        match ssh::is_full(&heard.said) {
+            // Sessions that were given up a moment ago end by themselves.
+            true => clock.sleep(FULL_WAIT).await,
+            false => self.masters.forget(session).await,
+        }
+        true
     }
 
     /// What is wrong if the script has not answered at all.
@@ -138,6 +146,11 @@ impl Carriers {
             true => heard.answer.stray(),
             false => shorten(&heard.said),
         };
+        // `ssh` has one exit code for itself.
+        let by_ssh = match heard.ended {
+            Ended::Cut(status) => status.is_none_or(|status| status.code() == Some(255)),
+            Ended::Whole | Ended::Goes | Ended::TimeIsUp | Ended::TooLong => false,
+        };
         match place {
             Place::Ssh { .. } if ssh::nothing_was_sent(&heard.said) => {
                 let said =
@@ -145,9 +158,7 @@ impl Carriers {
                         .to_owned();
                 NodeError::before(Trouble::Unreachable { place: name, said })
             }
-            Place::Ssh { .. }
-                if has(&["mux_client", "Connection to", "client_loop", "Broken pipe"]) =>
-            {
+            Place::Ssh { .. } if by_ssh || has(&["mux_client", "Connection to"]) => {
                 NodeError::unknown(Trouble::CutOff { place: name, said })
             }
             Place::Ssh { .. } | Place::Local => {

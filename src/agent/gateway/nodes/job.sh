@@ -343,7 +343,7 @@ facts() {
 		{ read -r line < "$f"; } 2> /dev/null
 		[ -f "$f" ] || continue
 		say own
-		printf "%s %.1000s\n" "${f##*/}" "$line" >&3
+		printf "%s %.1024s\n" "${f##*/}" "$line" >&3
 		i=$((i + 1))
 		[ "$i" -lt MAX_OWN ] || break
 	done

@@ -22,8 +22,8 @@ use crate::run::Timestamp;
 /// The most exchanges at once: each is a process of this machine with three pipes.
 pub const MAX_EXCHANGES: usize = 128;
 
-/// How often an exchange is tried over a connection that turned out to be gone before anything was sent.
-const TRIES: usize = 3;
+/// How often an exchange is tried over a connection that turned out to be gone, or full, before anything was sent.
+const TRIES: usize = 5;
 
 /// Starts jobs on nodes, and looks at them. Cheap to clone; all clones share the connections, which end with the last.
 #[derive(Clone)]
@@ -233,7 +233,7 @@ impl Jobs {
             let _turn = self.shared.exchanges.acquire().await.ok();
             let asked = clock.now();
             let heard = self.over(node, &way, question).await.map_err(NodeError::before)?;
-            if tries == TRIES || !self.shared.carriers.mend(&way, &heard).await {
+            if tries == TRIES || !self.shared.carriers.mend(&way, &heard, clock).await {
                 break (heard, asked);
             }
         };

@@ -17,4 +17,4 @@ pub const MAX_PIECE: usize = 64 * 1024;
 pub const MAX_LISTED: usize = 10_000;
 
 /// The most files of facts that a node may have.
-pub const MAX_OWN_FACTS: usize = 64;
+pub const MAX_OWN_FACTS: usize = 200;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::process::Command;
@@ -59,12 +59,13 @@ pub(in crate::agent::gateway::nodes) struct Masters {
     all: Mutex<HashMap<Target, Arc<Master>>>,
     /// Numbers for sockets, and for the order in which masters were used.
     next: AtomicU64,
+    stopped: AtomicBool,
 }
 
 struct Master {
     socket: PathBuf,
-    /// Held while it is being started.
-    starting: tokio::sync::Mutex<()>,
+    /// Held while it is being started. It counts how often that was.
+    starting: tokio::sync::Mutex<u64>,
     sessions: Arc<Semaphore>,
     used: AtomicU64,
 }
@@ -72,6 +73,8 @@ struct Master {
 /// The right to have a session over a master.
 pub(in crate::agent::gateway::nodes) struct Session {
     master: Arc<Master>,
+    /// Which of the connections of the master this is.
+    connection: u64,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -83,7 +86,8 @@ impl Masters {
     ) -> std::io::Result<Self> {
         let folder = folder()?;
         let client = Client { program, config };
-        Ok(Self { client, folder, all: Mutex::default(), next: AtomicU64::new(0) })
+        let (next, stopped) = (AtomicU64::new(0), AtomicBool::new(false));
+        Ok(Self { client, folder, all: Mutex::default(), next, stopped })
     }
 
     /// Waits for a session over a master that is connected.
@@ -92,19 +96,27 @@ impl Masters {
         target: &Target,
         clock: &dyn Clock,
     ) -> Result<Session, Trouble> {
-        let master = self.master(target);
-        let permit = Arc::clone(&master.sessions).acquire_owned().await;
-        let permit = permit.map_err(|_| Trouble::Unreachable {
+        let stops = || Trouble::Unreachable {
             place: target.to_string(),
             said: "the gateway stops".to_owned(),
-        })?;
-        let session = Session { master, _permit: permit };
-        let starting = session.master.starting.lock().await;
-        if !session.master.socket.exists() {
-            self.client.start(target, &session.master.socket, clock).await?;
+        };
+        let master = self.master(target);
+        let permit = Arc::clone(&master.sessions).acquire_owned().await.map_err(|_| stops())?;
+        let mut starting = master.starting.lock().await;
+        if self.stopped.load(Ordering::SeqCst) {
+            return Err(stops());
         }
+        if !master.socket.exists() {
+            self.client.start(target, &master.socket, clock).await?;
+            *starting += 1;
+            if self.stopped.load(Ordering::SeqCst) {
+                end(&master.socket);
+                return Err(stops());
+            }
+        }
+        let connection = *starting;
         drop(starting);
-        Ok(session)
+        Ok(Session { master, connection, _permit: permit })
     }
 
     /// The process of a session.
@@ -117,15 +129,19 @@ impl Masters {
         self.client.session(target, &session.master.socket, words)
     }
 
-    /// Forgets a connection that does not work, so that the next session makes another.
+    /// Forgets the connection of a session, which does not work, so that the next session makes another. Whoever comes
+    /// later with the same leaves the new one alone.
     pub(in crate::agent::gateway::nodes) async fn forget(&self, session: &Session) {
-        let _starting = session.master.starting.lock().await;
-        let socket = session.master.socket.clone();
-        let _ = tokio::task::spawn_blocking(move || end(&socket)).await;
+        let starting = session.master.starting.lock().await;
+        if *starting == session.connection {
+            let socket = session.master.socket.clone();
+            let _ = tokio::task::spawn_blocking(move || end(&socket)).await;
+        }
     }
 
     /// Ends all masters. Blocks.
     pub(in crate::agent::gateway::nodes) fn end_all(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
         for (_, master) in self.lock().drain() {
             master.sessions.close();
             end(&master.socket);

@@ -6,9 +6,19 @@ use crate::agent::gateway::nodes::error::Trouble;
 /// What a session says that found no master.
 pub(super) const NO_MASTER: &str = "replibook-found-no-master";
 
-/// Whether a session found no master, so that nothing of what it was to carry has left this machine.
+/// What a session says whose server takes no more of them.
+const FULL: &str = "open refused by peer";
+
+/// Whether a session found no master or no room, so that nothing of what it was to carry has left this machine.
 pub(in crate::agent::gateway::nodes) fn nothing_was_sent(said: &[u8]) -> bool {
-    String::from_utf8_lossy(said).contains(NO_MASTER)
+    let text = String::from_utf8_lossy(said);
+    // A master that ends in the middle of a session may have carried it.
+    text.contains(NO_MASTER) && (!text.contains("mux_client") || is_full(said))
+}
+
+/// Whether the server takes no more sessions over this connection.
+pub(in crate::agent::gateway::nodes) fn is_full(said: &[u8]) -> bool {
+    String::from_utf8_lossy(said).contains(FULL)
 }
 
 /// What is wrong.
@@ -40,6 +50,30 @@ pub(super) fn explain(place: &str, said: &[u8]) -> Trouble {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_was_sent_only_if_that_is_certain() {
+        let gone = "Connection closed by UNKNOWN port 65535\r\n";
+        for (said, certain) in [
+            (format!("{NO_MASTER}\n{gone}"), true),
+            (
+                format!(
+                    "mux_client_request_session: session request failed: Session open refused by peer\n{NO_MASTER}\n"
+                ),
+                true,
+            ),
+            (
+                format!(
+                    "mux_client_request_session: read from master failed: Broken pipe\n{NO_MASTER}\n{gone}"
+                ),
+                false,
+            ),
+            (gone.to_owned(), false),
+            (String::new(), false),
+        ] {
+            assert_eq!(nothing_was_sent(said.as_bytes()), certain, "{said}");
+        }
+    }
 
     #[test]
     fn what_ssh_says_is_understood() {
