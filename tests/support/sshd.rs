@@ -9,6 +9,9 @@ use tempfile::TempDir;
 
 const HINT: &str = "`make test-nodes` installs it";
 
+/// How often to try another port: the server can't be told to take any, and somebody else may take a free one first.
+const TRIES: usize = 5;
+
 /// The server. It ends when this is dropped, with all of its sessions.
 pub(crate) struct Sshd {
     pub(crate) port: u16,
@@ -25,28 +28,7 @@ impl Sshd {
         }
         // Servers that are started in a boot script make it; root's need it.
         let _ = std::fs::create_dir_all("/run/sshd");
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let at = |name: &str| folder.path().join(name).display().to_string();
-        let config = format!(
-            "ListenAddress 127.0.0.1\nPort {port}\nHostKey {}\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\n\
-             PidFile none\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\n\
-             MaxStartups 100:30:200\n{more}\n",
-            at("host"),
-            at("user.pub"),
-        );
-        std::fs::write(folder.path().join("sshd_config"), config).unwrap();
-        let child = Command::new("/usr/sbin/sshd")
-            .args(["-D", "-e", "-f", &at("sshd_config")])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn();
-        let mut child = child.unwrap_or_else(|error| panic!("sshd: {error}; {HINT}"));
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-        let listens = lines.find(|line| line.contains("Server listening"));
-        assert!(listens.is_some(), "sshd should say where it listens");
-        // Whoever writes to a pipe that nobody reads stands still.
-        std::thread::spawn(move || lines.for_each(drop));
+        let (port, child) = (0..TRIES).find_map(|_| listening(&folder, more)).unwrap();
         let server = Self { port, child, folder };
         server.trust(port, "host");
         server
@@ -103,6 +85,35 @@ fn children(process: u32) -> Vec<u32> {
     let children = std::fs::read_to_string(path).unwrap_or_default();
     let children = children.split_whitespace().filter_map(|child| child.parse().ok());
     children.flat_map(|child| [vec![child], self::children(child)].concat()).collect()
+}
+
+/// Starts a server on a port that was free; none if it is no longer.
+fn listening(folder: &TempDir, more: &str) -> Option<(u16, Child)> {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let config = format!(
+        "ListenAddress 127.0.0.1\nPort {port}\nHostKey {}\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\n\
+         PidFile none\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\n\
+         MaxStartups 100:30:200\n{more}\n",
+        at("host"),
+        at("user.pub"),
+    );
+    std::fs::write(folder.path().join("sshd_config"), config).unwrap();
+    let child = Command::new("/usr/sbin/sshd")
+        .args(["-D", "-e", "-f", &at("sshd_config")])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = child.unwrap_or_else(|error| panic!("sshd: {error}; {HINT}"));
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let Some(_) = lines.find(|line| line.contains("Server listening")) else {
+        child.wait().unwrap();
+        return None;
+    };
+    // Whoever writes to a pipe that nobody reads stands still.
+    std::thread::spawn(move || lines.for_each(drop));
+    Some((port, child))
 }
 
 fn keygen(path: &Path) {

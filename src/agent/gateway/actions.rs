@@ -107,27 +107,27 @@ impl Order<'_> {
 
     fn command(&self) -> Result<Asked, Refused> {
         let args: CommandArgs = serde_json::from_str(self.args).map_err(|error| wrong(&error))?;
-        let CommandArgs { command, common } = args;
-        if command.first().is_none_or(String::is_empty) {
+        let CommandArgs { argv, common } = args;
+        if argv.first().is_none_or(String::is_empty) {
             return Err(
-                "args.command: found no program, expected a program and its arguments".to_owned()
+                "args.argv: found no program, expected a program and its arguments".to_owned()
             );
         }
-        let bytes: usize = command.iter().map(String::len).sum();
-        if command.len() > MAX_COMMAND_WORDS || bytes > MAX_COMMAND_BYTES {
+        let bytes: usize = argv.iter().map(String::len).sum();
+        if argv.len() > MAX_COMMAND_WORDS || bytes > MAX_COMMAND_BYTES {
             return Err(format!(
-                "args.command: found {} words with {bytes} bytes, expected at most {MAX_COMMAND_WORDS} and \
+                "args.argv: found {} words with {bytes} bytes, expected at most {MAX_COMMAND_WORDS} and \
                  {MAX_COMMAND_BYTES}",
-                command.len()
+                argv.len()
             ));
         }
-        let nul = command.iter().any(|word| word.contains('\0'));
-        no_nul("args.command", nul)?;
+        let nul = argv.iter().any(|word| word.contains('\0'));
+        no_nul("args.argv", nul)?;
         self.only_secret_in(&["/stdin"], "args.stdin")?;
         self.check(&common)?;
         let timeout = common.timeout()?;
         let (stdin, env, folder) = common.parts()?;
-        let work = Work::Command { argv: command, stdin, env: self.environment(env), folder };
+        let work = Work::Command { argv, stdin, env: self.environment(env), folder };
         Ok(Asked { work, become_user: self.node.become_user.clone(), timeout })
     }
 
@@ -223,9 +223,9 @@ impl Order<'_> {
 /// The arguments of `replicante.io/command`.
 #[derive(Deserialize)]
 struct CommandArgs {
-    /// As commands run by `replictl exec` have it, it is `argv`.
-    #[serde(alias = "argv")]
-    command: Vec<String>,
+    /// An inventory says `command` of the actions that it declares, so that is taken too.
+    #[serde(alias = "command")]
+    argv: Vec<String>,
     #[serde(flatten)]
     common: Common,
 }

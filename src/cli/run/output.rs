@@ -62,6 +62,10 @@ pub(crate) async fn output(
     }
 }
 
+/// How many looks in a row may find that an agent has no output of an action: the attempt is known a moment before the
+/// agent has the action.
+const UNKNOWN_LOOKS: u32 = 10;
+
 /// Writes what an agent's actions write.
 struct Writing<'c> {
     tails: Vec<(Tail, Lines)>,
@@ -70,6 +74,8 @@ struct Writing<'c> {
     console: &'c Console,
     /// Whether the person knows that the agent does not answer.
     told: bool,
+    /// How many looks in a row found an action of which the agent has no output.
+    unknown: u32,
     /// The action of which something was written last.
     shown: Option<Uuid>,
 }
@@ -80,7 +86,7 @@ impl<'c> Writing<'c> {
             OutputStream::ALL.into_iter().filter(|stream| only.is_none_or(|it| it == *stream));
         let tail = |stream| (Tail::new(run, agent.clone(), stream), Lines::default());
         let tails = wanted.map(tail).collect();
-        Self { tails, only_one: only.is_some(), console, told: false, shown: None }
+        Self { tails, only_one: only.is_some(), console, told: false, unknown: 0, shown: None }
     }
 
     /// What there is now.
@@ -119,6 +125,10 @@ impl<'c> Writing<'c> {
                     Looked::Piece(piece) => self.write(tail.stream(), lines, &piece)?,
                     Looked::Nothing(_) => break,
                     Looked::NoAction(_) if later => break,
+                    Looked::Unknown(_) if later && self.unknown < UNKNOWN_LOOKS => {
+                        self.unknown += 1;
+                        break;
+                    }
                     Looked::Away(error) if later => {
                         if !std::mem::replace(&mut self.told, true) {
                             self.console.say(&format!("{error}; trying again"));
@@ -142,7 +152,7 @@ impl<'c> Writing<'c> {
         piece: &Piece,
     ) -> Result<(), CliError> {
         let view = &piece.view;
-        self.told = false;
+        (self.told, self.unknown) = (false, 0);
         if piece.begins {
             self.write_lines(stream, &lines.rest())?;
         }
