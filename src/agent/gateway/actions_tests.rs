@@ -108,7 +108,7 @@ fn arguments_that_can_not_be_used_say_which_they_are() {
     let deep = format!("/{}", "x".repeat(MAX_PATH));
     for (kind, args, expected) in [
         ("command", json!(null), "args: invalid type"),
-        ("command", json!({}), "args: missing field `command`"),
+        ("command", json!({}), "args: missing field `argv`"),
         ("command", json!({"argv": []}), "args.argv: found no program"),
         ("command", json!({"argv": [""]}), "args.argv: found no program"),
         ("command", json!({"argv": words}), "args.argv: found 257 words"),
@@ -118,11 +118,7 @@ fn arguments_that_can_not_be_used_say_which_they_are() {
             "args.argv: found 2 words",
         ),
         ("command", json!({"argv": ["a\u{0}b"]}), "args.argv: found the character U+0000"),
-        (
-            "command",
-            json!({"argv": ["x"], "stdim": "y"}),
-            "args: found the unknown key \"stdim\"",
-        ),
+        ("command", json!({"argv": ["x"], "stdim": "y"}), "args: found the unknown key \"stdim\""),
         ("command", json!({"command": ["x"], "env": {"A B": ""}}), "args.env: found \"A B\""),
         ("command", json!({"command": ["x"], "env": {"": ""}}), "args.env: found \"\""),
         (
