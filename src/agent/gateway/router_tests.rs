@@ -155,7 +155,7 @@ async fn what_can_not_be_done_is_refused_before_the_node_hears_of_it() {
     for (body, expected) in [
         (with("kind", json!("demo/other")), "the node web-1 has no action"),
         (with("kind", json!("replicante.io/script")), "is not allowed on the node web-1"),
-        (with("kind", json!("replicante.io/command")), "args: missing field `command`"),
+        (with("kind", json!("replicante.io/command")), "args: missing field `argv`"),
         (with("args", json!({"check": true})), "can't tell what it would change"),
     ] {
         let (status, said) = door.post("web-1", &body).await;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -193,7 +194,11 @@ fn folder() -> std::io::Result<tempfile::TempDir> {
     let short = |folder: &PathBuf| folder.is_dir() && folder.as_os_str().len() <= MAX_FOLDER_BYTES;
     let places = [runtime, Some(std::env::temp_dir()), Some(Path::new("/tmp").to_owned())];
     let mut places = places.into_iter().flatten().filter(short);
-    let make = |place: PathBuf| tempfile::Builder::new().prefix("replibook-").tempdir_in(place);
+    // Whoever reaches a socket acts on its node.
+    let private = std::fs::Permissions::from_mode(0o700);
+    let mut builder = tempfile::Builder::new();
+    let builder = builder.prefix("replibook-").permissions(private);
+    let make = |place: PathBuf| builder.tempdir_in(place);
     let made = places.find_map(|place| make(place).ok());
     made.ok_or_else(|| {
         let message = format!(
@@ -231,8 +236,6 @@ mod tests {
 
     #[test]
     fn sockets_are_for_this_user_and_have_room_for_their_names() {
-        use std::os::unix::fs::PermissionsExt as _;
-
         let masters = Masters::new("ssh".into(), None).unwrap();
         let folder = masters.folder.path();
         assert_eq!(folder.metadata().unwrap().permissions().mode() & 0o777, 0o700);
