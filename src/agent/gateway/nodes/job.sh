@@ -74,7 +74,7 @@ attempt() {
 		st=ended
 	elif [ "$tboot" != "$boot" ] && [ "$tboot" != - ] && [ "$boot" != - ]; then
 		st=lost lost=rebooted
-	elif birth "$tpid" && { [ "$b" = "$tb" ] || [ "$b" = - ] || [ "$tb" = - ]; }; then
+	elif [ "$tpid" != 0 ] && birth "$tpid" && { [ "$b" = "$tb" ] || [ "$b" = - ] || [ "$tb" = - ]; }; then
 		st=running
 	else
 		# It may have ended since it was read.
@@ -84,8 +84,10 @@ attempt() {
 }
 
 read_attempt() {
-	tboot=- tpid=0 tb=- tup=$up group=- eok="" code=- eup=$up
+	ok="" eok="" code=- eup=$up
 	{ { read -r tboot tpid tb tup group ok && read -r e code eup eok; } < "$job/try.$1"; } 2> /dev/null
+	# A power cut may leave an empty file. Process 0 would be the whole group of the asker.
+	[ "$ok" = ok ] || tboot=- tpid=0 tb=- tup=$up group=-
 }
 
 # What the job does: new, running, ended or lost.
@@ -191,11 +193,11 @@ start() {
 	if [ "$input$text" != -- ]; then PATH=/nonexistent printf "" 2> /dev/null || refuse printf; fi
 	if [ "$become" != - ]; then LC_ALL=C sudo -n -l > /dev/null || refuse sudo; fi
 	new=""
-	if [ -e "$dir" ] && [ ! -O "$dir" ]; then refuse owner; fi
 	if ! mkdir "$job" 2> /dev/null; then
 		if [ ! -d "$job" ]; then
 			[ -d "$dir" ] || LC_ALL=C mkdir -p -m 700 "$dir" || [ -d "$dir" ] || refuse folder
-			[ -d "$dir/jobs" ] || LC_ALL=C mkdir "$dir/jobs" || [ -d "$dir/jobs" ] || refuse folder
+			[ -O "$dir" ] || refuse owner
+			[ -d "$dir/jobs" ] || LC_ALL=C mkdir -m 700 "$dir/jobs" || [ -d "$dir/jobs" ] || refuse folder
 			LC_ALL=C mkdir "$job" || [ -d "$job" ] || refuse folder
 		else
 			new=.$$
@@ -204,6 +206,15 @@ start() {
 	if [ -e "$job/started" ]; then
 		say known
 		bye
+	fi
+	# What had not begun when the node was rebooted may have: see `settle`.
+	if [ -n "$new" ] && { read -r r1 r2 r3 r4 r5 r6 dboot rest < "$job/do"; } 2> /dev/null; then
+		st=new
+		settle
+		if [ "$st" = lost ]; then
+			say known
+			bye
+		fi
 	fi
 	keep="$input $text"
 	[ "$secret" = 1 ] && keep="- -"
@@ -339,9 +350,10 @@ facts() {
 	if [ -r /proc/uptime ]; then say uptime "$up"; fi
 	i=0
 	for f in "$dir"/facts/*; do
+		# Of a pipe the read would wait for ever.
+		[ -f "$f" ] || continue
 		line=""
 		{ read -r line < "$f"; } 2> /dev/null
-		[ -f "$f" ] || continue
 		say own
 		printf "%s %.1024s\n" "${f##*/}" "$line" >&3
 		i=$((i + 1))
@@ -362,5 +374,7 @@ boot=-
 now
 printf "\n" >&3
 say hi "$up" "$boot"
+# Whoever else could write in the folder could say there what is to be done, in our name.
+if [ "$verb" != facts ] && [ -e "$dir" ] && [ ! -O "$dir" ]; then refuse owner; fi
 shift 5
 "$verb" "$@"

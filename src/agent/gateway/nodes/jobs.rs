@@ -212,6 +212,9 @@ impl Jobs {
     ) -> Result<Heard, NodeError> {
         let question = Question { verb, id, more, input: b"" };
         let (heard, _) = self.ask(node, &question).await?;
+        if let Some(what) = heard.answer.words("fail") {
+            return Err(failed(node, None, what.first().map_or("", String::as_str), &heard.said));
+        }
         match complete(&heard) {
             true => Ok(heard),
             false => Err(cut_off(node, &heard)),
