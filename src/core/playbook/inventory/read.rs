@@ -77,8 +77,8 @@ const KIND_EXPECTED: &str = "1 to 256 visible characters, without white space, w
 /// let place = InventoryPlace::Ssh { host: "10.0.0.11".into(), user: Some("deploy".into()), port: None };
 /// assert_eq!(node.place, place);
 ///
-/// let problems = parse_inventory(text.replace("[front]", "[fornt]").as_bytes()).unwrap_err();
-/// assert!(problems.to_string().starts_with("10:29: /spec/nodes/0/groups/0: there is no group \"fornt\""));
+/// let problems = parse_inventory(text.replace("[front]", "[rear]").as_bytes()).unwrap_err();
+/// assert!(problems.to_string().starts_with("10:29: /spec/nodes/0/groups/0: there is no group \"rear\""));
 /// # Ok::<(), replibook_core::playbook::Problems>(())
 /// ```
 pub fn parse_inventory(text: &[u8]) -> Result<Inventory, Problems> {
