@@ -83,7 +83,7 @@ async fn a_piece_is_bounded_and_the_oldest_output_goes() {
 async fn secrets_are_never_shown_while_the_command_runs_or_later() {
     let folder = tempfile::tempdir().unwrap();
     let secret = "correct horse battery";
-    let script = r#"IFS= read -r args; printf '%s|' "$args"; printf 'corr'; sleep 0.05; printf 'ect horse battery'
+    let script = r#"IFS= read -r args; printf '%s|' "$args"; printf 'correct'; sleep 0.05; printf ' horse battery'
                     head -c 2000 /dev/zero | tr '\000' x; while [ ! -e "$1" ]; do sleep 0.01; done; echo; echo correct horse battery"#;
     let (agent, address) = agent(folder.path(), &config(script, folder.path())).await;
     let places = json!([{"at": "/password", "from": 0, "to": secret.len()}]).to_string();

@@ -343,7 +343,7 @@ mod tests {
         files.write("hosts.ini", "[db]\na b\n");
         let error = files.open().await.unwrap_err().to_string();
         assert!(error.contains("the hosts of") && error.contains("\n2:1: "), "{error}");
-        files.write("own.yaml", &OWN.replace("become", "becom"));
+        files.write("own.yaml", &OWN.replace("become", "becomes"));
         let error = files.open().await.unwrap_err().to_string();
         assert!(error.contains("own.yaml:\n7:11: "), "{error}");
         std::fs::remove_file(files.path("own.yaml")).unwrap();
