@@ -22,8 +22,6 @@ const LOOK_AGAIN: Millis = Millis::from_secs(10);
 /// When a run has to look again whether this engine has what it needs.
 pub(super) struct Needed {
     cluster: Following,
-    /// The credentials that the cluster names: for its agents, and for its platform.
-    named: [Option<String>; 2],
     /// Whether its playbook names secrets.
     secrets: bool,
     due: Timestamp,
@@ -32,41 +30,31 @@ pub(super) struct Needed {
 
 impl Needed {
     /// For a run that looks for the first time after this.
-    pub(super) fn by(mut cluster: Following, secrets: &RunSecrets, clock: Arc<dyn Clock>) -> Self {
-        let (named, due) = (named(&cluster.now()), clock.now().plus(LOOK_AGAIN));
-        Self { cluster, named, secrets: !secrets.are_none(), due, clock }
+    pub(super) fn by(cluster: Following, secrets: &RunSecrets, clock: Arc<dyn Clock>) -> Self {
+        let due = clock.now().plus(LOOK_AGAIN);
+        Self { cluster, secrets: !secrets.are_none(), due, clock }
     }
 
-    /// Returns when it is time to look again: once the cluster names other credentials, and from time to time if anything is
-    /// named at all.
+    /// Returns when it is time to look again, which it is from time to time if anything is named. A change of the cluster is
+    /// not waited for: others wait for it too, and who is woken first would be chance.
     pub(super) async fn may_lack(&mut self) {
-        let (clock, due) = (Arc::clone(&self.clock), self.due);
         loop {
-            let is_any = self.secrets || self.named.iter().any(Option::is_some);
-            tokio::select! {
-                biased;
-                () = self.cluster.changed() => {
-                    let before = std::mem::replace(&mut self.named, named(&self.cluster.now()));
-                    if before != self.named {
-                        return;
-                    }
-                }
-                () = sleep_until(clock.as_ref(), due), if is_any => {
-                    self.due = clock.now().plus(LOOK_AGAIN);
-                    return;
-                }
+            sleep_until(self.clock.as_ref(), self.due).await;
+            self.due = self.clock.now().plus(LOOK_AGAIN);
+            if self.secrets || names_any(&self.cluster.now()) {
+                return;
             }
         }
     }
 }
 
-fn named(view: &View) -> [Option<String>; 2] {
+/// Whether the cluster names credentials for its agents or its platform.
+fn names_any(view: &View) -> bool {
     let of_agents = match &view.ways {
-        Ways::By(reach) => reach.credentials.clone(),
-        Ways::Unknown | Ways::Unreadable => None,
+        Ways::By(reach) => reach.credentials.is_some(),
+        Ways::Unknown | Ways::Unreadable => false,
     };
-    let of_platform = view.discovery.as_ref().and_then(|from| from.credentials.clone());
-    [of_agents, of_platform]
+    of_agents || view.discovery.as_ref().is_some_and(|from| from.credentials.is_some())
 }
 
 impl RunDriver {
