@@ -70,8 +70,8 @@ async fn a_run_goes_to_an_engine_that_has_the_credentials_that_its_cluster_names
     scene.wait(Millis::from_secs(60)).await;
     assert_eq!(driver_of(&scene, run).await.as_deref(), Some("engine-1"), "nothing is lacking");
     scene.apply_cluster(spec("us")).await;
-    // The other engine looks for runs several times a second.
-    scene.wait(Millis::from_secs(5)).await;
+    // It is seen within ten seconds, and the other engine looks for runs several times a second.
+    scene.wait(Millis::from_secs(15)).await;
     assert_eq!(driver_of(&scene, run).await.as_deref(), Some("engine-2"));
     let done = scene.until_final(run).await;
     assert_eq!(done.progress.status, RunStatus::Done, "{:?}", done.progress);
