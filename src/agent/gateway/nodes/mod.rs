@@ -2,12 +2,12 @@
 //!
 //! A node needs a POSIX `sh` and nothing else. A *carrier* is a command that gives a shell there: `ssh`, `docker exec`,
 //! or simply `sh`. Each call of [`Jobs`] is one *exchange*: the carrier runs one script, which is told what to do, and
-//! whose answer is framed by marks that nobody else can know. What was done is written down on the node itself, so a
+//! whose answer is framed by marks that a banner can't know. What was done is written down on the node itself, so a
 //! gateway that dies, or moves, forgets nothing, and nothing is done twice.
 //!
-//! [`jobs`] has the calls. An [`order`] is what a job is on its way to a node, and [`told`] what comes back. `job.sh` is
-//! the [`script`]; how it makes sure that nothing is done twice is said there, and in `docs/gateway.md`. An [`exchange`]
-//! is one process of a [`carrier`], whose [`answer`] is read as it comes. [`ssh`] keeps connections.
+//! `jobs` has the calls. An `order` is what a job is on its way to a node, and `told` what comes back. `job.sh` is
+//! the `script`; how it makes sure that nothing is done twice is said there, and in `docs/gateway.md`. An `exchange`
+//! is one process of a `carrier`, whose `answer` is read as it comes. `ssh` keeps connections.
 
 mod answer;
 mod carrier;
