@@ -202,7 +202,8 @@ fn a_part_of_a_text_has_no_part_of_a_secret() {
     for from in 0..=text.len() {
         for to in from..=text.len() {
             let part = String::from_utf8(scrubber.part(text, from..to)).unwrap();
-            let is_touched = from < 20 && to > 7;
+            // Of an empty part nothing is shown, wherever it is.
+            let is_touched = from < to && from < 20 && to > 7;
             assert_eq!(part.contains(SCRUBBED), is_touched, "{from}..{to}: {part}");
             let rest = part.replace(SCRUBBED, "");
             let before = "before ".get(from.min(7)..to.min(7)).unwrap();
