@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::document::Kind;
 use super::problem::{Problem, Problems, code};
 use super::spans::{self, MERGE_KEY, Position};
 use super::suspects::Suspects;
@@ -115,9 +116,13 @@ impl Text {
         Problems::check(problems)
     }
 
-    /// What is wrong with a text that is refused whatever it says, with the place of the problem where it can be read.
-    pub(super) fn refused(bytes: &[u8], limits: Limits, problem: Problem) -> Problems {
-        match Self::read(bytes, limits).and_then(|text| text.check(vec![problem.clone()])) {
+    /// What is wrong with applying a document of a kind that is a file of a program, with the place of the problem where
+    /// the text can be read.
+    pub(super) fn refused(bytes: &[u8], kind: Kind, message: &str, expected: &str) -> Problems {
+        let problem = Problem::new(code::UNKNOWN_KIND, "/kind", message);
+        let problem = problem.found(kind).expected(expected);
+        match Self::read(bytes, Limits::CLUSTER).and_then(|text| text.check(vec![problem.clone()]))
+        {
             Err(problems) => problems,
             Ok(()) => problem.into(),
         }

@@ -64,9 +64,7 @@ pub fn parse_access(text: &[u8]) -> Result<Access, Problems> {
 pub fn access_not_applied(text: &[u8]) -> Problems {
     let expected = "a playbook or a cluster; a server reads who may do what itself: replibook serve --access FILE";
     let message = "who may do what is a file of the server, and is not applied";
-    let problem = Problem::new(code::UNKNOWN_KIND, "/kind", message);
-    let problem = problem.found(Kind::Access).expected(expected);
-    Text::refused(text, Limits::CLUSTER, problem)
+    Text::refused(text, Kind::Access, message, expected)
 }
 
 #[derive(Default)]

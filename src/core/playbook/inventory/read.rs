@@ -95,9 +95,7 @@ pub fn parse_inventory(text: &[u8]) -> Result<Inventory, Problems> {
 pub fn inventory_not_applied(text: &[u8]) -> Problems {
     let expected = "a playbook or a cluster; a gateway reads its nodes itself: replibook gateway --inventory FILE";
     let message = "an inventory is a file of the gateway, and is not applied";
-    let problem = Problem::new(code::UNKNOWN_KIND, "/kind", message);
-    let problem = problem.found(Kind::Inventory).expected(expected);
-    Text::refused(text, Limits::CLUSTER, problem)
+    Text::refused(text, Kind::Inventory, message, expected)
 }
 
 /// Whether `text` can identify a node of a gateway: it identifies an agent, and is part of its address.

@@ -59,13 +59,8 @@ pub fn parse_policy(text: &[u8]) -> Result<Policy, Problems> {
 pub fn not_applied(text: &[u8]) -> Problems {
     let expected =
         "a playbook or a cluster; a server reads its policy itself: replibook serve --policy FILE";
-    let problem = Problem::new(
-        code::UNKNOWN_KIND,
-        "/kind",
-        "a policy is a file of the server, and is not applied",
-    );
-    let problem = problem.found(Kind::Policy).expected(expected);
-    Text::refused(text, Limits::CLUSTER, problem)
+    let message = "a policy is a file of the server, and is not applied";
+    Text::refused(text, Kind::Policy, message, expected)
 }
 
 #[derive(Default)]
