@@ -34,7 +34,8 @@ pub(super) const MAX_REFUSAL: usize = 16 * 1024;
 /// Redirects that one request follows: registries need one, to the place where they keep blobs.
 pub(super) const MAX_REDIRECTS: usize = 4;
 
-/// How often a request is sent when the registry asks to come again later, the first time included.
+/// How often a request is sent when the registry asks to come again later, and a manifest when the registry misses a blob that
+/// it was just given; the first time included.
 pub(super) const MAX_TRIES: u32 = 4;
 
 /// The largest body that is sent at once, in bytes: a larger one takes its time before an answer can begin.

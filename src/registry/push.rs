@@ -4,10 +4,12 @@ use bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, LOCATION};
 use reqwest::{Method, StatusCode};
 
+use super::bounds::MAX_TRIES;
 use super::error::RegistryError;
 use super::manifest::{self, Interfaces, MANIFEST_TYPE};
 use super::origin::Origin;
 use super::session::{Ask, Session};
+use super::waiting;
 use crate::playbook::{OciReference, OciVersion};
 use crate::run::Digest;
 
@@ -39,13 +41,47 @@ pub(super) async fn push(
     let config = Bytes::from(manifest::config(&digest, interfaces));
     let config_digest = Digest::of(&config);
     let manifest = manifest::write((&config_digest, config.len()), (&digest, component.len()));
-    put_blob(session, &digest, component).await?;
-    put_blob(session, &config_digest, config).await?;
     let manifest_size = manifest.len() as u64;
-    let pushed = Pushed { manifest: Digest::of(&manifest), manifest_size, digest };
+    let pushed = Pushed { manifest: Digest::of(&manifest), manifest_size, digest: digest.clone() };
     let what = format!("the push of manifest {reference}");
-    put_manifest(session, tag, MANIFEST_TYPE, Bytes::from(manifest), what).await?;
+    let blobs = [(digest, component), (config_digest, config)];
+    put_artefact(session, &blobs, tag, Bytes::from(manifest), what).await?;
     Ok(pushed)
+}
+
+/// Pushes blobs, and then the manifest that names them. While somebody else pushes one of the same blobs, a registry may not
+/// know it for a moment: then it is looked for, and pushed if it is gone, and the manifest is pushed once more. Returns the
+/// head of the last answer.
+pub(super) async fn put_artefact(
+    session: &mut Session,
+    blobs: &[(Digest, Bytes)],
+    name: &str,
+    manifest: Bytes,
+    what: String,
+) -> Result<HeaderMap, RegistryError> {
+    let mut tried = 1;
+    loop {
+        for (digest, bytes) in blobs {
+            put_blob(session, digest, bytes.clone()).await?;
+        }
+        let put = put_manifest(session, name, MANIFEST_TYPE, manifest.clone(), what.clone()).await;
+        let Err(error) = put else { return put };
+        let wait = waiting::before(tried, &HeaderMap::new(), &session.bounds);
+        let wait = wait.filter(|_| tried < MAX_TRIES && misses_a_blob(&error));
+        let Some(wait) = wait else { return Err(error) };
+        waiting::wait(wait).await;
+        tried += 1;
+    }
+}
+
+/// Whether a registry refused a manifest since it does not know what the manifest names.
+fn misses_a_blob(error: &RegistryError) -> bool {
+    const CODES: [&str; 2] = ["MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"];
+    let (RegistryError::Status { codes, .. } | RegistryError::NotFound { codes, .. }) = error
+    else {
+        return false;
+    };
+    codes.split(", ").any(|code| CODES.contains(&code))
 }
 
 /// Pushes a manifest, or a list of manifests, under a tag or its digest. Returns the head of the answer.

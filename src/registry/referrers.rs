@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::bounds::{MAX_MANIFEST, MAX_PAGES, MAX_REFERRERS, MAX_REWRITES, MAX_SIGNATURE_MANIFEST};
 use super::error::RegistryError;
-use super::manifest::{ACCEPTED, INDEX_TYPE, MANIFEST_TYPE, shown};
+use super::manifest::{ACCEPTED, INDEX_TYPE, shown};
 use super::origin::Origin;
 use super::pull::{self, Blob, Read};
 use super::push::{self, Pushed};
@@ -229,11 +229,11 @@ pub(super) async fn attach(
     let text = Bytes::from(signature.text().to_owned());
     let subject = (&plugin.manifest, plugin.manifest_size);
     let manifest = Bytes::from(signature::write(&text, subject));
-    push::put_blob(session, &Digest::of(&text), text).await?;
-    push::put_blob(session, &Digest::of(EMPTY), Bytes::from_static(EMPTY)).await?;
+    let empty = (Digest::of(EMPTY), Bytes::from_static(EMPTY));
+    let blobs = [(Digest::of(&text), text), empty];
     let (digest, descriptor) = (Digest::of(&manifest), signature::descriptor(&manifest));
     let what = format!("the push of the signature {digest}");
-    let head = push::put_manifest(session, digest.as_str(), MANIFEST_TYPE, manifest, what).await?;
+    let head = push::put_artefact(session, &blobs, digest.as_str(), manifest, what).await?;
     let listed = head.get(SUBJECT).and_then(|value| value.to_str().ok());
     match listed == Some(plugin.manifest.as_str()) {
         true => Ok(()),

@@ -5,5 +5,6 @@ pub(crate) mod liar;
 mod lies;
 mod logins;
 mod others;
+mod pushes;
 mod signatures;
 mod table;

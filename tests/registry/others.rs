@@ -1,8 +1,10 @@
 //! What others wrote is read, and what we write is read by others.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use replibook::playbook::policy::{Signature, read_signatures};
-use replibook::registry::{Pushed, Registries, RegistryConfig, RegistryError};
+use replibook::registry::{Bounds, Pushed, Registries, RegistryConfig, RegistryError};
 use replibook::run::Digest;
 
 use super::artefact::{COMPONENT, SIGNATURE};
@@ -11,7 +13,9 @@ use crate::minisign::Key;
 use crate::registry_server::{Registry, copied};
 
 fn registries() -> Registries {
-    Registries::new(RegistryConfig { bounds: short(), ..RegistryConfig::default() })
+    // A registry on a busy machine takes its time until it knows what several pushed at once.
+    let bounds = Bounds { first_wait: Duration::from_millis(200), ..short() };
+    Registries::new(RegistryConfig { bounds, ..RegistryConfig::default() })
 }
 
 #[tokio::test]
