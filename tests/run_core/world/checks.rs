@@ -50,7 +50,10 @@ impl World {
             assert_eq!(failed, stage.failures as usize);
         }
         assert!(stage.entering || failed <= stage.failures as usize);
-        let counted = if self.setup.run_scope { progress.failures } else { stage.failures };
+        // What failed before a run closes does not count against the budgets of stages that are always done.
+        let before = progress.closing.as_ref().map_or(0, |closing| closing.failures);
+        let of_run = progress.failures - before;
+        let counted = if self.setup.run_scope { of_run } else { stage.failures };
         let exceeded =
             counted > self.setup.max_failed && progress.failures > progress.accepted_failures;
         let unnoticed = progress.status == RunStatus::Running && !self.setup.abort;
