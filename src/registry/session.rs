@@ -101,7 +101,12 @@ impl Session {
             }
             let wait = waiting::before(tried, response.headers(), &self.bounds);
             let wait = wait.filter(|_| tried < MAX_TRIES);
-            let Some(wait) = wait else { return Err(busy(&response, origin)) };
+            let Some(wait) = wait else {
+                return match waiting::is_failure(status) {
+                    true => Ok((response, origin)),
+                    false => Err(busy(&response, origin)),
+                };
+            };
             drop(response);
             waiting::wait(wait).await;
             tried += 1;

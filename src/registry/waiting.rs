@@ -9,7 +9,13 @@ use super::bounds::Bounds;
 
 /// Whether a status says that the same request may be answered later.
 pub(super) fn is_passing(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 429 | 502 | 503 | 504)
+    is_failure(status) || matches!(status.as_u16(), 429 | 502 | 503 | 504)
+}
+
+/// Whether a registry failed without a word on when to come again. Those that keep files fail so for a moment when somebody
+/// else writes what is read.
+pub(super) fn is_failure(status: StatusCode) -> bool {
+    status == StatusCode::INTERNAL_SERVER_ERROR
 }
 
 /// How long a registry asks to wait. `None` if it does not say so in seconds.

@@ -2,7 +2,6 @@
 //! is in an error, and no plugin comes of it.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -120,22 +119,24 @@ async fn a_manifest_that_is_asked_for_by_digest_has_it() {
 }
 
 #[tokio::test]
-async fn a_registry_that_is_busy_for_a_moment_is_asked_again() {
-    let busy = Arc::new(std::sync::atomic::AtomicU32::new(2));
-    let left = busy.clone();
-    let liar = Liar::start(move |asked| {
-        use std::sync::atomic::Ordering::SeqCst;
-        match left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)) {
-            Ok(_) => Reply::status(429, "retry-after: 0"),
-            Err(_) => honest(asked),
-        }
-    })
-    .await;
-    let registries =
-        Registries::new(RegistryConfig { bounds: short(), ..RegistryConfig::default() });
-    let (_, bytes) = pull(&registries, &reference(&format!("{}/a:1", liar.host))).await.unwrap();
-    assert_eq!(bytes, COMPONENT);
-    assert_eq!(liar.asked().len(), 4);
+async fn a_registry_that_is_busy_or_fails_for_a_moment_is_asked_again() {
+    for (status, head) in [(429, "retry-after: 0"), (500, "")] {
+        let left = std::sync::atomic::AtomicU32::new(2);
+        let liar = Liar::start(move |asked| {
+            use std::sync::atomic::Ordering::SeqCst;
+            match left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)) {
+                Ok(_) => Reply::status(status, head),
+                Err(_) => honest(asked),
+            }
+        })
+        .await;
+        let registries =
+            Registries::new(RegistryConfig { bounds: short(), ..RegistryConfig::default() });
+        let of = reference(&format!("{}/a:1", liar.host));
+        let (_, bytes) = pull(&registries, &of).await.unwrap();
+        assert_eq!(bytes, COMPONENT);
+        assert_eq!(liar.asked().len(), 4);
+    }
 }
 
 #[tokio::test]
