@@ -193,7 +193,7 @@ impl Site {
         scene.put_playbook("ops/fleet", AGENTS).await;
         let (done, _) = scene.start_run("ops/fleet", "eu-fleet").await;
         let done = scene.wait_done(&done).await;
-        let at = |_: usize| format!("{}/still", slow.address());
+        let at = |_: usize| format!("{}/0", slow.address());
         scene.put_agents("eu-still", 1, at, None).await;
         let playbook = json!({
             "apiVersion": "replicante.io/v1", "kind": "Playbook",
