@@ -163,7 +163,7 @@ else
 endif
 
 # The benchmarks, in this order; `make bench BENCHES="commit plan"` runs some of them.
-BENCHES ?= activation plan commit fleet restart neighbour http access simulate replay
+BENCHES ?= activation plan commit fleet restart neighbour http access simulate replay prove
 
 # Most dependencies of the development profile are built as for a release already. Our own code is built anew, as a
 # release has it, and so are the dependencies that benchmarks run and tests hardly do; nothing very large is compiled a

@@ -22,6 +22,8 @@
 //!
 //! [`registry`] brings plugins from OCI registries, with the [`credentials`] that the operator gave for them.
 //!
+//! [`prove`] tries out what a strategy does, whatever happens, over fleets that are made up.
+//!
 //! [`replay`] repeats all decisions and activations of a finished run from what was kept of it.
 //!
 //! [`api`] is the way in from outside, and [`cli`] has the two programs: `replibook`, which serves all of this,
@@ -41,6 +43,7 @@ pub mod driver;
 pub mod folder_sum;
 pub mod outbound;
 pub mod policy;
+pub mod prove;
 pub mod registry;
 pub mod replay;
 pub mod secrets;

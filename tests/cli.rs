@@ -21,6 +21,8 @@ mod import;
 mod looking;
 #[path = "cli/policy.rs"]
 mod policy;
+#[path = "cli/prove.rs"]
+mod prove;
 #[path = "cli/queries.rs"]
 mod queries;
 #[path = "cli/runs.rs"]

@@ -256,6 +256,17 @@ impl PluginHost {
         done.unwrap_or_else(|gone| PlanOutcome::failed(gone.into()))
     }
 
+    /// Like [`plan`](Self::plan), but on the calling thread, like [`activate_blocking`](Self::activate_blocking): for whoever
+    /// asks one question after the other, many thousands of them.
+    pub fn plan_blocking(
+        &self,
+        plugin: &Digest,
+        input: &PlanInput,
+        roster: Arc<dyn Roster>,
+    ) -> PlanOutcome {
+        self.inner.shared.plan(plugin, input, roster)
+    }
+
     /// Calls a plugin: does `work` on `question`, on the threads that suit the plugin's pace.
     async fn run<Q: Send + 'static, T: Send + 'static>(
         &self,

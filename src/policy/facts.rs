@@ -1,11 +1,11 @@
 //! What is known about plugins when they are judged. It comes from the store and from the bytes themselves, never from what
 //! a document says.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::signatures::{signers_in, signers_of};
-use crate::playbook::policy::{Facts, Policy, Signature};
+use super::signatures::{proofs_in, settled, signers_in};
+use crate::playbook::policy::{Facts, PROOF_FORM, Policy, Signature, StrategyProof, Vouched};
 use crate::playbook::{Playbook, PluginPin};
 use crate::plugin::PluginHost;
 use crate::run::Digest;
@@ -27,8 +27,13 @@ fn source_of(plugin: &Plugin, named: &str, host: &PluginHost) -> String {
 
 /// What is known about bytes that are being uploaded, with these signatures.
 pub fn uploaded(digest: &Digest, signatures: &[PluginSignature], policy: &Policy) -> Facts {
-    let signers = signers_in(signatures, policy);
-    Facts { source: UPLOADED.to_owned(), digest: digest.clone(), signers }
+    from(UPLOADED.to_owned(), digest.clone(), signatures, policy)
+}
+
+/// What is known about a plugin with these signatures, which were checked.
+fn from(source: String, digest: Digest, signatures: &[PluginSignature], policy: &Policy) -> Facts {
+    let (signers, proofs) = (signers_in(signatures, policy), proofs_in(signatures, policy));
+    Facts { source, digest, signers, proofs }
 }
 
 /// What is known about a plugin that is about to be imported from `source`, without the signatures that its registry has: those
@@ -42,39 +47,56 @@ pub async fn imported(
     policy: &Arc<Policy>,
     store: &dyn Store,
 ) -> Result<Facts, StoreError> {
-    let signers = match store.plugin(digest).await {
+    let signatures = match store.plugin(digest).await {
         // An import mends what can't be read, and so must not depend on it.
-        Ok(Some(known)) => match signers_of(&known, policy, store).await {
-            Err(StoreError::Damaged(_)) => signers_in(&known.signatures, policy),
+        Ok(Some(known)) => match settled(&known, policy, store).await {
+            Err(StoreError::Damaged(_)) => known.signatures,
             found => found?,
         },
-        Ok(None) | Err(StoreError::Damaged(_)) => BTreeSet::new(),
+        Ok(None) | Err(StoreError::Damaged(_)) => Vec::new(),
         Err(error) => return Err(error),
     };
-    Ok(Facts { source: source.to_owned(), digest: digest.clone(), signers })
+    Ok(from(source.to_owned(), digest.clone(), &signatures, policy))
 }
 
 /// What would be known if these signatures were by the keys that they say. Nothing is checked yet, so this only tells
 /// whether it is worth while to get the bytes and check them.
 pub fn claimed(facts: &Facts, signatures: &[Signature], policy: &Policy) -> Facts {
-    let is_claimed = |id: &str| signatures.iter().any(|one| one.key_id() == id);
-    let claimed = policy.keys.iter().filter(|(_, key)| is_claimed(key.id()));
-    add_signers(facts, claimed.map(|(name, _)| name.clone()))
+    let mut more = facts.clone();
+    for (name, key) in &policy.keys {
+        for one in signatures.iter().filter(|one| one.key_id() == key.id()) {
+            more.signers.insert(name.clone());
+            let proof = StrategyProof::read(one.trusted_comment());
+            more.proofs.extend(proof.map(|proof| Vouched { by: name.clone(), proof }));
+        }
+    }
+    more
 }
 
-/// What would be known if every key of the policy had signed the plugin.
+/// What would be known if every key of the policy had signed the plugin, with the best of certificates.
 pub fn signed_by_all(facts: &Facts, policy: &Policy) -> Facts {
-    add_signers(facts, policy.keys.keys().cloned())
+    let mut more = facts.clone();
+    for name in policy.keys.keys() {
+        more.signers.insert(name.clone());
+        let proof = StrategyProof {
+            form: PROOF_FORM.to_owned(),
+            digest: facts.digest.clone(),
+            arguments: serde_json::Value::Null,
+            properties: policy.all_properties(),
+            seeds: u32::MAX,
+            bounds: BTreeMap::new(),
+            version: String::new(),
+        };
+        more.proofs.push(Vouched { by: name.clone(), proof });
+    }
+    more
 }
 
 /// What is known with these signatures, which were checked.
 pub fn signed(facts: &Facts, signatures: &[PluginSignature], policy: &Policy) -> Facts {
-    add_signers(facts, signers_in(signatures, policy))
-}
-
-fn add_signers(facts: &Facts, names: impl IntoIterator<Item = String>) -> Facts {
     let mut more = facts.clone();
-    more.signers.extend(names);
+    more.signers.extend(signers_in(signatures, policy));
+    more.proofs.extend(proofs_in(signatures, policy));
     more
 }
 
@@ -89,9 +111,9 @@ pub async fn facts_of(
     store: &dyn Store,
     host: &PluginHost,
 ) -> Result<Facts, StoreError> {
-    let signers = signers_of(plugin, policy, store).await?;
+    let signatures = settled(plugin, policy, store).await?;
     let digest = plugin.info.digest.clone();
-    Ok(Facts { source: source_of(plugin, named, host), digest, signers })
+    Ok(from(source_of(plugin, named, host), digest, &signatures, policy))
 }
 
 /// What is known about a plugin that a playbook pins. Where it came from was recorded with the pin when the playbook was

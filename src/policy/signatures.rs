@@ -8,7 +8,8 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use crate::playbook::policy::{
-    MAX_SIGNATURE_BYTES, MAX_SIGNATURES, Policy, Signature, SignatureError, read_signatures,
+    MAX_SIGNATURE_BYTES, MAX_SIGNATURES, Policy, Signature, SignatureError, StrategyProof, Vouched,
+    read_signatures,
 };
 use crate::run::Digest;
 use crate::store::{Plugin, PluginSignature, Store, StoreError};
@@ -43,21 +44,21 @@ fn remember_wrong(id: Digest) {
     wrong.push_back(id);
 }
 
-/// The names of the keys that have signed a plugin of the store. Signatures that could not be checked before, because
-/// their keys were not known then, are checked now if the policy has the keys, and that is kept.
-pub(super) async fn signers_of(
+/// The signatures of a plugin of the store. Those that could not be checked before, because their keys were not known then,
+/// are checked now if the policy has the keys, and that is kept.
+pub(super) async fn settled(
     plugin: &Plugin,
     policy: &Arc<Policy>,
     store: &dyn Store,
-) -> Result<BTreeSet<String>, StoreError> {
+) -> Result<Vec<PluginSignature>, StoreError> {
     if unsettled(plugin, policy).is_empty() {
-        return Ok(signers_in(&plugin.signatures, policy));
+        return Ok(plugin.signatures.clone());
     }
     // The semaphore is never closed.
     let _turn = CHECKING.acquire().await;
     let digest = &plugin.info.digest;
     // Whoever had the turn before may have checked them.
-    let Some(mut plugin) = store.plugin(digest).await? else { return Ok(BTreeSet::new()) };
+    let Some(mut plugin) = store.plugin(digest).await? else { return Ok(Vec::new()) };
     let later = unsettled(&plugin, policy);
     if !later.is_empty()
         && let Some(bytes) = store.plugin_bytes(digest).await?
@@ -69,7 +70,7 @@ pub(super) async fn signers_of(
             plugin = signed;
         }
     }
-    Ok(signers_in(&plugin.signatures, policy))
+    Ok(plugin.signatures)
 }
 
 /// The signatures of which the policy may learn more.
@@ -210,4 +211,13 @@ pub fn unchecked(signature: &Signature) -> PluginSignature {
 pub(super) fn signers_in(signatures: &[PluginSignature], policy: &Policy) -> BTreeSet<String> {
     let keys = signatures.iter().filter_map(|one| one.checked.as_ref());
     keys.filter_map(|key| policy.name_of_key(key)).map(str::to_owned).collect()
+}
+
+/// What was proved, by the certificates among the signatures that were found to be by keys of the policy.
+pub(super) fn proofs_in(signatures: &[PluginSignature], policy: &Policy) -> Vec<Vouched> {
+    let vouched = |one: &PluginSignature| {
+        let by = policy.name_of_key(one.checked.as_ref()?)?.to_owned();
+        Some(Vouched { by, proof: StrategyProof::read(&one.trusted_comment)? })
+    };
+    signatures.iter().filter_map(vouched).collect()
 }

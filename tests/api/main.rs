@@ -23,6 +23,7 @@ mod policy;
 mod policy_followed;
 mod policy_imports;
 mod policy_networks;
+mod policy_proved;
 mod policy_signed;
 mod pressure;
 mod queries;

@@ -33,7 +33,7 @@ pub(crate) fn policy_of(keys: &[(&str, &Key)], rules: &str) -> CurrentPolicy {
 
 const SIGNED: &str = "{ match: 'file:*', signed_by: [ops] }";
 
-async fn upload(server: &Server, bytes: Vec<u8>, signatures: &str) -> Reply {
+pub(crate) async fn upload(server: &Server, bytes: Vec<u8>, signatures: &str) -> Reply {
     let request = server.request("PUT", "/api/v1/plugins").body(bytes);
     send(match signatures {
         "" => request,

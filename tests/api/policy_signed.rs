@@ -20,13 +20,13 @@ const SIGNED: &str = "{ match: 'oci://127.0.0.1:*/ops/*', signed_by: [ops] }";
 const UNSIGNED: &str = "{ match: 'oci://127.0.0.1:*/ops/*' }";
 
 /// A registry that has a plugin with these signatures.
-async fn registry(component: &[u8], texts: &[String]) -> Liar {
+pub(crate) async fn registry(component: &[u8], texts: &[String]) -> Liar {
     let truth = Signed { component: component.to_vec(), texts: texts.to_vec() };
     Liar::start(move |asked| truth.reply(asked)).await
 }
 
 /// Imports the plugin of a registry.
-async fn import(server: &Server, registry: &Liar) -> Value {
+pub(crate) async fn import(server: &Server, registry: &Liar) -> Value {
     ended(server, &start(server, &source(registry)).await).await
 }
 
@@ -35,7 +35,7 @@ fn source(registry: &Liar) -> String {
 }
 
 /// How often the bytes of the plugin were asked for.
-fn pulled(registry: &Liar, component: &[u8]) -> usize {
+pub(crate) fn pulled(registry: &Liar, component: &[u8]) -> usize {
     let path = format!("/blobs/{}", Digest::of(component));
     registry.asked().iter().filter(|asked| asked.is_for(&path)).count()
 }
@@ -71,15 +71,13 @@ async fn what_nobody_signed_who_is_known_is_not_even_pulled() {
     assert!(said.contains("found no signature of a key that the policy knows"), "{said}");
     assert_eq!(pulled(&registry, &bytes), 0);
 
-    // Where no rule is about the plugin, or one that no signature can meet, none is asked for.
-    for rules in ["{ match: 'file:*' }", "{ match: 'oci://*:*/*', proved: { seeds: 1 } }"] {
-        let server = Server::with_policy(policy(&key, rules)).await;
-        let before = registry.asked().len();
-        let failed = import(&server, &registry).await;
-        assert_eq!(failed["problem"]["code"], "plugin-refused", "{failed}");
-        assert_eq!(registry.asked().len(), before + 1, "only the manifest");
-        server.stop().await;
-    }
+    // Where no rule is about the plugin, no signature is asked for.
+    let other = Server::with_policy(policy(&key, "{ match: 'file:*' }")).await;
+    let before = registry.asked().len();
+    let failed = import(&other, &registry).await;
+    assert_eq!(failed["problem"]["code"], "plugin-refused", "{failed}");
+    assert_eq!(registry.asked().len(), before + 1, "only the manifest");
+    other.stop().await;
     assert!(!PLUGINS.is_loaded(&Digest::of(&bytes)));
     server.stop().await;
 }

@@ -31,10 +31,20 @@ impl Key {
         self.sign_as("-l", bytes)
     }
 
+    /// A signature whose trusted comment says this.
+    #[allow(dead_code, reason = "each test binary uses a part of it")]
+    pub(crate) fn sign_saying(&self, comment: &str, bytes: &[u8]) -> String {
+        self.sign_with("-H", comment, bytes)
+    }
+
     fn sign_as(&self, form: &str, bytes: &[u8]) -> String {
+        self.sign_with(form, "made by a test", bytes)
+    }
+
+    fn sign_with(&self, form: &str, comment: &str, bytes: &[u8]) -> String {
         let file = self.folder.path().join("x");
         std::fs::write(&file, bytes).unwrap();
-        run(self.folder.path(), &["-S", form, "-s", "key", "-m", "x", "-t", "made by a test"]);
+        run(self.folder.path(), &["-S", form, "-s", "key", "-m", "x", "-t", comment]);
         std::fs::read_to_string(file.with_extension("minisig")).unwrap()
     }
 }

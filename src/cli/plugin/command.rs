@@ -5,6 +5,7 @@ use std::path::Path;
 use clap::Subcommand;
 
 use super::inspect::{Inspect, inspect};
+use super::prove::{Prove, prove};
 use super::pull::{Pull, pull};
 use super::push::{Push, push};
 use crate::cli::client::Client;
@@ -24,6 +25,9 @@ pub enum PluginCommand {
     Pull(Pull),
     /// Show what a plugin says about itself, and its signatures, from a file or a registry, without a server
     Inspect(Inspect),
+    /// Try out what a strategy does, whatever agents and people do, without a server; exits with 1 if a property
+    /// does not hold
+    Prove(Box<Prove>),
     /// List the plugins of the server
     List(PageArgs),
 }
@@ -38,6 +42,7 @@ pub(crate) async fn plugin_command(
         PluginCommand::Push(args) => push(args, console).await,
         PluginCommand::Pull(args) => pull(args, to, console).await,
         PluginCommand::Inspect(args) => inspect(args, console).await,
+        PluginCommand::Prove(args) => prove(args, console).await,
         PluginCommand::List(page) => {
             list_plugins(&client()?, page, console).await?;
             Ok(Exit::Ok)

@@ -2,6 +2,8 @@
 
 mod command;
 mod inspect;
+mod prove;
+mod prove_text;
 mod pull;
 mod push;
 mod signatures;

@@ -37,6 +37,7 @@ pub(crate) use find::find_run;
 pub(crate) use gathered::{AgentOutput, gather};
 pub(crate) use lines::batch_name;
 pub(crate) use lines::{Detail, TIME_COLUMNS, line_of};
+pub(crate) use params::ParamArgs;
 pub use start::start_run;
 pub(crate) use steer::ask;
 pub(crate) use watch::{Stay, watch_and_show};

@@ -3,8 +3,10 @@
 
 use jsonschema::ValidationError;
 use jsonschema::error::ValidationErrorKind as Kind;
+use serde_json::Value;
 
-use super::problem::Problem;
+use super::expr::ExprError;
+use super::problem::{Problem, Problems, code};
 use super::schema::Schema;
 use super::template::{Placed, Template};
 
@@ -13,6 +15,32 @@ use super::template::{Placed, Template};
 pub(super) fn check(schema: &Schema, arguments: &Template) -> Vec<Problem> {
     let unknown = arguments.unknown();
     schema.check_where(arguments.source(), |error| is_certain(error, &unknown))
+}
+
+/// Checks arguments without a playbook around them against the schema that a plugin gives of them. The paths of the problems
+/// are within the arguments.
+///
+/// # Errors
+/// All that is surely wrong with them, or why the schema can't be used.
+///
+/// # Example
+/// ```
+/// use replibook_core::playbook::check_arguments;
+/// use serde_json::json;
+///
+/// let schema = json!({ "properties": { "batch": { "type": "integer" } } });
+/// assert!(check_arguments(&schema, json!({ "batch": 2 })).is_ok());
+/// let problems = check_arguments(&schema, json!({ "batch": "two" })).unwrap_err();
+/// assert!(problems.to_string().starts_with("/batch: wrong type of value"));
+/// ```
+pub fn check_arguments(schema: &Value, arguments: Value) -> Result<Template, Problems> {
+    let schema = Schema::compile(schema).map_err(Problems)?;
+    let bad = |error: ExprError| {
+        Problems(vec![Problem::new(code::BAD_EXPRESSION, "", error.to_string())])
+    };
+    let arguments = Template::parse(arguments).map_err(bad)?;
+    Problems::check(check(&schema, &arguments))?;
+    Ok(arguments)
 }
 
 fn is_certain(error: &ValidationError<'_>, unknown: &[Placed<bool>]) -> bool {

@@ -72,6 +72,7 @@ mod warnings;
 
 pub use crate::length::{LENGTH_EXPECTED, LENGTH_FORMAT, LengthError, MAX_LENGTH};
 pub use approvers::{AfterDeadline, ApprovalDeadline, Approvers, MAX_APPROVALS, MAX_APPROVERS};
+pub use arguments::check_arguments;
 pub use bind::MAX_VALUE_BYTES;
 pub use cluster::parse_cluster;
 pub use depth::{MAX_JSON_DEPTH, json_depth_ok};

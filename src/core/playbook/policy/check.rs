@@ -19,7 +19,7 @@ pub fn check_document(
     facts: &BTreeMap<String, Facts>,
 ) -> Vec<Problem> {
     let draft = doc.draft();
-    let mut problems = Vec::new();
+    let mut problems = strategies_of(policy, doc, facts);
     let mut judge = |facts: &Facts, grants: &Grants, place: &dyn Fn(&Refusal) -> String| {
         let refusals = policy.judge(facts, doc.name(), grants).err().unwrap_or_default();
         for refusal in refusals {
@@ -41,6 +41,26 @@ pub fn check_document(
         let step = used.step.map(|step| &draft.playbook.stages[used.stage].steps[step]);
         let grants = step.map(|step| step.grants.clone()).unwrap_or_default();
         judge(&Facts::of_builtin(&used.name), &grants, &|_| used.name_pointer());
+    }
+    problems
+}
+
+/// Strategies that were not proved with the arguments that the document gives them, each with its place.
+fn strategies_of(
+    policy: &Policy,
+    doc: &PlaybookDocument,
+    facts: &BTreeMap<String, Facts>,
+) -> Vec<Problem> {
+    let draft = doc.draft();
+    let mut problems = Vec::new();
+    for used in draft.uses.iter().filter(|used| used.step.is_none()) {
+        let Some(facts) = facts.get(&used.name) else { continue };
+        let Some(stage) = draft.playbook.stages.get(used.stage) else { continue };
+        if let Err(refusal) = policy.judge_arguments(facts, stage.strategy.with.source()) {
+            let problem = doc.problem_at(&used.name_pointer(), code::POLICY, refusal.message);
+            problems
+                .push(Problem { found: Some(refusal.found), ..problem.expected(refusal.expected) });
+        }
     }
     problems
 }
@@ -81,6 +101,11 @@ pub fn check_playbook(
         for grants in grants {
             refusals.extend(policy.judge(facts, &playbook.name, grants).err().unwrap_or_default());
         }
+        let stages = playbook.stages.iter().filter(|stage| stage.strategy.plugin == *name);
+        for stage in stages {
+            let arguments = stage.strategy.with.source();
+            refusals.extend(policy.judge_arguments(facts, arguments).err().map(|refusal| *refusal));
+        }
         refusals.dedup();
         refused.extend(refusals.into_iter().map(|refusal| (name.clone(), refusal)));
     }
@@ -93,7 +118,48 @@ mod tests {
 
     use super::*;
     use crate::playbook::policy::samples::{info, policy};
+    use crate::playbook::policy::{ALWAYS_PROVED, PROOF_FORM, StrategyProof, Vouched};
     use crate::playbook::{PluginKind, parse_playbook, resolve};
+
+    #[test]
+    fn a_strategy_is_refused_with_other_arguments_than_those_that_were_proved() {
+        let stage = |name: &str, with: serde_json::Value| {
+            json!({"name": name, "strategy": {"use": "mine", "with": with},
+                "steps": [{"name": "ok", "action": "x/y"}]})
+        };
+        let stages = [stage("a", json!({"batch": 2})), stage("b", json!({"batch": 3}))];
+        let text = json!({
+            "apiVersion": "replicante.io/v1", "kind": "Playbook",
+            "metadata": {"name": "tell", "version": "1.0.0"},
+            "spec": {"plugins": {"mine": {"source": "file:mine.wasm"}}, "stages": stages},
+        });
+        let document = parse_playbook(text.to_string().as_bytes()).unwrap();
+        let mine = info(PluginKind::Strategy, "mine");
+        let proof = StrategyProof {
+            form: PROOF_FORM.to_owned(),
+            digest: mine.digest.clone(),
+            arguments: json!({"batch": 2}),
+            properties: ALWAYS_PROVED.map(str::to_owned).to_vec(),
+            seeds: 10,
+            bounds: BTreeMap::new(),
+            version: "0.1.0".to_owned(),
+        };
+        let proofs = vec![Vouched { by: "ops".to_owned(), proof }];
+        let (source, digest) = ("file:".to_owned(), mine.digest.clone());
+        let facts = Facts { source, digest, signers: ["ops".to_owned()].into(), proofs };
+        let facts = BTreeMap::from([("mine".to_owned(), facts)]);
+        let house = policy("{ match: 'file:*', proved: { seeds: 10 } }");
+        let problems = check_document(&house, &document, &facts);
+        let places: Vec<_> = problems.iter().map(|problem| problem.path.as_str()).collect();
+        assert_eq!(places, ["/spec/stages/1/strategy/use"], "{problems:?}");
+        let plugins = BTreeMap::from([("mine".to_owned(), mine)]);
+        let builtins = [info(PluginKind::Step, "action")];
+        let playbook = resolve(&document, &plugins, &builtins).unwrap();
+        let refused = check_playbook(&house, &playbook, &facts);
+        let told: Vec<_> = refused.iter().map(|(name, one)| format!("{name}: {one}")).collect();
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].contains(r#"found {"batch":3}; expected {"batch":2}"#), "{told:?}");
+    }
 
     #[test]
     fn a_secret_of_built_in_steps_is_refused_once_for_each_destination() {

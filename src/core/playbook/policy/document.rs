@@ -70,7 +70,8 @@ pub(super) struct RuleFile {
     #[serde(default)]
     #[schemars(length(min = 1))]
     pub(super) playbooks: Option<Vec<String>>,
-    /// How well a strategy must have been proved. This version has no proofs, so it refuses the plugins.
+    /// How well a strategy must have been proved, by a certificate that one of the keys has signed. A certificate is good for
+    /// the arguments that it names. Plugins without one are refused.
     #[serde(default)]
     pub(super) proved: Option<ProvedFile>,
 }
@@ -102,7 +103,12 @@ pub(super) struct MayFile {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ProvedFile {
-    /// The number of simulated histories that must have ended well.
+    /// The number of random histories that must have kept all properties, beyond what was tried whole.
     #[schemars(range(min = 1))]
     pub(super) seeds: u32,
+    /// What must have been proved in addition to what always is, as certificates say it: `everybody`, `in-flight 2`,
+    /// `one-group zone`, `guards mongo-eu`.
+    #[serde(default)]
+    #[schemars(length(min = 1))]
+    pub(super) properties: Option<Vec<String>>,
 }

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use super::asks::{Ask, asks};
 use super::model::{Policy, Rule};
 use super::origin::is_builtin;
+use super::proof::Vouched;
 use crate::ids::Digest;
 use crate::playbook::grants::Grants;
 use crate::playbook::names::covers;
@@ -25,13 +26,16 @@ pub struct Facts {
     pub digest: Digest,
     /// The names of the keys that have signed it. Each of the signatures was checked with the key that the policy has.
     pub signers: BTreeSet<String>,
+    /// What was proved of it, by the certificates among those signatures.
+    pub proofs: Vec<Vouched>,
 }
 
 impl Facts {
     /// What is known about a plugin that came with the program. Which of its versions a playbook pins is no matter of a
     /// policy.
     pub fn of_builtin(name: &str) -> Self {
-        Self { source: format!("builtin:{name}"), digest: Digest::of(b""), signers: [].into() }
+        let (signers, proofs) = (BTreeSet::new(), Vec::new());
+        Self { source: format!("builtin:{name}"), digest: Digest::of(b""), signers, proofs }
     }
 
     /// Whether the plugin came with the program.
@@ -152,7 +156,7 @@ impl Policy {
 
     /// The rule that counts for a plugin, and is met. `None` for a plugin that came with the program and
     /// has no rule.
-    fn rule_of(&self, facts: &Facts) -> Result<Option<(usize, &Rule)>, Box<Refusal>> {
+    pub(super) fn rule_of(&self, facts: &Facts) -> Result<Option<(usize, &Rule)>, Box<Refusal>> {
         let fits = |(_, rule): &(usize, &Rule)| rule.matches.fits(&facts.source, &facts.digest);
         let found = self.plugins.iter().enumerate().find(fits);
         let Some((index, rule)) = found else {
@@ -175,9 +179,8 @@ impl Policy {
             };
             return Err(refused(found, format!("one of {}", list(&rule.signed_by))));
         }
-        if let Some(proved) = rule.proved {
-            let expected = format!("a proof over {} seeds", proved.seeds);
-            return Err(refused("no proof, which this version can't check".to_owned(), expected));
+        if let Some(proved) = &rule.proved {
+            self.check_proof((index, rule), proved, facts)?;
         }
         Ok(Some((index, rule)))
     }
@@ -205,11 +208,11 @@ impl Policy {
         }
     }
 
-    fn named(&self, index: usize, rule: &Rule) -> String {
+    pub(super) fn named(&self, index: usize, rule: &Rule) -> String {
         format!("rule {} ({}) of policy {:?}", index + 1, rule.matches, self.name)
     }
 }
 
-fn list(names: &[String]) -> String {
+pub(super) fn list(names: &[String]) -> String {
     cut(&names.join(", "), MAX_LIST)
 }

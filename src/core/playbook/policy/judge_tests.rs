@@ -15,7 +15,8 @@ use crate::playbook::{
 
 fn facts(source: &str, signers: &[&str]) -> Facts {
     let signers = signers.iter().map(|&name| name.to_owned()).collect();
-    Facts { source: source.to_owned(), digest: Digest::of(b"plugin"), signers }
+    let (source, digest) = (source.to_owned(), Digest::of(b"plugin"));
+    Facts { source, digest, signers, proofs: Vec::new() }
 }
 
 fn grants(actions: &[&str], http: &[&str]) -> Grants {
@@ -117,7 +118,7 @@ fn everything_else_is_refused_with_the_rule_and_what_was_expected() {
             "file:",
             &["ops"],
             grants(&[], &[]),
-            "found no proof, which this version can't check; expected a proof over 5 seeds",
+            "found no proof that a key of the policy has signed; expected a proof over 5 seeds",
         ),
         (
             "{ match: 'file:*', playbooks: ['ops/*'] }",
@@ -383,7 +384,7 @@ prop_compose! {
             signed_by: texts(&signed_by),
             may: May { actions: texts(&actions), http, signals: texts(&signals), ..May::default() },
             playbooks: playbooks.map(|all| texts(&all)),
-            proved: proved.map(|seeds| Proved { seeds }),
+            proved: proved.map(|seeds| Proved { seeds, properties: Vec::new() }),
         }
     }
 }
@@ -403,7 +404,7 @@ fn tighten(mut policy: Policy, how: u8, at: usize) -> Policy {
             Some(patterns) => drop(patterns.pop()),
             None => rule.playbooks = Some(vec!["lab/*".to_owned()]),
         },
-        4 => rule.proved = Some(Proved { seeds: 1 }),
+        4 => rule.proved = Some(Proved { seeds: 1, properties: Vec::new() }),
         // No rule comes after the last one, which could count in its place. Without any, what came with the program is
         // free again, so that one stays.
         5 if !ends_builtin => drop(policy.plugins.pop()),

@@ -3,7 +3,7 @@
 //! ```text
 //! text ──document, read──▶ Policy ──judge──▶ what both give, or why not
 //!        origin, web, networks  ▲
-//!   keys: whose signature  ─────┘
+//!   keys: whose signature  ─────┘   proof: what was proved, and who vouches for it
 //! ```
 //!
 //! [`parse_policy`] makes a valid [`Policy`]. [`Policy::admit`] judges a plugin alone, before anything of it runs;
@@ -20,6 +20,7 @@ mod keys;
 mod model;
 mod networks;
 mod origin;
+mod proof;
 mod read;
 #[cfg(test)]
 mod samples;
@@ -34,6 +35,7 @@ pub use keys::PublicKey;
 pub use model::{May, Policy, Proved, Rule};
 pub use networks::{NotNetwork, read_network};
 pub use origin::{Match, NotMatch, Repositories, Versions};
+pub use proof::{ALWAYS_PROVED, MAX_PROOF_BYTES, PROOF_FORM, StrategyProof, Vouched};
 pub use read::{not_applied, parse_policy};
 pub use signature::{
     MAX_SIGNATURE_BYTES, MAX_SIGNATURES, Signature, SignatureError, Signer, read_signatures, verify,

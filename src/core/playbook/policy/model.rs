@@ -32,7 +32,7 @@ pub struct Rule {
     pub may: May,
     /// Patterns for the names of the playbooks that may use the plugins. `None`: all.
     pub playbooks: Option<Vec<String>>,
-    /// How well a strategy must have been proved. As long as there are no proofs, this is never met.
+    /// How well a strategy must have been proved. It is met by a certificate that a key of the policy has signed.
     pub proved: Option<Proved>,
 }
 
@@ -52,16 +52,26 @@ pub struct May {
 }
 
 /// How well a strategy must have been proved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Proved {
-    /// The number of simulated histories that must have ended well.
+    /// The number of random histories that must have kept all properties, beyond what was tried whole.
     pub seeds: u32,
+    /// What must have been proved in addition to what always is, as certificates say it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub properties: Vec<String>,
 }
 
 impl Policy {
     /// The name of a public key, given as text; `None` if the policy does not know the key.
     pub fn name_of_key(&self, key: &str) -> Option<&str> {
         self.keys.iter().find(|(_, known)| known.as_str() == key).map(|(name, _)| name.as_str())
+    }
+
+    /// All that any rule wants to be proved.
+    pub fn all_properties(&self) -> Vec<String> {
+        let asked = self.plugins.iter().filter_map(|rule| rule.proved.as_ref());
+        let always = super::proof::ALWAYS_PROVED.into_iter().map(str::to_owned);
+        always.chain(asked.flat_map(|proved| proved.properties.clone())).collect()
     }
 
     /// Whether a signature of the key with this identifier could be checked.

@@ -147,7 +147,10 @@ impl Reader {
             }
         }
         let may = self.may(&format!("{path}/may"), may);
-        let proved = proved.map(|ProvedFile { seeds }| Proved { seeds });
+        let proved = proved.map(|ProvedFile { seeds, properties }| Proved {
+            seeds,
+            properties: properties.unwrap_or_default(),
+        });
         match Match::parse(&matches) {
             Ok(matches @ Match::Builtin(_)) if !signed_by.is_empty() || proved.is_some() => {
                 let key = if signed_by.is_empty() { "proved" } else { "signed_by" };

@@ -14,7 +14,8 @@ use crate::run::{
     PlannedNext, Roster, Run, RunStatus, StepPhase, Timestamp, Transition,
 };
 
-/// A run in memory. Only its own methods change it.
+/// A run in memory. Only its own methods change it. A clone is the same run from then on twice, for whoever looks at what may
+/// come of it: nothing of it is shared.
 ///
 /// # Guarantees
 /// - The same loaded run and the same inputs at the same moments give the same transitions.
@@ -50,7 +51,7 @@ use crate::run::{
 /// assert!(machine.apply(Input::Stamped, now).is_err());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Machine {
     state: State,
 }

@@ -9,7 +9,7 @@ use super::evolve_agent::set_about;
 use super::weight::answers_bytes;
 
 /// One agent of a run.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Agent {
     /// The agent's record, as it is stored.
     pub(super) record: AgentRecord,
@@ -27,7 +27,7 @@ pub(crate) struct Agent {
 ///
 /// The agent's record has the part that [`kept`](Self::kept) gives. The rest is worked out again when the run is
 /// taken up.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Phase {
     /// Nothing: the agent has not started, has ended, or its next step does not begin for now.
     Idle,

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use crate::run::{AgentSeq, Timestamp};
 
 /// The moments, in order.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Alarms(BTreeSet<(Timestamp, AgentSeq)>);
 
 impl Alarms {

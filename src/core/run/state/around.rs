@@ -10,7 +10,7 @@ use crate::run::{FACTS_AGE, MAX_DECIDING, Millis, Refreshed, Timestamp};
 const AT_ONCE: Millis = Millis::from_secs(1);
 
 /// How far the questions to agents for guards have come.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Around {
     pub(super) round: Round,
     /// When a whole round last ended: how old what nodes said is at most, apart from those that are asked again.
@@ -18,7 +18,7 @@ pub(crate) struct Around {
 }
 
 /// One round of questions.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) enum Round {
     /// Nobody is being asked.
     #[default]

@@ -12,7 +12,7 @@ use crate::playbook::{Amount, Calendar, ClusterGuards, Guard};
 use crate::run::{AgentRecord, AgentSeq, AgentState, Timestamp};
 
 /// What guards count. All of it follows from the agents, except for [`stale`](Self::stale).
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Counting {
     calendar: Calendar,
     tallies: Vec<Tally>,
@@ -28,7 +28,7 @@ pub(crate) struct Counting {
 }
 
 /// What one guard counts.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Tally {
     groups: Vec<Group>,
     by_value: BTreeMap<Option<String>, usize>,
@@ -39,7 +39,7 @@ pub(crate) struct Tally {
 }
 
 /// One group of a guard.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Group {
     /// The value of the attribute, as text. `None`: the agents don't have it, or all agents are one group.
     pub(crate) value: Option<String>,
@@ -50,7 +50,7 @@ pub(crate) struct Group {
 }
 
 /// What an agent counts as, and what that was worked out from.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Counted {
     attributes: Arc<Map<String, Value>>,
     node: Arc<Value>,

@@ -8,7 +8,7 @@ use super::alarms::Alarms;
 use crate::run::{AgentId, AgentSeq, AgentState, Notice};
 
 /// Numbers of agents, by their identifiers and by what they do.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Index {
     pub(super) by_id: BTreeMap<AgentId, AgentSeq>,
     pub(super) by_state: BTreeMap<AgentState, BTreeSet<AgentSeq>>,

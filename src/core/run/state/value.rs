@@ -18,7 +18,7 @@ use crate::run::{
 };
 
 /// A run in memory. Only [`evolve`](super::evolve()) changes it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct State {
     pub(super) run: Run,
     /// The agents, by their number.
@@ -37,7 +37,7 @@ pub(crate) struct State {
 }
 
 /// What is still to be done in the stage, beyond what the run's progress says.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Stage {
     /// The agents that are taken into the stage, and how many of them already were.
     pub(super) joining: Arc<Vec<Joining>>,
@@ -58,7 +58,7 @@ pub(crate) struct Stopping {
 }
 
 /// What the run knows about its strategy.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Strategy {
     /// Whether something changed since the strategy was last asked.
     pub(super) due: bool,
@@ -78,7 +78,7 @@ pub(super) struct Strategy {
 }
 
 /// Effects that are out. After a crash, whoever takes the run up asks for them again.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Out {
     pub(super) sent: BTreeSet<Sent>,
     /// Whether the members were asked for by a stage that was left because the run ends.

@@ -7,7 +7,7 @@ use crate::run::{AgentSeq, Refreshed, Timestamp};
 
 /// How far asking agents afresh has come. It is not stored: a machine that is loaded anew asks again, since the
 /// wish of the strategy stays until its next decision.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) enum Refreshing {
     /// Nobody is being asked.
     #[default]
@@ -43,7 +43,7 @@ impl Refreshing {
 }
 
 /// What the strategy last answered.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct LastAnswer {
     /// The strategy's decision, if it was to wait.
     pub(crate) wait: Option<Wait>,
@@ -55,7 +55,7 @@ pub(crate) struct LastAnswer {
 }
 
 /// A decision to wait that is in the history.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Wait {
     /// The number of the next event. It stays the same while nothing happens.
     pub(crate) next_event: u64,
