@@ -52,7 +52,11 @@ pub(super) fn expiries(of: &Credential) -> Result<Vec<Expiry>, String> {
     Ok(found)
 }
 
-fn not_after(der: &[u8]) -> Result<Timestamp, String> {
+/// Until when a certificate is valid.
+///
+/// # Errors
+/// Why it can't be read.
+pub(crate) fn not_after(der: &[u8]) -> Result<Timestamp, String> {
     let certificate = Certificate::from_der(der).map_err(|error| error.to_string())?;
     let until = certificate.tbs_certificate().validity().not_after.to_unix_duration();
     Ok(Timestamp::from_millis(i64::try_from(until.as_millis()).unwrap_or(i64::MAX)))

@@ -19,6 +19,7 @@ mod tls;
 pub use args::TlsArgs;
 pub(crate) use args::{lacking, reread};
 pub use error::CredentialsError;
+pub(crate) use expiry::not_after;
 pub use expiry::{Expiry, TOLD_BEFORE};
 pub use folder::{Credential, Credentials, Use};
 pub use kept::{Kept, KeptCredentials};

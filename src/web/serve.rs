@@ -28,7 +28,7 @@ use super::connections::{Connection, Times};
 use super::holds::Said;
 use super::places::{Closed, Place, Places, Taken};
 use super::standing::{Arrival, Phase};
-use super::tls::{Admission, Greeter, TlsSource, WITHDRAWN, withdrawn};
+use super::tls::{Admission, Greeter, TlsSource, WITHDRAWN, in_doubt, withdrawn};
 
 /// Bytes of one connection that are buffered in memory.
 const BUFFER: usize = 32 * 1024;
@@ -241,7 +241,6 @@ impl Server {
         http.header_read_timeout(None).max_buf_size(BUFFER);
         http.max_header_size(HEAD_BYTES).max_headers(HEADERS);
         let mut connection = pin!(http.serve_connection(io, service));
-        let retired = admission.as_ref().map(|by| by.retired.clone()).unwrap_or_default();
         tokio::select! {
             // A request that arrives at the same moment must not begin.
             biased;
@@ -252,7 +251,7 @@ impl Server {
                 Phase::Waiting | Phase::Head | Phase::Dismissed => return,
                 Phase::Answering | Phase::Answered => connection.as_mut().graceful_shutdown(),
             },
-            () = retired.cancelled() => connection.as_mut().graceful_shutdown(),
+            () = in_doubt(admission.as_ref()) => connection.as_mut().graceful_shutdown(),
             ended = connection.as_mut() => return log(ended),
         }
         tokio::select! {

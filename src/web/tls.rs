@@ -10,13 +10,15 @@ use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
 use tokio::net::TcpStream;
-use tokio::time::{MissedTickBehavior, timeout};
+use tokio::time::{MissedTickBehavior, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use super::client::Client;
 use super::places::{Closed, Place, Places};
+use crate::credentials::not_after;
+use crate::run::Timestamp;
 
 /// How long a handshake may take: a few messages each way, on the slowest line.
 pub(crate) const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -34,6 +36,10 @@ const GRACE: Duration = Duration::from_secs(1);
 /// ends within five seconds of the change, as streams of people do from whom a role was taken.
 pub(super) const WITHDRAWN: Duration = Duration::from_secs(1);
 
+/// How often it is looked whether a client's certificate has expired. It is a comparison for each connection, and goes by
+/// the machine's clock even if that is set meanwhile. With [`WITHDRAWN`] an answer ends within five seconds of the end.
+const LOOK: Duration = Duration::from_secs(2);
+
 /// How a connection is secured.
 #[derive(Clone, Debug)]
 pub(crate) struct Secured {
@@ -48,10 +54,10 @@ pub(crate) struct Secured {
 impl Secured {
     /// Whether a client that has shown this chain of certificates would be let in. Who has shown one where none is asked
     /// for any more was let in by something that counts no more.
-    fn knows(&self, shown: &[CertificateDer<'_>]) -> bool {
+    fn knows(&self, shown: &[CertificateDer<'_>], now: UnixTime) -> bool {
         match (&self.clients, shown.split_first()) {
             (Some(clients), Some((own, chain))) => {
-                clients.verify_client_cert(own, chain, UnixTime::now()).is_ok()
+                clients.verify_client_cert(own, chain, now).is_ok()
             }
             (None, None) => true,
             (Some(_), None) | (None, Some(_)) => false,
@@ -61,7 +67,11 @@ impl Secured {
 
 /// Where a server takes its settings of TLS from, for each connection anew. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct TlsSource(Arc<dyn Fn() -> Secured + Send + Sync>);
+pub(crate) struct TlsSource {
+    source: Arc<dyn Fn() -> Secured + Send + Sync>,
+    /// The clock that certificates of clients expire by.
+    clock: Arc<dyn Fn() -> UnixTime + Send + Sync>,
+}
 
 impl fmt::Debug for TlsSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -72,11 +82,11 @@ impl fmt::Debug for TlsSource {
 impl TlsSource {
     /// Asks `source` each time.
     pub(crate) fn of(source: impl Fn() -> Secured + Send + Sync + 'static) -> Self {
-        Self(Arc::new(source))
+        Self { source: Arc::new(source), clock: Arc::new(UnixTime::now) }
     }
 
     pub(super) fn now(&self) -> Secured {
-        (self.0)()
+        (self.source)()
     }
 }
 
@@ -85,24 +95,75 @@ pub(super) struct Admission {
     source: TlsSource,
     /// The certificates that the client has shown.
     shown: Vec<CertificateDer<'static>>,
+    /// When each of them expires; `None` if that can't be read.
+    ends: Vec<Option<UnixTime>>,
+    /// When the connection was let in.
+    since: UnixTime,
     /// Cancelled when the connection should end after its request.
-    pub(super) retired: CancellationToken,
+    retired: CancellationToken,
 }
 
 impl Admission {
+    fn new(
+        source: TlsSource,
+        shown: Vec<CertificateDer<'static>>,
+        retired: CancellationToken,
+    ) -> Self {
+        let ends = shown.iter().map(|one| not_after(one).ok().and_then(unix_time)).collect();
+        let since = (source.clock)();
+        Self { source, shown, ends, since, retired }
+    }
+
     /// Returns once the client would not be let in any more.
-    pub(super) async fn withdrawn(&self) {
-        let mut retired = self.retired.clone();
+    async fn withdrawn(&self) {
+        let (mut retired, mut since) = (self.retired.clone(), self.since);
         loop {
-            retired.cancelled().await;
+            self.in_doubt(&retired, since).await;
             let now = self.source.now();
-            if !now.knows(&self.shown) {
+            since = (self.source.clock)();
+            if !now.knows(&self.shown, since) {
                 return;
             }
             // Others were turned away. The next time it may be this one. Nobody is held up if the source has not gone on.
             retired = now.retired;
             tokio::task::yield_now().await;
         }
+    }
+
+    /// Returns when the client may not be let in any more: the settings are retired, or one of its certificates that was
+    /// valid has expired.
+    async fn in_doubt(&self, retired: &CancellationToken, since: UnixTime) {
+        tokio::select! {
+            biased;
+            () = retired.cancelled() => {}
+            () = self.expired(since) => {}
+        }
+    }
+
+    /// Returns when a certificate has expired that was valid before. One whose end can't be read may have.
+    async fn expired(&self, since: UnixTime) {
+        let ends = self.ends.iter().copied().filter(|end| end.is_none_or(|end| end >= since));
+        let Some(first) = ends.min() else { return std::future::pending().await };
+        loop {
+            sleep(LOOK).await;
+            if first.is_none_or(|first| (self.source.clock)() > first) {
+                return;
+            }
+        }
+    }
+}
+
+/// The second in which something ends; `None` if it was before 1970.
+fn unix_time(at: Timestamp) -> Option<UnixTime> {
+    let millis = u64::try_from(at.as_millis()).ok()?;
+    Some(UnixTime::since_unix_epoch(Duration::from_millis(millis)))
+}
+
+/// Returns when an admission has to be looked at again; never if there is none.
+pub(super) async fn in_doubt(admission: Option<&Admission>) {
+    match admission {
+        Some(admission) => admission.in_doubt(&admission.retired, admission.since).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -156,8 +217,8 @@ impl Greeter {
                     let shown = stream.get_ref().1.peer_certificates();
                     let shown =
                         shown.unwrap_or_default().iter().map(|one| one.clone().into_owned());
-                    let (source, shown) = (self.source.clone(), shown.collect());
-                    Some((stream, Admission { source, shown, retired }))
+                    let admission = Admission::new(self.source.clone(), shown.collect(), retired);
+                    Some((stream, admission))
                 }
                 Err(error) => {
                     tracing::debug!(?client, %error, "a handshake failed");

@@ -1,8 +1,9 @@
-//! Clients that are let in by a certificate whose authority is taken away while they are answered.
+//! Clients that are let in by a certificate which expires, or whose authority is taken away, while they are answered.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -27,11 +28,16 @@ use crate::certificates::{Authority, Issued};
 /// Long enough for a busy machine, and not for a connection that nobody cuts.
 const DEADLINE: Duration = Duration::from_secs(60);
 
+/// After the end of one certificate, and before that of another one.
+const YEAR_2098: Duration = Duration::from_secs(4_040_000_000);
+
 /// A server with a stream that never ends, whose settings can be changed.
 struct Served {
     address: SocketAddr,
     own: Authority,
     secured: Arc<Mutex<Secured>>,
+    /// Whether it is 2098 for the server.
+    late: Arc<AtomicBool>,
     identity: Issued,
     _task: AbortOnDropHandle<io::Result<()>>,
 }
@@ -77,7 +83,13 @@ async fn served(authorities: &[&Authority]) -> Served {
     let identity = own.issue(&["127.0.0.1"]);
     let secured = Arc::new(Mutex::new(settings(&identity, authorities)));
     let current = Arc::clone(&secured);
-    let source = TlsSource::of(move || current.lock().unwrap().clone());
+    let late = Arc::new(AtomicBool::new(false));
+    let is_late = Arc::clone(&late);
+    let mut source = TlsSource::of(move || current.lock().unwrap().clone());
+    source.clock = Arc::new(move || match is_late.load(Ordering::SeqCst) {
+        true => UnixTime::since_unix_epoch(YEAR_2098),
+        false => UnixTime::now(),
+    });
     let ticks = async || {
         let every = tokio::time::interval(Duration::from_millis(10));
         let ticks = futures::stream::unfold(every, |mut every| async move {
@@ -92,7 +104,7 @@ async fn served(authorities: &[&Authority]) -> Served {
     let limits = Limits::for_few(8, Times::silent_for(Duration::from_secs(3_600)));
     let task = serve_secured(listener, limits, Some(source), router, std::future::pending());
     let _task = AbortOnDropHandle::new(tokio::spawn(task));
-    Served { address, own, secured, identity, _task }
+    Served { address, own, secured, late, identity, _task }
 }
 
 impl Served {
@@ -170,4 +182,35 @@ async fn what_counts_no_more_lets_nobody_stay() {
     let mut client = asking.listening(Some(&authority.issue(&["a"]))).await;
     asking.now(&[]);
     cut(&mut client).await;
+}
+
+#[tokio::test]
+async fn a_stream_is_cut_when_the_certificate_of_its_client_expires_and_others_go_on() {
+    let authority = Authority::new("ours");
+    let served = served(&[&authority]).await;
+    let (mut early, mut late) = (
+        served.listening(Some(&authority.issue_until(&["a"], (2097, 1, 1)))).await,
+        served.listening(Some(&authority.issue_until(&["b"], (2099, 1, 1)))).await,
+    );
+    served.late.store(true, Ordering::SeqCst);
+    cut(&mut early).await;
+    hears(&mut late).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_admission_ends_within_seconds_of_a_certificate() {
+    let authority = Authority::new("ours");
+    let issued = authority.issue_until(&["a"], (2031, 5, 6));
+    let secured = settings(&authority.issue(&["127.0.0.1"]), &[&authority]);
+    let retired = secured.retired.clone();
+    let mut source = TlsSource::of(move || secured.clone());
+    let began = tokio::time::Instant::now();
+    // The first moment of that day, which still counts.
+    let end = Duration::from_secs(1_935_792_000);
+    let hour = Duration::from_secs(3_600);
+    source.clock = Arc::new(move || UnixTime::since_unix_epoch(end - hour + began.elapsed()));
+    let admission = Admission::new(source, chain(&issued).0, retired);
+    admission.withdrawn().await;
+    let lasted = began.elapsed();
+    assert!(lasted > hour && lasted + WITHDRAWN < hour + Duration::from_secs(5), "{lasted:?}");
 }
