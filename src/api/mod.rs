@@ -48,6 +48,7 @@ mod logs;
 mod metrics;
 mod openapi;
 mod output;
+mod output_pieces;
 mod pages;
 mod params;
 mod plan;

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use axum::Json;
 use axum::extract::State;
 use tokio::time::timeout;
@@ -13,13 +14,14 @@ use super::agents;
 use super::ask_agents::reaching;
 use super::endpoint::Endpoint;
 use super::error::{ApiError, Code};
+use super::output_pieces::{Veil, Writes, piece};
 use super::params::{InPath, InQuery};
 use super::runs;
 use super::state::ApiState;
 use super::wire::OutputView;
-use crate::agent::{OutputPiece, OutputQuery, OutputStream};
+use crate::agent::{AgentClient, AgentError, OutputPiece, OutputQuery, OutputStream};
 use crate::driver::Ways;
-use crate::run::{AgentId, AgentRecord, KnownSecrets, Run, RunId, Scrubber, SentAction};
+use crate::run::{AgentId, AgentRecord, KnownSecrets, Run, RunId, SentAction};
 
 const OUTPUT: &str = "/api/v1/runs/{id}/agents/{agent}/output";
 
@@ -63,7 +65,6 @@ async fn get(
     let sent = record.last_action().ok_or_else(|| no_action(id, &agent))?;
     let from = if of.is_none_or(|of| of == sent.action_id) { from } else { 0 };
     let piece = ask(&state, &run, &record, &sent, OutputQuery { from, stream }).await?;
-    let piece = scrubbed(&state, &run, piece).await;
     Ok(Json(view(&run, &sent, stream, &piece)))
 }
 
@@ -84,9 +85,22 @@ async fn ask(
     let known = state.followers.agents(&run.snapshot.cluster).await?;
     let ways = known.map_or(Ways::Unknown, |known| known.view.ways);
     let client = reaching(all, &ways);
+    let written = Written {
+        client: client.as_ref(),
+        address: &record.address,
+        action: sent.action_id,
+        stream: query.stream,
+    };
+    let veil = veil(state, run).await;
     // The semaphore is never closed.
     let _turn = state.asking.acquire().await;
-    match timeout(PATIENCE, client.output(&record.address, sent.action_id, query)).await {
+    let asked = async {
+        match &veil {
+            Some(veil) => piece(&written, query.from, veil).await,
+            None => written.read(query.from).await,
+        }
+    };
+    match timeout(PATIENCE, asked).await {
         Ok(Ok(Some(piece))) => Ok(piece),
         Ok(Ok(None)) => Err(no_output(agent, sent)),
         Ok(Err(error)) => Err(unavailable(error.to_string())),
@@ -94,21 +108,34 @@ async fn ask(
     }
 }
 
-/// The piece without the secrets of the run. An agent of ours has no secret in it anyway, but it may be any other.
-async fn scrubbed(state: &ApiState, run: &Run, piece: OutputPiece) -> OutputPiece {
-    let mut names = run.snapshot.secrets().into_iter().peekable();
-    if names.peek().is_none() {
-        return piece;
+/// What the agent of an action tells of one stream.
+struct Written<'a> {
+    client: &'a dyn AgentClient,
+    address: &'a str,
+    action: Uuid,
+    stream: OutputStream,
+}
+
+#[async_trait]
+impl Writes for Written<'_> {
+    async fn read(&self, from: u64) -> Result<Option<OutputPiece>, AgentError> {
+        let query = OutputQuery { from, stream: self.stream };
+        self.client.output(self.address, self.action, query).await
     }
+}
+
+/// What hides the secrets of a run; `None` if it has none.
+async fn veil(state: &ApiState, run: &Run) -> Option<Veil> {
+    let mut names = run.snapshot.secrets().into_iter().peekable();
+    names.peek()?;
     let mut known = KnownSecrets::default();
-    let mut all_known = true;
     for name in names {
         let taken = state.secrets.read(name).await.and_then(|value| known.take(name, &value));
-        all_known &= taken.is_ok();
+        if taken.is_err() {
+            return Some(Veil::of_unknown());
+        }
     }
-    let scrubber = if all_known { known.scrubber() } else { Scrubber::of_unknown() };
-    let bytes = scrubber.bytes(&piece.bytes).into_owned().into();
-    OutputPiece { bytes, ..piece }
+    Some(Veil::of(&known))
 }
 
 fn view(run: &Run, sent: &SentAction, stream: OutputStream, piece: &OutputPiece) -> OutputView {

@@ -9,9 +9,7 @@ use uuid::Uuid;
 use super::nodes::{Node, NodeError, Piece, Stream};
 use super::reach::Nodes;
 use crate::agent::server::Hidden;
-
-/// How many times longer a secret may be as it is printed: escaped more than once, or in hex.
-const LONGEST_SPELLING: usize = 16;
+use crate::run::LONGEST_SPELLING;
 
 /// The longest secret of a job whose output is shown while it is at work. With a longer one, what is read around a piece would
 /// be more than the piece.

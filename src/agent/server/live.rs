@@ -10,14 +10,11 @@ use uuid::Uuid;
 
 use super::output::MAX_JSON_BYTES;
 use crate::agent::{OUTPUT_BYTES, OutputPiece, OutputQuery, OutputStream};
-use crate::run::Scrubber;
+use crate::run::{LONGEST_SPELLING, Scrubber};
 
 /// How many bytes of each stream are kept, from its end: whoever follows sees all of it, and who comes late wants to
 /// know how it goes now. As much as a result may have, so nothing is missing where the output is the result.
 pub(super) const MAX_KEPT_BYTES: usize = MAX_JSON_BYTES;
-
-/// How many times longer than the secret itself the longest of its spellings may be.
-const LONGEST_SPELLING: usize = 16;
 
 /// What the command at work has written. All clones are the same; there is one command at a time.
 #[derive(Clone, Debug, Default)]

@@ -63,6 +63,11 @@ impl KnownSecrets {
         self.values.contains_key(name)
     }
 
+    /// How many bytes the longest value has.
+    pub fn longest(&self) -> usize {
+        self.values.values().flatten().map(bytes).max().unwrap_or(0)
+    }
+
     /// Finds all of them.
     pub fn scrubber(&self) -> Scrubber {
         Scrubber::new(self.values.values().flatten())

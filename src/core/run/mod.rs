@@ -20,6 +20,7 @@ mod fill;
 mod following;
 mod format;
 mod held;
+mod held_now;
 mod history;
 mod http;
 mod identity;
@@ -79,6 +80,7 @@ pub use held::{
     FACTS_AGE, GuardGroup, Held, HeldAgent, HeldBy, HeldThen, LOOK_EVERY, MAX_BECAUSE,
     MAX_DECIDING, MAX_HELD, MAX_HELD_NAMED,
 };
+pub use held_now::{AtRest, HeldNow};
 pub use history::{Asked, Happened, LogLevel, LogLine, PluginLine, RunEvent};
 pub use http::{
     Caller, HttpBody, HttpError, HttpRequest, HttpResponse, MAX_HTTP_BODY, MAX_HTTP_HEADER_BYTES,
@@ -104,7 +106,7 @@ pub use notice::{Notice, Silent, Unheard, UnheardAgent};
 pub use outcome::{Gone, MAX_NAMED, PassedOver, outcomes};
 pub use retry_of::RetryOf;
 pub use roster_at::{Before, HistoryError, InfoChange, RosterAt};
-pub use scrub::{SCRUBBED, Scrubber};
+pub use scrub::{LONGEST_SPELLING, SCRUBBED, Scrubber};
 pub use secret::{
     Entitled, MAX_SECRET_BYTES, MIN_SECRET_BYTES, NotASeed, RunSeed, SecretError, SecretText,
     TOKEN_PREFIX,

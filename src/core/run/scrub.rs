@@ -18,6 +18,9 @@ use super::secret::{MIN_SECRET_BYTES, SecretText, TOKEN_PREFIX};
 /// that no text grows. A number becomes a text, which has two quotation marks more.
 pub const SCRUBBED: &str = "[secret]";
 
+/// How many times longer than the secret itself the longest of its spellings may be: escaped more than once, or in hex.
+pub const LONGEST_SPELLING: usize = 16;
+
 const _: () = assert!(SCRUBBED.len() <= MIN_SECRET_BYTES && SCRUBBED.len() <= TOKEN_PREFIX.len());
 
 /// Finds the values of secrets, and what begins like a token.

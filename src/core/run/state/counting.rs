@@ -94,7 +94,7 @@ impl Counted {
 }
 
 /// Whether a node is well by what it said when it was last asked. One that said nothing is not.
-fn is_well(node: &Value, healthy: &[String]) -> bool {
+pub(crate) fn is_well(node: &Value, healthy: &[String]) -> bool {
     node_status(node).is_some_and(|status| healthy.iter().any(|well| well == status))
 }
 

@@ -35,7 +35,7 @@ mod waiting;
 mod weight;
 
 pub(crate) use agent::{Agent, Attempt, Doing, Phase};
-pub(crate) use counting::{allowed, group_of, node_status};
+pub(crate) use counting::{allowed, group_of, is_well, node_status};
 pub(crate) use entering::{Arrival, Changed, Joining, Standing};
 pub(crate) use event::{
     Begins, Decided, EndKept, Event, Identified, OfAgent, OfCall, OfMembership, OfRun, OfStrategy,
