@@ -11,7 +11,7 @@ use super::wire::{EngineRef, EngineState, EngineView};
 use crate::run::{
     KnownSecrets, OnEngine, ReasonCode, Run, RunId, RunStatus, SecretError, SecretText, WaitsFor,
 };
-use crate::store::{Holder, Locked, Queue, Skew, StoreError};
+use crate::store::{CREDENTIALS_FOLDER, Holder, Locked, Queue, SECRETS_FOLDER, Skew, StoreError};
 
 /// What each of `runs` waits for, as far as it could go on. The store is asked as often for all of them
 /// together as for one, and not at all if none of them needs an engine.
@@ -134,6 +134,42 @@ impl Drivers {
         Ok(waits)
     }
 
+    /// What one run waits for, which must need an engine: also if its engine keeps it waiting.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(super) async fn waits_of_one(
+        &self,
+        state: &ApiState,
+        run: &Run,
+    ) -> Result<Option<WaitsFor>, ApiError> {
+        match self.waits_of(state, &[run]).await?.remove(&run.id()) {
+            Some(waits) => Ok(Some(waits)),
+            None => self.why_kept(state, run).await,
+        }
+    }
+
+    /// What a run waits for that an engine keeps, because it lacks something for the run that no other engine has either.
+    /// What this server's engine lacks says it, if all engines have the same names.
+    ///
+    /// # Errors
+    /// Those of the store.
+    async fn why_kept(&self, state: &ApiState, run: &Run) -> Result<Option<WaitsFor>, ApiError> {
+        let active = self.engines.iter().filter(|one| one.state == EngineState::Active);
+        let active: Vec<&EngineView> = active.collect();
+        let are_same = |file: &str| {
+            let mut sums = active.iter().map(|engine| engine.files.get(file));
+            let first = sums.next().flatten();
+            first.is_some() && sums.all(|sum| sum == first)
+        };
+        let is_kept = self.are_known && self.holders.contains_key(&run.id()) && active.len() > 1;
+        if !is_kept || ![SECRETS_FOLDER, CREDENTIALS_FOLDER].into_iter().all(are_same) {
+            return Ok(None);
+        }
+        let mut own = Own { state, read: HashMap::new(), clusters: HashMap::new() };
+        unless_broken(own.why_left(run).await)
+    }
+
     /// Why no engine takes up a run that could go on; `None` when one should do so at any moment.
     async fn why_unclaimed(&self, state: &ApiState) -> Result<Option<WaitsFor>, StoreError> {
         let in_state = |state| self.engines.iter().filter(move |engine| engine.state == state);
@@ -190,11 +226,16 @@ impl Own<'_> {
             | RunStatus::Failed
             | RunStatus::Cancelled => return Ok(None),
         }
-        if let Some(why) = self.why_unread(run).await {
-            return Ok(Some(WaitsFor::Secrets { why }));
-        }
-        let why = self.why_unreachable(&run.snapshot.cluster).await?;
-        Ok(why.map(|why| WaitsFor::Credentials { why }))
+        let unread = self.why_unread(run).await;
+        let unreachable = self.why_unreachable(&run.snapshot.cluster).await?;
+        Ok(match (unread, unreachable) {
+            (Some(unread), Some(unreachable)) => {
+                Some(WaitsFor::SecretsAndCredentials { why: format!("{unread}; {unreachable}") })
+            }
+            (Some(why), None) => Some(WaitsFor::Secrets { why }),
+            (None, Some(why)) => Some(WaitsFor::Credentials { why }),
+            (None, None) => None,
+        })
     }
 
     /// Why the credentials of a cluster can't be used.

@@ -103,9 +103,7 @@ async fn of_run(
     // A run that waits for a person needs an engine when a command arrives, but no place.
     let needs_engine = goes_on || asked && !run.progress.status.is_final();
     let waits = match needs_engine {
-        true => {
-            Drivers::of(state, &[run.id()]).await?.waits_of(state, &[run]).await?.remove(&run.id())
-        }
+        true => Drivers::of(state, &[run.id()]).await?.waits_of_one(state, run).await?,
         false => None,
     };
     let waits = waits.filter(|waits| goes_on || !waits.is_for_place());

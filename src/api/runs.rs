@@ -197,9 +197,9 @@ pub(super) async fn look(state: &ApiState, id: RunId) -> Result<RunView, ApiErro
     if let (Ok(run), None) = (&run, &view.trouble)
         && driven::wants_engine(run)
         // If the store can't tell what the run waits for, the run is shown without that.
-        && let Ok(waits) = drivers.waits_of(state, &[run]).await
+        && let Ok(waits) = drivers.waits_of_one(state, run).await
     {
-        show_waits(&mut view, waits.get(&id));
+        show_waits(&mut view, waits.as_ref());
     }
     Ok(view)
 }
@@ -217,7 +217,8 @@ fn show_waits(view: &mut RunView, waits: Option<&WaitsFor>) {
             | WaitsFor::RightClock { .. }
             | WaitsFor::CanWrite { .. }
             | WaitsFor::Secrets { .. }
-            | WaitsFor::Credentials { .. },
+            | WaitsFor::Credentials { .. }
+            | WaitsFor::SecretsAndCredentials { .. },
         ) => {}
     }
     view.waits = waits.map(waits_in_words);

@@ -144,6 +144,11 @@ impl KeptCredentials {
         }
     }
 
+    /// Whether there is a folder of the name, whatever is in it.
+    pub(crate) fn is_there(&self, name: &str) -> bool {
+        self.names.read().unwrap_or_else(PoisonError::into_inner).contains_key(name)
+    }
+
     /// Checks that the credentials of a name may go to an address.
     ///
     /// # Errors

@@ -48,6 +48,14 @@ pub enum NotUsed {
 }
 
 impl NotUsed {
+    /// The name of which this server has no credentials that it can use.
+    pub(crate) fn lacking(&self) -> Option<&str> {
+        match self {
+            Self::Lacking { name, .. } => Some(name),
+            Self::Use { .. } | Self::Origin { .. } | Self::Plain { .. } | Self::Outdated(_) => None,
+        }
+    }
+
     /// Whether this server lacks them. Another one may have them, and so may this one later.
     pub const fn is_lack(&self) -> bool {
         match self {

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use super::discovery::{Following, View, Ways};
 use super::effects::Effects;
+use super::lacking::{Lack, Lacks};
 use super::run_driver::{DriveError, RunDriver};
 use super::secrets::RunSecrets;
 use crate::clock::{Clock, sleep_until};
+use crate::credentials::NotUsed;
 use crate::run::{Effect, Input, Machine, Millis, Run, RunStatus, Timestamp, Transition};
 
 /// How long such a run waits for its command: several looks of its engine, one of which may fail.
@@ -64,10 +66,10 @@ impl RunDriver {
     pub(super) fn makes_way(&self, machine: &Machine) -> bool {
         match machine.run().progress.status {
             RunStatus::Pending | RunStatus::Starting | RunStatus::Running => {
-                self.lacks || self.place.is_beyond()
+                self.lacks.any() || self.place.is_beyond()
             }
             // Agents that have started go on.
-            RunStatus::Paused => self.lacks && machine.rests_until().is_none(),
+            RunStatus::Paused => self.lacks.any() && machine.rests_until().is_none(),
             // It waits for a person, or is ending.
             RunStatus::PendingApprove
             | RunStatus::Cancelling
@@ -80,7 +82,7 @@ impl RunDriver {
 
     /// Whether the run makes way now. What is lacking is looked for again if it would, since it may have come meanwhile.
     pub(super) async fn leaves(&mut self, machine: &Machine, effects: &Effects) -> bool {
-        if self.lacks && self.makes_way(machine) {
+        if self.lacks.any() && self.makes_way(machine) {
             self.read(effects.secrets(), &effects.following()).await;
         }
         self.makes_way(machine)
@@ -89,7 +91,7 @@ impl RunDriver {
     /// Looks again for what a run needs that goes on here, if another engine might go on with it instead. In an engine alone,
     /// its calls wait for credentials, and its steps say which secret is gone.
     pub(super) async fn look_for_needed(&mut self, effects: &Effects) {
-        if self.lacks || self.lacking.has_others() {
+        if self.lacks.any() || self.lacking.has_others() {
             self.read(effects.secrets(), &effects.following()).await;
         }
     }
@@ -98,25 +100,69 @@ impl RunDriver {
     /// says which: that is a warning once, since the run is looked at again and again.
     pub(super) async fn read(&mut self, secrets: &RunSecrets, cluster: &Following) {
         let (run, read) = (self.lease.run(), secrets.read_all().await);
-        let read = read.map_err(|error| error.to_string());
-        let lacking = cluster.lacking(self.world.followers.credentials()).await;
-        let found = lacking.map_or(Ok(()), |why| Err(why.to_string()));
-        let all = read.and(found);
-        self.lacks = all.is_err();
-        match all {
-            Ok(()) => self.lacking.found(run),
-            Err(error) if self.lacking.is_new(run) => tracing::warn!(%run, "{error}"),
-            Err(error) => tracing::debug!(%run, "{error}"),
+        let credentials = self.world.followers.credentials();
+        let (unread, unusable) = (read.err(), cluster.lacking(credentials).await);
+        let secrets = unread.as_ref().map_or(Lack::No, |error| match error.is_gone() {
+            true => Lack::Name,
+            false => Lack::Use,
+        });
+        let is_there = |why: &NotUsed| why.lacking().is_some_and(|name| credentials.is_there(name));
+        let of_cluster = unusable.as_ref().map_or(Lack::No, |why| match is_there(why) {
+            true => Lack::Use,
+            false => Lack::Name,
+        });
+        self.lacks = Lacks { secrets, credentials: of_cluster };
+        let why = [unread.map(|error| error.to_string()), unusable.map(|why| why.to_string())];
+        let why = why.into_iter().flatten().collect::<Vec<_>>().join("; ");
+        match self.lacks.any() {
+            false => self.lacking.found(run),
+            true if self.lacking.is_new(run) => tracing::warn!(%run, "{why}"),
+            true => tracing::debug!(%run, "{why}"),
         }
     }
 
-    /// Gives up a run that makes way. One that lacks a secret here is left to other engines for a while.
+    /// Keeps a run here as long as it lacks something that no other engine can have either, and looks for it from time to
+    /// time. It needs no place meanwhile. Returns the commands for it that end this; empty if the run is to be given up: it
+    /// is taken up anew once nothing is lacking, here or elsewhere.
+    pub(super) async fn stays(&mut self, effects: &Effects) -> Vec<Input> {
+        let Some(_staying) = self.lacking.keep(self.lacks) else { return Vec::new() };
+        self.place.give_back();
+        let clock = self.own.clone();
+        while self.lacking.is_nowhere(self.lacks) {
+            let looks = clock.now().plus(LOOK_AGAIN);
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return Vec::new(),
+                () = self.lease.lost() => return Vec::new(),
+                command = self.commands.recv() => return self.with_others(command),
+                () = sleep_until(clock.as_ref(), looks) => {}
+            }
+            self.read(effects.secrets(), &effects.following()).await;
+        }
+        Vec::new()
+    }
+
+    /// A command, and others that came with it.
+    fn with_others(&mut self, command: Option<Input>) -> Vec<Input> {
+        let mut asked: Vec<Input> = command.into_iter().collect();
+        while let Ok(command) = self.commands.try_recv() {
+            asked.push(command);
+        }
+        asked
+    }
+
+    /// Gives up a run that makes way. One that lacks a secret here is left to other engines for a while. If none of them
+    /// can have it, whoever takes up the run keeps it.
     pub(super) fn left(&self) -> Result<(), DriveError> {
         let run = self.lease.run();
-        if self.lacks {
-            self.lacking.note(run, self.own.now());
-        } else {
+        if self.lacks.any() {
+            if !self.lacking.may_keep(self.lacks) {
+                self.lacking.note(run, self.own.now());
+            }
+        } else if self.place.is_beyond() {
             tracing::info!(%run, "giving the run back: there is no place for it");
+        } else {
+            tracing::info!(%run, "the run has all that it needs again, and is taken up anew");
         }
         self.given_up()
     }
@@ -138,21 +184,17 @@ impl RunDriver {
     /// A run that lacks a secret needs no place meanwhile. It keeps its place if too many are left to other engines
     /// already: its engine would take up the next one at once, and then this one again, all the time.
     pub(super) async fn asked(&mut self) -> Vec<Input> {
-        if self.lacks && self.lacking.has_room(self.own.now()) {
+        if self.lacks.any() && self.lacking.has_room(self.own.now()) {
             self.place.give_back();
         }
         let clock = self.world.clock.clone();
-        let mut asked = Vec::new();
-        tokio::select! {
+        let command = tokio::select! {
             biased;
-            () = self.stop.cancelled() => {}
-            () = self.lease.lost() => {}
-            command = self.commands.recv() => asked.extend(command),
-            () = clock.sleep(ASKED_WITHIN) => {}
-        }
-        while let Ok(command) = self.commands.try_recv() {
-            asked.push(command);
-        }
-        asked
+            () = self.stop.cancelled() => None,
+            () = self.lease.lost() => None,
+            command = self.commands.recv() => command,
+            () = clock.sleep(ASKED_WITHIN) => None,
+        };
+        self.with_others(command)
     }
 }

@@ -19,7 +19,7 @@ use super::activity::Activity;
 use super::claiming::With;
 use super::exits::{Exit, Exits};
 use super::file_sums::FileSums;
-use super::lacking::Lacking;
+use super::lacking::{Lacking, Lacks};
 use super::lease::LeaseGuard;
 use super::places::{Place, Places};
 use super::queue::Queues;
@@ -280,7 +280,7 @@ impl Engine {
             stop: stopping.clone(),
             exit: exit.clone(),
             lacking: self.lacking.clone(),
-            lacks: false,
+            lacks: Lacks::default(),
             own: self.world.clock.clone(),
             activity: self.config.activity.clone(),
             commands: receiver,

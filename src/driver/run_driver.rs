@@ -16,7 +16,7 @@ use super::discovery::known_members;
 use super::effects::{self, Effects, INBOX};
 use super::exits::Exit;
 use super::guards::{self, Gate};
-use super::lacking::Lacking;
+use super::lacking::{Lacking, Lacks};
 use super::lease::LeaseGuard;
 use super::places::Place;
 use super::queue::Queues;
@@ -71,8 +71,8 @@ pub(super) struct RunDriver {
     pub(super) exit: Exit,
     /// Where it says that this engine lacks a secret or credentials of the run.
     pub(super) lacking: Arc<Lacking>,
-    /// Whether it lacks one.
-    pub(super) lacks: bool,
+    /// What it lacks.
+    pub(super) lacks: Lacks,
     /// The engine's own clock.
     pub(super) own: Arc<dyn Clock>,
     pub(super) activity: Arc<Activity>,
@@ -153,7 +153,8 @@ impl RunDriver {
         effects: &mut Effects,
     ) -> Result<(), DriveError> {
         let mut was_held = loaded.run.progress.hold;
-        let Some((mut machine, mut transitions)) = self.begin(loaded, guards).await? else {
+        let Some((mut machine, mut transitions)) = self.begin(loaded, guards, effects).await?
+        else {
             return self.left();
         };
         let mut waiting: VecDeque<Input> = VecDeque::new();
@@ -424,13 +425,13 @@ impl RunDriver {
     /// Has the run told of changes of its cluster and of its guards, while it takes any. A run that lacks a secret here
     /// is told of them by the next engine: what new agents say could not be kept.
     fn feed(&self, effects: &mut Effects, machine: &Machine) {
-        match takes_changes(machine.run()) && !self.lacks {
+        match takes_changes(machine.run()) && !self.lacks.any() {
             // Wait until the machine has caught up with what an earlier feed told it.
             true if !effects.is_fed(machine) && !machine.catches_up() => effects.feed(machine),
             true => {}
             false => effects.stop_feeding(),
         }
-        match guards::matter_to(machine.run()) && !self.lacks {
+        match guards::matter_to(machine.run()) && !self.lacks.any() {
             true if !effects.is_guarded() => effects.guard(),
             true => {}
             false => effects.stop_guarding(),

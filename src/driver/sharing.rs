@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::engine::{Driver, Engine, EngineConfig};
 use super::exits::Open;
+use super::lacking::Other;
 use super::standing::{Standing, others};
-use crate::store::{EngineReport, Skew, StoreError};
+use crate::store::{Engine as KnownEngine, EngineReport, Skew, StoreError};
 
 /// How long an engine with more than its share leaves free runs to others that have room: several of their looks.
 const YIELD: Duration = Duration::from_secs(3);
@@ -65,13 +66,15 @@ impl Engine {
         let report = self.report();
         let known = store.put_engine(&report).await;
         let failure = known.as_ref().err().map(ToString::to_string);
-        self.config.activity.beat(report, store.time(), failure);
+        self.config.activity.beat(report.clone(), store.time(), failure);
         let known = known?;
         self.started.get_or_insert(known.seen);
         self.drain(known.draining.is_some());
         let engines = store.engines().await?;
         let others = others(&engines, &self.config.id);
-        self.lacking.others(!others.is_empty());
+        let is_other = |engine: &&KnownEngine| others.contains(&engine.report.id);
+        let files = engines.iter().filter(is_other).map(|engine| &engine.report.files);
+        self.lacking.others(files.map(|files| Other::of(&report.files, files)).collect());
         self.exits.look(others, store.time());
         self.standing = Standing::of(&engines, &self.config.id, 0);
         if self.standing.most().is_some() {

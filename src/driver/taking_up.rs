@@ -3,28 +3,34 @@
 use std::sync::Arc;
 
 use super::discovery::{Following, known_members};
+use super::effects::Effects;
 use super::guards::{self, Gate};
 use super::run_driver::{DriveError, RunDriver};
 use crate::playbook::ClusterGuards;
-use crate::run::{Input, Loaded, Machine, Run, Transition};
+use crate::run::{Input, Loaded, Machine, Run, RunStatus, Transition};
 
 impl RunDriver {
     /// Takes up the run. Commands of people come first where the run makes way, so that nothing begins here. `None` if
-    /// nobody asks anything of a run that lacks a secret: then nothing of it is written.
+    /// nobody asks anything of a run that lacks a secret: then nothing of it is written. Such a run stays here first for as
+    /// long as no other engine can have what it lacks.
     ///
     /// `guards` are those of the cluster, if the run has to go by others than it knows.
     pub(super) async fn begin(
         &mut self,
         loaded: Loaded,
         guards: Option<Arc<ClusterGuards>>,
+        effects: &Effects,
     ) -> Result<Option<(Machine, Vec<Transition>)>, DriveError> {
         let (mut machine, first) = Machine::load(loaded, self.now())?;
         let mut transitions = vec![first];
         let mut asked = Vec::new();
         if self.makes_way(&machine) {
             asked = self.asked().await;
-            if asked.is_empty() && self.lacks {
-                return Ok(None);
+            if asked.is_empty() && self.lacks.any() {
+                asked = self.stays(effects).await;
+                if asked.is_empty() {
+                    return Ok(None);
+                }
             }
         }
         // They may have changed while nobody drove the run.
@@ -41,7 +47,9 @@ impl RunDriver {
     /// Follows the cluster of the run, even while the run only waits, so that the members are known when it
     /// starts.
     pub(super) async fn follow(&self, loaded: &Loaded) -> Following {
-        let records = match loaded.run.progress.status.is_under_way() {
+        let status = loaded.run.progress.status;
+        // A run that is cancelled takes no changes either, but stages that are always done may still take in its agents.
+        let records = match status.is_under_way() || status == RunStatus::Cancelling {
             true => loaded.records.as_slice(),
             // Such a run takes no changes yet, or none any more, so what its records know may be long out of date.
             false => &[],
@@ -54,7 +62,7 @@ impl RunDriver {
     /// The guards by which a run goes from now on. `None` for one that starts nobody now, which is told of them in time,
     /// for one that goes by them already, and if the Cluster object can't be read: then those count that the run knows.
     pub(super) async fn guards(&self, gate: &Gate, run: &Run) -> Option<Arc<ClusterGuards>> {
-        if !guards::matter_to(run) || self.lacks {
+        if !guards::matter_to(run) || self.lacks.any() {
             return None;
         }
         match gate.look().await {

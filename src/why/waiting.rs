@@ -25,6 +25,11 @@ pub fn words(waits: &WaitsFor) -> String {
             "waits for an engine that can use the credentials of its cluster: this server's can't"
                 .to_owned()
         }
+        WaitsFor::SecretsAndCredentials { .. } => {
+            "waits for an engine that can read its secrets and use the credentials of its cluster: this server's can do \
+             neither"
+                .to_owned()
+        }
     }
 }
 
@@ -55,7 +60,8 @@ pub(super) fn whole(waits: &WaitsFor) -> String {
         }
         WaitsFor::CanWrite { why, .. }
         | WaitsFor::Secrets { why }
-        | WaitsFor::Credentials { why } => {
+        | WaitsFor::Credentials { why }
+        | WaitsFor::SecretsAndCredentials { why } => {
             format!("{}: {}", words(waits), quoted(why))
         }
         WaitsFor::RightClock { off, .. } => format!("{}: {off} the store's", words(waits)),
@@ -70,6 +76,7 @@ pub(super) fn without_others(waits: &WaitsFor) -> String {
         WaitsFor::CanWrite { .. }
         | WaitsFor::Secrets { .. }
         | WaitsFor::Credentials { .. }
+        | WaitsFor::SecretsAndCredentials { .. }
         | WaitsFor::RightClock { .. }
         | WaitsFor::Engine
         | WaitsFor::Undrained(_) => whole(waits),
@@ -127,6 +134,15 @@ mod tests {
         for whole in [whole(&waits), without_others(&waits)] {
             assert_eq!(whole, format!("{told}: found no credentials \"prod\""));
         }
+    }
+
+    #[test]
+    fn where_both_are_lacking_both_are_named() {
+        let why = "secret-gone: no \"key\"; found no credentials \"prod\"".to_owned();
+        let waits = WaitsFor::SecretsAndCredentials { why: why.clone() };
+        let told = words(&waits);
+        assert!(told.contains("secrets") && told.contains("credentials of its cluster"), "{told}");
+        assert_eq!(whole(&waits), format!("{told}: {why}"));
     }
 
     #[test]

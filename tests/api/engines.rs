@@ -8,7 +8,9 @@ use replibook::run::{
     Timestamp, Verb, Writes,
 };
 use replibook::secrets::FakeSecrets;
-use replibook::store::{CREDENTIALS_FOLDER, Cluster, EngineReport, POLICY_FILE, Store};
+use replibook::store::{
+    CREDENTIALS_FOLDER, Cluster, EngineReport, POLICY_FILE, SECRETS_FOLDER, Store,
+};
 use serde_json::{Value, json};
 
 use crate::api::engine::{Engine, id_of};
@@ -233,6 +235,53 @@ async fn a_run_whose_cluster_names_credentials_that_are_not_here_does_not_speak_
     let why = server.get(&format!("{path}/explanation")).await.ok(200)["text"].to_string();
     assert!(why.contains(&format!("It {says}: ")) && why.contains("prod"), "{why}");
     assert!(!why.contains("secret"), "{why}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_run_that_lacks_secrets_and_credentials_names_both_also_while_an_engine_keeps_it() {
+    let secrets = FakeSecrets::default();
+    let server = Server::with_secrets(secrets.clone()).await;
+    let args = "          args: { key: \"${{ secret('key') }}\" }\n";
+    server.apply(&(playbook("rotate", "1.0.0", "") + args)).await.ok(201);
+    let cluster = "apiVersion: replicante.io/v1\nkind: Cluster\nmetadata: { name: eu }\nspec: { agents: [] }\n";
+    server.apply_cluster(cluster).await.ok(201);
+    secrets.put("key", "correct horse");
+    let body = json!({"playbook": "rotate", "cluster": "eu"});
+    let run = id_of(&server.post("/api/v1/runs", body).await.ok(201));
+    secrets.remove("key");
+    let text = cluster.replace("agents: []", "credentials: prod, agents: []");
+    let spec = parse_cluster(text.as_bytes()).unwrap();
+    let applied_at = Timestamp::from_millis(1);
+    server.store.put_cluster(&Cluster { text, spec, applied_at }).await.unwrap();
+    let put = async |id: &str, secrets: &[u8]| {
+        let files = BTreeMap::from([
+            (CREDENTIALS_FOLDER.to_owned(), None),
+            (SECRETS_FOLDER.to_owned(), Some(Digest::of(secrets))),
+        ]);
+        let report = EngineReport { files, ..report(id, 0, 10) };
+        server.store.put_engine(&report).await.unwrap();
+    };
+    put("a", b"one").await;
+    put("b", b"one").await;
+    let says = "waits for an engine that can read its secrets and use the credentials of its cluster: this server's can \
+                do neither";
+    let told = async || {
+        let waits = server.get(&format!("/api/v1/runs/{run}")).await.ok(200)["waits"].clone();
+        let why = server.get(&format!("/api/v1/runs/{run}/explanation")).await.ok(200);
+        (waits, why["text"].to_string())
+    };
+    for is_kept in [false, true] {
+        if is_kept {
+            server.store.claim(&EngineId("a".to_owned()), 1).await.unwrap();
+        }
+        let (waits, why) = told().await;
+        assert_eq!(waits, says, "{is_kept}");
+        assert!(why.contains("secret-gone") && why.contains("prod"), "{why}");
+    }
+    // The engine that has it may have what is lacking here.
+    put("a", b"other").await;
+    assert_eq!(told().await.0, Value::Null);
     server.stop().await;
 }
 

@@ -1,10 +1,13 @@
 //! Runs on clusters whose credentials this engine does not have, or that can't be used as they are stored.
 
+use std::collections::BTreeMap;
+
 use replibook::agent::{Script, When};
 use replibook::credentials::{Credentials, KeptCredentials};
-use replibook::driver::World;
+use replibook::driver::{EngineConfig, FileSums, World};
 use replibook::playbook::Tls;
-use replibook::run::{Millis, RunId, RunStatus};
+use replibook::run::{Digest, EngineId, Millis, RunId, RunStatus, Verb};
+use replibook::store::{CREDENTIALS_FOLDER, SECRETS_FOLDER};
 use serde_json::json;
 
 use crate::engine::RunningEngine;
@@ -52,6 +55,51 @@ async fn a_run_waits_for_an_engine_that_has_the_credentials_of_its_cluster() {
 async fn driver_of(scene: &Scene, run: RunId) -> Option<String> {
     let holders = scene.store.holders(&[run]).await.unwrap();
     holders.into_iter().next().map(|holder| holder.engine.0)
+}
+
+/// An engine that reports the names of its credentials, and that it has no secrets.
+fn reporting(scene: &Scene, name: &str, kept: KeptCredentials, names: &str) -> RunningEngine {
+    let world = scene.world();
+    let followers = world.followers.clone().with_credentials(kept);
+    let sum = Digest::of(names.as_bytes());
+    let files = FileSums::of(move || {
+        BTreeMap::from([
+            (CREDENTIALS_FOLDER.to_owned(), Some(sum.clone())),
+            (SECRETS_FOLDER.to_owned(), None),
+        ])
+    });
+    let config = EngineConfig { files, ..EngineConfig::new(EngineId(name.to_owned()), 10) };
+    RunningEngine::of(World { followers, ..world }, config)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_whose_credentials_no_engine_has_stays_where_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let scene = Scene::new(1).await;
+    let agents = json!([{"id": "node-0", "address": address(0)}]);
+    scene.apply_cluster(json!({"agents": agents, "credentials": "eu"})).await;
+    let without = ["engine-1", "engine-2"]
+        .map(|name| reporting(&scene, name, KeptCredentials::default(), "none"));
+    scene.wait(Millis::from_secs(10)).await;
+    let run = scene.start_run("p", "max_failed: 0").await;
+    let other = scene.start_run("q", "max_failed: 0").await;
+    scene.wait(Millis::from_secs(10)).await;
+    let held = scene.store.holders(&[run, other]).await.unwrap();
+    assert_eq!(held.len(), 2, "{held:?}");
+    for _ in 0..120 {
+        scene.wait(Millis::from_secs(1)).await;
+        assert_eq!(scene.store.holders(&[run, other]).await.unwrap(), held);
+    }
+    // What somebody asks of it is done.
+    scene.command(other, Verb::Cancel).await;
+    assert_eq!(scene.until_final(other).await.progress.status, RunStatus::Cancelled);
+    let with = reporting(&scene, "engine-3", kept(folder.path(), &["eu"]), "eu");
+    let done = scene.until_final(run).await;
+    assert_eq!(done.progress.status, RunStatus::Done, "{:?}", done.progress);
+    assert_eq!(scene.executions(), [1]);
+    for engine in without.into_iter().chain([with]) {
+        engine.stop().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -286,6 +286,13 @@ pub enum SecretError {
 }
 
 impl SecretError {
+    /// Whether there is nothing of the name, and not something that can't be used.
+    pub const fn is_gone(&self) -> bool {
+        matches!(self, Self::None { .. } | Self::Gone { .. })
+    }
+}
+
+impl SecretError {
     /// Whether playbook or policy do not let the secret go there, or the plugin put it where no secret can be. Otherwise
     /// the secret itself is not what it should be.
     pub const fn is_refusal(&self) -> bool {

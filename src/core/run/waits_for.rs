@@ -75,6 +75,11 @@ pub enum WaitsFor {
         /// Why the engine of the server that tells it can't.
         why: String,
     },
+    /// An engine that can do both.
+    SecretsAndCredentials {
+        /// Why the engine of the server that tells it can do neither.
+        why: String,
+    },
 }
 
 impl WaitsFor {
@@ -87,7 +92,8 @@ impl WaitsFor {
             | Self::RightClock { .. }
             | Self::CanWrite { .. }
             | Self::Secrets { .. }
-            | Self::Credentials { .. } => false,
+            | Self::Credentials { .. }
+            | Self::SecretsAndCredentials { .. } => false,
         }
     }
 }
