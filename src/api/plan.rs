@@ -11,7 +11,7 @@ use super::endpoint::Endpoint;
 use super::error::{ApiError, Code};
 use super::limits::MAX_ACTOR;
 use super::params::InQuery;
-use super::plan_stages::plan_stages;
+use super::plan_stages::{held_now, plan_stages};
 use super::state::ApiState;
 use super::weigh::{Reads, Weighed};
 use super::wire::{GuardsPlan, RunPlan, StartRun};
@@ -36,8 +36,8 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .answers::<RunPlan>(
                 200,
                 "The run could be started. Agents are selected as they are known now; up to 100 of them are \
-                 asked about themselves if a selection depends on it. Nobody is asked for the guards of the \
-                 cluster, so whom they would hold is not known.",
+                 asked about themselves if a selection depends on it, or all of them if guards of the cluster count \
+                 agents and there are no more than 100.",
             ),
     ]
 }
@@ -63,12 +63,15 @@ async fn plan(
     let cluster = run.snapshot.cluster.clone();
     let stored = state.store.cluster(&cluster).await?;
     let guards = &stored.ok_or_else(|| clusters::not_found(&cluster))?.spec.guards;
-    let guards = plan_guards(guards, state.clock.now());
+    let mut guards = plan_guards(guards, state.clock.now());
     let mut waits = waits(&state, &caller, &run, guards.as_ref()).await?;
     waits.extend(guards.as_ref().and_then(closed_in_words));
     let known = state.followers.agents(&cluster).await?;
     let View { membership, ways, .. } = known.ok_or_else(|| clusters::not_found(&cluster))?.view;
     let members = in_order(&membership.members);
+    if let Some(plan) = &mut guards {
+        plan.held = held_now(&state, &plan.guards, &members, &ways).await;
+    }
     let agents = u32::try_from(members.len()).unwrap_or(u32::MAX);
     let stages = plan_stages(&state, run.snapshot.clone(), members, &ways).await?;
     let playbook = &run.snapshot.playbook;
@@ -180,7 +183,7 @@ fn plan_guards(guards: &ClusterGuards, now: Timestamp) -> Option<GuardsPlan> {
             (false, until, Some(reason))
         }
     };
-    Some(GuardsPlan { guards: guards.clone(), open, until, freeze })
+    Some(GuardsPlan { guards: guards.clone(), open, until, freeze, held: None })
 }
 
 /// What the run would wait for if windows or freezes keep agents from being started now.

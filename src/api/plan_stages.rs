@@ -1,4 +1,5 @@
-//! Which agents the stages of a run would select if it were started, as the agents are known now.
+//! Which agents the stages of a run would select if it were started, and whom guards would hold, as the agents are known
+//! now.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,7 +14,10 @@ use super::state::ApiState;
 use super::wire::StagePlan;
 use crate::clock::Clock;
 use crate::driver::Ways;
-use crate::run::{AgentId, Datastore, KnownAgent, Member, Millis, Snapshot, declared_over};
+use crate::playbook::ClusterGuards;
+use crate::run::{
+    AgentId, AtRest, Datastore, HeldNow, KnownAgent, Member, Millis, Snapshot, declared_over,
+};
 
 /// How many selected agents of a stage are named: enough for a person to see whether they are the right ones.
 const NAMED: usize = 10;
@@ -100,6 +104,27 @@ pub(super) async fn plan_stages(
         }
     }
     Ok(stages.into_iter().filter_map(|stage| plan(&snapshot, stage, &agents)).collect())
+}
+
+/// Whom the guards of the cluster would hold now. All agents are asked, so it is `None` if there are too many, or if no guard
+/// counts them.
+pub(super) async fn held_now(
+    state: &ApiState,
+    guards: &ClusterGuards,
+    agents: &[One],
+    ways: &Ways,
+) -> Option<HeldNow> {
+    if guards.guards.is_empty() || agents.len() > MAX_ASKED || state.agents.is_none() {
+        return None;
+    }
+    let views = agents.iter().map(|(id, agent)| (view(id, agent), agent.identity.clone()));
+    let answers = ask_all(state, ways, views.collect()).await;
+    let at_rest = agents.iter().zip(answers).map(|((id, known), Asked { agent, node })| {
+        let reported = agent.now.map(|now| now.attributes).unwrap_or_default();
+        let attributes = Arc::new(declared_over(reported, &known.attributes));
+        AtRest { agent: id.clone(), attributes, node }
+    });
+    Some(HeldNow::of(guards, &at_rest.collect::<Vec<_>>()))
 }
 
 /// The stages that the run would go through, of whose agents nothing is known yet.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::playbook::{ClusterGuards, PluginPin};
-use crate::run::{AgentId, RunStatus, Timestamp};
+use crate::run::{AgentId, HeldNow, RunStatus, Timestamp};
 
 /// What a run would be if it were started now: `POST /api/v1/runs/plan`. Nothing of it is kept.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -36,8 +36,7 @@ pub struct RunPlan {
     pub plugins: BTreeMap<String, PluginPin>,
 }
 
-/// What such a run would find the guards of its cluster to be. Whom guards that count agents would hold is not known: that
-/// depends on what all nodes say at the moment of each start, and nobody is asked for a plan.
+/// What such a run would find the guards of its cluster to be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GuardsPlan {
     /// The guards, windows and freezes of the cluster, as they are now.
@@ -48,6 +47,10 @@ pub struct GuardsPlan {
     pub until: Option<Timestamp>,
     /// Why the cluster is frozen, if it is now.
     pub freeze: Option<String>,
+    /// Whom the guards that count agents would hold now, by what the nodes said when they were asked for this. It will be
+    /// judged anew at each start. Null if no guard counts agents, or if there are too many to be asked.
+    #[serde(default)]
+    pub held: Option<HeldNow>,
 }
 
 /// A stage of such a run.

@@ -64,6 +64,11 @@ fn one(HeldAgent { agent, by: reason }: &HeldAgent) -> String {
     format!("{agent} ({})", by(reason))
 }
 
+/// An agent that is held, and by what.
+pub fn held_in_words(held: &HeldAgent) -> String {
+    one(held)
+}
+
 /// What holds an agent.
 fn by(reason: &HeldBy) -> String {
     match reason {

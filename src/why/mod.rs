@@ -34,5 +34,6 @@ pub use explain::explain;
 pub use explanation::{
     ActionOut, Explanation, InFlight, Known, NextCommand, OpenAttempt, most_telling,
 };
+pub use held::held_in_words;
 pub use trouble::{explain_behind, explain_trouble};
 pub use waiting::words as waits_in_words;

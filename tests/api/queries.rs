@@ -246,9 +246,19 @@ async fn a_start_that_is_tried_shows_the_guards_of_its_cluster_and_waits_for_its
 
     let guarded = "  guards: [{ name: few, max_out: 1 }]\n  freeze:\n    - { from: '2020-01-01T00:00:00Z', \
                    to: '2900-01-01T00:00:00Z', reason: the fair }\n";
+    for address in ["http://127.0.0.1:1", "http://127.0.0.1:2"] {
+        server.agents.add(address, Script::Succeed { when: When::Looks(1), payload: json!({}) });
+    }
+    server.agents.set_status("http://127.0.0.1:2", "UNAVAILABLE");
     server.apply_cluster(&format!("{CLUSTER}{guarded}")).await.ok(200);
-    let plan = server.post("/api/v1/runs/plan", start).await.ok(200);
+    let plan = server.post("/api/v1/runs/plan", start.clone()).await.ok(200);
     let guards = &plan["guards"];
+    let by = json!({"kind": "agents", "guard": "few", "group": null, "of": 2, "out": 1, "allowed": 1,
+                    "because": ["node-2"]});
+    assert_eq!(guards["held"], json!({"agents": 1, "some": [{"agent": "node-1", "by": by}]}));
+    server.agents.set_status("http://127.0.0.1:2", "HEALTHY");
+    let well = server.post("/api/v1/runs/plan", start).await.ok(200);
+    assert_eq!(well["guards"]["held"], json!({"agents": 0, "some": []}));
     assert_eq!(guards["guards"]["guards"][0], json!({"name": "few", "max_out": {"count": 1}}));
     assert_eq!((&guards["open"], &guards["freeze"]), (&json!(false), &json!("the fair")));
     assert_eq!(guards["until"], "2900-01-01T00:00:00.000Z");
@@ -265,7 +275,7 @@ async fn a_start_that_is_tried_shows_the_guards_of_its_cluster_and_waits_for_its
     for part in [
         "Guard:      few: at most 1 of all out at once\n",
         "Freeze:     no agent starts from 2020-01-01T00:00:00Z to 2900-01-01T00:00:00Z: the fair\n",
-        "Held:       not known: ",
+        "Held:       nobody now\n",
         "Starts:     not before 2900-01-01T00:00:00Z: the fair\n",
         &format!("Waits:      for run {} to end\n", run["id"].as_str().unwrap()),
     ] {

@@ -7,6 +7,8 @@ use crate::cli::exit::Exit;
 use crate::cli::guards;
 use crate::cli::output::{Console, Room, Row};
 use crate::cli::text::{moment, plural};
+use crate::run::HeldNow;
+use crate::why::held_in_words;
 
 impl Row for RunPlan {
     fn headings(_: bool) -> Vec<&'static str> {
@@ -68,9 +70,7 @@ fn of_guards(plan: &GuardsPlan, lines: &mut Lines) {
         lines.line(label, &text);
     }
     if !plan.guards.guards.is_empty() {
-        let held =
-            "not known: that depends on what all nodes say at each start, and nobody was asked";
-        lines.line("Held", held);
+        lines.line("Held", &held(plan.held.as_ref()));
     }
     if plan.guards.windows.is_empty() && plan.guards.freezes.is_empty() {
         return;
@@ -84,6 +84,22 @@ fn of_guards(plan: &GuardsPlan, lines: &mut Lines) {
     };
     let why = plan.freeze.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
     lines.line("Starts", &format!("{starts}{why}"));
+}
+
+/// Whom guards would hold at this moment. Each start is judged anew, by what all nodes say then.
+fn held(held: Option<&HeldNow>) -> String {
+    match held {
+        None => "not known: there are too many agents to ask them all".to_owned(),
+        Some(HeldNow { agents: 0, .. }) => "nobody now".to_owned(),
+        Some(HeldNow { agents, some }) => {
+            let mut named: Vec<String> = some.iter().map(held_in_words).collect();
+            let more = u64::from(*agents).saturating_sub(named.len() as u64);
+            if more > 0 {
+                named.push(format!("and {more} more"));
+            }
+            format!("{} now: {}", plural(u64::from(*agents), "agent"), named.join("; "))
+        }
+    }
 }
 
 fn of_stage(stage: &StagePlan, agents: u32, lines: &mut Lines) {
@@ -144,17 +160,21 @@ Stage 1:    secondaries
             "guards": { "guards": [{"name": "few", "max_out": {"count": 2}}],
                         "windows": [{"every": "0 22 * * *", "for": 14_400_000, "zone": "UTC"}] },
             "open": false, "until": "2026-12-27T00:00:00Z", "freeze": "the fair",
+            "held": {"agents": 6, "some": [{"agent": "a", "by": {"kind": "agents", "guard": "few", "group": null,
+                     "of": 8, "out": 2, "allowed": 2, "because": ["b", "c"]}}]},
         });
         let guarded = RunPlan { guards: serde_json::from_value(guards).unwrap(), ..plan() };
         let shown = described(&guarded, Room { prose: None, line: None });
         let expected = "\
 Guard:      few: at most 2 of all out at once
 Window:     agents start for 4h00m from 0 22 * * * (UTC)
-Held:       not known: that depends on what all nodes say at each start, and nobody was asked
+Held:       6 agents now: a (guard few lets 2 of 8 agents be out, and 2 are already: b, c); and 5 more
 Starts:     not before 2026-12-27T00:00:00Z: the fair
 Parameter:  grace = 30
 ";
         assert!(shown.contains(expected), "{shown}");
+        assert_eq!(held(Some(&HeldNow::default())), "nobody now");
+        assert!(held(None).contains("not known"));
         let mut long = plan();
         long.stages[0].first =
             (0..10).map(|n| AgentId(format!("a-rather-long-name-{n}"))).collect();
