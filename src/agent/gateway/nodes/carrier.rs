@@ -1,6 +1,7 @@
 //! Carriers: the commands that give a shell on a node.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::process::Command;
@@ -58,17 +59,17 @@ pub(super) struct Way {
 }
 
 impl Carriers {
-    pub(super) fn new(programs: Programs) -> std::io::Result<Self> {
-        let masters = Masters::new(programs.ssh.clone(), programs.ssh_config.clone())?;
+    pub(super) fn new(programs: Programs, clock: Arc<dyn Clock>) -> std::io::Result<Self> {
+        let masters = Masters::new(programs.ssh.clone(), programs.ssh_config.clone(), clock)?;
         Ok(Self { programs, masters })
     }
 
     /// Opens a way to a node. Nothing has happened there when this fails.
-    pub(super) async fn open(&self, place: &Place, clock: &dyn Clock) -> Result<Way, Trouble> {
+    pub(super) async fn open(&self, place: &Place) -> Result<Way, Trouble> {
         check(place)?;
         let Place::Ssh { host, user, port } = place else { return Ok(Way { ssh: None }) };
         let target = Target { host: host.clone(), user: user.clone(), port: *port };
-        let session = self.masters.session(&target, clock).await?;
+        let session = self.masters.session(&target).await?;
         Ok(Way { ssh: Some((target, session)) })
     }
 
@@ -232,6 +233,7 @@ fn check(place: &Place) -> Result<(), Trouble> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::SystemClock;
 
     #[test]
     fn no_part_of_an_address_is_an_option() {
@@ -262,7 +264,7 @@ mod tests {
 
     #[test]
     fn carriers_run_these_words() {
-        let carriers = Carriers::new(Programs::default()).unwrap();
+        let carriers = Carriers::new(Programs::default(), Arc::new(SystemClock)).unwrap();
         let way = Way { ssh: None };
         let words = |place: &Place| {
             let command = carriers.command(place, &way, &["sh", "-c", "true"]);

@@ -53,7 +53,7 @@ impl Jobs {
     /// # Errors
     /// There is no folder for them.
     pub fn new(programs: Programs, clock: Arc<dyn Clock>) -> std::io::Result<Self> {
-        let carriers = Carriers::new(programs)?;
+        let carriers = Carriers::new(programs, Arc::clone(&clock))?;
         let exchanges = Semaphore::new(MAX_EXCHANGES);
         let shared = Shared { carriers, clock, exchanges, ended: Remembered::default() };
         Ok(Self { shared: Arc::new(shared) })
@@ -232,7 +232,7 @@ impl Jobs {
         let mut tries = 0;
         let (heard, asked) = loop {
             tries += 1;
-            let way = self.shared.carriers.open(place, clock).await.map_err(NodeError::before)?;
+            let way = self.shared.carriers.open(place).await.map_err(NodeError::before)?;
             let _turn = self.shared.exchanges.acquire().await.ok();
             let asked = clock.now();
             let heard = self.over(node, &way, question).await.map_err(NodeError::before)?;
@@ -325,8 +325,8 @@ fn failed(node: &Node, user: Option<&str>, what: &str, said: &[u8]) -> NodeError
         _ => Trouble::Folder { place, folder, said },
     };
     match what {
-        // There is no claim.
-        "folder" => NodeError::before(trouble),
+        // There is no claim, or nobody can take it up.
+        "folder" | "claim" => NodeError::before(trouble),
         // A later look may find what to do, and begin it.
         _ => NodeError::unknown(trouble),
     }
@@ -354,6 +354,7 @@ mod tests {
         let full = "sh: 169: printf: printf: I/O error\ntee: jobs/probe: No space left on device\n";
         for (what, said, expected, begun) in [
             ("write", full, "disk of this machine is full", true),
+            ("claim", full, "disk of this machine is full", false),
             ("folder", "mkdir: cannot create directory: Disk quota exceeded", "is full", false),
             (
                 "folder",

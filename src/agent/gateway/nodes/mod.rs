@@ -36,5 +36,5 @@ pub use put::{MAX_DIFF, put_result};
 pub use seen::{
     End, Facts, JobState, Killed, Listed, Lost, Phase, Piece, Said, Seen, Started, Stream,
 };
-pub use ssh::{MAX_MASTERS, MAX_SESSIONS};
+pub use ssh::{MAX_CONNECTING, MAX_MASTERS, MAX_SESSIONS};
 pub use work::{Job, Work};

@@ -8,11 +8,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::process::Command;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 
 use super::master::{Client, end};
 use crate::agent::gateway::nodes::error::Trouble;
 use crate::clock::Clock;
+use crate::run::Millis;
 
 /// The most masters at once: each is a process of a few megabytes and a connection. The one that was not used for
 /// longest ends first.
@@ -21,6 +22,14 @@ pub const MAX_MASTERS: usize = 256;
 /// The most sessions of a master at once. A server of OpenSSH allows ten unless its configuration says otherwise, and
 /// one that was given up here may not have ended there.
 pub const MAX_SESSIONS: usize = 8;
+
+/// The most masters that connect at once. Each takes a process and the exchange of keys, so more would only take longer
+/// together; and a network that is down must not fill this machine with processes that wait for it.
+pub const MAX_CONNECTING: usize = 64;
+
+/// How long why a connection failed is kept for somebody who asks, if whoever wanted it had given up by then: longer than
+/// engines wait before they ask again.
+const UNHEARD_FOR: Millis = Millis(60_000);
 
 /// The longest path of a folder for sockets. The address of a socket has 107 bytes, and `ssh` makes it under a longer
 /// name first.
@@ -60,15 +69,26 @@ pub(in crate::agent::gateway::nodes) struct Masters {
     all: Mutex<HashMap<Target, Arc<Master>>>,
     /// Numbers for sockets, and for the order in which masters were used.
     next: AtomicU64,
-    stopped: AtomicBool,
+    stopped: Arc<AtomicBool>,
+    connecting: Arc<Semaphore>,
+    clock: Arc<dyn Clock>,
 }
 
 struct Master {
     socket: PathBuf,
-    /// Held while it is being started. It counts how often that was.
-    starting: tokio::sync::Mutex<u64>,
+    /// Held while it is being started.
+    starting: Arc<tokio::sync::Mutex<Starting>>,
     sessions: Arc<Semaphore>,
     used: AtomicU64,
+}
+
+/// What is known of the starts of a master.
+#[derive(Default)]
+struct Starting {
+    /// How many there were.
+    times: u64,
+    /// Why the last one failed, and when, until somebody has heard it.
+    unheard: Option<(Trouble, Millis)>,
 }
 
 /// The right to have a session over a master.
@@ -84,40 +104,73 @@ impl Masters {
     pub(in crate::agent::gateway::nodes) fn new(
         program: PathBuf,
         config: Option<PathBuf>,
+        clock: Arc<dyn Clock>,
     ) -> std::io::Result<Self> {
         let folder = folder()?;
         let client = Client { program, config };
-        let (next, stopped) = (AtomicU64::new(0), AtomicBool::new(false));
-        Ok(Self { client, folder, all: Mutex::default(), next, stopped })
+        let (all, next, stopped) = (Mutex::default(), AtomicU64::new(0), Arc::default());
+        let connecting = Arc::new(Semaphore::new(MAX_CONNECTING));
+        Ok(Self { client, folder, all, next, stopped, connecting, clock })
     }
 
     /// Waits for a session over a master that is connected.
     pub(in crate::agent::gateway::nodes) async fn session(
         &self,
         target: &Target,
-        clock: &dyn Clock,
     ) -> Result<Session, Trouble> {
-        let stops = || Trouble::Unreachable {
-            place: target.to_string(),
-            said: "the gateway stops".to_owned(),
-        };
         let master = self.master(target);
-        let permit = Arc::clone(&master.sessions).acquire_owned().await.map_err(|_| stops())?;
-        let mut starting = master.starting.lock().await;
+        let permit = Arc::clone(&master.sessions).acquire_owned().await;
+        let permit = permit.map_err(|_| stops(target))?;
+        let mut starting = Arc::clone(&master.starting).lock_owned().await;
         if self.stopped.load(Ordering::SeqCst) {
-            return Err(stops());
+            return Err(stops(target));
         }
         if !master.socket.exists() {
-            self.client.start(target, &master.socket, clock).await?;
-            *starting += 1;
-            if self.stopped.load(Ordering::SeqCst) {
-                end(&master.socket);
-                return Err(stops());
+            let now = self.clock.passed();
+            let unheard = starting.unheard.take();
+            let fresh = |at: Millis| now.0.saturating_sub(at.0) <= UNHEARD_FOR.0;
+            if let Some((trouble, _)) = unheard.filter(|(_, at)| fresh(*at)) {
+                return Err(trouble);
             }
+            starting = self.connected(target, &master, starting).await?;
         }
-        let connection = *starting;
+        let connection = starting.times;
         drop(starting);
         Ok(Session { master, connection, _permit: permit })
+    }
+
+    /// Starts a master in a task of its own. It goes on when whoever waits for it gives up, as a login may take longer than a
+    /// request: the next one finds the connection, or hears why there is none.
+    async fn connected(
+        &self,
+        target: &Target,
+        master: &Arc<Master>,
+        mut starting: OwnedMutexGuard<Starting>,
+    ) -> Result<OwnedMutexGuard<Starting>, Trouble> {
+        let (client, clock) = (self.client.clone(), Arc::clone(&self.clock));
+        let (stopped, connecting) = (Arc::clone(&self.stopped), Arc::clone(&self.connecting));
+        let (of, master) = (target.clone(), Arc::clone(master));
+        let task = tokio::spawn(async move {
+            let _turn = connecting.acquire_owned().await.map_err(|_| stops(&of))?;
+            if stopped.load(Ordering::SeqCst) {
+                return Err(stops(&of));
+            }
+            if let Err(trouble) = client.start(&of, &master.socket, clock.as_ref()).await {
+                starting.unheard = Some((trouble, clock.passed()));
+                return Ok(starting);
+            }
+            starting.times += 1;
+            if stopped.load(Ordering::SeqCst) {
+                end(&master.socket);
+                return Err(stops(&of));
+            }
+            Ok(starting)
+        });
+        let mut starting = task.await.map_err(|_| stops(target))??;
+        match starting.unheard.take() {
+            Some((trouble, _)) => Err(trouble),
+            None => Ok(starting),
+        }
     }
 
     /// The process of a session.
@@ -134,7 +187,7 @@ impl Masters {
     /// later with the same leaves the new one alone.
     pub(in crate::agent::gateway::nodes) async fn forget(&self, session: &Session) {
         let starting = session.master.starting.lock().await;
-        if *starting == session.connection {
+        if starting.times == session.connection {
             let socket = session.master.socket.clone();
             let _ = tokio::task::spawn_blocking(move || end(&socket)).await;
         }
@@ -169,7 +222,7 @@ impl Masters {
         }
         let master = Arc::new(Master {
             socket: self.folder.path().join(used.to_string()),
-            starting: tokio::sync::Mutex::default(),
+            starting: Arc::default(),
             sessions: Arc::new(Semaphore::new(MAX_SESSIONS)),
             used: AtomicU64::new(used),
         });
@@ -180,6 +233,10 @@ impl Masters {
     fn lock(&self) -> MutexGuard<'_, HashMap<Target, Arc<Master>>> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn stops(target: &Target) -> Trouble {
+    Trouble::Unreachable { place: target.to_string(), said: "the gateway stops".to_owned() }
 }
 
 impl Drop for Masters {
@@ -210,36 +267,5 @@ fn folder() -> std::io::Result<tempfile::TempDir> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn target(host: usize) -> Target {
-        Target { host: host.to_string(), user: None, port: None }
-    }
-
-    #[tokio::test]
-    async fn the_master_that_was_not_used_for_longest_makes_room() {
-        let masters = Masters::new("ssh".into(), None).unwrap();
-        for host in 0..MAX_MASTERS {
-            masters.master(&target(host));
-        }
-        masters.master(&target(0));
-        let held = masters.master(&target(1));
-        masters.master(&target(MAX_MASTERS));
-        masters.master(&target(MAX_MASTERS + 1));
-        let all = masters.lock();
-        let has = |host| all.contains_key(&target(host));
-        assert_eq!(all.len(), MAX_MASTERS);
-        assert_eq!([0, 1, 2, 3, 4, MAX_MASTERS].map(has), [true, true, false, false, true, true]);
-        drop(held);
-    }
-
-    #[test]
-    fn sockets_are_for_this_user_and_have_room_for_their_names() {
-        let masters = Masters::new("ssh".into(), None).unwrap();
-        let folder = masters.folder.path();
-        assert_eq!(folder.metadata().unwrap().permissions().mode() & 0o777, 0o700);
-        // A name of twenty digits, and the 17 characters that ssh adds.
-        assert!(folder.as_os_str().len() + 1 + 20 + 17 < 108, "{}", folder.display());
-    }
-}
+#[path = "masters_tests.rs"]
+mod tests;

@@ -7,6 +7,6 @@ mod master;
 mod masters;
 mod said;
 
-pub use masters::{MAX_MASTERS, MAX_SESSIONS};
+pub use masters::{MAX_CONNECTING, MAX_MASTERS, MAX_SESSIONS};
 pub(super) use masters::{Masters, Session, Target};
 pub(super) use said::{is_full, nothing_was_sent};
