@@ -24,6 +24,7 @@ use super::door::{
     Bodies, Body, NoBody, Pace, Seat, cut, describe, error_message, is_known_already, is_not_http,
     read_action, read_node, read_queue, read_scheduled, read_shards, read_store,
 };
+use super::inside::Inside;
 use super::output_call::{OUTPUT_BYTES, OutputPiece, OutputQuery};
 use super::tls::{self, AgentHttpError, Clients, builder, without_credentials};
 use super::wire;
@@ -72,6 +73,8 @@ pub struct AgentHttpConfig {
     pub connections: usize,
     /// The credentials that clusters may name. Without those no `https` address can be reached.
     pub credentials: KeptCredentials,
+    /// The gateway within this server.
+    pub inside: Option<Inside>,
 }
 
 impl Default for AgentHttpConfig {
@@ -82,6 +85,7 @@ impl Default for AgentHttpConfig {
             pace: Pace { idle: IDLE_TIMEOUT, rate: MIN_RATE, turn: TURN },
             connections: CONNECTIONS,
             credentials: KeptCredentials::default(),
+            inside: None,
         }
     }
 }
@@ -106,7 +110,9 @@ impl HttpAgents {
         let client = made().tls_backend_preconfigured(without_credentials()?).build()?;
         let clients = Clients::new(Use::Agent, client.clone(), made);
         Ok(Self {
-            clients: clients.with_credentials(config.credentials.clone()),
+            clients: clients
+                .with_credentials(config.credentials.clone())
+                .with_inside(config.inside.clone()),
             reach: Reach::default(),
             client,
             request_timeout: config.request_timeout,
@@ -441,7 +447,7 @@ fn about_certificates(error: &reqwest::Error) -> &'static str {
     ""
 }
 
-fn too_little(address: &str, TooLittle(message): TooLittle) -> AgentError {
+pub(super) fn too_little(address: &str, TooLittle(message): TooLittle) -> AgentError {
     AgentError::Short { address: address.to_owned(), message }
 }
 

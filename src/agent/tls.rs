@@ -10,6 +10,9 @@ use reqwest::{Client, ClientBuilder};
 use rustls::ClientConfig;
 
 use super::client::AgentError;
+use super::connections::TooLittle;
+use super::http::too_little;
+use super::inside::{Inside, answering};
 use crate::credentials::{KeptCredentials, NotUsed, Use, trusting_nobody};
 use crate::outbound::client_builder;
 use crate::playbook::Reach;
@@ -37,6 +40,7 @@ pub(in crate::agent) struct Clients {
     make: Make,
     kept: KeptCredentials,
     used: Use,
+    inside: Option<Inside>,
     /// The client of each name, with the content that it was made of. Dropping one closes its unused connections.
     made: Arc<Mutex<HashMap<String, (Digest, Client)>>>,
 }
@@ -51,6 +55,8 @@ impl std::fmt::Debug for Clients {
 pub(in crate::agent) struct With {
     pub(in crate::agent) client: Client,
     pub(in crate::agent) authorization: Option<HeaderValue>,
+    /// The gateway within this server, if the request is for it: then nothing leaves this process.
+    inside: Option<Inside>,
 }
 
 impl Clients {
@@ -64,7 +70,8 @@ impl Clients {
             let builder = builder().tls_backend_preconfigured(config);
             builder.build()
         });
-        Self { plain, make, kept: KeptCredentials::default(), used, made: Arc::default() }
+        let (kept, inside) = (KeptCredentials::default(), None);
+        Self { plain, make, kept, used, inside, made: Arc::default() }
     }
 
     /// These credentials can be used.
@@ -72,9 +79,23 @@ impl Clients {
         Self { kept, made: Arc::default(), ..self }
     }
 
-    /// The client without credentials.
-    pub(in crate::agent) fn plain(&self) -> Client {
-        self.plain.clone()
+    /// The server has this gateway within itself.
+    pub(in crate::agent) fn with_inside(self, inside: Option<Inside>) -> Self {
+        Self { inside, ..self }
+    }
+
+    /// With what to send a request that needs no credentials.
+    pub(in crate::agent) fn plain(&self) -> With {
+        With::client(self.plain.clone())
+    }
+
+    /// With what to send a request to the gateway within this server; `None` if the address is not there.
+    ///
+    /// # Errors
+    /// This server has none.
+    pub(in crate::agent) fn inside(&self, address: &str) -> Result<Option<With>, TooLittle> {
+        let inside = answering(self.inside.as_ref(), address)?;
+        Ok(inside.map(|inside| With { inside: Some(inside), ..self.plain() }))
     }
 
     /// With what to send a request to an address, by the credentials of a name.
@@ -103,11 +124,16 @@ impl Clients {
             Ok::<_, NotUsed>(value)
         };
         let authorization = kept.credential.token.as_ref().map(bearer).transpose()?;
-        Ok(With { client, authorization })
+        Ok(With { authorization, ..With::client(client) })
     }
 }
 
 impl With {
+    /// A client, and nothing else.
+    pub(in crate::agent) const fn client(client: Client) -> Self {
+        Self { client, authorization: None, inside: None }
+    }
+
     /// Sends a request as this says.
     pub(in crate::agent) async fn send(
         self,
@@ -117,7 +143,10 @@ impl With {
         if let Some(authorization) = self.authorization {
             request.headers_mut().insert(AUTHORIZATION, authorization);
         }
-        self.client.execute(request).await
+        match self.inside {
+            Some(inside) => inside.answer(request).await,
+            None => self.client.execute(request).await,
+        }
     }
 }
 
@@ -139,8 +168,12 @@ pub(super) fn with(clients: &Clients, reach: &Reach, address: &str) -> Result<Wi
     if let Some(outdated) = &reach.outdated {
         return Err(barred(address, NotUsed::Outdated(outdated.clone())));
     }
+    let inside = clients.inside(address).map_err(|short| too_little(address, short))?;
+    if let Some(inside) = inside {
+        return Ok(inside);
+    }
     match &reach.credentials {
-        None => Ok(With { client: clients.plain(), authorization: None }),
+        None => Ok(clients.plain()),
         Some(name) => clients.named(name, address).map_err(|why| barred(address, why)),
     }
 }

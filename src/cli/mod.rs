@@ -32,6 +32,7 @@ mod exec;
 mod exit;
 mod explain;
 mod feed;
+mod file_sums;
 mod files;
 mod get;
 mod grants;

@@ -1,7 +1,6 @@
 //! `replibook serve`: the server's command line, and the one place where store, plugin host, driver and API are
 //! put together. It decides the order in which they start and stop.
 
-use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,20 +12,21 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::access_args::{AccessArgs, OpenedAccess};
+use super::access_args::AccessArgs;
+use super::file_sums::{FolderSums, file_sums};
 use super::logging::LogArgs;
 use super::registry_args::RegistryArgs;
 use super::size::parse_size;
 use super::store::{Place, StoreArgs};
 use super::waiting;
+use crate::agent::gateway::{HostsArgs, Within};
 use crate::agent::platform::{HttpPlatforms, PlatformHttpConfig};
-use crate::agent::{AgentHttpConfig, AgentLimits, AnyDialect, Found, HttpAgents, Shortage};
+use crate::agent::{AgentHttpConfig, AgentLimits, AnyDialect, Found, HttpAgents, Inside, Shortage};
 use crate::api::{self, ApiState, StoreCalls};
 use crate::clock::{Clock, SystemClock};
-use crate::credentials::{Credentials, KeptCredentials, ServedTls};
+use crate::credentials::{KeptCredentials, ServedTls};
 use crate::descriptors::Descriptors;
 use crate::driver::{Engine, EngineConfig, FileSums, Followers, Signals, World};
-use crate::folder_sum::FolderSum;
 use crate::listen::{check_listen, is_loopback};
 use crate::outbound::HttpOutbound;
 use crate::playbook::LENGTH_EXPECTED;
@@ -36,9 +36,7 @@ use crate::run::{EngineId, Millis};
 use crate::secrets::{NoSecrets, SecretFolder, Secrets};
 use crate::shown::clean;
 use crate::stop::StopAsked;
-use crate::store::{
-    ACCESS_FILE, CREDENTIALS_FOLDER, HeardStore, POLICY_FILE, SECRETS_FOLDER, Store, StoreClock,
-};
+use crate::store::{HeardStore, Store, StoreClock};
 use crate::web::OwnNames;
 
 /// Arguments of `replibook serve`.
@@ -84,6 +82,16 @@ pub struct ServeArgs {
     #[arg(long, value_name = "DIR")]
     pub secrets: Option<PathBuf>,
 
+    /// Inventory of nodes without agents, in YAML or JSON: this server reaches them as `replibook gateway` does, with no port. The
+    /// Cluster has `http://inventory.localhost` as `discovery.url`. Wants --access, since whoever may run commands does so on the
+    /// nodes
+    #[arg(long, value_name = "FILE")]
+    pub inventory: Option<PathBuf>,
+
+    /// Who else knows nodes, and how they are reached
+    #[command(flatten)]
+    pub hosts: HostsArgs,
+
     /// Limit for compiled plugins in --data, such as 512MiB or 4GiB, at least 64MiB. The least recently used are removed
     /// first, but never those that a run uses; a lower limit means more recompiling
     #[arg(long, value_name = "SIZE", default_value = "2GiB", value_parser = parse_cache_size)]
@@ -126,6 +134,7 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let folders = FolderSums::of(folder, args.secrets.clone())?;
     let policy = args.policy.as_deref().map(PolicyFile::open).transpose()?;
     check_policy(&args, policy.as_ref())?;
+    check_inventory(&args)?;
     let access = args.access.open()?;
     let descriptors = Descriptors::raise()?;
     let listener = TcpListener::bind(args.listen).await.and_then(TcpListener::into_std);
@@ -138,7 +147,9 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let calls = StoreCalls::default();
     let store = Arc::new(HeardStore::new(store, Arc::new(calls.clone())));
     let counts = policy.as_ref().map(PolicyFile::current).unwrap_or_default();
-    let (world, shortage) = world(&args, descriptors, store, &counts, &kept, clock.clone())?;
+    let gateway = gateway(&args, &clock).await?;
+    let reach = (kept.clone(), gateway.as_ref().map(Within::inside));
+    let (world, shortage) = world(&args, descriptors, store, &counts, reach, clock.clone())?;
     policy.as_ref().map_or(Ok(()), |file| file.check(&world.plugins))?;
     if args.secrets.is_some() {
         // Other processes of this user must not read secrets from its memory, nor from what is left after a crash. The
@@ -201,6 +212,9 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         reading.await.context("the watch over who may do what ended abnormally")?;
     }
     rereading.await.context("the watch over the credentials ended abnormally")?;
+    if let Some(gateway) = gateway {
+        gateway.stop().await;
+    }
     world.store.close().await;
     served.context("failed to serve the API")
 }
@@ -230,6 +244,24 @@ fn check_policy(args: &ServeArgs, policy: Option<&PolicyFile>) -> anyhow::Result
     Ok(())
 }
 
+/// Whoever can start a run can do on the nodes of an inventory what it allows.
+fn check_inventory(args: &ServeArgs) -> anyhow::Result<()> {
+    if args.inventory.is_some() && args.access.access.is_none() && !args.insecure {
+        anyhow::bail!(
+            "--inventory lets everybody who reaches this server do on its nodes what the inventory allows; expected \
+             --access FILE, which says who may do what"
+        );
+    }
+    Ok(())
+}
+
+async fn gateway(args: &ServeArgs, clock: &Arc<dyn Clock>) -> anyhow::Result<Option<Within>> {
+    match &args.inventory {
+        Some(inventory) => Within::start(inventory, &args.hosts, clock).await.map(Some),
+        None => Ok(None),
+    }
+}
+
 /// Tells the address on standard output, where whoever asked for port 0 reads it.
 fn print_address(scheme: &str, address: SocketAddr) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout();
@@ -248,46 +280,6 @@ fn engine_config(args: &ServeArgs, address: String, files: FileSums) -> EngineCo
         files,
         ..EngineConfig::new(id, args.max_runs)
     }
-}
-
-/// The digests of the folders of this server that engines compare.
-#[derive(Clone, Debug)]
-struct FolderSums {
-    credentials: Option<FolderSum>,
-    secrets: Option<FolderSum>,
-}
-
-impl FolderSums {
-    fn of(credentials: Option<Credentials>, secrets: Option<PathBuf>) -> anyhow::Result<Self> {
-        let credentials = credentials.map(|folder| FolderSum::of(move || folder.sum()));
-        let secrets = secrets.map(|folder| FolderSum::of(move || SecretFolder::sum(&folder)));
-        Ok(Self { credentials: credentials.transpose()?, secrets: secrets.transpose()? })
-    }
-
-    fn all(self) -> impl Iterator<Item = FolderSum> {
-        [self.credentials, self.secrets].into_iter().flatten()
-    }
-}
-
-/// What other engines are told of the files of this server.
-fn file_sums(
-    policy: CurrentPolicy,
-    FolderSums { credentials, secrets }: FolderSums,
-    access: &OpenedAccess,
-) -> FileSums {
-    let access = access.current();
-    FileSums::of(move || {
-        let access = access.standing().map(|standing| standing.content);
-        let policy = policy.standing().map(|standing| standing.content);
-        let credentials = credentials.as_ref().map(FolderSum::now);
-        let secrets = secrets.as_ref().map(FolderSum::now);
-        BTreeMap::from([
-            (POLICY_FILE.to_owned(), policy),
-            (CREDENTIALS_FOLDER.to_owned(), credentials),
-            (SECRETS_FOLDER.to_owned(), secrets),
-            (ACCESS_FILE.to_owned(), access),
-        ])
-    })
 }
 
 /// With a shorter time a single lost request would fail its agent; with a longer one nobody would learn of the
@@ -366,21 +358,23 @@ fn world(
     descriptors: Descriptors,
     store: Arc<dyn Store>,
     policy: &CurrentPolicy,
-    kept: &KeptCredentials,
+    (kept, inside): (KeptCredentials, Option<Inside>),
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<(World, Shortage)> {
     let config = AgentHttpConfig {
         connections: descriptors.agents(),
         credentials: kept.clone(),
+        inside: inside.clone(),
         ..AgentHttpConfig::default()
     };
     let agents = HttpAgents::new(&config).context("failed to make the client for agents")?;
     let shortage = agents.shortage();
     let platforms = HttpPlatforms::new(PlatformHttpConfig::default())?
         .with_credentials(kept.clone())
+        .with_inside(inside)
         .sharing_connections(&agents);
-    let followers = Followers::new(Arc::new(platforms), store.clone(), clock.clone())
-        .with_credentials(kept.clone());
+    let followers =
+        Followers::new(Arc::new(platforms), store.clone(), clock.clone()).with_credentials(kept);
     let plugins =
         PluginHost::start(host_config(args)?).context("failed to start the plugin host")?;
     let judged = PinFacts::new(policy.clone(), store.clone(), plugins.clone(), clock.clone());

@@ -13,32 +13,32 @@ use crate::certificates::{Authority, Files, put};
 use crate::wait;
 
 /// Far longer than anything here takes, even on a busy machine.
-const LIMIT: Duration = Duration::from_secs(180);
+pub(crate) const LIMIT: Duration = Duration::from_secs(180);
 
 /// A site: a server, a gateway, and nodes in folders.
-struct Site {
+pub(crate) struct Site {
     folder: tempfile::TempDir,
 }
 
 impl Site {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap() }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn text(&self, name: &str) -> String {
+    pub(crate) fn text(&self, name: &str) -> String {
         self.path(name).to_str().unwrap().to_owned()
     }
 
-    fn read(&self, name: &str) -> String {
+    pub(crate) fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.path(name)).unwrap_or_default()
     }
 
     /// Replaced at once, so that nobody sees half a file.
-    fn write(&self, name: &str, document: &Value) -> String {
+    pub(crate) fn write(&self, name: &str, document: &Value) -> String {
         std::fs::write(self.path("new"), document.to_string()).unwrap();
         std::fs::rename(self.path("new"), self.path(name)).unwrap();
         self.text(name)
@@ -56,14 +56,14 @@ impl Site {
         self.start("gateway", &[&args[..], more].concat()).await
     }
 
-    async fn server(&self, more: &[&str]) -> Process {
+    pub(crate) async fn server(&self, more: &[&str]) -> Process {
         let data = self.text("data");
         let args = ["serve", "--listen", "127.0.0.1:0", "--data", &data];
         self.start("server", &[&args[..], more].concat()).await
     }
 
     /// An inventory of these nodes. Each writes what it does into a file of its own.
-    fn inventory(&self, nodes: &[&str], more: Value) -> Value {
+    pub(crate) fn inventory(&self, nodes: &[&str], more: Value) -> Value {
         let nodes = nodes.iter().map(|id| {
             let zone = if id.ends_with(['1', '2']) { "a" } else { "b" };
             json!({"id": id, "groups": ["local"], "work_folder": self.text(&format!("work-{id}")), "attributes": {"zone": zone}})
@@ -87,15 +87,23 @@ impl Site {
     }
 }
 
-async fn replictl(server: &str, args: &[&str]) -> (i32, String) {
+pub(crate) async fn replictl(server: &str, args: &[&str]) -> (i32, String) {
+    replictl_as("", server, args).await
+}
+
+/// With a token, unless it is empty.
+pub(crate) async fn replictl_as(token: &str, server: &str, args: &[&str]) -> (i32, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_replictl"));
     command.args(args).env("REPLIBOOK_SERVER", server).stdin(Stdio::null()).kill_on_drop(true);
+    if !token.is_empty() {
+        command.env("REPLIBOOK_TOKEN", token);
+    }
     let output = tokio::time::timeout(LIMIT, command.output()).await.unwrap().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.code().unwrap_or(-1), text(&output.stdout) + &text(&output.stderr))
 }
 
-async fn apply(site: &Site, server: &str, documents: &[(&str, Value)]) {
+pub(crate) async fn apply(site: &Site, server: &str, documents: &[(&str, Value)]) {
     for (name, document) in documents {
         let file = site.write(name, document);
         let (code, said) = replictl(server, &["apply", "-f", &file]).await;
@@ -103,14 +111,14 @@ async fn apply(site: &Site, server: &str, documents: &[(&str, Value)]) {
     }
 }
 
-fn cluster(gateway: &Process, more: Value) -> Value {
+pub(crate) fn cluster(gateway: &Process, more: Value) -> Value {
     let mut spec =
         json!({"discovery": {"url": gateway.address(), "cluster": "site", "interval": "1s"}});
     spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     json!({"apiVersion": "replicante.io/v1", "kind": "Cluster", "metadata": {"name": "site"}, "spec": spec})
 }
 
-fn playbook(name: &str, steps: Value) -> Value {
+pub(crate) fn playbook(name: &str, steps: Value) -> Value {
     json!({"apiVersion": "replicante.io/v1", "kind": "Playbook", "metadata": {"name": name, "version": "1.0.0"},
         "spec": {"stages": [{"name": "go", "select": "'group.local' in agent.attributes && agent.attributes.role == 'front'",
             "strategy": {"use": "grouped", "with": {"by": "zone"}}, "budget": {"max_failed": 0, "on_exceeded": "abort"},

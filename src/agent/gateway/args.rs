@@ -10,6 +10,9 @@ use crate::credentials::TlsArgs;
 use crate::playbook::{ADDRESS_EXPECTED, parse_address};
 use crate::web::HostName;
 
+/// How long what was done on a node is kept there, unless somebody says how long.
+pub(super) const KEPT: &str = "14d";
+
 /// An example of an inventory, as the help text shows it.
 pub(super) const EXAMPLE: &str = "\
 apiVersion: replicante.io/v1
@@ -38,19 +41,14 @@ fn about_inventories() -> String {
     )
 }
 
-/// Runs a gateway: an agent for nodes that have none, and the platform that tells of them.
+/// Who else knows nodes than an inventory, and how they are reached.
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = about_inventories())]
-pub struct GatewayArgs {
-    /// The inventory, in YAML or JSON: nodes, and what may be done there
-    #[arg(long, value_name = "FILE")]
-    pub inventory: PathBuf,
-
+pub struct HostsArgs {
     /// Hosts that others know, beside the nodes of the inventory: ansible:FILE (INI, YAML, or the output of
     /// `ansible-inventory --list`), ansible-inventory:PATH (that program is asked every 5 minutes) or ssh-config:FILE (its
     /// aliases). They are in the groups of the inventory that have the names of theirs; what may be done there is said by the
     /// inventory alone. May be repeated
-    #[arg(long, value_name = "KIND:PATH")]
+    #[arg(long, value_name = "KIND:PATH", requires = "inventory")]
     pub hosts_from: Vec<HostsFrom>,
 
     /// A variable of Ansible's hosts that becomes an attribute of the node; no other variable does, as some are secret. May be
@@ -59,8 +57,21 @@ pub struct GatewayArgs {
     pub host_vars: Vec<String>,
 
     /// Configuration of OpenSSH's client, instead of that of the user
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "inventory")]
     pub ssh_config: Option<PathBuf>,
+}
+
+/// Runs a gateway: an agent for nodes that have none, and the platform that tells of them.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = about_inventories())]
+pub struct GatewayArgs {
+    /// The inventory, in YAML or JSON: nodes, and what may be done there
+    #[arg(long, value_name = "FILE")]
+    pub inventory: PathBuf,
+
+    /// Who else knows nodes, and how they are reached
+    #[command(flatten)]
+    pub hosts: HostsArgs,
 
     /// Address to listen on; port 0 takes a free one. The address is printed once it is bound
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8300")]
@@ -85,7 +96,7 @@ pub struct GatewayArgs {
     pub allow_hosts: Vec<HostName>,
 
     /// How long what was done on a node is kept there after it was sent
-    #[arg(long, value_name = "LENGTH", default_value = "14d", value_parser = read_length)]
+    #[arg(long, value_name = "LENGTH", default_value = KEPT, value_parser = read_length)]
     pub retention: Duration,
 
     /// Stop when standard input closes, so that the gateway ends with the program that started it
@@ -122,7 +133,9 @@ mod tests {
             Cli::try_parse_from([&["gateway", "--inventory", "x.yaml"], more].concat())
         };
         let args = parse(&[]).unwrap().gateway;
-        assert!(args.listen.ip().is_loopback() && !args.insecure && args.hosts_from.is_empty());
+        assert!(
+            args.listen.ip().is_loopback() && !args.insecure && args.hosts.hosts_from.is_empty()
+        );
         let url = parse(&["--url", "https://Gw.example.com:443/a/"]).unwrap().gateway.url;
         assert_eq!(url.as_deref(), Some("https://gw.example.com/a"));
         for bad in [

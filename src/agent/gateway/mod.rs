@@ -4,7 +4,7 @@
 //! nodes there are and what may be done there; `actions` makes a job of an action, or refuses it. [`nodes`] reaches the node,
 //! and `troubles` says what becomes of it if it can't be reached. What the node knows is `shown` as the agent API has it,
 //! with its `output` and what it says about itself (`facts`); `secrets` are taken out of all of it, and what is `old` is forgotten.
-//! `discover` tells of all nodes. `docs/gateway.md` is for users.
+//! `discover` tells of all nodes. A server with an inventory has a gateway `within` itself. `docs/gateway.md` is for users.
 
 mod actions;
 mod args;
@@ -22,8 +22,10 @@ mod secrets;
 mod serve;
 mod shown;
 mod troubles;
+mod within;
 
-pub use args::GatewayArgs;
+pub use args::{GatewayArgs, HostsArgs};
 pub(crate) use inventory::{AnsibleHost, ansible_hosts, list_by_ansible, node_of};
 pub use inventory::{HostsFrom, InventoryError};
 pub use serve::{GatewayError, serve};
+pub use within::Within;

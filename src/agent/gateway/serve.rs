@@ -2,6 +2,7 @@
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
-use super::args::GatewayArgs;
-use super::inventory::{InventoryError, Keeper};
+use super::args::{GatewayArgs, HostsArgs};
+use super::inventory::{InventoryError, Keeper, KnownNodes};
 use super::nodes::{
     Facts, Job, Jobs, Listed, Node, NodeError, Piece, Programs, Seen, Started, Stream,
 };
@@ -67,6 +68,22 @@ pub(super) struct RunningGateway {
     _keeper: AbortOnDropHandle<()>,
 }
 
+/// Reads an inventory, and the hosts of others.
+pub(super) async fn opened(
+    inventory: &Path,
+    hosts: &HostsArgs,
+) -> Result<(Keeper, KnownNodes), InventoryError> {
+    let (keeper, known) = Keeper::open(inventory, &hosts.hosts_from, &hosts.host_vars).await?;
+    tracing::info!(nodes = known.nodes().len(), cluster = known.cluster(), "the inventory is read");
+    Ok((keeper, known))
+}
+
+/// What reaches the nodes.
+pub(super) fn jobs(hosts: &HostsArgs, clock: &Arc<dyn Clock>) -> anyhow::Result<Jobs> {
+    let programs = Programs { ssh_config: hosts.ssh_config.clone(), ..Programs::default() };
+    Jobs::new(programs, Arc::clone(clock)).context("failed to make a folder for connections")
+}
+
 /// Starts a gateway. It is listening when this returns.
 ///
 /// # Errors
@@ -78,8 +95,7 @@ pub(super) async fn start(
     clock: Arc<dyn Clock>,
 ) -> Result<RunningGateway, GatewayError> {
     check_listen(args.listen, args.insecure, lacking(tls.as_ref()))?;
-    let (keeper, known) = Keeper::open(&args.inventory, &args.hosts_from, &args.host_vars).await?;
-    tracing::info!(nodes = known.nodes().len(), cluster = known.cluster(), "the inventory is read");
+    let (keeper, known) = opened(&args.inventory, &args.hosts).await?;
     let bind = |source| GatewayError::Bind { address: args.listen, source };
     let listener = TcpListener::bind(args.listen).await.map_err(bind)?;
     let address = listener.local_addr().map_err(bind)?;
@@ -137,9 +153,7 @@ pub async fn serve(args: GatewayArgs) -> anyhow::Result<()> {
     let tls = secured.as_ref().map(|(_, tls)| tls.clone());
     crate::descriptors::Descriptors::raise()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let programs = Programs { ssh_config: args.ssh_config.clone(), ..Programs::default() };
-    let jobs = Jobs::new(programs, Arc::clone(&clock));
-    let jobs = jobs.context("failed to make a folder for connections")?;
+    let jobs = jobs(&args.hosts, &clock)?;
     let gateway = start(&args, tls, Arc::new(jobs.clone()), clock).await?;
     let _rereading = secured.map(|(kept, _)| reread(&kept)).transpose()?;
     let mut stdout = io::stdout();

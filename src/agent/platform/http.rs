@@ -15,6 +15,7 @@ use crate::agent::HttpAgents;
 use crate::agent::connections::{Connections, TooLittle, Turn, why_no_address};
 use crate::agent::door::bounds::REFUSAL_TIME;
 use crate::agent::door::{Bodies, Body, NoBody, Pace, cut, describe, is_not_http};
+use crate::agent::Inside;
 use crate::agent::tls::{Clients, With};
 use crate::credentials::{KeptCredentials, Use};
 use crate::outbound::client_builder;
@@ -123,11 +124,18 @@ impl HttpPlatforms {
         Self { named: self.named.clone().with_credentials(credentials), ..self }
     }
 
+    /// Asks the gateway within this server, if there is one, for the nodes of its inventory.
+    #[must_use]
+    pub fn with_inside(self, inside: Option<Inside>) -> Self {
+        Self { named: self.named.clone().with_inside(inside), ..self }
+    }
+
     /// With what to ask a platform.
     fn with(&self, url: &str, credentials: Option<&str>) -> Result<With, PlatformError> {
-        let Some(name) = credentials else {
-            return Ok(With { client: self.client_for(url)?, authorization: None });
-        };
+        if let Some(inside) = self.named.inside(url).map_err(|short| too_little(url, short))? {
+            return Ok(inside);
+        }
+        let Some(name) = credentials else { return Ok(With::client(self.client_for(url)?)) };
         let barred = |why| PlatformError::Barred { url: url.to_owned(), why };
         self.named.named(name, url).map_err(barred)
     }

@@ -58,8 +58,8 @@ pub enum Trouble {
     },
     /// Another key than the known one.
     #[error(
-        "the host key of {place} is another one than before: {said}; if the node was installed anew, remove the old \
-         key with `ssh-keygen -R`, else somebody may be in between"
+        "the host key of {place} is another one than before; if the node was installed anew, remove the old key with \
+         `ssh-keygen -R`, else somebody may be in between: {said}"
     )]
     HostKeyChanged {
         /// Which node.

@@ -91,8 +91,11 @@ pub(super) async fn exchange(
                 tokio::select! { status = end => status, () = clock.sleep(DRAIN) => None },
             );
         }
-        // Its end is near; killing it would cost more.
-        Ended::Whole => tokio::select! { _ = child.wait() => {}, () = clock.sleep(DRAIN) => {} },
+        // Its end is near; killing it would cost more. What it said before may still be on its way here.
+        Ended::Whole => {
+            let end = async { tokio::join!(child.wait(), read_said(stderr.as_mut(), said)) };
+            tokio::select! { _ = end => {}, () = clock.sleep(DRAIN) => {} }
+        }
         Ended::Goes | Ended::TimeIsUp | Ended::TooLong => {}
     }
     Ok(heard)

@@ -62,7 +62,7 @@ who() {
 
 # The words of a program that is not the shell: those of the shell may not name the reason.
 fail() {
-	case $1 in write) printf "%512s" "" | LC_ALL=C tee "$job/probe" > /dev/null && rm -f "$job/probe" ;; esac
+	case $1 in write | claim) printf "%512s" "" | LC_ALL=C tee "$job/probe" > /dev/null && rm -f "$job/probe" ;; esac
 	say fail "$1"
 	bye
 }
@@ -221,7 +221,11 @@ start() {
 	{
 		printf "%s\n" "$record" > "$job/what$new" &&
 			printf "%s\n" "$v $sent $kind $secret $timeout $become $boot $enc $keep $run" > "$job/do$new"
-	} || fail write
+	} || {
+		# The claim is ours, and what to do is not whole: nobody can begin it.
+		[ -n "$new" ] || fail claim
+		fail write
+	}
 	if [ -n "$new" ]; then mv -f "$job/what$new" "$job/what" && mv -f "$job/do$new" "$job/do" || fail write; fi
 	begin
 }
