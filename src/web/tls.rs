@@ -10,7 +10,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
 use tokio::net::TcpStream;
-use tokio::time::{MissedTickBehavior, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
@@ -144,8 +144,10 @@ impl Admission {
     async fn expired(&self, since: UnixTime) {
         let ends = self.ends.iter().copied().filter(|end| end.is_none_or(|end| end >= since));
         let Some(first) = ends.min() else { return std::future::pending().await };
+        let mut looks = interval_at(Instant::now() + LOOK, LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            sleep(LOOK).await;
+            looks.tick().await;
             if first.is_none_or(|first| (self.source.clock)() > first) {
                 return;
             }
