@@ -20,7 +20,7 @@ const STACK_BYTES: usize = 8 * 1024 * 1024;
 
 fn main() {
     heading("prove");
-    let with_all = Bounds { agents: 6, seeds: 0, ..Bounds::default() };
+    let with_all = Bounds { agents: 6, seeds: 0, changes: 3, ..Bounds::default() };
     let failures = Bounds { joins: 0, leaves: 0, pauses: 0, ..with_all };
     let two = json!({ "batch": 2 });
     let zones = json!({ "by": "zone" });

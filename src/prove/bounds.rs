@@ -60,6 +60,8 @@ pub struct Bounds {
     pub leaves: u32,
     /// How often a person may pause the run.
     pub pauses: u32,
+    /// How often any of these may happen in all. Where they come together is what makes most states.
+    pub changes: u32,
     /// The most states that are looked at in all.
     pub states: u64,
     /// How many random fleets are tried beyond that.
@@ -79,6 +81,7 @@ impl Default for Bounds {
             joins: 1,
             leaves: 1,
             pauses: 1,
+            changes: 1,
             states: DEFAULT_STATES,
             seeds: 200,
             largest: 40,

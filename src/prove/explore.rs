@@ -86,7 +86,11 @@ fn round(
             if explored.take(scene, moved, &steps, new) {
                 return Ok(true);
             }
-            if stops || next.refused || !seen.insert(next.key(explored.looks)) {
+            if stops {
+                // More of the same would follow, and the shorter histories were looked at.
+                return Ok(false);
+            }
+            if next.refused || !seen.insert(next.key(explored.looks)) {
                 if !is_broken {
                     steps.pop();
                 }

@@ -207,8 +207,8 @@ fn not_covered(going: &Going, bounds: &Bounds) -> Vec<String> {
         ),
     });
     not.push(format!(
-        "more than {} failures, {} joins, {} departures or {} pauses of one small fleet; agents that return",
-        bounds.failures, bounds.joins, bounds.leaves, bounds.pauses
+        "small fleets with more failures than {}, or more than {} of joins, departures and pauses together; agents that return",
+        bounds.failures, bounds.changes
     ));
     not.push("groups by other names, or agents without the attribute".to_owned());
     not.push(

@@ -41,6 +41,7 @@ impl Report {
             joins,
             leaves,
             pauses,
+            changes,
             states,
             seeds,
             largest,
@@ -53,6 +54,7 @@ impl Report {
             ("joins", joins),
             ("leaves", leaves),
             ("pauses", pauses),
+            ("changes", changes),
             ("largest", largest),
             ("memo", memo),
         ];

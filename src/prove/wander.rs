@@ -79,6 +79,7 @@ pub(super) fn larger(scene: Scene) -> Scene {
     bounds.joins = bounds.joins.max(3);
     bounds.leaves = bounds.leaves.max(3);
     bounds.pauses = bounds.pauses.max(2);
+    bounds.changes = bounds.joins + bounds.leaves + bounds.pauses;
     scene
 }
 

@@ -86,9 +86,7 @@ impl<'s> World<'s> {
             refused: false,
         };
         let mut moved = Moved::default();
-        let guards = world.input(Input::Guards(scene.guards()))?;
-        let effects = first.effects.into_iter().chain(guards.effects).collect();
-        world.go_on(effects, strategy, &mut moved)?;
+        world.go_on(first.effects, strategy, &mut moved)?;
         Ok((world, moved))
     }
 
@@ -99,34 +97,37 @@ impl<'s> World<'s> {
             return may;
         }
         let (bounds, used) = (&self.scene.bounds, self.used);
+        let may_change = used.joins + used.leaves + used.pauses < bounds.changes;
         let id = |seq: &AgentSeq| self.machine.record(*seq).map(|record| record.agent.clone());
         let at_work: Vec<AgentId> = self.attempts.keys().filter_map(id).collect();
         may.extend(at_work.iter().cloned().map(Event::Ends));
         if used.failures < bounds.failures {
             may.extend(at_work.into_iter().map(Event::Fails));
         }
-        if used.joins < bounds.joins {
+        if may_change && used.joins < bounds.joins {
             let agent = fleet::agent(self.groups.len());
             let new = self.groups.iter().max().map_or(0, |last| last + 1);
             let groups = (0..=new).take_while(|group| *group < self.join_in.max(1));
             may.extend(groups.map(|group| Event::Joins(agent.clone(), group)));
         }
-        if used.leaves < bounds.leaves {
+        if may_change && used.leaves < bounds.leaves {
             let here =
                 |record: &&AgentRecord| !record.leaving && record.state != AgentState::Removed;
             let leaving = self.machine.records().filter(here);
             may.extend(leaving.map(|record| Event::Leaves(record.agent.clone())));
         }
-        may.extend(self.person_may());
+        may.extend(self.person_may(may_change));
         may.extend(self.time_may_pass().then_some(Event::Waits));
         may
     }
 
     /// What a person may do.
-    fn person_may(&self) -> Option<Event> {
+    fn person_may(&self, may_change: bool) -> Option<Event> {
         let progress = &self.machine.run().progress;
         match (progress.status, progress.reason.as_ref().map(|reason| reason.code)) {
-            (RunStatus::Running, _) if self.used.pauses < self.scene.bounds.pauses => {
+            (RunStatus::Running, _)
+                if may_change && self.used.pauses < self.scene.bounds.pauses =>
+            {
                 Some(Event::Pauses)
             }
             (RunStatus::Paused, Some(ReasonCode::Operator)) => Some(Event::Resumes),
@@ -287,6 +288,11 @@ impl<'s> World<'s> {
                 }
                 continue;
             };
+            if matches!(effect, Effect::LoadMembers) {
+                // As the driver does it, they come before the members.
+                let guards = self.input(Input::Guards(self.scene.guards()))?;
+                queue.extend(guards.effects);
+            }
             if let Some(input) = self.answer(effect, strategy, moved) {
                 let transition = self.input(input)?;
                 queue.extend(transition.effects);

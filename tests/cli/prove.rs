@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use replibook::playbook::policy::{ALWAYS_PROVED, StrategyProof};
 use serde_json::{Value, json};
 
 use super::{NOWHERE, replictl};
@@ -38,7 +39,7 @@ async fn finds(mistake: &str, options: &[&str], property: &str) {
 #[tokio::test]
 async fn each_mistake_of_a_strategy_is_found_with_a_short_history() {
     for (mistake, options, property) in [
-        ("rounds-across-zones", &["--one-group", "zone"][..], "one-group"),
+        ("rounds-across-zones", &["--one-group", "zone", "--changes", "0"][..], "one-group"),
         ("forgets-joined", &[], "everybody"),
         ("waits-after-failure", &[], "waits"),
         ("memo-grows", &[], "memo"),
@@ -55,15 +56,15 @@ async fn each_mistake_of_a_strategy_is_found_with_a_short_history() {
 
 #[tokio::test]
 async fn built_in_strategies_keep_what_they_say() {
-    let small = ["--agents", "3", "--seeds", "20", "--largest", "20"];
+    let small = ["--agents", "2", "--seeds", "10", "--largest", "12"];
     for (strategy, options) in [
         ("all-at-once", &[][..]),
         ("rolling", &["--max-in-flight", "1"]),
         ("rolling", &["--set", "batch=2", "--max-in-flight", "2"]),
         ("rolling", &["--set", "batch=2", "--set", "mode=window", "--max-in-flight", "2"]),
         ("rolling", &["--set", "batch=50%"]),
-        ("canary", &["--set", "soak=1m"]),
-        ("grouped", &["--set", "by=zone", "--one-group", "zone"]),
+        ("canary", &["--set", "soak=1m", "--groups", "2"]),
+        ("grouped", &["--set", "by=zone", "--one-group", "zone", "--groups", "2"]),
     ] {
         let (code, report, err) = prove(&[&[strategy], options, &small].concat()).await;
         assert_eq!(
@@ -104,7 +105,7 @@ async fn wrong_usage_says_what_was_expected() {
     for (args, code, part) in [
         (&["luck"][..], 4, "expected a file or one of all-at-once, canary, grouped, rolling"),
         (&["http"], 2, "found the step http, expected a strategy"),
-        (&["nowhere/x.wasm"], 2, "failed to read nowhere/x.wasm"),
+        (&["nowhere/x.wasm"], 3, "failed to read nowhere/x.wasm"),
         (&["rolling", "--set", "batch=none"], 3, "/batch"),
         (&["rolling", "--set", "size=2"], 3, "/size"),
         (&["rolling", "--arguments", "[]"], 2, "expected an object"),
@@ -128,7 +129,7 @@ async fn the_guards_of_a_cluster_are_kept_or_not() {
         agents: []\n  guards: [{ name: one, by: attributes.rack, max_out: 1, groups: 1 }]\n";
     std::fs::write(&file, text).unwrap();
     let file = file.to_str().unwrap();
-    let small = ["--agents", "3", "--seeds", "10", "--largest", "10", "--guards", file];
+    let small = ["--agents", "2", "--seeds", "5", "--largest", "8", "--guards", file];
     let (code, report, err) = prove(&[&["rolling"][..], &small].concat()).await;
     assert_eq!(code, 0, "{err}\n{report:#}");
     let two = ["rolling", "--set", "batch=2"];
@@ -138,4 +139,30 @@ async fn the_guards_of_a_cluster_are_kept_or_not() {
     let broken: Vec<_> = all.iter().filter(|it| it["result"] == "broken").collect();
     assert_eq!(broken.len(), 1, "{broken:#?}");
     assert_eq!(broken[0]["sentence"], "keeps the guards of cluster eu");
+}
+
+#[tokio::test]
+async fn a_certificate_says_what_was_proved_and_is_written_only_then() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("rolling.proof");
+    let path = file.to_str().unwrap();
+    let small = ["--agents", "2", "--seeds", "5", "--largest", "8", "--certificate", path];
+    let two = ["rolling", "--set", "batch=2", "--max-in-flight"];
+    let (code, ..) = prove(&[&two[..], &["1"], &small].concat()).await;
+    assert_eq!((code, file.exists()), (1, false));
+    let (code, report, err) = prove(&[&two[..], &["2"], &small].concat()).await;
+    assert_eq!(code, 0, "{err}");
+    assert!(err.contains("minisign -S -m COMPONENT -t \"$(cat "), "{err}");
+    let proof = StrategyProof::read(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    assert_eq!(json!(proof.digest), report["strategy"]["digest"]);
+    assert_eq!((proof.seeds, proof.arguments), (5, json!({"batch": 2})));
+    assert_eq!(proof.bounds["agents"], 2);
+    assert!(ALWAYS_PROVED.iter().all(|it| proof.properties.iter().any(|has| has == it)));
+    assert!(proof.properties.contains(&"in-flight 2".to_owned()), "{:?}", proof.properties);
+    let select = format!("select=agent.id != '{}'", "x".repeat(1_900));
+    let approval = format!("approval={}", "x".repeat(1_000));
+    let long = ["canary", "--set-string", &select, "--set-string", &approval, "--changes", "0"];
+    let (code, _, err) = prove(&[&long[..], &small].concat()).await;
+    assert_eq!(code, 2, "{err}");
+    assert!(err.contains("the arguments are too long"), "{err}");
 }

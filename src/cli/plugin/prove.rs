@@ -103,6 +103,9 @@ pub struct BoundsArgs {
     /// How often a person may pause the run
     #[arg(long, value_name = "N", default_value_t = Bounds::default().pauses, value_parser = up_to(0, MAX_HAPPENINGS), help_heading = "Bounds")]
     pub pauses: u32,
+    /// How many of these joins, departures and pauses there may be together
+    #[arg(long, value_name = "N", default_value_t = Bounds::default().changes, value_parser = up_to(0, MAX_HAPPENINGS), help_heading = "Bounds")]
+    pub changes: u32,
     /// Look at no more states than this
     #[arg(long, value_name = "N", default_value_t = DEFAULT_STATES, value_parser = clap::value_parser!(u64).range(1..=MAX_STATES), help_heading = "Bounds")]
     pub states: u64,
@@ -130,9 +133,32 @@ fn parse_property(word: &str) -> Result<Property, String> {
 
 impl BoundsArgs {
     const fn bounds(&self) -> Bounds {
-        let Self { agents, groups, failures, joins, leaves, pauses, states, seeds, largest, memo } =
-            *self;
-        Bounds { agents, groups, failures, joins, leaves, pauses, states, seeds, largest, memo }
+        let Self {
+            agents,
+            groups,
+            failures,
+            joins,
+            leaves,
+            pauses,
+            changes,
+            states,
+            seeds,
+            largest,
+            memo,
+        } = *self;
+        Bounds {
+            agents,
+            groups,
+            failures,
+            joins,
+            leaves,
+            pauses,
+            changes,
+            states,
+            seeds,
+            largest,
+            memo,
+        }
     }
 }
 

@@ -63,8 +63,9 @@ fn covered(report: &Report) -> Vec<String> {
     let asked = plural(covered.questions, "question");
     let looked = format!("Looked at {whole}{random}; {asked} to the strategy.");
     let happens = format!(
-        "In the whole ones: up to {}, {} joining, {} leaving, {}; in up to {}.",
+        "In the whole ones up to {}, and {} of: {} joining, {} leaving, {}; in up to {}.",
         plural(u64::from(bounds.failures), "failure"),
+        bounds.changes,
         bounds.joins,
         bounds.leaves,
         plural(u64::from(bounds.pauses), "pause"),

@@ -123,8 +123,11 @@ fn listed(
     if counts.running > 0 {
         return Decision::new(Next::Wait).remember(&list);
     }
-    if !whoever {
-        let waiting: Vec<_> = roster.agents(State::Pending).collect();
+    let waiting: Vec<_> = roster.agents(State::Pending).collect();
+    if whoever {
+        let joined = waiting.into_iter().filter(|id| !list.contains(id));
+        list.extend(joined.collect::<Vec<_>>());
+    } else {
         list.retain(|id| waiting.contains(id));
     }
     let first = if list.is_empty() { Vec::new() } else { vec![list.remove(0)] };
