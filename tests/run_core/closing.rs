@@ -1,5 +1,6 @@
 //! Stages that are always done, before a run that failed or is cancelled ends.
 
+use replibook_core::playbook::OnExceeded;
 use replibook_core::run::{
     AgentState, CANCEL_DEADLINE, Decision, Effect, Happened, Input, MembershipChange, Next,
     ReasonCode, RetryOf, RunId, RunStatus, Verb,
@@ -90,6 +91,60 @@ fn one_that_goes_on_at_a_cancel_is_not_cut_off_and_a_second_cancel_ends_it() {
         let done = if twice { 0 } else { 3 };
         assert_eq!(world.progress().count(AgentState::Done), done);
         assert_eq!((world.progress().status, began(&world)), (RunStatus::Cancelled, vec![0]));
+        roster::check(&world);
+    }
+}
+
+#[test]
+fn those_of_a_run_that_failed_are_done_after_a_cancel_too_and_a_second_cancel_ends_them() {
+    for twice in [false, true] {
+        let setup = Setup { abort: true, stages: 4, ..Setup { agents: 6, ..setup() } };
+        let mut world = World::with(setup, |stage| stage.always |= stage.name == "stage-3");
+        world.fail_next(1);
+        while began(&world) != [0, 2] {
+            world.choose(&Choice::PerformWell(0));
+        }
+        world.until_in_flight(2);
+        world.choose(&Choice::Command(Verb::Cancel));
+        if twice {
+            world.choose(&Choice::Command(Verb::Cancel));
+        }
+        world.run_dry();
+        let done = if twice { vec![0, 2] } else { vec![0, 2, 3] };
+        assert_eq!((world.progress().status, began(&world)), (RunStatus::Failed, done));
+        assert_eq!(reason(&world), ReasonCode::BudgetExceeded, "how it ends was settled by then");
+        roster::check(&world);
+    }
+}
+
+#[test]
+fn one_of_them_that_asks_is_given_up_at_a_cancel_and_the_next_one_is_done() {
+    for begun in [false, true] {
+        let setup = Setup { abort: true, stages: 4, ..setup() };
+        let mut world = World::with(setup, |stage| {
+            stage.always |= stage.name == "stage-3";
+            if stage.name == "stage-2" {
+                stage.budget.on_exceeded = OnExceeded::Pause;
+            }
+        });
+        world.fail_next(1);
+        while !world.progress().stage.entering {
+            world.choose(&Choice::PerformWell(0));
+        }
+        if begun {
+            world.start();
+            world.fail_next(1);
+            while world.progress().status != RunStatus::Paused {
+                world.choose(&Choice::PerformWell(0));
+            }
+        } else {
+            world.have_no_members();
+        }
+        assert_eq!((world.progress().status, world.progress().stage.index), (RunStatus::Paused, 2));
+        world.choose(&Choice::Command(Verb::Cancel));
+        world.run_dry();
+        let done = if begun { vec![0, 2, 3] } else { vec![0, 3] };
+        assert_eq!((world.progress().status, began(&world)), (RunStatus::Failed, done));
         roster::check(&world);
     }
 }

@@ -129,7 +129,8 @@ impl RunModel {
                         all.filter(|known| agent.as_ref().is_none_or(|one| one == *known));
                     self.late.put_back(put_back.cloned(), *again);
                 }
-                self.cancels += u32::from(command == Verb::Cancel.as_str() && refused.is_none());
+                let cancels = command == Verb::Cancel.as_str() || command == Verb::Reject.as_str();
+                self.cancels += u32::from(cancels && refused.is_none());
                 let gives_up = command == Verb::GiveUp.as_str() && refused.is_none();
                 self.given_up.extend(agent.iter().filter(|_| gives_up).cloned());
                 let new = self.commands.insert(*id);

@@ -1,8 +1,8 @@
 //! The last stages of a run that has failed or is cancelled: those that are always done.
 //!
 //! Once it is known how such a run ends, that is kept, and those of these stages that have not ended go on like any other
-//! stage. In a run that is cancelled they share the time of everything else that is waited for then, counted from the
-//! cancel, and nobody is asked to decide: a stage that would pause the run is given up.
+//! stage. In a run that is cancelled, be it while they go on after a failure, they share the time of everything else that
+//! is waited for then, counted from the cancel, and nobody is asked to decide: a stage that would pause the run is given up.
 
 use super::turn::{Legal, Turn};
 use crate::mutants::mutant;
@@ -69,26 +69,33 @@ impl Turn<'_> {
         self.enter_stage()
     }
 
-    /// Cancels the run: what is in flight is cut off or awaited. A stage that is always done goes on, unless it goes on
-    /// already because the run ends.
+    /// Cancels the run: what is in flight is cut off or awaited. A stage that is always done goes on, and those that are
+    /// still to come are done, unless the run was cancelled before.
     pub(super) fn cancel(&mut self, reason: StatusReason) -> Legal {
+        let again = self.status() == RunStatus::Cancelling;
         let closes = self.progress().closing.is_some();
         // Nobody is asked any more, and a cancel says yes to nothing.
         let asks = self.waits_for_decision();
-        if self.status() != RunStatus::Cancelling {
+        if !again {
             self.become_status(RunStatus::Cancelling, Some(reason.clone()))?;
         }
-        let goes_on = !closes && !asks && self.stage().is_ok_and(|stage| stage.always);
-        if !goes_on || mutant!(AlwaysSkipped) {
+        let goes_on = closes || !asks && self.stage().is_ok_and(|stage| stage.always);
+        if again || !goes_on || mutant!(AlwaysSkipped) {
             self.close_now()?;
             self.stop_all()?;
             return self.end_stage_if_over();
         }
-        let mut closing = Closing::of(RunStatus::Cancelled, reason, self.run());
-        // Those of this stage still count against its budget.
-        closing.failures = closing.failures.saturating_sub(self.progress().stage.failures);
-        self.emit(OfRun::Closes { closing, next: None })?;
+        if !closes {
+            let mut closing = Closing::of(RunStatus::Cancelled, reason.clone(), self.run());
+            // Those of this stage still count against its budget.
+            closing.failures = closing.failures.saturating_sub(self.progress().stage.failures);
+            self.emit(OfRun::Closes { closing, next: None })?;
+        }
         self.let_go()?;
+        if asks {
+            // The run had failed, and then asked in one of its last stages.
+            return self.give_up_stage(reason.code, reason.message);
+        }
         if self.progress().stage.entering {
             self.enter_stage()?;
         }
