@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::lease::LeaseGuard;
 use crate::clock::Clock;
-use crate::run::{AgentRecord, AgentSeq, AttemptKey, Journal, Transition, Writes};
+use crate::run::{AgentRecord, AgentSeq, AttemptKey, Journal, Progress, Transition, Writes};
 use crate::store::{MAX_COMMIT_DOCUMENTS, Store, StoreError};
 use replibook_base::crash::{self, Point};
 use replibook_core::mutant;
@@ -23,10 +23,22 @@ pub(super) struct Committer {
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) lease: LeaseGuard,
+    /// The progress of the run as it is stored, as far as that is known.
+    stored: Mutex<Option<Progress>>,
 }
 
 impl Committer {
-    /// Commits the writes of `transitions` in order, in as few commits as the bounds allow.
+    pub(super) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, lease: LeaseGuard) -> Self {
+        Self { store, clock, lease, stored: Mutex::default() }
+    }
+
+    /// What the store has of the run, which was just loaded from it.
+    pub(super) fn knows(&self, progress: &Progress) {
+        *self.stored() = Some(progress.clone());
+    }
+
+    /// Commits the writes of `transitions` in order, in as few commits as the bounds allow. What inputs of one commit change
+    /// and change back is not written once more.
     ///
     /// # Errors
     /// [`StoreError`] that another try would not mend; the run must be given up then. A store that does not answer
@@ -55,19 +67,27 @@ impl Committer {
     }
 
     async fn commit_group(&self, group: Group) -> Result<(), StoreError> {
-        in_parts(group.writes, |writes| async move { self.write(&writes).await }).await
+        in_parts(group.writes, |writes| async move { self.write(writes).await }).await
     }
 
-    async fn write(&self, writes: &Writes) -> Result<(), StoreError> {
+    async fn write(&self, writes: Writes) -> Result<(), StoreError> {
+        if changes_nothing(&writes, self.stored().as_ref()) {
+            return Ok(());
+        }
         let (run, epoch) = (self.lease.run(), self.lease.epoch());
         if mutant!(TornCommit) {
             let part = Writes { events: Vec::new(), ..writes.clone() };
             self.until_answered(|| self.store.commit(run, epoch, &part)).await?;
         }
         crash::pass(Point::BeforeCommit);
-        self.until_answered(|| self.store.commit(run, epoch, writes)).await?;
+        self.until_answered(|| self.store.commit(run, epoch, &writes)).await?;
         crash::pass(Point::AfterCommit);
+        *self.stored() = writes.progress;
         Ok(())
+    }
+
+    fn stored(&self) -> MutexGuard<'_, Option<Progress>> {
+        self.stored.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Calls the store until it answers. Once the lease is lost, returns the last error.
@@ -98,6 +118,11 @@ impl Committer {
         let part = u32::try_from(hasher.finish() % 1_000).unwrap_or_default();
         wait / 2 + wait * part / 2_000
     }
+}
+
+/// Whether the writes are nothing but the progress that is stored already.
+fn changes_nothing(writes: &Writes, stored: Option<&Progress>) -> bool {
+    writes.documents() == 0 && writes.progress.as_ref() == stored
 }
 
 /// Commits a group in order. If its writes together are too many bytes, commits it in halves. Each write alone
@@ -181,7 +206,7 @@ mod tests {
     use super::*;
     use uuid::Uuid;
 
-    use crate::run::{AgentId, LogLevel, LogLine, RunId, Timestamp};
+    use crate::run::{AgentId, LogLevel, LogLine, RunId, RunStatus, Timestamp};
 
     fn lines(count: usize) -> Writes {
         let line = LogLine {
@@ -238,6 +263,20 @@ mod tests {
             std::future::ready(Err(StoreError::TooLarge { found: 6, unit: "bytes", limit: 5 }))
         });
         assert!(matches!(alone.await, Err(StoreError::TooLarge { .. })));
+    }
+
+    #[test]
+    fn only_what_is_stored_already_is_not_written() {
+        let stored = Progress::new(RunStatus::Running, Timestamp::from_millis(0));
+        let same = Writes { progress: Some(stored.clone()), ..Writes::default() };
+        assert!(changes_nothing(&same, Some(&stored)));
+        assert!(!changes_nothing(&same, None), "who does not know what is stored writes");
+        let other = Progress::new(RunStatus::Paused, Timestamp::from_millis(0));
+        assert!(!changes_nothing(&same, Some(&other)));
+        for more in [lines(1), records(0..1)] {
+            let writes = Writes { progress: same.progress.clone(), ..more };
+            assert!(!changes_nothing(&writes, Some(&stored)));
+        }
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub(super) async fn load(
     let store = world.store.as_ref();
     let run = committer.until_answered(|| store.run(id)).await.map_err(DriveError::Load)?;
     let run = run.ok_or(DriveError::Gone(id))?;
+    committer.knows(&run.progress);
     let mut records: Vec<AgentRecord> = Vec::new();
     loop {
         let after = records.last().map(|record| record.seq);

@@ -250,11 +250,8 @@ impl RunDriver {
     }
 
     pub(super) fn committer(&self) -> Committer {
-        Committer {
-            store: self.world.store.clone(),
-            clock: self.world.clock.clone(),
-            lease: self.lease.clone(),
-        }
+        let World { store, clock, .. } = &self.world;
+        Committer::new(store.clone(), clock.clone(), self.lease.clone())
     }
 
     pub(super) fn now(&self) -> Timestamp {
