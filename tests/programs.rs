@@ -16,10 +16,16 @@ mod compiling;
 #[path = "crash/main.rs"]
 mod crash;
 mod demo;
+#[path = "gateway/described.rs"]
+mod described;
 #[path = "gateway/from_ansible.rs"]
 mod from_ansible;
 #[path = "gateway/door.rs"]
 mod gateway_door;
+#[path = "gateway/in_server.rs"]
+mod gateway_in_server;
+#[path = "gateway/killed.rs"]
+mod gateway_killed;
 mod guarded;
 #[path = "hardening/main.rs"]
 mod hardening;
@@ -56,6 +62,9 @@ mod issuer;
 mod minisign;
 #[path = "support/mongodb.rs"]
 mod mongodb;
+#[allow(dead_code, reason = "each test binary uses a part of it")]
+#[path = "gateway/mounts.rs"]
+mod mounts;
 #[path = "support/noise.rs"]
 mod noise;
 #[path = "support/plugins.rs"]
@@ -65,6 +74,9 @@ mod proxy;
 #[allow(dead_code, reason = "each test binary uses a part of it")]
 #[path = "support/registry.rs"]
 mod registry_server;
+#[allow(dead_code, reason = "each test binary uses a part of it")]
+#[path = "support/sshd.rs"]
+mod sshd;
 #[allow(dead_code, reason = "each test binary uses a part of it")]
 #[path = "support/stable_agent.rs"]
 mod stable_agent;

@@ -1,13 +1,7 @@
-//! Nodes behind a real server of OpenSSH, over lines that are cut; and containers and pods, by programs of the same
-//! arguments, since there are neither where these tests run.
-
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+//! Nodes behind a real server of OpenSSH; and containers and pods, by programs of the same arguments, since there are neither
+//! where these tests run.
 
 use replibook::agent::gateway::nodes::{Engine, JobState, Place, Programs, Started, Trouble};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use super::scene::{LIMIT, Scene, command, program};
@@ -107,103 +101,20 @@ async fn connections_end_with_the_gateway_and_are_made_again_when_they_are_gone(
     let sshd = Sshd::start("");
     let scene = scene(&sshd, sshd.port, "node");
     scene.run(&scene.note(Uuid::new_v4())).await;
-    let sessions = || {
-        let path = format!("/proc/{0}/task/{0}/children", sshd.pid());
-        std::fs::read_to_string(path)
-            .unwrap()
-            .split_whitespace()
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(sessions().len(), 1);
+    assert_eq!(sshd.connections().len(), 1);
     // The server ends the connection.
-    for session in sessions() {
-        let killed = std::process::Command::new("kill").args(["-9", &session]).status();
+    for session in sshd.connections() {
+        let killed = std::process::Command::new("kill").args(["-9", &session.to_string()]).status();
         assert!(killed.unwrap().success());
     }
     let id = Uuid::new_v4();
     assert!(matches!(scene.see_through(&scene.note(id)).await, JobState::Ended(_)));
     assert_eq!(scene.done().len(), 2);
     drop(scene);
-    wait::until("the end of the connections", LIMIT, async || sessions().is_empty().then_some(()))
-        .await;
-}
-
-/// A line that ends after so many bytes, in both directions together.
-struct Line {
-    port: u16,
-    _carrying: AbortOnDropHandle<()>,
-}
-
-impl Line {
-    /// Each connection ends after another number of bytes, until `cuts` have been.
-    async fn start(to: u16, mut noise: u64, cuts: u64) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let carrying = tokio::spawn(async move {
-            let mut connections = tokio::task::JoinSet::new();
-            for connection in 0_u64.. {
-                let (client, _) = listener.accept().await.unwrap();
-                noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                // A login takes about 6,000 bytes, and a job twice as many.
-                let bytes =
-                    if connection < cuts { 4_000 + (noise >> 33) % 40_000 } else { u64::MAX };
-                connections.spawn(carry(client, to, bytes));
-            }
-        });
-        Self { port, _carrying: AbortOnDropHandle::new(carrying) }
-    }
-}
-
-async fn carry(client: TcpStream, to: u16, bytes: u64) {
-    let Ok(server) = TcpStream::connect(("127.0.0.1", to)).await else { return };
-    let left = Arc::new(AtomicU64::new(bytes));
-    let (from_client, to_client) = client.into_split();
-    let (from_server, to_server) = server.into_split();
-    let copy = |mut from: tokio::net::tcp::OwnedReadHalf,
-                mut to: tokio::net::tcp::OwnedWriteHalf| {
-        let left = Arc::clone(&left);
-        async move {
-            let mut buffer = [0; 1024];
-            while let Ok(length @ 1..) = from.read(&mut buffer).await {
-                let before = left.fetch_sub(length as u64, Ordering::Relaxed);
-                let part = length.min(usize::try_from(before).unwrap_or(usize::MAX));
-                if to.write_all(&buffer[..part]).await.is_err() || part < length {
-                    return;
-                }
-            }
-        }
-    };
-    tokio::select! {
-        () = copy(from_client, to_server) => {}
-        () = copy(from_server, to_client) => {}
-    }
-}
-
-#[tokio::test]
-async fn lines_that_are_cut_at_any_byte_do_nothing_twice_and_lose_nothing() {
-    let sshd = Sshd::start("");
-    let line = Line::start(sshd.port, 11, 24).await;
-    sshd.trust(line.port, "host");
-    let scene = Arc::new(scene(&sshd, line.port, "node"));
-    let ids: Vec<_> = (0..30).map(|_| Uuid::new_v4()).collect();
-    let mut all = tokio::task::JoinSet::new();
-    for worker in ids.chunks(10) {
-        let (scene, worker) = (Arc::clone(&scene), worker.to_vec());
-        all.spawn(async move {
-            for id in worker {
-                let state = scene.see_through(&scene.note(id)).await;
-                let JobState::Ended(end) = &state else { panic!("{state:?}") };
-                assert_eq!((end.code, &*end.stdout), (0, format!("{id}\n").as_bytes()));
-            }
-        });
-    }
-    all.join_all().await;
-    let mut done = scene.done();
-    done.sort();
-    let mut expected: Vec<_> = ids.iter().map(Uuid::to_string).collect();
-    expected.sort();
-    assert_eq!(done, expected);
+    wait::until("the end of the connections", LIMIT, async || {
+        sshd.connections().is_empty().then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

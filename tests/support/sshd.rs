@@ -1,7 +1,7 @@
 //! A server of OpenSSH on loopback: Debian's, run by this user with keys of its own. `make test-nodes` installs it.
 
 use std::io::{BufRead as _, BufReader};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -54,14 +54,46 @@ impl Sshd {
         path
     }
 
+    /// A configuration of `ssh` in which each of these names is this server, reached at an address of its own. The algorithms
+    /// are those that cost least: tests make hundreds of connections.
+    pub(crate) fn config_of(&self, name: &str, hosts: &[(String, SocketAddr)]) -> PathBuf {
+        let key = std::fs::read_to_string(self.path("host.pub")).unwrap();
+        std::fs::write(self.path("known_as_one"), format!("one {key}")).unwrap();
+        let mut config = String::new();
+        for (host, at) in hosts {
+            let (ip, port) = (at.ip(), at.port());
+            config.push_str(&format!("Host {host}\n  HostName {ip}\n  Port {port}\n"));
+        }
+        config.push_str(&format!(
+            "Host *\n  HostKeyAlias one\n  IdentityFile {}\n  IdentitiesOnly yes\n  UserKnownHostsFile {}\n  \
+             GlobalKnownHostsFile /dev/null\n  KexAlgorithms curve25519-sha256\n  \
+             Ciphers aes128-gcm@openssh.com\n",
+            self.path("user").display(),
+            self.path("known_as_one").display(),
+        ));
+        let path = self.path(&format!("ssh_config-{name}"));
+        std::fs::write(&path, config).unwrap();
+        path
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.port).into()
+    }
+
+    /// All processes that serve connections: its own, and what was begun over them.
+    pub(crate) fn processes(&self) -> Vec<u32> {
+        children(self.child.id())
+    }
+
     /// A path in the folder of the server.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// The process that listens.
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+    /// The processes that hold a connection each.
+    pub(crate) fn connections(&self) -> Vec<u32> {
+        started_by(self.child.id())
     }
 }
 
@@ -79,11 +111,16 @@ impl Drop for Sshd {
     }
 }
 
-/// All processes that a process has started, and those that they have started.
-fn children(process: u32) -> Vec<u32> {
+/// The processes that a process has started.
+fn started_by(process: u32) -> Vec<u32> {
     let path = format!("/proc/{process}/task/{process}/children");
     let children = std::fs::read_to_string(path).unwrap_or_default();
-    let children = children.split_whitespace().filter_map(|child| child.parse().ok());
+    children.split_whitespace().filter_map(|child| child.parse().ok()).collect()
+}
+
+/// All processes that a process has started, and those that they have started.
+fn children(process: u32) -> Vec<u32> {
+    let children = started_by(process).into_iter();
     children.flat_map(|child| [vec![child], self::children(child)].concat()).collect()
 }
 
