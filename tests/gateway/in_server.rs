@@ -49,7 +49,7 @@ async fn a_server_reaches_nodes_of_its_inventory_without_a_port() {
     assert!(code == 0 && said.contains("it answers"), "{said}");
 
     // One that was started without an inventory does not know these nodes, and looks for them nowhere.
-    drop(server);
+    server.stop().await;
     let server = site.server(&["--access", &access]).await;
     let (code, said) =
         replictl_as(&token, server.address(), &["get", "agents", "-c", "site"]).await;
