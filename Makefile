@@ -187,6 +187,7 @@ bench: example-plugins $(if $(filter mongodb,$(STORE)),test-server) ## measure s
 bench-peers: ansible test-nodes $(if $(PROGRAMS),,wasm-targets) ## measure a gateway beside Ansible and bare ssh; HOSTS=50 says how many hosts
 	$(if $(PROGRAMS),,$(BENCH_ENV) $(CARGO) build $(BENCH_CONFIG) --locked --bins)
 	@HOSTS='$(or $(HOSTS),50 200)' PROGRAMS='$(or $(PROGRAMS),$(OUT)/debug)' ANSIBLE='$(dir $(ANSIBLE))' python3 benches/peers/peers.py
+	@PROGRAMS='$(or $(PROGRAMS),$(OUT)/debug)' python3 benches/peers/memory.py
 
 .PHONY: clean
 clean: ## remove everything that was built
