@@ -6,6 +6,7 @@ use serde_json::json;
 use tokio::process::Command;
 
 use super::gateway_door::{LIMIT, Site, playbook, replictl_as};
+use crate::wait;
 
 /// A token, and an access file in which it may do everything.
 async fn access(site: &Site) -> (String, String) {
@@ -51,9 +52,12 @@ async fn a_server_reaches_nodes_of_its_inventory_without_a_port() {
     // One that was started without an inventory does not know these nodes, and looks for them nowhere.
     server.stop().await;
     let server = site.server(&["--access", &access]).await;
-    let (code, said) =
-        replictl_as(&token, server.address(), &["get", "agents", "-c", "site"]).await;
-    assert!(code != 0 && said.contains("started without --inventory"), "{code}: {said}");
+    wait::until("the platform to be missed", LIMIT, async || {
+        let describe = ["describe", "cluster", "site"];
+        let (_, said) = replictl_as(&token, server.address(), &describe).await;
+        said.contains("it was started without --inventory FILE").then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
