@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use replibook::agent::gateway::nodes::{
-    Job, JobState, Killed, Lost, MAX_STDERR, MAX_STDOUT, Phase, Started, Stream, Trouble, Work,
-    put_result,
+    Job, JobState, Killed, Lost, MAX_STATUS_SECONDS, MAX_STDERR, MAX_STDOUT, Phase, Started,
+    Stream, Trouble, Work, put_result,
 };
 use replibook::run::Timestamp;
 use serde_json::json;
@@ -217,6 +217,93 @@ async fn lost_is_told_apart_from_failed() {
         std::fs::write(scene.job(id).join("do"), words.join(" ")).unwrap();
         let state = scene.look(id).await.unwrap().state;
         assert!(matches!(state, JobState::Lost { why: Lost::Rebooted, .. }), "{shell}: {state:?}");
+    }
+}
+
+/// A power cut within seconds may keep names of files and lose what is in them.
+#[tokio::test]
+async fn what_a_power_cut_took_is_lost_and_not_done_again() {
+    for shell in SHELLS {
+        let torn: [(&str, &[&str]); 2] = [("do", &[]), ("do", &["started"])];
+        for (empty, gone) in torn {
+            let scene = Scene::local(shell);
+            let id = Uuid::new_v4();
+            let job = scene.note(id);
+            scene.run(&job).await;
+            std::fs::write(scene.job(id).join(empty), "").unwrap();
+            for name in gone {
+                std::fs::remove_file(scene.job(id).join(name)).unwrap();
+            }
+            let other = Scene::local(shell);
+            let seen = other.jobs.look(&scene.node, id).await.unwrap().unwrap();
+            let state = seen.state;
+            assert!(matches!(state, JobState::Lost { why: Lost::Torn, .. }), "{shell}: {state:?}");
+            let started = other.jobs.start(&scene.node, &job).await.unwrap();
+            assert_eq!(started, Started::Known, "{shell}");
+            assert_eq!(scene.done(), [id.to_string()], "{shell}");
+        }
+        // The record alone, which only a reboot can take.
+        let scene = Scene::local(shell);
+        let id = Uuid::new_v4();
+        scene.run(&scene.note(id)).await;
+        std::fs::write(scene.job(id).join("what"), "").unwrap();
+        let text = std::fs::read_to_string(scene.job(id).join("do")).unwrap();
+        let mut words: Vec<_> = text.split(' ').collect();
+        words[6] = "another-boot";
+        std::fs::write(scene.job(id).join("do"), words.join(" ")).unwrap();
+        let other = Scene::local(shell);
+        let state = other_look(&other, &scene, id).await;
+        assert!(matches!(state, JobState::Lost { why: Lost::Torn, .. }), "{shell}: {state:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_word_of_the_marks_is_in_no_list_of_processes() {
+    for shell in SHELLS {
+        let scene = Scene::local(shell);
+        let words = "tr '\\000' '\\012' < /proc/$PPID/cmdline";
+        let end = scene.run(&command(Uuid::new_v4(), &["sh", "-c", words])).await;
+        let seen = String::from_utf8(end.stdout.to_vec()).unwrap();
+        let word = |line: &&str| line.len() == 32 && line.bytes().all(|b| b.is_ascii_hexdigit());
+        assert!(seen.contains("start") && seen.lines().find(word).is_none(), "{shell}: {seen}");
+    }
+}
+
+#[tokio::test]
+async fn commands_for_the_status_do_not_pile_up_on_a_node() {
+    for shell in ["dash", "bash", "busybox ash"] {
+        let scene = Scene::local(shell);
+        let noted = scene.path("noted");
+        let text = format!("echo begun >> {}; exec sleep 1000", noted.display());
+        let hangs = ["sh", "-c", &text].map(str::to_owned);
+        let begun = wait::until("the first command", LIMIT, async || {
+            std::fs::read_to_string(&noted).ok().filter(|text| !text.is_empty())
+        });
+        // Whoever asked gives up; what it began goes on.
+        tokio::select! {
+            _ = scene.jobs.facts(&scene.node, Some(&hangs)) => panic!("{shell}: it ended"),
+            _ = begun => {}
+        }
+        let said = scene.jobs.facts(&scene.node, Some(&hangs)).await.unwrap().status.unwrap();
+        assert!(said.stdout.starts_with(b"UNKNOWN: "), "{shell}: {said:?}");
+        assert_eq!(std::fs::read_to_string(&noted).unwrap(), "begun\n", "{shell}");
+        // It was begun longer ago than it may take.
+        let path = scene.path("work/status");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let mut words: Vec<_> = text.split(' ').map(str::to_owned).collect();
+        let up = words[3].parse::<f64>().unwrap() - MAX_STATUS_SECONDS as f64;
+        words[3] = up.max(0.0).to_string();
+        let pid: u32 = words[1].parse().unwrap();
+        std::fs::write(&path, words.join(" ")).unwrap();
+        let quick = ["echo", "HEALTHY"].map(str::to_owned);
+        let said = scene.jobs.facts(&scene.node, Some(&quick)).await.unwrap().status.unwrap();
+        assert_eq!((said.code, &*said.stdout), (0, &b"HEALTHY\n"[..]), "{shell}");
+        assert!(!path.exists(), "{shell}: nobody is at work");
+        wait::until("its end", LIMIT, async || {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+            stat.map_or(true, |stat| stat.contains(") Z ")).then_some(())
+        })
+        .await;
     }
 }
 

@@ -13,6 +13,10 @@ use crate::web::HostName;
 /// How long what was done on a node is kept there, unless somebody says how long.
 pub(super) const KEPT: &str = "14d";
 
+/// The shortest time for which it may be kept: an action may take a day, and engines that are down for another one, or for
+/// a night, must still learn how it ended. What is forgotten sooner could be done again.
+const LEAST_KEPT: Duration = Duration::from_secs(48 * 3_600);
+
 /// An example of an inventory, as the help text shows it.
 pub(super) const EXAMPLE: &str = "\
 apiVersion: replicante.io/v1
@@ -95,13 +99,23 @@ pub struct GatewayArgs {
     #[arg(long = "allow-host", value_name = "NAME")]
     pub allow_hosts: Vec<HostName>,
 
-    /// How long what was done on a node is kept there after it was sent
-    #[arg(long, value_name = "LENGTH", default_value = KEPT, value_parser = read_length)]
+    /// How long what was done on a node is kept there after it was sent, at least 2d
+    #[arg(long, value_name = "LENGTH", default_value = KEPT, value_parser = retention)]
     pub retention: Duration,
 
     /// Stop when standard input closes, so that the gateway ends with the program that started it
     #[arg(long)]
     pub until_stdin_closes: bool,
+}
+
+fn retention(text: &str) -> Result<Duration, String> {
+    let length = read_length(text)?;
+    match length < LEAST_KEPT {
+        true => Err(format!(
+            "found {text:?}, expected at least 2d: an action may take a day, and engines may ask later how it ended"
+        )),
+        false => Ok(length),
+    }
 }
 
 fn base_url(text: &str) -> Result<String, String> {
@@ -144,9 +158,11 @@ mod tests {
             &["--host-var", "zone"],
             &["--tls", "web"],
             &["--allow-host", "http://a"],
+            &["--retention", "47h"],
         ] {
             assert!(parse(bad).is_err(), "{bad:?}");
         }
         assert!(Cli::try_parse_from(["gateway"]).is_err());
+        assert_eq!(parse(&["--retention", "2d"]).unwrap().gateway.retention, LEAST_KEPT);
     }
 }

@@ -58,6 +58,11 @@ impl Answer {
         self.bytes.len() < MAX_ANSWER
     }
 
+    /// How many bytes have come.
+    pub(super) const fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Whether the script has run at all.
     pub(super) fn began(&self) -> bool {
         !self.parts.is_empty()

@@ -13,8 +13,10 @@
 #   script.PID  the text of a script
 
 # Variables of these names that the login exports would take what we put into them to the job.
-unset v sent kind secret timeout become enc record input text run
-verb=$1 n=$2 dir=$3 id=$4 stay=$5
+unset n v sent kind secret timeout become enc record input text run
+verb=$1 dir=$2 id=$3 stay=$4
+# The word of the marks: other users see arguments, and who knew it could have a job say how it ended.
+read -r n || exit 0
 case $dir in /*) ;; *) dir=${HOME:-/}/$dir ;; esac
 job=$dir/jobs/$id
 exec 3>&1
@@ -208,26 +210,39 @@ start() {
 		bye
 	fi
 	# What had not begun when the node was rebooted may have: see `settle`.
-	if [ -n "$new" ] && { read -r r1 r2 r3 r4 r5 r6 dboot rest < "$job/do"; } 2> /dev/null; then
-		st=new
-		settle
-		if [ "$st" = lost ]; then
-			say known
-			bye
+	st=new
+	if [ -n "$new" ]; then
+		if { read -r r1 r2 r3 r4 r5 r6 dboot rest < "$job/do"; } 2> /dev/null; then
+			settle
+		elif [ -e "$job/out" ]; then
+			# See `meet`.
+			st=lost
 		fi
+	fi
+	if [ "$st" = lost ]; then
+		say known
+		bye
 	fi
 	keep="$input $text"
 	[ "$secret" = 1 ] && keep="- -"
-	{
-		printf "%s\n" "$record" > "$job/what$new" &&
-			printf "%s\n" "$v $sent $kind $secret $timeout $become $boot $enc $keep $run" > "$job/do$new"
-	} || {
-		# The claim is ours, and what to do is not whole: nobody can begin it.
-		[ -n "$new" ] || fail claim
-		fail write
-	}
-	if [ -n "$new" ]; then mv -f "$job/what$new" "$job/what" && mv -f "$job/do$new" "$job/do" || fail write; fi
+	what=write
+	if [ -z "$new" ]; then
+		# Nobody can begin what we could not write; and what another one wrote in between is left as it is, so that `do`
+		# is whole from the first attempt on.
+		what=claim
+		set -C
+		note "" 2> /dev/null || new=.$$
+		set +C
+	fi
+	if [ -n "$new" ]; then
+		note "$new" && mv -f "$job/what$new" "$job/what" && mv -f "$job/do$new" "$job/do" || fail "$what"
+	fi
 	begin
+}
+
+note() {
+	printf "%s\n" "$record" > "$job/what$1" &&
+		printf "%s\n" "$v $sent $kind $secret $timeout $become $boot $enc $keep $run" > "$job/do$1"
 }
 
 read_do() {
@@ -242,11 +257,22 @@ settle() {
 	esac
 }
 
-look() {
-	read_do || {
+# Reads a job, or says why there is nothing to read. `what` and `do` are whole before `out` is made, but a power cut may
+# keep names of files and lose what is in them: then it had begun, and nobody knows more.
+meet() {
+	if read_do; then
+		if [ "$dboot" = "$boot" ] && [ "$boot" != - ]; then return 0; fi
+		if { [ "$(wc -l < "$job/what")" -gt 0 ]; } 2> /dev/null; then return 0; fi
+	elif [ ! -e "$job/started" ] && [ ! -e "$job/out" ]; then
 		say none
 		bye
-	}
+	fi
+	say lost torn "$up"
+	bye
+}
+
+look() {
+	meet
 	state
 	settle
 	say job "$v" "$sent" "$kind"
@@ -337,6 +363,41 @@ purge() {
 	bye
 }
 
+# Waits until nobody else runs the command for the status, and ends it if it takes too long. Fails if it goes on. Where
+# nothing can be written, nobody waits.
+turn() {
+	[ -d "$dir" ] || mkdir -p -m 700 "$dir" 2> /dev/null
+	who
+	i=0
+	while [ "$i" -lt STATUS_TURNS ]; do
+		set -C
+		{ printf "%s %s %s %s %s ok\n" "$boot" "$me" "$b" "$up" "$group" > "$dir/status"; } 2> /dev/null
+		code=$?
+		set +C
+		if [ "$code" = 0 ] || [ ! -e "$dir/status" ]; then return 0; fi
+		ok="" mine=$b
+		{ read -r tboot tpid tb tup tgroup ok < "$dir/status"; } 2> /dev/null
+		if [ "$ok" = ok ] && [ "$tboot" = "$boot" ] && birth "$tpid" && [ "$b" = "$tb" ]; then
+			now
+			if [ $((${up%%.*} - ${tup%%.*})) -ge STATUS_SECONDS ]; then
+				if [ "$tgroup" = - ]; then tgroup=$tpid; else tgroup=-$tgroup; fi
+				kill -s KILL -- "$tgroup" 2> /dev/null
+				rm -f "$dir/status"
+			else
+				sleep 1
+			fi
+		elif [ "$ok" = ok ] || [ "$i" -gt 0 ]; then
+			# It is gone, or was cut off before it said who it is.
+			rm -f "$dir/status"
+		else
+			sleep 1
+		fi
+		b=$mine
+		i=$((i + 1))
+	done
+	return 1
+}
+
 facts() {
 	set -f
 	say uname $(uname -snrm)
@@ -365,8 +426,19 @@ facts() {
 	done
 	if [ "$#" -gt 0 ]; then
 		say status
-		("$@") < /dev/null 2> /dev/null 3>&- 
-		code=$?
+		code=0
+		if turn; then
+			# When whoever asked gives up, this shell may be ended, and the command goes on.
+			(
+				who
+				if [ -e "$dir/status" ]; then printf "%s %s %s %s %s ok\n" "$boot" "$me" "$b" "$up" "$group" > "$dir/status"; fi
+				"$@"
+			) < /dev/null 2> /dev/null 3>&-
+			code=$?
+			rm -f "$dir/status"
+		else
+			printf "UNKNOWN: the status command that was begun before is still at work\n" >&3
+		fi
 		printf "\n" >&3
 		say code "$code"
 	fi
@@ -380,5 +452,5 @@ printf "\n" >&3
 say hi "$up" "$boot"
 # Whoever else could write in the folder could say there what is to be done, in our name.
 if [ "$verb" != facts ] && [ -e "$dir" ] && [ ! -O "$dir" ]; then refuse owner; fi
-shift 5
+shift 4
 "$verb" "$@"

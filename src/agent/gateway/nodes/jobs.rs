@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::answer::shorten;
 use super::carrier::{Carriers, Programs};
 use super::error::{NodeError, Trouble};
-use super::exchange::{Ended, Heard, QUICK, WITHIN, exchange};
+use super::exchange::{Ended, Heard, QUICK, Room, WITHIN, exchange};
 use super::order::{order, refused};
 use super::place::Node;
 use super::remembered::Remembered;
@@ -35,6 +35,7 @@ struct Shared {
     carriers: Carriers,
     clock: Arc<dyn Clock>,
     exchanges: Semaphore,
+    room: Room,
     ended: Remembered,
 }
 
@@ -55,7 +56,8 @@ impl Jobs {
     pub fn new(programs: Programs, clock: Arc<dyn Clock>) -> std::io::Result<Self> {
         let carriers = Carriers::new(programs, Arc::clone(&clock))?;
         let exchanges = Semaphore::new(MAX_EXCHANGES);
-        let shared = Shared { carriers, clock, exchanges, ended: Remembered::default() };
+        let (room, ended) = (Room::default(), Remembered::default());
+        let shared = Shared { carriers, clock, exchanges, room, ended };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -113,6 +115,9 @@ impl Jobs {
         }
         if answer.words("none").is_some() {
             return Ok(None);
+        }
+        if let Some(seen) = told::torn(answer, &clocks) {
+            return Ok(Some(seen));
         }
         let found = || -> Result<Option<Seen>, Unread> {
             let (_, sent) = told::header(answer)?;
@@ -264,14 +269,15 @@ impl Jobs {
         question: &Question<'_>,
     ) -> Result<Heard, Trouble> {
         let nonce = Uuid::new_v4();
-        let (mark, id) = (nonce.simple().to_string(), question.id.map(|id| id.to_string()));
+        let id = question.id.map(|id| id.to_string());
         let stay = if Carriers::stays(&node.place) { "stay" } else { "go" };
-        let mut words = vec!["sh", "-c", SCRIPT.as_str(), "sh", question.verb, &mark];
+        let mut words = vec!["sh", "-c", SCRIPT.as_str(), "sh", question.verb];
         words.extend([node.folder.as_str(), id.as_deref().unwrap_or("-"), stay]);
         words.extend(question.more);
         let command = self.shared.carriers.command(&node.place, way, &words);
         let program = command.as_std().get_program().to_string_lossy().into_owned();
-        let heard = exchange(command, question.input, nonce, &*self.shared.clock).await;
+        let (room, clock) = (&self.shared.room, &*self.shared.clock);
+        let heard = exchange(command, question.input, nonce, room, clock).await;
         heard.map_err(|error| Trouble::Program { program, said: error.to_string() })
     }
 }

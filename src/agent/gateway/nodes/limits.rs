@@ -18,3 +18,11 @@ pub const MAX_LISTED: usize = 10_000;
 
 /// The most files of facts that a node may have.
 pub const MAX_OWN_FACTS: usize = 200;
+
+/// How long the command for the status of a node may take, in seconds: longer than whoever asks waits for it. The next one
+/// who asks ends it.
+pub const MAX_STATUS_SECONDS: u64 = 15;
+
+/// How often somebody who asks for the status looks whether the command that another one began is over, a second apart. It
+/// is well within what a request may take.
+pub(super) const STATUS_TURNS: u64 = 6;

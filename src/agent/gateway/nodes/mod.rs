@@ -27,9 +27,11 @@ mod work;
 
 pub use carrier::Programs;
 pub use error::{NodeError, Trouble};
-pub use exchange::{QUICK, WITHIN};
+pub use exchange::{MAX_ANSWERS, QUICK, WITHIN};
 pub use jobs::{Jobs, MAX_EXCHANGES};
-pub use limits::{MAX_KEPT, MAX_LISTED, MAX_OWN_FACTS, MAX_PIECE, MAX_STDERR, MAX_STDOUT};
+pub use limits::{
+    MAX_KEPT, MAX_LISTED, MAX_OWN_FACTS, MAX_PIECE, MAX_STATUS_SECONDS, MAX_STDERR, MAX_STDOUT,
+};
 pub use order::{MAX_INPUT, MAX_WORDS};
 pub use place::{DEFAULT_FOLDER, Engine, Node, Place};
 pub use put::{MAX_DIFF, put_result};

@@ -36,8 +36,10 @@ impl Remembered {
     /// Remembers a job if it has ended.
     pub(super) fn put(&self, node: &Node, id: Uuid, seen: &Seen) {
         let JobState::Ended(end) = &seen.state else { return };
-        let args = seen.args.to_string().len();
-        let bytes = OVERHEAD + seen.kind.len() + args + end.stdout.len() + end.stderr.len();
+        let metadata: usize =
+            seen.metadata.iter().map(|(k, v)| k.len() + v.to_string().len()).sum();
+        let words = seen.kind.len() + seen.args.to_string().len() + metadata;
+        let bytes = OVERHEAD + words + end.stdout.len() + end.stderr.len();
         if bytes > MAX_REMEMBERED / 4 {
             return;
         }
@@ -100,6 +102,11 @@ mod tests {
         assert!((1..5).all(|id| all.get(&node, Uuid::from_u128(id)).is_some()));
         all.put(&node, Uuid::from_u128(9), &seen(MAX_REMEMBERED / 4));
         assert!(all.get(&node, Uuid::from_u128(9)).is_none(), "it would drive out all others");
+        let mut wordy = seen(0);
+        let words = Value::String("x".repeat(MAX_REMEMBERED / 4));
+        wordy.metadata.insert("note".to_owned(), words);
+        all.put(&node, Uuid::from_u128(7), &wordy);
+        assert!(all.get(&node, Uuid::from_u128(7)).is_none(), "metadata count");
         let running = Seen { state: JobState::NotStarted, ..seen(0) };
         all.put(&node, Uuid::from_u128(8), &running);
         assert!(all.get(&node, Uuid::from_u128(8)).is_none(), "it is not its last word");

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
+use super::limits::{MAX_STATUS_SECONDS, STATUS_TURNS};
 use super::{MAX_KEPT, MAX_LISTED, MAX_OWN_FACTS, MAX_PIECE, MAX_STDERR, MAX_STDOUT};
 
 /// The size of the blocks in which `find` counts, in bytes.
@@ -25,6 +26,8 @@ pub(super) static SCRIPT: LazyLock<String> = LazyLock::new(|| {
         ("MAX_PIECE", MAX_PIECE as u64),
         ("MAX_LISTED", MAX_LISTED as u64),
         ("MAX_OWN", MAX_OWN_FACTS as u64),
+        ("STATUS_TURNS", STATUS_TURNS),
+        ("STATUS_SECONDS", MAX_STATUS_SECONDS),
     ] {
         script = script.replace(name, &value.to_string());
     }

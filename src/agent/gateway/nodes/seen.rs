@@ -72,6 +72,8 @@ pub enum Lost {
     Rebooted,
     /// Its processes are gone, and nobody wrote down how it ended.
     Killed,
+    /// The power of the node was cut: of what was written about the job only names of files have reached the disk.
+    Torn,
 }
 
 impl Lost {
@@ -79,10 +81,16 @@ impl Lost {
     pub const fn describe(self) -> &'static str {
         match self {
             Self::Rebooted => {
-                "the node was rebooted before the job ended; how far it got is not known"
+                "the node was rebooted before the job ended; how far it got is not known, so look at the node before \
+                 this is done again"
             }
             Self::Killed => {
-                "the job's processes were killed on the node before it ended; how far it got is not known"
+                "the job's processes were killed on the node before it ended; how far it got is not known, so look \
+                 at the node before this is done again"
+            }
+            Self::Torn => {
+                "the power of the node was cut, and what it had written down about the job is gone; how far it got is \
+                 not known, so look at the node before this is done again"
             }
         }
     }

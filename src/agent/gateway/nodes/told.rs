@@ -52,6 +52,7 @@ pub(super) fn state(
         let (since, why) = match word(words.first())? {
             "rebooted" => (sent, Lost::Rebooted),
             "killed" => (clocks.at(number(words.get(1))?), Lost::Killed),
+            "torn" => (clocks.now, Lost::Torn),
             other => return Err(format!("found {other:?}, expected why the job is lost")),
         };
         return Ok(Some(JobState::Lost { since, why }));
@@ -91,6 +92,19 @@ fn end(answer: &Answer, words: &[String], clocks: &Clocks, sent: Timestamp) -> R
         stderr: Bytes::copy_from_slice(answer.content("err").unwrap_or_default()),
         started,
         ended,
+    })
+}
+
+/// A job of which the node knows that it began, and nothing else: not even its kind.
+pub(super) fn torn(answer: &Answer, clocks: &Clocks) -> Option<Seen> {
+    let words = answer.words("lost")?;
+    (words.first().map(String::as_str) == Some("torn")).then(|| Seen {
+        kind: String::new(),
+        args: Value::Null,
+        metadata: Map::new(),
+        created: clocks.now,
+        sent: clocks.now,
+        state: JobState::Lost { since: clocks.now, why: Lost::Torn },
     })
 }
 
