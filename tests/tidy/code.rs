@@ -12,6 +12,8 @@ const HOMES: [(&str, &[&str]); 12] = [
             "src/api/",
             "src/web/",
             "src/agent/gateway/",
+            // It hands requests to the router of the gateway, and its answers back.
+            "src/agent/inside.rs",
             "src/agent/server/",
             "src/agent/output_call.rs",
             "src/agent/platform/server/",
