@@ -22,8 +22,7 @@ impl Mounts {
                 .stdout(Stdio::piped())
                 .stderr(Stdio::null())
                 .spawn();
-            let Ok(keeper) = keeper else { return None };
-            let mut mounts = Self { keeper, words };
+            let mut mounts = Self { keeper: keeper.ok()?, words };
             let mut line = String::new();
             let stdout = mounts.keeper.stdout.take().unwrap();
             if BufReader::new(stdout).read_line(&mut line).is_ok() && line == "made\n" {

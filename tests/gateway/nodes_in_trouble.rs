@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout)]
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -273,7 +274,7 @@ async fn a_login_that_prints_a_banner_is_no_trouble() {
             "echo Welcome; printf 'no line break'; echo aside >&2; exec {shell} -c \"$SSH_ORIGINAL_COMMAND\""
         );
         let sshd = Sshd::start(&format!("Banner /etc/os-release\nForceCommand {login}"));
-        let scene = over_ssh(&sshd, sshd.config(sshd.port, "user"), "node");
+        let scene = over_ssh(sshd.config(sshd.port, "user"), "node");
         let id = Uuid::new_v4();
         assert_eq!(scene.run(&scene.note(id)).await.stdout, format!("{id}\n"), "{shell}");
         let listed = scene.jobs.list(&scene.node).await.unwrap();
@@ -282,8 +283,8 @@ async fn a_login_that_prints_a_banner_is_no_trouble() {
     }
 }
 
-fn over_ssh(sshd: &Sshd, config: std::path::PathBuf, host: &str) -> Scene {
-    assert!(sshd.port > 0);
+/// A node that `ssh` with this configuration reaches.
+fn over_ssh(config: PathBuf, host: &str) -> Scene {
     let place = Place::Ssh { host: host.to_owned(), user: None, port: None };
     let programs = Programs { ssh_config: Some(config), ..Programs::default() };
     Scene::with(tempfile::tempdir().unwrap(), programs, place)
@@ -298,7 +299,7 @@ async fn a_jump_host_that_drops_is_said_and_nothing_is_done_twice() {
     // It drops before anybody has logged in behind it.
     let cuts = Cuts::new(usize::MAX);
     let line = jump(3, 1_000..6_000, &cuts).await;
-    let scene = over_ssh(&sshd, behind(&sshd, &line, "early"), "node");
+    let scene = over_ssh(behind(&sshd, &line, "early"), "node");
     let error = refused(&scene, &scene.note(Uuid::new_v4())).await;
     assert!(matches!(error.trouble, Trouble::JumpHost { .. }), "{error}");
     assert!(error.to_string().contains("whether `ssh` to the jump host works"), "{error}");
@@ -306,7 +307,7 @@ async fn a_jump_host_that_drops_is_said_and_nothing_is_done_twice() {
     // It drops in the middle of what goes through it.
     let cuts = Cuts::new(12);
     let line = jump(4, 10_000..60_000, &cuts).await;
-    let scene = over_ssh(&sshd, behind(&sshd, &line, "late"), "node");
+    let scene = over_ssh(behind(&sshd, &line, "late"), "node");
     let mut expected = Vec::new();
     while !cuts.are_over() {
         let id = Uuid::new_v4();
@@ -318,7 +319,7 @@ async fn a_jump_host_that_drops_is_said_and_nothing_is_done_twice() {
 }
 
 /// A configuration in which the way to `node` leads through a jump host at the end of this line.
-fn behind(sshd: &Sshd, line: &Line, name: &str) -> std::path::PathBuf {
+fn behind(sshd: &Sshd, line: &Line, name: &str) -> PathBuf {
     let hosts = [("jump".to_owned(), line.at), ("node".to_owned(), sshd.address())];
     let config = sshd.config_of(name, &hosts);
     let text = std::fs::read_to_string(&config).unwrap();
@@ -331,7 +332,7 @@ fn behind(sshd: &Sshd, line: &Line, name: &str) -> std::path::PathBuf {
 #[tokio::test]
 async fn a_host_key_that_changes_in_the_middle_is_said_and_what_was_done_is_known() {
     let sshd = Sshd::start("");
-    let scene = over_ssh(&sshd, sshd.config(sshd.port, "user"), "node");
+    let scene = over_ssh(sshd.config(sshd.port, "user"), "node");
     let id = Uuid::new_v4();
     scene.run(&scene.note(id)).await;
     sshd.trust(sshd.port, "other");
