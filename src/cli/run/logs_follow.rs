@@ -93,16 +93,13 @@ impl<'a> Following<'a> {
             });
         }
         let mut all = Vec::new();
-        let mut can_tell = BTreeMap::new();
-        for (agent, tails) in &mut self.tails {
-            for (tail, lines) in tails.iter_mut() {
-                let could = read_new(self.client, tail, lines, &mut all).await?;
-                *can_tell.entry(agent.clone()).or_insert(true) &= could;
-            }
+        for (tail, lines) in self.tails.values_mut().flatten() {
+            read_new(self.client, tail, lines, &mut all).await?;
         }
-        // Those that are through have been looked at once more.
+        // Those that are through have been looked at once more. The others stay, also where the agent has no output of one
+        // stream: what was shown of the other would be shown again.
         self.tails.retain(|agent, tails| {
-            let stays = at_work.contains(agent) && can_tell.get(agent).copied().unwrap_or(true);
+            let stays = at_work.contains(agent);
             if !stays {
                 for (tail, lines) in tails {
                     all.extend(lines_of(tail, &lines.rest()));
@@ -139,13 +136,13 @@ impl<'a> Following<'a> {
     }
 }
 
-/// Reads what is new of one stream; false if its agent can't tell at all.
+/// Reads what is new of one stream.
 async fn read_new(
     client: &Client,
     tail: &mut Tail,
     lines: &mut Lines,
     all: &mut Vec<LogLine>,
-) -> Result<bool, CliError> {
+) -> Result<(), CliError> {
     for _ in 0..MOST_PIECES {
         match tail.look(client).await? {
             Looked::Piece(piece) => {
@@ -159,11 +156,12 @@ async fn read_new(
                 }
             }
             // It may answer again, and what it writes is kept until then.
-            Looked::Nothing(_) | Looked::NoAction(_) | Looked::Away(_) => return Ok(true),
-            Looked::Unknown(_) => return Ok(false),
+            Looked::Nothing(_) | Looked::NoAction(_) | Looked::Away(_) | Looked::Unknown(_) => {
+                return Ok(());
+            }
         }
     }
-    Ok(true)
+    Ok(())
 }
 
 /// Lines of output in the form of log lines, which they are not: nothing keeps them, so they have no event.
