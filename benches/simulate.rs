@@ -19,6 +19,8 @@ mod approval_model;
 mod approval_plan;
 #[path = "../tests/simulation/asked_model.rs"]
 mod asked_model;
+#[path = "../tests/simulation/behind.rs"]
+mod behind;
 #[path = "../tests/simulation/budget_model.rs"]
 mod budget_model;
 #[path = "../tests/simulation/campaign.rs"]
@@ -83,6 +85,8 @@ mod plan;
 mod platform;
 #[path = "../tests/support/plugins.rs"]
 mod plugins;
+#[path = "../tests/simulation/post_fault.rs"]
+mod post_fault;
 #[path = "../tests/simulation/post_model.rs"]
 mod post_model;
 #[path = "../tests/simulation/repeats_model.rs"]
@@ -99,6 +103,8 @@ mod signal_model;
 mod store;
 #[path = "../tests/simulation/strategy_model.rs"]
 mod strategy_model;
+#[path = "../tests/simulation/unanswered.rs"]
+mod unanswered;
 #[path = "../tests/simulation/web.rs"]
 mod web;
 #[path = "../tests/simulation/web_model.rs"]

@@ -128,6 +128,8 @@ pub mod chosen {
         SizeForgotten,
         /// A request is taken for not sent while its agent can't be reached, though it may have arrived.
         UnsentAssumed,
+        /// The answer that nothing was begun yet, and that it may be later, is taken for a refusal.
+        TooEarlyRefuses,
         /// The answer that an agent knows an action already is taken for a refusal.
         ConflictIsRefusal,
         /// An action that its agent no longer knows is sent to it again.
@@ -237,6 +239,7 @@ pub mod chosen {
             Self::SettledTooSoon,
             Self::SizeForgotten,
             Self::UnsentAssumed,
+            Self::TooEarlyRefuses,
             Self::ConflictIsRefusal,
             Self::LostSentAgain,
             Self::LateResultIgnored,

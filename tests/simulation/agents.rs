@@ -14,10 +14,13 @@ use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use crate::behind::{Cut, UNKNOWN};
 use crate::documents::{STORE, compares_stores, role};
 use crate::gate::{Gate, lock};
 use crate::ledger::SharedLedger;
-use crate::plan::{AgentPlan, CALM, End, Point, PostFault, STEPS, Side};
+use crate::plan::{AgentPlan, CALM, End, Point, STEPS, Side};
+use crate::post_fault::PostFault;
+use crate::unanswered::{garbled, no_answer, refused_connection, unreached};
 
 /// All agents. They live as long as the history, whatever happens to engines.
 pub(crate) struct Agents {
@@ -28,6 +31,8 @@ pub(crate) struct Agents {
     compares: bool,
     known: Mutex<BTreeMap<Uuid, Action>>,
     posts: Mutex<BTreeMap<Uuid, usize>>,
+    /// What nodes behind a gateway know and have not begun.
+    claims: Mutex<BTreeMap<Uuid, (String, To)>>,
     ledger: SharedLedger,
 }
 
@@ -103,8 +108,8 @@ impl Agents {
         ledger: SharedLedger,
     ) -> Arc<Self> {
         let (plans, compares) = (plans.to_vec(), compares_stores(plans));
-        let (known, posts) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { clock, start, plans, compares, known, posts, ledger })
+        let (known, posts, claims) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Arc::new(Self { clock, start, plans, compares, known, posts, claims, ledger })
     }
 
     fn at(&self) -> u64 {
@@ -134,6 +139,7 @@ impl Agents {
     async fn post(&self, address: &str, request: &ActionRequest) -> Result<Scheduled, AgentError> {
         let (agent, step) = (self.at_home(address)?, step_of(&request.kind));
         self.through_proxy(agent, address)?;
+        self.through_gateway(agent, address, Cut::Before.status())?;
         let attempt = request.metadata["replibook.attempt"].as_str().unwrap().parse().unwrap();
         let to = To { agent, step, end: self.plans[agent].actions[step].end_of(attempt) };
         let plan = &self.plans[agent];
@@ -175,6 +181,18 @@ impl Agents {
                 return Err(garbled(address));
             }
             Some(PostFault::Stray) => return Err(garbled(address)),
+            Some(PostFault::Cut(cut)) => {
+                match cut {
+                    Cut::Before => {}
+                    Cut::Claimed if to.end != End::Refused => {
+                        lock(&self.claims).insert(request.id, (address.to_owned(), to));
+                    }
+                    Cut::Claimed | Cut::Begun => {
+                        self.effect(address, to, request.id, now)?;
+                    }
+                }
+                return Err(unreached(address, cut.status()));
+            }
             Some(PostFault::Broken) => {
                 let (address, message) = (address.to_owned(), "the queue is full".to_owned());
                 return Err(AgentError::Broken { address, status: 503, message });
@@ -208,6 +226,7 @@ impl Agents {
             return Err(AgentError::Refused { address, status: 400, message });
         }
         self.forget(id);
+        lock(&self.claims).remove(&id);
         let mut known = lock(&self.known);
         if known.contains_key(&id) && !plan.runs_again {
             return Ok(Scheduled::Known);
@@ -243,6 +262,11 @@ impl Agents {
     fn look(&self, id: Uuid) -> Option<ActionStatus> {
         self.forget(id);
         let now = self.clock.now();
+        let claim = lock(&self.claims).remove(&id);
+        if let Some((address, to)) = claim {
+            // It was not refused when it was claimed.
+            let _ = self.effect(&address, to, id, now);
+        }
         let known = lock(&self.known);
         let action = known.get(&id).filter(|action| now >= action.from)?;
         let status = |phase, payload: Value, error| {
@@ -284,12 +308,21 @@ impl Agents {
         Err(AgentError::Refused { address, status: 404, message })
     }
 
+    /// Fails if a gateway can't reach the agent at this moment.
+    fn through_gateway(&self, agent: usize, address: &str, status: u16) -> Result<(), AgentError> {
+        match self.plans[agent].behind.is_some_and(|behind| behind.holds(self.at())) {
+            true => Err(unreached(address, status)),
+            false => Ok(()),
+        }
+    }
+
     async fn ask<T>(&self, address: &str, ask: impl FnOnce(usize) -> T) -> Result<T, AgentError> {
         let agent = self.at_home(address)?;
         if !self.travel(agent).await {
             return Err(no_answer(address));
         }
         self.through_proxy(agent, address)?;
+        self.through_gateway(agent, address, UNKNOWN)?;
         let answer = ask(agent);
         self.answered(agent, address, answer).await
     }
@@ -369,27 +402,13 @@ impl Agents {
         // moment ago, and now not say its cluster.
         let says = |plan: &&AgentPlan| {
             let is_named = number(agent).is_some_and(|agent| !self.is_in_other_cluster(agent));
-            let is_heard = plan.garbles.is_none() && plan.proxied.is_none();
+            let is_heard =
+                plan.garbles.is_none() && plan.proxied.is_none() && plan.behind.is_none();
             is_heard && plan.denies.is_none() && (is_named || plan.away.is_none())
         };
         let other = plan.filter(says).and_then(|plan| plan.other);
         other.is_some_and(|other| other.holds(since) && other.holds(self.at()))
     }
-}
-
-fn refused_connection(address: &str) -> AgentError {
-    let message = "connection refused".to_owned();
-    AgentError::Connect { address: address.to_owned(), message }
-}
-
-fn no_answer(address: &str) -> AgentError {
-    let message = "connection reset".to_owned();
-    AgentError::NoAnswer { address: address.to_owned(), message }
-}
-
-fn garbled(address: &str) -> AgentError {
-    let message = "the body: found \"<html>\", expected a JSON object".to_owned();
-    AgentError::Malformed { address: address.to_owned(), message }
 }
 
 /// The agents as one life of an engine reaches them.

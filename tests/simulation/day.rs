@@ -86,6 +86,7 @@ fn in_slot(slot: u64, place: u32) -> AgentPlan {
         garbles: None,
         denies: None,
         proxied: None,
+        behind: None,
         ill: None,
         group: None,
         listed: true,

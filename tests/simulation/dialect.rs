@@ -19,7 +19,8 @@ use uuid::Uuid;
 
 use crate::agents::EngineAgents;
 use crate::generate::Dice;
-use crate::plan::{Plan, PostFault};
+use crate::plan::Plan;
+use crate::post_fault::PostFault;
 
 impl Dice {
     /// Makes some agents such of the released generation. They say nothing of themselves by which stages could select,

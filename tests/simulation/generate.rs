@@ -11,9 +11,10 @@ use crate::crowd::CROWDED;
 use crate::narrow_plan::NarrowPlan;
 use crate::plan::{
     ActionPlan, AgentPlan, CALM, CommandPlan, End, EnginePlan, IllPlan, Illness, Interruption,
-    Outage, PATIENCE, Part, Plan, Point, PostFault, RunPlan, STAGES, STEPS, Selects, Side,
-    SignalPlan, Size, StagePlan, StepPlan, StoreFault, Trouble, Window, Work,
+    Outage, PATIENCE, Part, Plan, Point, RunPlan, STAGES, STEPS, Selects, Side, SignalPlan, Size,
+    StagePlan, StepPlan, StoreFault, Trouble, Window, Work,
 };
+use crate::post_fault::PostFault;
 
 /// The most agents that a history has.
 const AGENTS: u32 = 20;
@@ -114,6 +115,9 @@ impl Plan {
             dice.narrow(&mut plan);
         }
         dice.rare(&mut plan);
+        if !plan.timeless && dice.chance(20) {
+            dice.gateways(&mut plan);
+        }
         plan
     }
 }
@@ -242,6 +246,7 @@ impl Dice {
             away: (kinds.away && self.chance(30)).then(|| self.window(60_000)),
             garbles: (kinds.garbles && self.chance(40)).then(|| self.window(30_000)),
             proxied: (kinds.proxies && self.chance(40)).then(|| self.window(30_000)),
+            behind: None,
             ill: self.chance(20).then(|| self.window(30_000)),
             group: self.group(),
             listed: true,

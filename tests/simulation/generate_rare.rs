@@ -7,9 +7,10 @@ use crate::generate::Dice;
 use crate::guard_plan::GuardsPlan;
 use crate::narrow_plan::NarrowPlan;
 use crate::plan::{
-    CALM, CommandPlan, Interruption, Plan, Point, PostFault, RunPlan, Selects, Side, SignalPlan,
-    StagePlan, StepPlan, StrategyPlan, Trouble, Window, Work,
+    CALM, CommandPlan, Interruption, Plan, Point, RunPlan, Selects, Side, SignalPlan, StagePlan,
+    StepPlan, StrategyPlan, Trouble, Window, Work,
 };
+use crate::post_fault::PostFault;
 
 /// How long an engine stands still that hardly keeps its runs: a request that it sends within the first second of a lease
 /// is cut off, and nobody else gets the run.

@@ -15,6 +15,7 @@ mod alarm;
 mod approval_model;
 mod approval_plan;
 mod asked_model;
+mod behind;
 mod budget_model;
 mod campaign;
 mod closing_model;
@@ -50,6 +51,7 @@ mod plan;
 mod platform;
 #[path = "../support/plugins.rs"]
 mod plugins;
+mod post_fault;
 mod post_model;
 mod repeats_model;
 mod run_model;
@@ -58,6 +60,7 @@ mod shrink;
 mod signal_model;
 mod store;
 mod strategy_model;
+mod unanswered;
 mod web;
 mod web_model;
 

@@ -12,7 +12,8 @@ use uuid::Uuid;
 
 use crate::agents::{number, payload, place};
 use crate::ledger::{Check, Ledger, expect};
-use crate::plan::{End, Interruption, Plan, PostFault, Trouble, Window};
+use crate::plan::{End, Interruption, Plan, Trouble, Window};
+use crate::post_fault::PostFault;
 use crate::post_model::Post;
 use crate::signal_model;
 

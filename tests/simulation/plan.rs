@@ -7,6 +7,7 @@ use replibook::playbook::{Membership, StepRole};
 use crate::approval_plan::ApproversPlan;
 use crate::cluster_plan::PlatformPlan;
 use crate::guard_plan::GuardsPlan;
+use crate::post_fault::PostFault;
 
 /// One history.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,6 +69,8 @@ pub(crate) struct AgentPlan {
     pub(crate) denies: Option<Window>,
     /// During this window a proxy before it answers 404 to everything.
     pub(crate) proxied: Option<Window>,
+    /// During this window a gateway before it can't reach it, and says so.
+    pub(crate) behind: Option<Window>,
     /// During this window its node is not healthy.
     pub(crate) ill: Option<Window>,
     /// The group that it is in.
@@ -106,26 +109,6 @@ impl ActionPlan {
     pub(crate) fn end_of(&self, attempt: u32) -> End {
         if attempt <= self.flaky { End::Failed } else { self.end }
     }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PostFault {
-    /// The request takes effect; its answer is lost.
-    AnswerLost,
-    /// The request takes effect this long after its sender was told that it failed.
-    Late(u64),
-    /// Something holds the request this long before the agent gets it; its answer comes after that.
-    Held(u64),
-    /// The request is lost on its way.
-    Lost,
-    /// The agent answers 503, and nothing takes effect.
-    Broken,
-    /// The request takes effect; its answer can't be read.
-    Garbled,
-    /// The request is lost on its way, and something else gives an answer that can't be read.
-    Stray,
-    /// Something on the way sends the request twice; the answer is that to the second one.
-    Doubled,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

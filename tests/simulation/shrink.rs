@@ -187,6 +187,7 @@ fn simpler_agents(plan: &Plan, add: &mut Add<'_>) {
         add(&|plan| plan.agents[index].garbles = None);
         add(&|plan| plan.agents[index].denies = None);
         add(&|plan| plan.agents[index].proxied = None);
+        add(&|plan| plan.agents[index].behind = None);
         add(&|plan| plan.agents[index].ill = None);
         add(&|plan| plan.agents[index].group = None);
         add(&|plan| plan.agents[index].listed = true);

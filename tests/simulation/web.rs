@@ -14,7 +14,8 @@ use uuid::Uuid;
 use crate::documents::{MOVED, SECRET_HEADER, SERVER};
 use crate::gate::{Gate, lock};
 use crate::ledger::SharedLedger;
-use crate::plan::{AgentPlan, CALM, End, Point, PostFault, Side};
+use crate::plan::{AgentPlan, CALM, End, Point, Side};
+use crate::post_fault::PostFault;
 
 /// All servers. They live as long as the history, whatever happens to engines.
 pub(crate) struct Web {
@@ -62,7 +63,9 @@ impl Web {
         let takes = if action.end == End::Stalled && !is_calm { CALM } else { action.takes };
         let timeout = sending.request.timeout();
         match action.posts.get(nth) {
-            Some(PostFault::Lost | PostFault::Stray | PostFault::Broken) => return Err(lost()),
+            Some(PostFault::Lost | PostFault::Stray | PostFault::Broken | PostFault::Cut(_)) => {
+                return Err(lost());
+            }
             Some(PostFault::AnswerLost | PostFault::Garbled) => {
                 self.ledger.request_arrived(sending.key);
                 return Err(lost());

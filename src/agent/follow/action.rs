@@ -206,6 +206,9 @@ impl<A: FnMut() + Send> Follow<'_, A> {
                 self.garbled = Some(error.to_string());
                 Ok(())
             }
+            Err(AgentError::Broken { status: 425, message, .. }) if mutant!(TooEarlyRefuses) => {
+                Err(CallError::Refused(message))
+            }
             Err(error) => {
                 if error.may_have_taken_effect() {
                     self.known = Known::Perhaps { settled: self.settled_after(&error) };
