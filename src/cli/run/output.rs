@@ -19,6 +19,13 @@ use crate::run::{AgentId, AgentState, RunId, RunStatus};
 /// How often an agent is asked that is followed: often enough for people to see its work go on.
 const ASK_EVERY: Duration = Duration::from_millis(500);
 
+/// The most bytes of a stream that are shown to somebody who does not follow it: what our own agents let an action write to
+/// one. A command that never pauses would have no end otherwise.
+const MAX_AT_ONCE: usize = 64 * 1024 * 1024;
+
+/// What a piece counts as at least: small ones that come as fast as they are read must have an end, too.
+const LEAST_PIECE: usize = 16 * 1024;
+
 /// Arguments of `run output`.
 #[derive(Debug, clap::Args)]
 pub struct Output {
@@ -72,6 +79,8 @@ struct Writing<'c> {
     /// Whether it is standard error alone that is wanted.
     only_one: bool,
     console: &'c Console,
+    /// Whether all that comes is wanted, and not only what there is.
+    follows: bool,
     /// Whether the person knows that the agent does not answer.
     told: bool,
     /// How many looks in a row found an action of which the agent has no output.
@@ -86,7 +95,8 @@ impl<'c> Writing<'c> {
             OutputStream::ALL.into_iter().filter(|stream| only.is_none_or(|it| it == *stream));
         let tail = |stream| (Tail::new(run, agent.clone(), stream), Lines::default());
         let tails = wanted.map(tail).collect();
-        Self { tails, only_one: only.is_some(), console, told: false, unknown: 0, shown: None }
+        let only_one = only.is_some();
+        Self { tails, only_one, console, follows: false, told: false, unknown: 0, shown: None }
     }
 
     /// What there is now.
@@ -102,6 +112,7 @@ impl<'c> Writing<'c> {
         run: RunId,
         agent: &AgentId,
     ) -> Result<(), CliError> {
+        self.follows = true;
         while !has_records(client.run(run).await?.status) {
             tokio::time::sleep(ASK_EVERY).await;
         }
@@ -120,9 +131,20 @@ impl<'c> Writing<'c> {
     async fn write_new(&mut self, client: &Client, later: bool) -> Result<(), CliError> {
         let mut tails = std::mem::take(&mut self.tails);
         for (tail, lines) in &mut tails {
+            let mut room = Room::default();
             loop {
                 match tail.look(client).await? {
-                    Looked::Piece(piece) => self.write(tail.stream(), lines, &piece)?,
+                    Looked::Piece(piece) => {
+                        self.write(tail.stream(), lines, &piece)?;
+                        if self.follows || room.takes(piece.view.bytes().len()) {
+                            continue;
+                        }
+                        if !piece.view.ended {
+                            let stream = tail.stream().as_str();
+                            self.console.say(&format!("({stream} goes on; --follow shows more)"));
+                        }
+                        break;
+                    }
                     Looked::Nothing(_) => break,
                     Looked::NoAction(_) if later => break,
                     Looked::Unknown(_) if later && self.unknown < UNKNOWN_LOOKS => {
@@ -210,6 +232,20 @@ impl<'c> Writing<'c> {
     }
 }
 
+/// How much of a stream has been read.
+#[derive(Default)]
+struct Room {
+    read: usize,
+}
+
+impl Room {
+    /// Whether there is room for more after a piece of so many bytes.
+    fn takes(&mut self, bytes: usize) -> bool {
+        self.read = self.read.saturating_add(bytes.max(LEAST_PIECE));
+        self.read < MAX_AT_ONCE
+    }
+}
+
 /// Whether a run of this status knows its agents, if it ever will.
 fn has_records(status: RunStatus) -> bool {
     !matches!(status, RunStatus::PendingApprove | RunStatus::Pending | RunStatus::Starting)
@@ -229,4 +265,19 @@ async fn is_through(client: &Client, run: RunId, agent: &AgentId) -> Result<bool
         }
         AgentState::Removed => true,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_has_an_end_however_much_is_written() {
+        for (piece, expected) in [(64 * 1024, 1_024), (LEAST_PIECE, 4_096), (1, 4_096)] {
+            let mut room = Room::default();
+            let pieces = 1 + (0..10_000).take_while(|_| room.takes(piece)).count();
+            assert_eq!(pieces, expected, "{piece} bytes each");
+        }
+        assert!(!Room::default().takes(MAX_AT_ONCE + 1));
+    }
 }
