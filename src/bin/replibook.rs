@@ -25,7 +25,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the server: it keeps playbooks and clusters, and drives runs
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Run the reference agent: it does actions on one node
     Agent {
         #[command(flatten)]
@@ -92,7 +92,7 @@ async fn run(command: Command) -> anyhow::Result<u8> {
     match command {
         Command::Serve(args) => {
             args.log.start()?;
-            serve(args).await.map(|()| 0)
+            serve(*args).await.map(|()| 0)
         }
         Command::Agent { log, args } => {
             log.start()?;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use replibook::agent::gateway::nodes::{Job, JobState, Jobs, Node, NodeError, Started, Work};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -125,7 +126,11 @@ pub(crate) struct Gateway {
     /// The one before. Its connections are left behind for a while, as of a process that was killed.
     before: Mutex<Option<Arc<Alive>>>,
     asked: AtomicUsize,
+    turns: Semaphore,
 }
+
+/// How many calls are at work at once. All nodes together would keep the machine from the tests beside this one.
+const AT_ONCE: usize = 6;
 
 struct Alive {
     jobs: Jobs,
@@ -141,7 +146,8 @@ impl Alive {
 impl Gateway {
     pub(crate) fn new(make: impl Fn() -> Jobs + Send + Sync + 'static) -> Self {
         let present = Mutex::new(Alive::new(make()));
-        Self { make: Box::new(make), present, before: Mutex::default(), asked: AtomicUsize::new(0) }
+        let (before, asked) = (Mutex::default(), AtomicUsize::new(0));
+        Self { make: Box::new(make), present, before, asked, turns: Semaphore::new(AT_ONCE) }
     }
 
     /// Ends all that it does, in the middle. Who asked gets no answer.
@@ -164,6 +170,7 @@ impl Gateway {
     where
         F: Future<Output = Result<T, NodeError>>,
     {
+        let _turn = self.turns.acquire().await.unwrap();
         self.asked.fetch_add(1, Ordering::Relaxed);
         let alive = Arc::clone(&self.present.lock().unwrap());
         tokio::select! {
