@@ -128,10 +128,12 @@ fn children(process: u32) -> Vec<u32> {
 fn listening(folder: &TempDir, more: &str) -> Option<(u16, Child)> {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let at = |name: &str| folder.path().join(name).display().to_string();
+    // With this, bash does not read what the user of the tests has for logins: that may take long, or wait for a lock which was
+    // left behind by a login that a test killed.
     let config = format!(
         "ListenAddress 127.0.0.1\nPort {port}\nHostKey {}\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\n\
          PidFile none\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\n\
-         MaxStartups 100:30:200\n{more}\n",
+         MaxStartups 100:30:200\nSetEnv SHLVL=1\n{more}\n",
         at("host"),
         at("user.pub"),
     );
